@@ -1,0 +1,3 @@
+"""ltbench: a benchmark harness for long-tailed recognition."""
+
+__version__ = "0.1.0"

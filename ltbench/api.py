@@ -1,0 +1,313 @@
+"""What the author of a method imports: Method, Stage, Moment, Task, hp, and the search ranges.
+
+A method is its difference from plain cross-entropy. `Method` itself is cross-entropy; a subclass overrides the hooks in
+which it differs, and nothing else. The hooks are orthogonal, so two methods compose by inheritance:
+`class MixupBalanced(Mixup, BalancedSoftmax)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ltbench import parts
+from ltbench.data.order import ClassCycles
+from ltbench.errors import UserError, did_you_mean
+
+__all__ = ["Choice", "LogUniform", "Method", "Moment", "Stage", "Task", "Uniform", "hp"]
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Search range: uniform on [low, high]."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"uniform({self.low:g}, {self.high:g})"
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Search range: uniform in the logarithm on [low, high]."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"loguniform({self.low:g}, {self.high:g})"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Search range: one of the listed values."""
+
+    values: tuple[Any, ...]
+
+    def __init__(self, *values: Any) -> None:
+        object.__setattr__(self, "values", values)
+
+    def __str__(self) -> str:
+        return f"choice({', '.join(map(str, self.values))})"
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One declared hyper-parameter: default, meaning, allowed values, search range."""
+
+    default: Any
+    meaning: str
+    search: Uniform | LogUniform | Choice | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    choices: tuple[Any, ...] | None = None
+
+    @property
+    def domain(self) -> str:
+        """The allowed values in words: `one of a, b`, `> 0`, `>= 0, <= 1` or an empty text."""
+        if self.choices is not None:
+            return "one of " + ", ".join(map(str, self.choices))
+        bounds = [(">", self.above), (">=", self.low), ("<=", self.high)]
+        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))
+
+    def coerce(self, value: Any, place: str) -> Any:
+        """`value` in the type of the default, or a UserError that says what is allowed."""
+        kind = type(self.default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not kind:
+            raise UserError(f"{place}: expected {_article(kind)}, got {value!r}.{_exponent_hint(kind, value)}")
+        in_range = kind not in (int, float) or (self.low <= value <= self.high and value > self.above)
+        if not in_range or (self.choices is not None and value not in self.choices):
+            raise UserError(f"{place}: {value!r} is not allowed; it must be {self.domain}.")
+        return value
+
+
+def hp(
+    default: Any,
+    meaning: str,
+    *,
+    search: Uniform | LogUniform | Choice | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    choices: Sequence[Any] | None = None,
+) -> Any:
+    """Declare a hyper-parameter as an annotated class field, once, beside its use.
+
+    Args:
+        default: used when the suite says nothing; its type (float, int, bool or str) is the hyper-parameter's type.
+        meaning: one line for `ltbench methods NAME`.
+        search: where a tuning protocol may look.
+        low, high: inclusive bounds. above: an exclusive lower bound. choices: the only allowed values.
+    """
+    return Hyperparameter(default, meaning, search, low, high, above, tuple(choices) if choices is not None else None)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training.
+
+    Attributes:
+        name: shown in logs and in `Moment.stage`.
+        share: fraction of the recipe's steps; the shares of a method must sum to 1, so that no method trains longer.
+        optimizer: what trains; everything that is not in it is frozen and in eval mode. None: the recipe's optimizer
+            over all parameters.
+        class_probs: (C,) probabilities with which classes are drawn; None: every image once an epoch.
+    """
+
+    name: str = "train"
+    share: float = 1.0
+    optimizer: torch.optim.Optimizer | None = None
+    class_probs: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands, and the only dice a method may use.
+
+    `rng` is for `draw` (numpy, before any image is read). `beta`, `permutation` and `uniform` are for `mix` and `loss`:
+    they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed mixes the
+    same images on a CPU and on a GPU.
+    """
+
+    stage: str
+    progress: float
+    """Position within the stage, 0 <= progress < 1."""
+    rng: np.random.Generator
+    device: torch.device
+
+    def beta(self, a: float, b: float, size: int | tuple[int, ...] = ()) -> Tensor:
+        """Draws from Beta(a, b); float32, shape `size` (a scalar by default)."""
+        return self._tensor(self.rng.beta(a, b, size).astype(np.float32) if size != () else self.rng.beta(a, b))
+
+    def uniform(self, low: float, high: float, size: int | tuple[int, ...] = ()) -> Tensor:
+        """Draws from the uniform distribution on [low, high); float32, shape `size`."""
+        return self._tensor(self.rng.uniform(low, high, size))
+
+    def permutation(self, n: int) -> Tensor:
+        """A random permutation of 0..n-1; int64 (n,)."""
+        return torch.from_numpy(self.rng.permutation(n)).to(self.device, non_blocking=True)
+
+    def _tensor(self, value: Any) -> Tensor:
+        return torch.as_tensor(np.asarray(value, dtype=np.float32)).to(self.device, non_blocking=True)
+
+
+class Task:
+    """The read-only facts of a cell, as a method sees them.
+
+    Attributes:
+        labels: (N,) int64, the class of every training image; numpy.
+        class_counts: (C,) int64, training images per class; numpy.
+        counts: (C,) float32 on the training device, the same numbers.
+        log_prior: (C,) float32 on the training device, log(n_c / N).
+        class_names: C strings. num_classes: C.
+        text: (C, D) float32 unit vectors of the class names on the CPU, or None.
+    """
+
+    def __init__(
+        self,
+        labels: Index,
+        class_names: Sequence[str],
+        *,
+        device: torch.device | str = "cpu",
+        text: NDArray[np.float32] | None = None,
+        optimizer: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.labels = labels
+        self.class_names = tuple(class_names)
+        self.num_classes = len(self.class_names)
+        self.device = torch.device(device)
+        self.class_counts = np.bincount(labels, minlength=self.num_classes)
+        self.counts = torch.tensor(self.class_counts, dtype=torch.float32, device=self.device)
+        self.log_prior = (self.counts.double() / self.counts.double().sum()).log().float()
+        self.text = None if text is None else torch.tensor(text, dtype=torch.float32)
+        self._optimizer = dict(optimizer or {"name": "sgd", "lr": 0.1})
+        self._cycles = ClassCycles(labels, self.num_classes, np.random.default_rng([seed, 5]))
+
+    def one_hot(self, y: Tensor) -> Tensor:
+        """(N,) int64 -> (N, C) float32."""
+        return nn.functional.one_hot(y, self.num_classes).float()
+
+    def pick(self, classes: Index, rng: np.random.Generator) -> Index:
+        """One image of each given class: uniform within the class, without replacement until all its images were used.
+
+        The cycles live as long as the task, so they go on across batches and epochs.
+        """
+        return self._cycles.pick(classes, rng)
+
+    def optimizer(self, params: Any, **changes: Any) -> torch.optim.Optimizer:
+        """The recipe's optimizer over `params`, with the given settings changed (for example `lr=0.01`)."""
+        return parts.make_optimizer(params, **{**self._optimizer, **changes})
+
+
+class Method:
+    """Plain cross-entropy: the base class and the baseline.
+
+    A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
+    defaults are), `needs` (`text`: class-name vectors), and declares hyper-parameters with `hp`.
+    """
+
+    paper: ClassVar[str] = ""
+    defaults_from: ClassVar[str] = ""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {}
+    name: ClassVar[str] = ""
+    """Set by the registry: the name of the method's file."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        merged: dict[str, Hyperparameter] = {}
+        for base in reversed(cls.__mro__[1:]):
+            merged.update(base.__dict__.get("hyperparameters", {}))
+        for field, value in list(vars(cls).items()):
+            if isinstance(value, Hyperparameter):
+                merged[field] = value
+                setattr(cls, field, value.default)
+        cls.hyperparameters = merged
+
+    def __init__(self, task: Task, **values: Any) -> None:
+        self.task = task
+        for field, value in self.complete(values).items():
+            setattr(self, field, value)
+
+    @classmethod
+    def complete(cls, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+        """All hyper-parameters: the given values, checked, over the defaults. Raises UserError for unknown names."""
+        place = place or cls.name or cls.__name__
+        for field in values:
+            if field not in cls.hyperparameters:
+                hint = did_you_mean(field, cls.hyperparameters)
+                raise UserError(f"{place}: unknown hyper-parameter {field!r}. {hint}")
+        return {
+            field: declared.coerce(values.get(field, declared.default), f"{place}.{field}")
+            for field, declared in cls.hyperparameters.items()
+        }
+
+    @classmethod
+    def summary(cls) -> str:
+        """The docstring's first line."""
+        return (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else ""
+
+    # -- the six hooks ------------------------------------------------------------------------------------------------
+
+    def head(self, dim: int) -> nn.Module:
+        """What sits on the backbone: (N, dim) features -> (N, C) logits. Default: linear, Kaiming-normal weights, as in
+        the ResNet-32 of LDAM-DRW (Cao et al., NeurIPS 2019)."""
+        head = nn.Linear(dim, self.task.num_classes)
+        nn.init.kaiming_normal_(head.weight)
+        return head
+
+    def stages(self, model: parts.Classifier) -> Iterator[Stage]:
+        """What trains, for how long, with which class frequencies. Code between two yields runs between the stages,
+        code after the last one at the end. Default: one stage, all parameters."""
+        yield Stage()
+
+    def draw(self, index: Index, now: Moment) -> Index:
+        """Which images form the batch: (B,) positions in the training set -> (B',) positions. Default: the same."""
+        return index
+
+    def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
+        """The batch: images (B', ...) and labels (B',) -> images (B, ...) and a distribution (B, C). Default:
+        one-hot."""
+        return x, self.task.one_hot(y)
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        """The objective: logits (B, C), target (B, C) -> scalar. Default: cross-entropy."""
+        return parts.cross_entropy(logits, target)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Post-hoc correction of test logits (N, C) -> (N, C). Default: the same."""
+        return logits
+
+
+
+def _article(kind: type) -> str:
+    return {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}.get(kind, kind.__name__)
+
+
+def _exponent_hint(kind: type, value: Any) -> str:
+    """YAML 1.1 reads 1e-5 as a text: say so, with the spelling that works."""
+    if kind in (float, int) and isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return ""
+        text = repr(number)
+        mantissa, _, exponent = text.partition("e")
+        if exponent:
+            text = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}"
+        return f" YAML reads {value!s} as a text; write {text}."
+    return ""

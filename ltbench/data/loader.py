@@ -1,0 +1,133 @@
+"""Batches for training and evaluation: images stay on the device as one uint8 tensor, augmented a batch at a time.
+
+Crop, flip and normalisation are a few tensor operations per batch; nothing runs per image in Python. Gathering from
+(N, H, W, channels) yields the channels-last layout that convolutions like best, without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltbench.data.longtail import select, to_index
+from ltbench.data.source import Arrays, Facts
+from ltbench.spec import Cell
+
+AUGMENTS = ("none", "flip", "crop", "crop_flip")
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CellData:
+    """The images of one cell: x uint8 (N, H, W, channels), y int64 (N,)."""
+
+    train_x: NDArray[np.uint8]
+    train_y: Index
+    holdout_x: NDArray[np.uint8]
+    holdout_y: Index
+    test_x: NDArray[np.uint8]
+    test_y: Index
+
+
+def cell_data(cell: Cell, facts: Facts, arrays: Arrays) -> CellData:
+    """Cut a cell out of its source: the long-tailed training part, the hold-out, the test part."""
+    train, holdout = select(
+        facts.train_counts,
+        imbalance=cell.imbalance,
+        profile=cell.profile,
+        subset_seed=cell.subset_seed,
+        order=cell.class_order,
+        holdout_per_class=cell.holdout_per_class,
+    )
+    rows, held = to_index(arrays.train_y, train), to_index(arrays.train_y, holdout)
+    return CellData(
+        *(np.ascontiguousarray(arrays.train_x[rows]), np.asarray(arrays.train_y[rows])),
+        *(np.ascontiguousarray(arrays.train_x[held]), np.asarray(arrays.train_y[held])),
+        *(arrays.test_x, np.asarray(arrays.test_y)),
+    )
+
+
+class ImageBatches:
+    """Turns positions into batches: augmented for training, plain for evaluation.
+
+    Args:
+        x: (N, H, W, channels) uint8. y: (N,) int64.
+        mean, std: per channel on the 0..1 scale.
+        augment: none, flip (mirror, p = 0.5), crop (zero-pad an eighth of the side, random crop), or crop_flip: for
+            32x32 images the padding is 4, the classic recipe of CIFAR.
+        rng: dice of the augmentation.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[np.uint8],
+        y: Index,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        *,
+        augment: str = "none",
+        rng: np.random.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.size = x.shape[1]
+        self._crop, self._flip = "crop" in augment, "flip" in augment
+        self._pad = max(1, self.size // 8) if self._crop else 0
+        self._rng = rng or np.random.default_rng(0)
+        pad = ((0, 0), (self._pad, self._pad), (self._pad, self._pad), (0, 0))
+        pixels = np.pad(x, pad) if self._pad else np.array(x)
+        self._x = torch.from_numpy(pixels).to(self.device)
+        self._y = torch.from_numpy(np.array(y)).to(self.device)
+        # (pixel / 255 - mean) / std as one multiplication and one addition.
+        std_ = torch.tensor(std, dtype=torch.float64)
+        self._scale = (1.0 / (255.0 * std_)).float().to(self.device)
+        self._shift = (-torch.tensor(mean, dtype=torch.float64) / std_).float().to(self.device)
+        self._side = torch.arange(self.size, device=self.device)
+
+    def __len__(self) -> int:
+        return len(self._y)
+
+    def batch(self, index: Index) -> tuple[Tensor, Tensor]:
+        """Augmented images (B, channels, H, W) float32, channels-last, and labels (B,)."""
+        rows = torch.from_numpy(index).to(self.device, non_blocking=True)
+        if not (self._crop or self._flip):
+            return self._normalise(self._x[rows]), self._y[rows]
+        # Every kind of dice is thrown whether used or not, so that `crop` and `crop_flip` crop alike.
+        offsets = self._rng.integers(0, 2 * self._pad + 1, (2, len(index)))
+        mirrored = self._rng.random(len(index)) < 0.5
+        dy, dx = torch.from_numpy(offsets).to(self.device, non_blocking=True)
+        columns = self._side.expand(len(index), -1)
+        if self._flip:
+            mirror = torch.from_numpy(mirrored).to(self.device, non_blocking=True)
+            columns = torch.where(mirror[:, None], self.size - 1 - columns, columns)
+        y = (self._side + dy[:, None])[:, :, None]
+        x = (columns + dx[:, None])[:, None, :]
+        return self._normalise(self._x[rows[:, None, None], y, x]), self._y[rows]
+
+    def in_order(self, batch_size: int) -> Iterator[Tensor]:
+        """All images in their order, not augmented: (<= batch_size, channels, H, W) at a time."""
+        inside = slice(self._pad, self._pad + self.size)
+        for start in range(0, len(self), batch_size):
+            yield self._normalise(self._x[start : start + batch_size, inside, inside])
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        """(B, H, W, channels) uint8 -> (B, channels, H, W) float32 in channels-last memory."""
+        return pixels.float().mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
+
+
+def channel_statistics(x: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel on the 0..1 scale, exactly, from the histogram of pixel values."""
+    values = np.arange(256) / 255.0
+    means, stds = [], []
+    for channel in range(x.shape[-1]):
+        histogram = np.bincount(x[..., channel].ravel(), minlength=256)
+        mean = float((histogram * values).sum() / histogram.sum())
+        variance = float((histogram * (values - mean) ** 2).sum() / histogram.sum())
+        means.append(mean)
+        stds.append(max(variance**0.5, 1e-3))
+    return tuple(means), tuple(stds)

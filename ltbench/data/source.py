@@ -1,0 +1,161 @@
+"""Where images come from: the facts a plan needs (no image read), and the packed arrays a trial needs.
+
+A source is packed once into `<data>/packed/<name>/` as memory-mapped uint8 arrays, (N, H, W, channels), so the second
+trial on a machine starts in milliseconds and trials side by side share the pages.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.errors import UserError, did_you_mean
+from ltbench.spec import digest
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a data set before an image is read.
+
+    Attributes:
+        class_names: C names in label order.
+        train_counts, test_counts: images per class, C each.
+        fingerprint: changes when, and only when, the images change.
+        shape: (height, width, channels).
+        mean, std: per channel on the 0..1 scale; None: taken from the chosen training images.
+    """
+
+    class_names: tuple[str, ...]
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+    fingerprint: str
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The images: x uint8 (N, H, W, channels), y int64 (N,)."""
+
+    train_x: NDArray[np.uint8]
+    train_y: NDArray[np.int64]
+    test_x: NDArray[np.uint8]
+    test_y: NDArray[np.int64]
+
+
+class Source(ABC):
+    """One data set. Subclasses know how to describe and to read it; packing is done here."""
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+    """Options a suite may set, with their defaults; part of the trial's identity."""
+    needs_path: ClassVar[bool] = False
+
+    def __init__(self, data: Path, path: Path | None = None, **options: Any) -> None:
+        self.data, self.path = data, path
+        self.chosen = {**self.options, **options}
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Cheap and offline. Raises UserError when the data set is not usable as it lies there."""
+
+    @abstractmethod
+    def read(self) -> Arrays:
+        """Read (and, where the source can, fetch) every image. Raises UserError naming what is missing or corrupt."""
+
+    @property
+    def packed(self) -> Path:
+        """Folder of the packed arrays, named by content."""
+        return self.data / "packed" / f"{self.kind}-{digest([self.facts().fingerprint, self.chosen])}"
+
+    def prepare(self) -> Path:
+        """Pack the images unless they are packed already. Safe to call from several processes at once."""
+        target = self.packed
+        if not (target / "done.json").exists():
+            arrays = self.read()
+            self._verify(arrays)
+            _write_packed(target, arrays)
+        return target
+
+    def arrays(self) -> Arrays:
+        """The packed images, memory-mapped; packs them first if need be."""
+        folder = self.prepare()
+        return Arrays(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAY_NAMES})
+
+    def _verify(self, arrays: Arrays) -> None:
+        facts = self.facts()
+        for part, y, expected in (
+            ("training", arrays.train_y, facts.train_counts),
+            ("test", arrays.test_y, facts.test_counts),
+        ):
+            found = tuple(int(n) for n in np.bincount(y, minlength=len(facts.class_names)))
+            if found != tuple(expected):
+                raise UserError(
+                    f"{self.kind}: the {part} part has {sum(found)} images where {sum(expected)} were expected; "
+                    f"delete the data set's folder under {self.data} and run again"
+                )
+
+
+_ARRAY_NAMES = ("train_x", "train_y", "test_x", "test_y")
+
+
+def _write_packed(target: Path, arrays: Arrays) -> None:
+    """Write beside the target and rename: a reader sees all of it or nothing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".packing-", dir=target.parent))
+    try:
+        for name in _ARRAY_NAMES:
+            np.save(scratch / f"{name}.npy", getattr(arrays, name))
+        (scratch / "done.json").write_text(json.dumps({"images": len(arrays.train_y) + len(arrays.test_y)}))
+        try:
+            scratch.rename(target)
+        except OSError:
+            if not (target / "done.json").exists():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def source_kinds() -> dict[str, type[Source]]:
+    """All kinds of data set, by the name a suite uses."""
+    from ltbench.data.cifar import Cifar10, Cifar100
+    from ltbench.data.digits import Digits
+    from ltbench.data.folder import Folder
+
+    return {cls.kind: cls for cls in (Digits, Cifar10, Cifar100, Folder)}
+
+
+def open_source(kind: str, data: Path, path: str | None = None, options: Mapping[str, Any] | None = None) -> Source:
+    """The source of a kind, with its images under `data` (or, for `folder`, under `path`).
+
+    Raises:
+        UserError: unknown kind or option, or a path that is missing or not wanted.
+    """
+    kinds = source_kinds()
+    if kind not in kinds:
+        raise UserError(f"unknown data set {kind!r}. {did_you_mean(kind, kinds)}")
+    cls = kinds[kind]
+    options = dict(options or {})
+    for name in options:
+        if name not in cls.options:
+            raise UserError(f"data set {kind!r} has no option {name!r}. {did_you_mean(name, cls.options)}")
+    if cls.needs_path and path is None:
+        raise UserError(f"data set {kind!r} needs `path:`, the folder with train/CLASS/* and test/CLASS/*")
+    if not cls.needs_path and path is not None:
+        raise UserError(f"data set {kind!r} takes no `path:`; its images live under the data folder (--data)")
+    return cls(data, Path(path).expanduser() if path else None, **options)
+
+
+def class_counts(labels: Sequence[int] | NDArray[np.int64], num_classes: int) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.bincount(np.asarray(labels), minlength=num_classes))

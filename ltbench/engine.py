@@ -1,0 +1,173 @@
+"""The one training loop, and the test pass. A method changes it through its six hooks only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from ltbench.api import Method, Moment, Stage
+from ltbench.data.loader import ImageBatches
+from ltbench.data.order import BatchOrder
+from ltbench.parts import Classifier
+
+Watch = Callable[[float, float, Classifier], None]
+"""Called at the end of every epoch with the epochs done, the mean training loss since the last call, and the model."""
+
+
+class Diverged(Exception):
+    """The loss is not a number any more; the trial has failed."""
+
+
+@dataclass
+class Clock:
+    """Makes the Moments: where training stands, and the method's dice."""
+
+    rng: np.random.Generator
+    device: torch.device
+
+    def at(self, stage: Stage, progress: float) -> Moment:
+        return Moment(stage.name, progress, self.rng, self.device)
+
+
+def train(
+    model: Classifier,
+    method: Method,
+    batches: ImageBatches,
+    order: BatchOrder,
+    clock: Clock,
+    recipe: Mapping[str, Any],
+    watch: Watch,
+) -> None:
+    """Train `model` in place for the recipe's epochs.
+
+    Args:
+        recipe: epochs, batch_size, schedule, precision as in the suite.
+        watch: told at the end of every epoch.
+
+    Raises:
+        Diverged: the mean loss of an epoch is NaN or infinite.
+        ValueError: the method's stages do not share out exactly the recipe's steps.
+    """
+    steps_per_epoch = len(batches) / recipe["batch_size"]
+    total = max(1, math.ceil(recipe["epochs"] * steps_per_epoch))
+    meter = LossMeter(steps_per_epoch, total, model, watch)
+    for stage, steps in share_out(method.stages(model), total):
+        optimizer = stage.optimizer or method.task.optimizer(model.parameters())
+        freeze_all_but(model, optimizer)
+        schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
+        for step in range(steps):
+            now = clock.at(stage, step / steps)
+            index = method.draw(order.next(stage.class_probs), now)
+            x, target = method.mix(*batches.batch(index), now)
+            with precision(recipe, x.device):
+                logits = model(x)
+            loss = method.loss(logits.float(), target, now)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            meter.add(loss.detach())
+
+
+def share_out(stages: Iterator[Stage], total: int) -> Iterator[tuple[Stage, int]]:
+    """Each stage with its number of steps; the shares must sum to 1, so that every method gets the same budget."""
+    done = 0.0
+    for stage in stages:
+        begin, end = round(done * total), round((done + stage.share) * total)
+        done += stage.share
+        if end > total:
+            break
+        yield stage, end - begin
+    if abs(done - 1.0) > 1e-6:
+        raise ValueError(f"the stages' shares sum to {done:g}; they must sum to 1 so that all methods train as long")
+
+
+def precision(recipe: Mapping[str, Any], device: torch.device) -> AbstractContextManager[Any]:
+    """fp32, or bf16 autocast: matrix products in bfloat16, weights, batch-norm statistics and loss in float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe["precision"] == "bf16")
+
+
+def freeze_all_but(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Train what is in the optimizer; freeze everything else and put it in eval mode, or its batch-norm would drift."""
+    training = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for p in model.parameters():
+        p.requires_grad_(id(p) in training)
+    _set_modes(model, True)
+
+
+def _set_modes(module: nn.Module, inherited: bool) -> None:
+    """A module trains if any of its parameters does; one without parameters (dropout) does as its parent."""
+    parameters = list(module.parameters())
+    module.training = any(p.requires_grad for p in parameters) if parameters else inherited
+    for child in module.children():
+        _set_modes(child, module.training)
+
+
+def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
+    """What the learning rate is multiplied by at a position 0 <= progress < 1 of a stage.
+
+    multistep: times gamma at each milestone passed. cosine: half a cosine down to `floor`. constant: 1. The warm-up
+    comes first: linear, or in `warmup_stairs` equal steps (5 stairs over 5 of 200 epochs is LDAM-DRW's e/5 for epoch
+    e = 1..5).
+    """
+    warmup, stairs = schedule.get("warmup", 0.0), schedule.get("warmup_stairs", 0)
+    if progress < warmup:
+        done = progress / warmup
+        return (math.floor(done * stairs + 1e-9) + 1) / stairs if stairs else max(done, 1e-3)
+    if schedule["name"] == "multistep":
+        # The tolerance absorbs 0.8 * 200 epochs not being exactly step 160 in binary fractions.
+        passed = sum(progress >= milestone - 1e-9 for milestone in schedule["milestones"])
+        return float(schedule["gamma"] ** passed)
+    if schedule["name"] == "cosine":
+        floor = schedule.get("floor", 0.0)
+        return float(floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))))
+    return 1.0
+
+
+class LossMeter:
+    """Adds losses up on the device and looks at them once an epoch, so that a step never waits for the host."""
+
+    def __init__(self, steps_per_epoch: float, total: int, model: Classifier, watch: Watch) -> None:
+        self._per_epoch, self._total, self._model, self._watch = steps_per_epoch, total, model, watch
+        self._sum: Tensor | None = None
+        self._steps, self._since, self._epoch = 0, 0, 1
+
+    def add(self, loss: Tensor) -> None:
+        self._sum = loss if self._sum is None else self._sum + loss
+        self._steps, self._since = self._steps + 1, self._since + 1
+        if self._steps >= self._epoch * self._per_epoch or self._steps == self._total:
+            self._close_epoch()
+
+    def _close_epoch(self) -> None:
+        assert self._sum is not None
+        mean, epochs = float(self._sum) / self._since, self._steps / self._per_epoch
+        if not math.isfinite(mean):
+            raise Diverged(f"the training loss became {mean} by epoch {epochs:.1f} (step {self._steps}): lower the "
+                           f"learning rate or lengthen the warm-up")  # fmt: skip
+        self._sum, self._since = None, 0
+        self._epoch = math.floor(epochs + 1e-9) + 1
+        self._watch(epochs, mean, self._model)
+
+
+@torch.inference_mode()
+def logits_of(model: Classifier, batches: ImageBatches, recipe: Mapping[str, Any]) -> NDArray[np.float32]:
+    """The model's logits for all images in order, (N, C) float32; leaves the model's modes as they were."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    batch_size = 128 if batches.device.type == "cpu" else 1024
+    try:
+        with precision(recipe, batches.device):
+            parts = [model(x).float() for x in batches.in_order(batch_size)]
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return np.asarray(torch.cat(parts).cpu().numpy())

@@ -1,0 +1,21 @@
+"""The one exception that means "the user can mend this": one message, no traceback, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input. The message names the place, the cause and the cure."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that helps with a misspelt name: the nearest known one, or all of them when they are few."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    if not names:
+        return "There are none."
+    return f"Known: {', '.join(names)}."

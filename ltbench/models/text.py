@@ -1,0 +1,160 @@
+"""Class-name vectors: where the text side of text-guided methods comes from.
+
+A suite names a text source; the plan resolves it once, in the driver, to one (C, D) matrix per data set, and workers
+are given the matrix: they need neither the encoder nor a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.errors import UserError
+from ltbench.spec import digest
+
+
+@dataclass(frozen=True)
+class TextVectors:
+    """Unit vectors of the class names: (C, D) float32, in label order; `digest` names them in a trial's identity."""
+
+    vectors: NDArray[np.float32]
+    digest: str
+    origin: str
+
+
+class NoText(Exception):
+    """This data set's class names have no vectors; methods that need them are skipped, with this reason."""
+
+
+def text_vectors(config: Mapping[str, Any] | None, dataset: str, names: Sequence[str], data: Path) -> TextVectors:
+    """The vectors of a data set's class names.
+
+    Args:
+        config: the suite's `text:` (encoder: bundled, file, open_clip or sentence_transformers, and its settings).
+        dataset: name of the data set, put in place of `{dataset}` in a file's path.
+        names: class names in label order. data: folder of the cache.
+
+    Raises:
+        NoText: no text source, or it lacks a name. UserError: the source itself is wrong or cannot be loaded.
+    """
+    if config is None:
+        raise NoText("the suite has no `text:` source for class-name vectors")
+    encoder = config["encoder"]
+    if encoder == "bundled":
+        return _bundled(names)
+    if encoder == "file":
+        return _from_file(Path(config["path"].replace("{dataset}", dataset)).expanduser(), names)
+    return _encoded(config, names, data)
+
+
+def _bundled(names: Sequence[str]) -> TextVectors:
+    known, matrix, encoder = bundled_table()
+    return _chosen(names, known, matrix, f"bundled vectors ({encoder})")
+
+
+@cache
+def bundled_table() -> tuple[list[str], NDArray[np.float32], str]:
+    """The vectors that come with ltbench: names, (120, 384) float32, encoder. Made by tools/make_bundled_text.py."""
+    with (files("ltbench.models") / "bundled_text.npz").open("rb") as stream:
+        table = np.load(stream, allow_pickle=False)
+        return [str(n) for n in table["names"]], table["vectors"], str(table["encoder"])
+
+
+def _from_file(path: Path, names: Sequence[str]) -> TextVectors:
+    """npz with `class_names` (or `names`) and `embeddings` (or `vectors`), or npy with one row per class in order."""
+    try:
+        table = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"text.path: {path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"text.path: {path} is not a readable .npz or .npy file ({error})") from error
+    if isinstance(table, np.ndarray):
+        if table.ndim != 2 or len(table) != len(names):
+            raise UserError(
+                f"text.path: {path} holds an array of shape {table.shape}; one row for each of {len(names)} classes "
+                f"is needed, in label order"
+            )
+        return _finished(table, f"{path.name}")
+    keys = [next((k for k in options if k in table), None)
+            for options in (("class_names", "names"), ("embeddings", "vectors"))]  # fmt: skip
+    if None in keys:
+        raise UserError(f"text.path: {path} has {sorted(table)}; `class_names` and `embeddings` are needed")
+    known, matrix = [str(n) for n in table[keys[0]]], np.asarray(table[keys[1]])
+    if matrix.ndim != 2 or len(matrix) != len(known):
+        raise UserError(f"text.path: {path}: embeddings have shape {matrix.shape} but there are {len(known)} names")
+    return _chosen(names, known, matrix, path.name)
+
+
+def _chosen(names: Sequence[str], known: Sequence[str], matrix: NDArray[Any], origin: str) -> TextVectors:
+    rows = {_normal(name): row for row, name in enumerate(known)}
+    missing = [name for name in names if _normal(name) not in rows]
+    if missing:
+        raise NoText(f"{origin} lack {len(missing)} of {len(names)} class names ({', '.join(missing[:4])}"
+                     f"{', ...' if len(missing) > 4 else ''})")  # fmt: skip
+    return _finished(matrix[[rows[_normal(name)] for name in names]], origin)
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", " ").replace("-", " ").strip()
+
+
+def _finished(matrix: NDArray[Any], origin: str, identity: str | None = None) -> TextVectors:
+    """Unit length, float32. Named by content, or by how they were made where making them again may move a last bit."""
+    vectors = np.asarray(matrix, dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(vectors).all() or (lengths == 0).any():
+        raise UserError(f"text: {origin}: a class-name vector is zero or not a number")
+    unit = np.ascontiguousarray(vectors / lengths, dtype=np.float32)
+    return TextVectors(unit, identity or hashlib.sha256(unit.tobytes()).hexdigest()[:12], origin)
+
+
+def _encoded(config: Mapping[str, Any], names: Sequence[str], data: Path) -> TextVectors:
+    """Run a text encoder once; its vectors are kept in the data folder under a name made from everything they depend
+    on."""
+    settings = {k: config[k] for k in ("encoder", "model", "pretrained", "template") if config.get(k)}
+    prompts = [config["template"].replace("{}", name.replace("_", " ")) for name in names]
+    checkpoint = Path(str(config.get("pretrained") or "")).expanduser()
+    if checkpoint.is_file():
+        settings["pretrained"] = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    identity = digest([settings, prompts])
+    kept = data / "text" / f"{identity}.npy"
+    if not kept.exists():
+        matrix = _encode(config, prompts)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_suffix(f".{os.getpid()}.npy")
+        np.save(scratch, matrix)
+        scratch.replace(kept)
+    origin = " ".join(str(settings[k]) for k in ("encoder", "model", "pretrained") if k in settings)
+    return _finished(np.load(kept, allow_pickle=False), origin, identity)
+
+
+def _encode(config: Mapping[str, Any], prompts: Sequence[str]) -> NDArray[np.float32]:
+    if config["encoder"] == "open_clip":
+        from ltbench.models.clip import encode_text
+
+        return encode_text(config["model"], config["pretrained"], prompts)
+    return _sentence_transformers(config["model"], prompts)
+
+
+def _sentence_transformers(model: str, prompts: Sequence[str]) -> NDArray[np.float32]:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise UserError("text.encoder sentence_transformers needs an extra: pip install 'ltbench[text]'") from error
+    try:
+        encoder = SentenceTransformer(model, device="cpu")
+    except Exception as error:  # the hub client raises many kinds
+        raise UserError(
+            f"text.model: {model!r} could not be loaded ({error}). Give a folder that holds the model, or use "
+            f"`encoder: bundled` or `encoder: file`"
+        ) from error
+    return np.asarray(encoder.encode(list(prompts), convert_to_numpy=True), dtype=np.float32)

@@ -1,0 +1,101 @@
+"""Building blocks for methods: losses that take distributions, class weights, heads, optimizers. Torch and numpy only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """A backbone that gives features (N, dim) and a head that gives logits (N, C)."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(x))
+        return logits
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy of distributions, with optional class weights; equal to torch's label version on one-hot targets.
+
+    Torch divides a weighted loss by the sum of the weights for labels but by N for distributions, so the same method
+    would train at two different learning rates with and without mixup. Here it is always divided by the weight that
+    the batch carries: sum_nc w_c t_nc.
+
+    Args:
+        logits: (N, C). target: (N, C), rows sum to 1. weight: (C,) or None.
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    if weight is None:
+        return -(target * log_p).sum(dim=1).mean()
+    mass = target * weight
+    return -(mass * log_p).sum() / mass.sum()
+
+
+def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
+    """Class weights (1 - beta) / (1 - beta**n_c), scaled to sum to C (Cui et al., CVPR 2019, equation 2).
+
+    beta = 0 gives equal weights, beta -> 1 inverse frequency. Computed in float64: 1 - beta**n loses all digits in
+    float32 for beta near 1. Classes without images get weight 0.
+    """
+    n = counts.double()
+    weight = torch.where(n > 0, (1.0 - beta) / (1.0 - torch.pow(torch.tensor(beta, dtype=torch.float64), n)), 0.0)
+    return _scaled(weight, counts)
+
+
+def power_weights(counts: Tensor, power: float) -> Tensor:
+    """Class weights n_c**-power, scaled to sum to C: 1 is inverse frequency, 0.5 its square root."""
+    n = counts.double()
+    return _scaled(torch.where(n > 0, n.clamp(min=1).pow(-power), 0.0), counts)
+
+
+def _scaled(weight: Tensor, like: Tensor) -> Tensor:
+    return (weight * (len(weight) / weight.sum())).to(like)
+
+
+def power_probs(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+    """Class probabilities proportional to n_c**power over the classes that have images: 1 is the data's own frequency,
+    0.5 square-root sampling, 0 class-balanced sampling (Kang et al., ICLR 2020, equation 1)."""
+    mass = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** power, 0.0)
+    return np.asarray(mass / mass.sum())
+
+
+def sample_rows(cdf: NDArray[np.float64], rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """One draw from each named row of a table of cumulative distributions (K, C): (B,) rows -> (B,) columns."""
+    u = rng.random(len(rows))
+    picked = (u[:, None] >= cdf[rows]).sum(axis=1)
+    return np.minimum(picked, cdf.shape[1] - 1).astype(np.int64)
+
+
+class CosineHead(nn.Module):
+    """Cosine between the feature and each class vector, times `scale`; no bias.
+
+    Class vectors start as in LDAM-DRW's NormedLinear (Cao et al., NeurIPS 2019): uniform on [-1, 1], made unit length.
+    """
+
+    def __init__(self, dim: int, num_classes: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, dim).uniform_(-1, 1), dim=1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
+
+
+def make_optimizer(params: Any, name: str, lr: float, **settings: Any) -> torch.optim.Optimizer:
+    """`sgd`, `adam` or `adamw` over `params`; `settings` are torch's own names (momentum, weight_decay, nesterov,
+    betas)."""
+    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if "betas" in settings:
+        settings["betas"] = tuple(settings["betas"])
+    optimizer: torch.optim.Optimizer = kinds[name](params, lr=lr, **settings)
+    return optimizer

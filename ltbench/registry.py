@@ -1,0 +1,207 @@
+"""Names -> Method classes: the files of methods/, a folder given by the user, installed packages' entry points.
+
+The file's name is the method's name. There is no list to edit: a file that appears is a method that exists.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import tempfile
+import types
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from ltbench.api import Method
+from ltbench.errors import UserError, did_you_mean
+
+ENTRY_POINTS = "ltbench.methods"
+Sources = Mapping[str, str]
+"""File name -> text: a user's folder of methods on its way to a worker that may not see that folder."""
+
+
+class Registry:
+    """All methods this process can run.
+
+    Args:
+        folder: a user's folder of methods, beside the built-in ones. Its files may import each other.
+
+    Raises:
+        UserError: no such folder, or a name that two places claim.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._builtin = _builtin_package()
+        self._user = _user_package(folder) if folder is not None else None
+        self._entry_points: dict[str, EntryPoint] = {e.name: e for e in entry_points(group=ENTRY_POINTS)}
+        self._origins: dict[str, str] = {}
+        for origin, names in self._claims():
+            for name in names:
+                if name in self._origins:
+                    raise UserError(f"method {name!r} is defined by {self._origins[name]} and by {origin}; rename one")
+                self._origins[name] = origin
+
+    def _claims(self) -> Iterator[tuple[str, list[str]]]:
+        yield "ltbench", _stems(self._builtin)
+        if self._user is not None:
+            yield f"the folder {next(iter(self._user.__path__))}", _stems(self._user)
+        for name, entry in self._entry_points.items():
+            yield f"the installed package of {entry.value!r}", [name]
+
+    def names(self) -> list[str]:
+        """All method names, sorted. Imports nothing."""
+        return sorted(self._origins)
+
+    def origin(self, name: str) -> str:
+        """Where a method comes from, in words."""
+        return self._origins[name]
+
+    def get(self, name: str) -> type[Method]:
+        """The class of a method.
+
+        Raises:
+            UserError: unknown name (with the nearest known one), a file that fails to import or defines no method.
+        """
+        if name not in self._origins:
+            raise UserError(f"unknown method {name!r}. {did_you_mean(name, self._origins)}")
+        if name in self._entry_points:
+            cls = self._load_entry_point(name)
+        else:
+            user = self._user is not None and name in _stems(self._user)
+            cls = _method_in((self._user if user else self._builtin).__name__ + "." + name)  # type: ignore[union-attr]
+        cls.name = name
+        return cls
+
+    def _load_entry_point(self, name: str) -> type[Method]:
+        loaded = self._entry_points[name].load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+            raise UserError(f"entry point {name!r} of {ENTRY_POINTS} must name a subclass of ltbench.api.Method")
+        return loaded
+
+
+def read_sources(folder: Path) -> Sources:
+    """The Python files of a user's folder, to be shipped to workers."""
+    return {f.name: f.read_text(encoding="utf-8") for f in sorted(folder.glob("*.py"))}
+
+
+def unpack_sources(sources: Sources) -> Path:
+    """The inverse of `read_sources` on a worker: a private folder with the files, one per content and process."""
+    content = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
+    if content not in _unpacked:
+        folder = Path(tempfile.mkdtemp(prefix="ltbench-methods-"))
+        for name, text in sources.items():
+            (folder / Path(name).name).write_text(text, encoding="utf-8")
+        _unpacked[content] = folder
+    return _unpacked[content]
+
+
+_unpacked: dict[str, Path] = {}
+
+
+def _builtin_package() -> types.ModuleType:
+    """`ltbench.methods`: installed, or, in a checkout that is only on the path, the folder beside the package."""
+    try:
+        return importlib.import_module("ltbench.methods")
+    except ModuleNotFoundError:
+        return _package("ltbench.methods", Path(__file__).parent.parent / "methods")
+
+
+def _user_package(folder: Path) -> types.ModuleType:
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"--methods {folder}: no such folder")
+    name = "ltbench_user_" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # so that `import helper` works beside `from .helper import ...`
+    return sys.modules.get(name) or _package(name, folder)
+
+
+def _package(name: str, folder: Path) -> types.ModuleType:
+    package = types.ModuleType(name)
+    package.__path__ = [str(folder)]
+    sys.modules[name] = package
+    return package
+
+
+def _stems(package: types.ModuleType) -> list[str]:
+    files = Path(next(iter(package.__path__))).glob("*.py")
+    return sorted(f.stem for f in files if not f.stem.startswith("_") and _mentions_a_class(f))
+
+
+def _mentions_a_class(file: Path) -> bool:
+    """A file without a class is a helper of its neighbours, not a method."""
+    return any(line.startswith("class ") for line in file.read_text(encoding="utf-8").splitlines())
+
+
+def _method_in(module_name: str) -> type[Method]:
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        file = importlib.util.find_spec(module_name)
+        where = file.origin if file else module_name
+        raise UserError(f"{where}: the method could not be imported: {type(error).__name__}: {error}") from error
+    found = [
+        c for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module_name
+    ]  # fmt: skip
+    if len(found) != 1:
+        raise UserError(
+            f"{module.__file__}: a method's file defines exactly one subclass of Method, this one defines {len(found)}"
+        )
+    return found[0]
+
+
+def fingerprint(cls: type[Method]) -> str:
+    """Hash of the code that makes a method what it is: 12 hex digits.
+
+    Covers the files of the class and of its bases, and the neighbouring files these import; syntax trees without
+    docstrings and comments, so that only a change of meaning changes it. `ltbench.api` and `ltbench.parts` are covered
+    by `spec.NUMERICS`.
+    """
+    files: dict[str, Path] = {}
+    for base in cls.__mro__:
+        if base not in (Method, object):
+            _collect(Path(inspect.getfile(base)), files)
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        tree = ast.parse(files[name].read_text(encoding="utf-8"))
+        whole.update(f"{name}\0{_shape(tree)}\0".encode())
+    return whole.hexdigest()[:12]
+
+
+def _collect(file: Path, files: dict[str, Path]) -> None:
+    """`file` and, recursively, the files of the same folder that it imports."""
+    if file.stem in files or file.parent == Path(__file__).parent:
+        return
+    files[file.stem] = file
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        modules: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            modules = [node.module] if node.module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        for module in modules:
+            neighbour = file.parent / f"{module.rpartition('.')[2]}.py"
+            if neighbour.exists():
+                _collect(neighbour, files)
+
+
+def _shape(node: object) -> str:
+    """A syntax tree as text, without positions and docstrings; the same on every supported version of Python
+    (`ast.dump` is not)."""
+    if isinstance(node, list):
+        return "[" + ",".join(map(_shape, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        body = node.body
+        first = body[0] if body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            node.body = body[1:]
+    fields = (f"{k}={_shape(v)}" for k, v in ast.iter_fields(node) if v is not None and v != [] and k != "kind")
+    return f"{type(node).__name__}({','.join(fields)})"

@@ -1,0 +1,205 @@
+"""The nouns of the harness: Cell, TrialSpec, Record, Skip, Plan. Frozen data, JSON in and out, standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from ltbench.errors import UserError
+
+NUMERICS = 1
+"""Version of everything in ltbench that can move a number without changing a method's own file: engine, parts, data,
+models. Bumped by hand, with a line in CHANGELOG.md; a bump makes every earlier record stale."""
+
+Status = Literal["ok", "failed"]
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
+
+
+def canonical(value: object) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN. Equal values have equal texts on every machine."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: object, length: int = 12) -> str:
+    """First `length` hex digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One data set made long-tailed in one way: a column of the table.
+
+    `options` are the choices that shape the data (for example the size a folder's images are resized to); where the
+    files lie is not among them. `manifest` is the hash of the data set, the hold-out and the chosen training images:
+    rows of different manifests are never compared.
+    """
+
+    dataset: str
+    kind: str
+    imbalance: float | None
+    """The imbalance factor n_max / n_min that was asked for; None for the native profile."""
+    profile: Literal["exp", "step", "native"] = "exp"
+    subset_seed: int = 0
+    class_order: str = "label"
+    holdout_per_class: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    manifest: str = ""
+
+    @property
+    def label(self) -> str:
+        """Short name for tables and run names: `cifar100 IF100`."""
+        return f"{self.dataset} {self.imbalance_label}"
+
+    @property
+    def imbalance_label(self) -> str:
+        if self.imbalance is None:
+            return "native"
+        step = "step" if self.profile == "step" else ""
+        return f"IF{self.imbalance:g}{step}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One training run, completely: everything that can change its numbers, and nothing else.
+
+    `variant` (method, hyper-parameters, code, recipe, text) says what is compared; `cell` and `seed` say where.
+    """
+
+    suite: str
+    cell: Cell
+    label: str
+    """The row's name in tables; the method's name unless the suite gives another with `as:`."""
+    method: str
+    hyperparameters: Mapping[str, Any]
+    code: str
+    """Fingerprint of the method's source: syntax trees without docstrings, of its file and of those it builds on."""
+    recipe_name: str
+    recipe: Mapping[str, Any]
+    seed: int
+    text: str | None = None
+    """Digest of the class-name vectors, for methods that read them."""
+    shots: Mapping[str, int] = field(default_factory=lambda: {"many": 100, "few": 20})
+    role: str = "final"
+    curves: str = "none"
+    """Where learning curves are drawn: none, holdout or test. Reading curves never changes what is trained."""
+    numerics: int = NUMERICS
+
+    @property
+    def variant(self) -> str:
+        """What was run, apart from where: equal for all seeds and cells of one row."""
+        return digest([self.method, self.hyperparameters, self.code, self.recipe, self.text, self.numerics], 8)
+
+    @property
+    def recipe_id(self) -> str:
+        return digest(self.recipe, 8)
+
+    @property
+    def key(self) -> str:
+        """12 hex digits that name this trial everywhere: journal, MLflow, command line.
+
+        Not part of it: the suite's and the row's names, the shot thresholds and the curves, none of which changes
+        what is trained.
+        """
+        identity = {
+            "cell": {k: v for k, v in asdict(self.cell).items() if k != "dataset"},
+            "method": self.method,
+            "hyperparameters": dict(self.hyperparameters),
+            "code": self.code,
+            "recipe": dict(self.recipe),
+            "text": self.text,
+            "role": self.role,
+            "seed": self.seed,
+            "numerics": self.numerics,
+        }
+        return digest(identity)
+
+    @property
+    def name(self) -> str:
+        """Readable run name: `ce cifar10 IF100 s0`."""
+        return f"{self.label} {self.cell.label} s{self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"key": self.key, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialSpec:
+        """Inverse of `to_json`. Raises UserError for missing or unknown fields, or a key that does not fit."""
+        try:
+            body = {k: v for k, v in data.items() if k != "key"}
+            spec = cls(**{**body, "cell": Cell(**body["cell"])})
+        except (KeyError, TypeError) as error:
+            raise UserError(f"Not a trial specification of this version of ltbench: {error}.") from error
+        if "key" in data and data["key"] != spec.key:
+            raise UserError(f"The trial says its key is {data['key']} but its contents give {spec.key}: it was edited.")
+        return spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What one trial left behind. Written once to the journal; everything else is derived from it."""
+
+    spec: TrialSpec
+    status: Status
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Names such as `balanced_accuracy`; accuracies in percent; None where undefined (an empty few-shot bucket)."""
+    per_class: Mapping[str, list[float]] = field(default_factory=dict)
+    curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    """Name -> [[epoch, value], ...]."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """Host, device, versions, threads, seconds: facts about the run that do not change its numbers."""
+    error: str | None = None
+    predictions: bytes | None = field(default=None, repr=False, compare=False)
+    """A compressed npz: `label` uint16 (n,), `confidence` float32 (n,), and `logits` where the suite asks for them."""
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    def to_json(self) -> dict[str, Any]:
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("spec", "predictions")}
+        return {"schema": 1, "spec": self.spec.to_json(), **data}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """Inverse of `to_json` (predictions live in a file of their own). Raises UserError on anything else."""
+        if not isinstance(data, Mapping) or data.get("schema") != 1:
+            raise UserError("not a record of this version of ltbench (no `schema: 1`).")
+        try:
+            body = {k: v for k, v in data.items() if k not in ("schema", "spec")}
+            return cls(spec=TrialSpec.from_json(data["spec"]), **body)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"not a record of this version of ltbench: {error}.") from error
+
+    def numbers(self) -> dict[str, Any]:
+        """The part that must be bit-equal when the same spec runs again on the same machine."""
+        whole = self.to_json()
+        return {k: whole[k] for k in ("spec", "status", "metrics", "per_class", "curves")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skip:
+    """A row that cannot run on a cell, and why: a reported fact, not a hole."""
+
+    label: str
+    cell: Cell
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All trials of a suite, in the order they start, and what was left out."""
+
+    suite: str
+    question: str
+    trials: tuple[TrialSpec, ...]
+    skips: tuple[Skip, ...]
+    protocol: Mapping[str, Any]
+    """reference, primary metric, reported metrics, shots, seeds: how the leaderboard reads the records."""
+
+    def without(self, finished: set[str]) -> Plan:
+        """The same plan minus the trials whose keys are given."""
+        return replace(self, trials=tuple(t for t in self.trials if t.key not in finished))
