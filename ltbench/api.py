@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ltbench import parts
 from ltbench.data.order import ClassCycles
-from ltbench.errors import UserError, did_you_mean
+from ltbench.errors import UserError, did_you_mean, exponent_hint
 
 __all__ = ["Choice", "LogUniform", "Method", "Moment", "Stage", "Task", "Uniform", "hp"]
 
@@ -87,7 +87,8 @@ class Hyperparameter:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:
-            raise UserError(f"{place}: expected {_article(kind)}, got {value!r}.{_exponent_hint(kind, value)}")
+            hint = exponent_hint(value) if kind in (int, float) else ""
+            raise UserError(f"{place}: expected {_article(kind)}, got {value!r}.{hint}")
         in_range = kind not in (int, float) or (self.low <= value <= self.high and value > self.above)
         if not in_range or (self.choices is not None and value not in self.choices):
             raise UserError(f"{place}: {value!r} is not allowed; it must be {self.domain}.")
@@ -293,21 +294,5 @@ class Method:
         return logits
 
 
-
 def _article(kind: type) -> str:
     return {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}.get(kind, kind.__name__)
-
-
-def _exponent_hint(kind: type, value: Any) -> str:
-    """YAML 1.1 reads 1e-5 as a text: say so, with the spelling that works."""
-    if kind in (float, int) and isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            return ""
-        text = repr(number)
-        mantissa, _, exponent = text.partition("e")
-        if exponent:
-            text = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}"
-        return f" YAML reads {value!s} as a text; write {text}."
-    return ""

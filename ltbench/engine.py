@@ -19,8 +19,8 @@ from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.parts import Classifier
 
-Watch = Callable[[float, float, Classifier], None]
-"""Called at the end of every epoch with the epochs done, the mean training loss since the last call, and the model."""
+Watch = Callable[[float, float], None]
+"""Called at the end of every epoch with the epochs done and the mean training loss since the last call."""
 
 
 class Diverged(Exception):
@@ -59,7 +59,7 @@ def train(
     """
     steps_per_epoch = len(batches) / recipe["batch_size"]
     total = max(1, math.ceil(recipe["epochs"] * steps_per_epoch))
-    meter = LossMeter(steps_per_epoch, total, model, watch)
+    meter = LossMeter(steps_per_epoch, total, watch)
     for stage, steps in share_out(method.stages(model), total):
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
         freeze_all_but(model, optimizer)
@@ -72,7 +72,7 @@ def train(
                 logits = model(x)
             loss = method.loss(logits.float(), target, now)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             meter.add(loss.detach())
@@ -119,16 +119,16 @@ def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
     comes first: linear, or in `warmup_stairs` equal steps (5 stairs over 5 of 200 epochs is LDAM-DRW's e/5 for epoch
     e = 1..5).
     """
-    warmup, stairs = schedule.get("warmup", 0.0), schedule.get("warmup_stairs", 0)
+    warmup, stairs = schedule["warmup"], schedule["warmup_stairs"]
     if progress < warmup:
         done = progress / warmup
-        return (math.floor(done * stairs + 1e-9) + 1) / stairs if stairs else max(done, 1e-3)
+        return float((math.floor(done * stairs + 1e-9) + 1) / stairs if stairs else max(done, 1e-3))
     if schedule["name"] == "multistep":
         # The tolerance absorbs 0.8 * 200 epochs not being exactly step 160 in binary fractions.
         passed = sum(progress >= milestone - 1e-9 for milestone in schedule["milestones"])
         return float(schedule["gamma"] ** passed)
     if schedule["name"] == "cosine":
-        floor = schedule.get("floor", 0.0)
+        floor = schedule["floor"]
         return float(floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))))
     return 1.0
 
@@ -136,8 +136,8 @@ def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
 class LossMeter:
     """Adds losses up on the device and looks at them once an epoch, so that a step never waits for the host."""
 
-    def __init__(self, steps_per_epoch: float, total: int, model: Classifier, watch: Watch) -> None:
-        self._per_epoch, self._total, self._model, self._watch = steps_per_epoch, total, model, watch
+    def __init__(self, steps_per_epoch: float, total: int, watch: Watch) -> None:
+        self._per_epoch, self._total, self._watch = steps_per_epoch, total, watch
         self._sum: Tensor | None = None
         self._steps, self._since, self._epoch = 0, 0, 1
 
@@ -155,7 +155,7 @@ class LossMeter:
                            f"learning rate or lengthen the warm-up")  # fmt: skip
         self._sum, self._since = None, 0
         self._epoch = math.floor(epochs + 1e-9) + 1
-        self._watch(epochs, mean, self._model)
+        self._watch(epochs, mean)
 
 
 @torch.inference_mode()

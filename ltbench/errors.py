@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -19,3 +20,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not names:
         return "There are none."
     return f"Known: {', '.join(names)}."
+
+
+def exponent_hint(value: object) -> str:
+    """YAML 1.1 reads 1e-5 as a text: for such a text, a sentence with the spelling that works; else nothing."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    text = repr(number)
+    mantissa, e, exponent = text.partition("e")
+    if e:
+        text = f"{mantissa}{'' if '.' in mantissa else '.0'}e{exponent}"
+    return f" YAML reads {value} as a text; write {text}."

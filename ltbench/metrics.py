@@ -105,6 +105,16 @@ def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_], bin
     return 100.0 * gap / len(order)
 
 
+def from_predictions(
+    found: Predictions, truth: NDArray[np.integer], train_counts: Sequence[int], shots: Mapping[str, int]
+) -> tuple[dict[str, float | None], dict[str, list[float]]]:
+    """All metrics that do not need the logits, and the per-class table, from stored predictions."""
+    classes = per_class(confusion(truth, found.label, len(train_counts)), train_counts)
+    metrics = summarise(classes, shots)
+    metrics["ece"] = expected_calibration_error(found.confidence, found.label == truth)
+    return metrics, classes
+
+
 def negative_log_likelihood(logits: Floats, truth: NDArray[np.integer]) -> float:
     """Mean of -log p(true class), in nats."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
@@ -117,8 +127,6 @@ def evaluate(
 ) -> tuple[dict[str, float | None], dict[str, list[float]], Predictions]:
     """All metrics, the per-class table and the predictions of one test pass: logits (N, C), truth (N,)."""
     found = predictions(logits)
-    classes = per_class(confusion(truth, found.label, logits.shape[1]), train_counts)
-    metrics = summarise(classes, shots)
-    metrics["ece"] = expected_calibration_error(found.confidence, found.label == truth)
+    metrics, classes = from_predictions(found, truth, train_counts, shots)
     metrics["nll"] = negative_log_likelihood(logits, truth)
     return metrics, classes, found

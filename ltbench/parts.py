@@ -1,4 +1,4 @@
-"""Building blocks for methods: losses that take distributions, class weights, heads, optimizers. Torch and numpy only."""
+"""Building blocks for methods: losses that take distributions, class weights, heads, optimizers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def sample_rows(cdf: NDArray[np.float64], rows: NDArray[np.int64], rng: np.rando
     """One draw from each named row of a table of cumulative distributions (K, C): (B,) rows -> (B,) columns."""
     u = rng.random(len(rows))
     picked = (u[:, None] >= cdf[rows]).sum(axis=1)
-    return np.minimum(picked, cdf.shape[1] - 1).astype(np.int64)
+    return np.asarray(np.minimum(picked, cdf.shape[1] - 1), dtype=np.int64)
 
 
 class CosineHead(nn.Module):

@@ -39,8 +39,10 @@ class Journal:
             file = self.folder / f"{record.key}.json"
             write_atomically(file, json.dumps(record.to_json(), indent=1, allow_nan=False).encode())
         except OSError as error:
-            raise UserError(f"{self.folder}: the record {record.key} cannot be written ({error.strerror}); make room or "
-                            f"choose another --results") from error  # fmt: skip
+            raise UserError(
+                f"{self.folder}: the record {record.key} cannot be written ({error.strerror}); make room or choose "
+                f"another --results"
+            ) from error
         return file
 
     def read(self, key: str) -> Record | None:

@@ -1,4 +1,4 @@
-"""The nouns of the harness: Cell, TrialSpec, Record, Skip, Plan. Frozen data, JSON in and out, standard library only."""
+"""The nouns of the harness: Cell, TrialSpec, Record, Result, Skip, Plan. Frozen data; standard library only."""
 
 from __future__ import annotations
 
@@ -82,6 +82,8 @@ class TrialSpec:
     seed: int
     text: str | None = None
     """Digest of the class-name vectors, for methods that read them."""
+    text_origin: str | None = None
+    """The same in words, for people: which encoder or file they come from."""
     shots: Mapping[str, int] = field(default_factory=lambda: {"many": 100, "few": 20})
     role: str = "final"
     curves: str = "none"
@@ -91,7 +93,7 @@ class TrialSpec:
     @property
     def variant(self) -> str:
         """What was run, apart from where: equal for all seeds and cells of one row."""
-        return digest([self.method, self.hyperparameters, self.code, self.recipe, self.text, self.numerics], 8)
+        return digest([self.method, self.hyperparameters, self.code, self.recipe, self.text_origin, self.numerics], 8)
 
     @property
     def recipe_id(self) -> str:
@@ -101,8 +103,8 @@ class TrialSpec:
     def key(self) -> str:
         """12 hex digits that name this trial everywhere: journal, MLflow, command line.
 
-        Not part of it: the suite's and the row's names, the shot thresholds and the curves, none of which changes
-        what is trained.
+        Not part of it: the suite's and the row's names, the shot thresholds (buckets are recomputed from the per-class
+        table) and the curves, none of which changes what is trained.
         """
         identity = {
             "cell": {k: v for k, v in asdict(self.cell).items() if k != "dataset"},
@@ -153,7 +155,7 @@ class Record:
     """Host, device, versions, threads, seconds: facts about the run that do not change its numbers."""
     error: str | None = None
     predictions: bytes | None = field(default=None, repr=False, compare=False)
-    """A compressed npz: `label` uint16 (n,), `confidence` float32 (n,), and `logits` where the suite asks for them."""
+    """A compressed npz: `label` and `truth` uint16 (n,), `confidence` float32 (n,), and `logits` where the suite asks for them."""
 
     @property
     def key(self) -> str:
@@ -181,6 +183,45 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Result:
+    """The part of a record that a leaderboard reads; what comes back from MLflow."""
+
+    key: str
+    suite: str
+    dataset: str
+    imbalance: str
+    """`IF100`, `IF100step` or `native`."""
+    manifest: str
+    label: str
+    variant: str
+    recipe_name: str
+    recipe_id: str
+    seed: int
+    status: Status
+    metrics: Mapping[str, float | None]
+    error: str | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> Result:
+        spec = record.spec
+        return cls(
+            key=spec.key,
+            suite=spec.suite,
+            dataset=spec.cell.dataset,
+            imbalance=spec.cell.imbalance_label,
+            manifest=spec.cell.manifest,
+            label=spec.label,
+            variant=spec.variant,
+            recipe_name=spec.recipe_name,
+            recipe_id=spec.recipe_id,
+            seed=spec.seed,
+            status=record.status,
+            metrics=record.metrics,
+            error=record.error,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Skip:
     """A row that cannot run on a cell, and why: a reported fact, not a hole."""
 
@@ -203,3 +244,19 @@ class Plan:
     def without(self, finished: set[str]) -> Plan:
         """The same plan minus the trials whose keys are given."""
         return replace(self, trials=tuple(t for t in self.trials if t.key not in finished))
+
+    def expectation(self) -> dict[str, Any]:
+        """What a complete set of results looks like, small enough to be kept beside them: a leaderboard made
+        anywhere then knows what is missing, and which results belong to this plan rather than to an earlier one."""
+        cells = {t.cell.label: [t.cell.dataset, t.cell.imbalance_label, t.cell.manifest] for t in self.trials}
+        skips: dict[tuple[str, str], list[str]] = {}
+        for skip in self.skips:
+            skips.setdefault((skip.label, skip.reason), []).append(skip.cell.label)
+        return {
+            "suite": self.suite,
+            "question": self.question,
+            "protocol": dict(self.protocol),
+            "rows": {t.label: [t.recipe_name, t.variant] for t in self.trials},
+            "cells": list(cells.values()),
+            "skips": [[label, reason, where] for (label, reason), where in skips.items()],
+        }

@@ -31,7 +31,7 @@ from ltbench.data.order import BatchOrder
 from ltbench.data.source import Facts, open_source
 from ltbench.engine import Clock, Diverged, logits_of, train
 from ltbench.errors import UserError
-from ltbench.metrics import evaluate
+from ltbench.metrics import Predictions, evaluate
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from ltbench.records import Journal
@@ -74,7 +74,7 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None) -> 
     device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if site.threads is not None:
         torch.set_num_threads(site.threads)
-    started = time.perf_counter()
+    started, started_at = time.perf_counter(), time.time()
     try:
         record = _run(spec, site, device, progress)
     except Diverged as error:
@@ -83,7 +83,7 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None) -> 
         record = Record(spec=spec, status="failed", error=f"UserError: {error}")
     except Exception:
         record = Record(spec=spec, status="failed", error=traceback.format_exc())
-    facts = _environment(device, time.perf_counter() - started)
+    facts = {"started": started_at, **_environment(device, time.perf_counter() - started)}
     return replace(record, environment={**facts, **site.provenance, **record.environment})
 
 
@@ -105,10 +105,10 @@ def _run(spec: TrialSpec, site: Site, device: torch.device, progress: Progress |
     curve_data = {"holdout": (data.holdout_x, data.holdout_y), "test": (data.test_x, data.test_y)}.get(spec.curves)
     curve_step = recipe["epochs"] / CURVE_POINTS
 
-    def watch(epochs: float, loss: float, _: Classifier) -> None:
+    def watch(epochs: float, loss: float) -> None:
         curves["train/loss"].append([round(epochs, 4), loss])
         if curve_data is not None:
-            points = curves.setdefault(f"{spec.curves}/balanced_accuracy", [])
+            points = curves.setdefault(f"curve/{spec.curves}_balanced_accuracy", [])
             if not points or epochs - points[-1][0] >= curve_step - 1e-6:
                 scores, _, _ = evaluate(test_logits(*curve_data), curve_data[1], counts, spec.shots)
                 points.append([round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)])
@@ -132,7 +132,7 @@ def _run(spec: TrialSpec, site: Site, device: torch.device, progress: Progress |
         per_class=classes,
         curves=curves,
         environment={**seconds, "images_per_second": images / seconds["train_seconds"]},
-        predictions=_pack(found.label, found.confidence, logits if site.keep_logits else None),
+        predictions=_pack(found, data.test_y, logits if site.keep_logits else None),
     )
 
 
@@ -152,7 +152,8 @@ def assemble(
     )
     method = Registry(folder).get(spec.method)(task, **spec.hyperparameters)
     backbone = build_backbone(spec.recipe["backbone"], facts.shape)
-    model = Classifier(backbone, method.head(backbone.dim)).to(device, memory_format=torch.channels_last)
+    model = Classifier(backbone, method.head(backbone.dim)).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     order = BatchOrder(data.train_y, task.num_classes, spec.recipe["batch_size"], _dice(spec, "order"))
     return method, model, order
 
@@ -180,17 +181,21 @@ def load_cell(cell: Cell, site: Site) -> tuple[CellData, Facts]:
 _kept_cells: dict[tuple[str, Path, str | None], tuple[CellData, Facts]] = {}
 
 
-def _pack(label: Any, confidence: Any, logits: NDArray[np.float32] | None) -> bytes:
+def _pack(found: Predictions, truth: NDArray[np.int64], logits: NDArray[np.float32] | None) -> bytes:
     stream = io.BytesIO()
-    extra = {} if logits is None else {"logits": logits.astype(np.float16)}
-    np.savez_compressed(stream, label=label, confidence=confidence, **extra)
+    kept: dict[str, Any] = {**found._asdict(), "truth": truth.astype(np.uint16)}
+    if logits is not None:
+        kept["logits"] = logits.astype(np.float16)
+    np.savez_compressed(stream, **kept)
     return stream.getvalue()
 
 
 def _environment(device: torch.device, seconds: float) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     # ru_maxrss is in KiB on Linux; it is the process's peak so far, which a reused worker carries over.
-    memory = torch.cuda.max_memory_allocated(device) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    memory = (
+        torch.cuda.max_memory_allocated(device) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return {
         "seconds": seconds,
         "device": torch.cuda.get_device_name(device) if on_gpu else (platform.processor() or platform.machine()),
@@ -231,7 +236,9 @@ def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
             record = run_trial(spec, replace(site, paths={**paths, **site.paths}, texts=texts))
             journal.write(record)
         score = record.metrics.get("balanced_accuracy")
-        told = f"balanced accuracy {score:.2f} %" if score is not None else (record.error or "").strip().splitlines()[-1]
+        told = (
+            f"balanced accuracy {score:.2f} %" if score is not None else (record.error or "").strip().splitlines()[-1]
+        )
         print(f"{spec.key}  {spec.name}: {record.status}, {told}", flush=True)
         records.append(record)
     return records

@@ -11,7 +11,9 @@ from ltbench.parts import Classifier, power_probs
 class ClassBalancedSampling(Method):
     """Images drawn with equal (or square-root) class frequencies instead of the data's own."""
 
-    paper = "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, eq. 1."
+    paper = (
+        "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, eq. 1."
+    )
     defaults_from = "classifier-balancing (class-balanced q = 0, square-root q = 1/2)"
     sampling: str = hp(
         "class_balanced",

@@ -11,7 +11,9 @@ from ltbench.parts import Classifier, power_probs
 class ClassifierRetraining(Method):
     """Two stages: everything on the data as it is, then only a fresh classifier on class-balanced batches."""
 
-    paper = "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, 4.1."
+    paper = (
+        "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, 4.1."
+    )
     defaults_from = "BagofTricks-LT (30 epochs of classifier after 200), taken out of the recipe's budget, not added"
     classifier_share: float = hp(0.13, "fraction of the steps that trains the classifier", above=0.0, high=0.9)
 

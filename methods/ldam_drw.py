@@ -7,8 +7,9 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ltbench.api import Moment, hp
-from ltbench.methods.ce_drw import DeferredReweight
 from ltbench.parts import CosineHead
+
+from .ce_drw import DeferredReweight
 
 
 class LdamDrw(DeferredReweight):

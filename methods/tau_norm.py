@@ -13,7 +13,9 @@ from ltbench.parts import Classifier
 class TauNorm(Method):
     """Plain training; afterwards every class vector is divided by its length to the power tau, the bias dropped."""
 
-    paper = "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, eq. 5."
+    paper = (
+        "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, eq. 5."
+    )
     defaults_from = "BagofTricks-LT (tau 1); classifier-balancing looks through 0 to 2"
     tau: float = hp(1.0, "0 changes nothing but the bias, 1 makes all class vectors unit length",
                     search=Uniform(0.0, 2.0), low=0.0)  # fmt: skip

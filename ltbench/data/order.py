@@ -25,7 +25,7 @@ class ClassCycles:
         picked = np.empty(len(classes), dtype=np.int64)
         order = np.argsort(classes, kind="stable")
         ordered = classes[order]
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else []
+        starts: list[int] = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])[: len(ordered)].tolist()
         for begin, end in zip(starts, [*starts[1:], len(ordered)], strict=True):
             picked[order[begin:end]] = self._deal(int(ordered[begin]), int(end - begin), rng)
         return picked

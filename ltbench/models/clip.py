@@ -39,7 +39,9 @@ def encode_text(model: str, pretrained: str, prompts: Sequence[str], batch_size:
 
 def _load(open_clip: Any, model: str, pretrained: str) -> Any:
     if model not in open_clip.list_models():
-        raise UserError(f"text.model: unknown open_clip model {model!r}. {did_you_mean(model, open_clip.list_models())}")
+        raise UserError(
+            f"text.model: unknown open_clip model {model!r}. {did_you_mean(model, open_clip.list_models())}"
+        )
     tags = open_clip.list_pretrained_tags_by_model(model)
     local = Path(pretrained).expanduser()
     if pretrained not in tags and not local.is_file():
@@ -48,7 +50,10 @@ def _load(open_clip: Any, model: str, pretrained: str) -> Any:
     try:
         with _no_retries_when_offline(local.is_file()):
             tower = open_clip.create_model(
-                model, pretrained=str(local) if local.is_file() else pretrained, weights_only=True, require_pretrained=True
+                model,
+                pretrained=str(local) if local.is_file() else pretrained,
+                weights_only=True,
+                require_pretrained=True,
             )
     except UserError:
         raise

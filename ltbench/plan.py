@@ -1,0 +1,240 @@
+"""Suite -> Plan: every trial that would run, what is skipped and why. Trains nothing and fetches nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.api import Method
+from ltbench.data.longtail import manifest, select
+from ltbench.data.source import Facts, Source, open_source
+from ltbench.errors import UserError, did_you_mean
+from ltbench.models import check_backbone
+from ltbench.models.text import NoText, TextVectors, text_vectors
+from ltbench.records import write_atomically
+from ltbench.registry import Registry, fingerprint
+from ltbench.spec import Cell, Plan, Skip, TrialSpec
+from ltbench.suite import DatasetEntry, MethodEntry, Suite
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the plan's trials need beside their specs."""
+
+    sources: Mapping[str, Source]
+    """Data set name -> source."""
+    texts: Mapping[str, NDArray[np.float32]]
+    """Digest -> class-name vectors."""
+
+    @property
+    def paths(self) -> dict[str, str]:
+        return {name: str(source.path) for name, source in self.sources.items() if source.path is not None}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`--only`, `--datasets`, `--seeds`: the part of a suite to look at; None is everything."""
+
+    methods: Sequence[str] | None = None
+    datasets: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+
+
+def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | None = None) -> tuple[Plan, Inputs]:
+    """Lay out a suite: all trials, seed by seed, so that an interrupted run leaves whole rows.
+
+    Raises:
+        UserError: an unknown method, hyper-parameter, backbone or selection, unusable data, or an imbalance factor that
+            the data cannot give.
+    """
+    chosen = chosen or Selection()
+    entries = _pick(chosen.datasets, {e.name: e for e in suite.datasets}, "--datasets")
+    rows = [(group, row) for group, rows in suite.methods.items() for row in rows]
+    rows = _pick(chosen.methods, {row.label: (group, row) for group, row in rows}, "--only")
+    seeds = suite.protocol.final.seeds if chosen.seeds is None else list(chosen.seeds)
+    sources = {e.name: _open(e, data) for e in entries}
+    cells = [cell for entry in entries for cell in _cells(entry, sources[entry.name], suite)]
+    row_plan = partial(_row, suite, registry, _Texts(suite, sources, data))
+    texts: dict[str, NDArray[np.float32]] = {}
+    templates: list[TrialSpec] = []
+    skips: list[Skip] = []
+    for cell in cells:
+        for group, row in rows:
+            planned, vectors = row_plan(cell, sources[cell.dataset].facts(), group, row)
+            if isinstance(planned, Skip):
+                skips.append(planned)
+                continue
+            templates.append(planned)
+            if vectors is not None:
+                texts[vectors.digest] = vectors.vectors
+    _refuse_twins(templates)
+    trials = tuple(replace(template, seed=seed) for seed in seeds for template in templates)
+    plan = Plan(suite=suite.suite, question=suite.question, trials=trials, skips=tuple(skips),
+                protocol=_protocol(suite, [row.label for _, row in rows], seeds))  # fmt: skip
+    return plan, Inputs(sources, texts)
+
+
+def _refuse_twins(templates: Sequence[TrialSpec]) -> None:
+    """Two rows or two data sets that would train the very same thing under two names."""
+    seen: dict[str, TrialSpec] = {}
+    for spec in templates:
+        twin = seen.setdefault(spec.key, spec)
+        if twin is not spec:
+            raise UserError(
+                f"{spec.label!r} on {spec.cell.label} is the same trial as {twin.label!r} on {twin.cell.label}: same "
+                f"method, hyper-parameters, recipe and images; remove one of the two"
+            )
+
+
+def _pick(wanted: Sequence[str] | None, known: Mapping[str, Any], flag: str) -> list[Any]:
+    if wanted is None:
+        return list(known.values())
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"{flag} {name}: not in this suite. {did_you_mean(name, known)}")
+    return [value for name, value in known.items() if name in wanted]
+
+
+def _open(entry: DatasetEntry, data: Path) -> Source:
+    source = open_source(entry.kind or entry.name, data, entry.path, entry.model_extra)
+    source.facts()
+    return source
+
+
+def _cells(entry: DatasetEntry, source: Source, suite: Suite) -> Iterable[Cell]:
+    facts = source.facts()
+    holdout = suite.protocol.holdout_per_class
+    factors: list[float | None] = [*entry.imbalance] if entry.imbalance else [None]
+    for imbalance in factors:
+        try:
+            train, held = select(
+                facts.train_counts,
+                imbalance=imbalance,
+                profile=entry.profile,
+                subset_seed=entry.subset_seed,
+                order=str(entry.class_order),
+                holdout_per_class=holdout,
+            )
+        except UserError as error:
+            raise UserError(f"data set {entry.name!r}: {error}") from error
+        yield Cell(
+            dataset=entry.name,
+            kind=source.kind,
+            imbalance=imbalance,
+            profile=entry.profile,
+            subset_seed=entry.subset_seed,
+            class_order=str(entry.class_order),
+            holdout_per_class=holdout,
+            options=source.chosen,
+            manifest=manifest(facts.fingerprint, source.chosen, train, held),
+        )
+
+
+class _Texts:
+    """Class-name vectors per data set, resolved when a method first asks for them."""
+
+    def __init__(self, suite: Suite, sources: Mapping[str, Source], data: Path) -> None:
+        self._config = suite.text.model_dump() if suite.text else None
+        self._sources, self._data = sources, data
+        self._found: dict[str, TextVectors | NoText] = {}
+
+    def of(self, dataset: str) -> TextVectors:
+        if dataset not in self._found:
+            names = self._sources[dataset].facts().class_names
+            try:
+                self._found[dataset] = text_vectors(self._config, dataset, names, self._data)
+            except NoText as error:
+                self._found[dataset] = error
+        found = self._found[dataset]
+        if isinstance(found, NoText):
+            raise found
+        return found
+
+
+def _row(
+    suite: Suite, registry: Registry, texts: _Texts, cell: Cell, facts: Facts, group: str, row: MethodEntry
+) -> tuple[TrialSpec | Skip, TextVectors | None]:
+    cls = registry.get(row.method)
+    hyperparameters = cls.complete(row.hyperparameters, f"methods.{group}: {row.label}")
+    recipe = suite.recipes[group].model_dump()
+    check_backbone(recipe["backbone"], facts.shape)
+    recipe["precision"] = resolve_precision(recipe["precision"])
+    vectors = None
+    if "text" in cls.needs:
+        try:
+            vectors = texts.of(cell.dataset)
+        except NoText as reason:
+            return Skip(label=row.label, cell=cell, reason=f"needs class-name vectors: {reason}"), None
+    spec = TrialSpec(
+        suite=suite.suite,
+        cell=cell,
+        label=row.label,
+        method=row.method,
+        hyperparameters=hyperparameters,
+        code=_fingerprint(cls),
+        recipe_name=group,
+        recipe=recipe,
+        seed=0,
+        text=vectors.digest if vectors else None,
+        text_origin=vectors.origin if vectors else None,
+        shots=suite.protocol.shots.model_dump(),
+        curves=suite.protocol.curves,
+    )
+    return spec, vectors
+
+
+_fingerprints: dict[type[Method], str] = {}
+
+
+def _fingerprint(cls: type[Method]) -> str:
+    if cls not in _fingerprints:
+        _fingerprints[cls] = fingerprint(cls)
+    return _fingerprints[cls]
+
+
+def resolve_precision(wanted: str) -> str:
+    """`auto` becomes bf16 where this machine multiplies bfloat16 natively, else fp32; recorded as what it became."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32"
+    native = (
+        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    )
+    return "bf16" if native else "fp32"
+
+
+def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int]) -> dict[str, Any]:
+    reference = suite.protocol.reference or ("ce" if "ce" in labels else labels[0])
+    return {
+        "primary": suite.protocol.primary,
+        "report": list(suite.protocol.final.report),
+        "reference": reference,
+        "seeds": list(seeds),
+        "shots": suite.protocol.shots.model_dump(),
+    }
+
+
+def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:
+    """Write every trial as a file that `ltbench trial` (or `python -m ltbench.trial`) runs on another machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if inputs.texts:
+        np.savez(folder / "texts.npz", allow_pickle=False, **inputs.texts)
+    files = []
+    for spec in plan.trials:
+        file = folder / f"{spec.key}.json"
+        path = inputs.paths.get(spec.cell.dataset)
+        paths = {spec.cell.dataset: path} if path else {}
+        write_atomically(file, json.dumps({**spec.to_json(), "paths": paths}, indent=1).encode())
+        files.append(file)
+    return files

@@ -1,0 +1,1 @@
+"""Results -> leaderboard -> text, Markdown, CSV, JSON. Never imports torch or ray."""

@@ -1,0 +1,98 @@
+"""One leaderboard, four formats: text, Markdown, CSV, JSON. All carry the same numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+import pandas as pd
+from tabulate import tabulate
+
+import ltbench
+from ltbench.report.board import Leaderboard
+from ltbench.report.tables import LEGEND, detail, flat, header, notes, overview
+
+SCHEMA = 1
+
+
+def text(board: Leaderboard) -> str:
+    """For a terminal: plain characters, at most 100 columns for the usual suites."""
+    blocks = ["\n".join(header(board))]
+    for table in board.tables:
+        if not table.rows:
+            continue
+        if len(board.tables) > 1:
+            blocks.append(f"== recipe {table.recipe_name} ({table.recipe_id}) ==")
+        if len(table.columns) > 1:
+            blocks.append(_plain(overview(table, board.primary)))
+        blocks += [f"{table.title(c)}\n{_plain(detail(table, c, board))}" for c in table.columns]
+    blocks.append("\n".join([LEGEND, *notes(board)]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def markdown(board: Leaderboard) -> str:
+    """For a README or an issue: names are escaped, so no row can break the table."""
+    first, second = header(board)
+    blocks = [f"**{_escape(first)}**  \n{_escape(second)}"]
+    for table in board.tables:
+        if not table.rows:
+            continue
+        if len(board.tables) > 1:
+            blocks.append(f"## Recipe {_escape(table.recipe_name)} ({table.recipe_id})")
+        if len(table.columns) > 1:
+            blocks.append(_pipes(overview(table, board.primary)))
+        blocks += [f"### {_escape(table.title(c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
+    blocks.append("  \n".join(_escape(line) for line in [LEGEND, *notes(board)]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def csv(board: Leaderboard) -> str:
+    """One line per method, column and metric; full precision, empty where undefined."""
+    return flat(board).to_csv(index=False, lineterminator="\n")
+
+
+def as_json(board: Leaderboard) -> str:
+    """Everything, with a schema version; null where undefined, with the reason beside it."""
+    data = asdict(board)
+    for table, source in zip(data["tables"], board.tables, strict=True):
+        table["columns"] = [{"dataset": d, "imbalance": i, "manifest": m} for d, i, m in source.columns]
+        for row, original in zip(table["rows"], source.rows, strict=True):
+            scores = (original.scores[c] for c in source.columns)
+            row["scores"] = [{**asdict(score), "verdict": score.verdict} for score in scores]
+    whole = {"schema": SCHEMA, "ltbench": ltbench.__version__, **data}
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+FORMATS: dict[str, Callable[[Leaderboard], str]] = {"text": text, "markdown": markdown, "csv": csv, "json": as_json}
+
+
+def _plain(frame: pd.DataFrame) -> str:
+    return tabulate(
+        frame, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True, colalign=_align(frame)
+    )
+
+
+def _pipes(frame: pd.DataFrame) -> str:
+    safe = frame.map(_escape).rename(columns=_escape)
+    return tabulate(
+        safe, headers="keys", tablefmt="pipe", showindex=False, disable_numparse=True, colalign=_align(frame)
+    )
+
+
+def _align(frame: pd.DataFrame) -> list[str]:
+    """Numbers to the right, names and what carries a mark to the left."""
+    left = {"method", "gain [95% CI]"}
+    return ["left" if name in left or _marked(frame[name]) else "right" for name in frame.columns]
+
+
+def _marked(column: pd.Series[str]) -> bool:
+    return any(str(value).endswith((" ^", " v", " ?")) for value in column)
+
+
+def _escape(value: object) -> str:
+    r"""Text that Markdown shows as it is."""
+    out = str(value).replace("\\", "\\\\").replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
+    for character in "|*_`[]#^~":
+        out = out.replace(character, f"\\{character}")
+    return out

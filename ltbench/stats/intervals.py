@@ -1,0 +1,39 @@
+"""Confidence intervals over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds. sd and the half-width of its t interval are None for a single seed."""
+
+    mean: float
+    sd: float | None
+    half: float | None
+    n: int
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Mean with a two-sided Student-t interval: mean +- t(n-1) sd / sqrt(n), sd with n-1.
+
+    A percentile bootstrap over 3 to 5 seeds covers 75 to 84 % where 95 % is claimed; the t interval covers 95 %.
+
+    Raises:
+        ValueError: no values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("no values")
+    mean = float(np.mean(values))
+    if n == 1:
+        return Interval(mean, None, None, 1)
+    sd = float(np.std(values, ddof=1))
+    # scipy.special, because scipy.stats takes most of a second to import.
+    return Interval(mean, sd, float(stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n), n)

@@ -1,0 +1,155 @@
+"""The suite: what a benchmark consists of, as checked data. `suiteload` reads one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """No unknown keys, no silent conversion of text to numbers, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Sgd(Strict):
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    nesterov: bool = False
+
+
+class Adam(Strict):
+    name: Literal["adam", "adamw"]
+    lr: Positive
+    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Multistep(Strict):
+    """Milestones and warm-up are fractions of the training, so that a short run is a true miniature."""
+
+    name: Literal["multistep"]
+    milestones: list[Share]
+    gamma: Positive
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup_stairs: Annotated[int, Field(ge=0)] = 0
+
+
+class Cosine(Strict):
+    name: Literal["cosine"]
+    floor: Share = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup_stairs: Annotated[int, Field(ge=0)] = 0
+
+
+class Constant(Strict):
+    name: Literal["constant"]
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup_stairs: Annotated[int, Field(ge=0)] = 0
+
+
+class Recipe(Strict):
+    """How every method of a group is trained; never tuned per method."""
+
+    backbone: str
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=1)]
+    optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
+    schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
+    augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+
+
+class TextBundled(Strict):
+    encoder: Literal["bundled"]
+
+
+class TextFile(Strict):
+    encoder: Literal["file"]
+    path: str
+
+
+class TextOpenClip(Strict):
+    encoder: Literal["open_clip"]
+    model: str
+    pretrained: str
+    template: str = "a photo of a {}"
+
+
+class TextSentence(Strict):
+    encoder: Literal["sentence_transformers"]
+    model: str
+    template: str = "a photo of a {}"
+
+
+class DatasetEntry(BaseModel):
+    """A data set and the ways it is made long-tailed. Keys beyond these are options of its kind (folder: size)."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    name: str
+    kind: str = ""
+    path: str | None = None
+    imbalance: Annotated[list[Annotated[float, Field(ge=1)]], Field(min_length=1)] | None = None
+    profile: Literal["exp", "step", "native"] = "exp"
+    subset_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    class_order: Literal["label", "frequency"] | Annotated[int, Field(ge=0, lt=2**32)] = "label"
+
+
+class MethodEntry(Strict):
+    """One row: a method, its name in tables, and the hyper-parameters that differ from the defaults."""
+
+    method: str
+    label: str
+    hyperparameters: dict[str, Any] = {}
+
+
+class Final(Strict):
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    report: Annotated[list[str], Field(min_length=1)] = ["balanced_accuracy", "many", "medium", "few", "worst_class"]
+
+
+class Shots(Strict):
+    many: Annotated[int, Field(ge=1)] = 100
+    few: Annotated[int, Field(ge=1)] = 20
+
+
+class Protocol(Strict):
+    final: Final
+    primary: str = "balanced_accuracy"
+    shots: Shots = Shots()
+    reference: str | None = None
+    holdout_per_class: Annotated[int, Field(ge=0)] = 0
+    curves: Literal["none", "holdout", "test"] = "none"
+    save_logits: bool = False
+
+
+class PerTrial(Strict):
+    cpus: Positive = 1.0
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    """None: a whole GPU where there is one, else none."""
+
+
+class Resources(Strict):
+    per_trial: PerTrial = PerTrial()
+    retries: Annotated[int, Field(ge=0)] = 2
+    executor: Literal["ray", "inline"] = "ray"
+
+
+class Suite(Strict):
+    """A whole suite, as it is recorded: `extends` and `--set` are already merged in."""
+
+    suite: str
+    question: str = ""
+    text: Annotated[TextBundled | TextFile | TextOpenClip | TextSentence, Field(discriminator="encoder")] | None = None
+    datasets: Annotated[list[DatasetEntry], Field(min_length=1)]
+    recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
+    methods: Annotated[dict[str, Annotated[list[MethodEntry], Field(min_length=1)]], Field(min_length=1)]
+    protocol: Protocol
+    resources: Resources = Resources()

@@ -1,0 +1,174 @@
+"""Suite files as data: YAML with the place of every key, `extends`, and `--set`. The only file that imports yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ltbench.errors import UserError
+
+KeyPath = tuple[str | int, ...]
+_MAX_NODES = 100_000
+"""Far above any real suite; stops a file whose aliases unfold without end."""
+
+
+class Place(NamedTuple):
+    """Where a value was written: a file and a line, or the command line."""
+
+    file: Path | None
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}" if self.file else "--set"
+
+
+class SuiteData(NamedTuple):
+    """A suite's plain data, and where each key came from."""
+
+    data: dict[str, Any]
+    places: dict[KeyPath, Place]
+    file: Path
+
+    def place(self, path: KeyPath) -> Place:
+        """The place of a key, or of the nearest one above it that was written."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return Place(self.file, 1)
+
+    def error(self, path: KeyPath, message: str) -> UserError:
+        """A UserError with the file, the line and the key path."""
+        key = ".".join(map(str, path))
+        return UserError(f"{self.place(path)}: {key + ': ' if key else ''}{message}")
+
+
+def read_suite_file(file: Path, overrides: Sequence[str] = ()) -> SuiteData:
+    """Read a suite, what it extends, and `KEY.PATH=VALUE` overrides, in rising precedence.
+
+    Mappings merge key by key; lists and single values replace what they override.
+
+    Raises:
+        UserError: a missing file, bad YAML, a circle of `extends`, or an override that cannot be applied.
+    """
+    data, places = _read_chain(file, ())
+    suite = SuiteData(data, places, file)
+    for override in overrides:
+        _apply(suite, override)
+    return suite
+
+
+def _read_chain(file: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+    if file.resolve() in above:
+        raise UserError(f"{file}: `extends` goes in a circle: {' -> '.join(p.name for p in (*above, file))}")
+    data, places = _read_yaml(file)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data, places
+    if not isinstance(parent, str):
+        raise UserError(f"{places[('extends',)]}: extends: expected the name of a suite file, got {parent!r}")
+    below, below_places = _read_chain(file.parent / parent, (*above, file.resolve()))
+    return _merge(below, data, below_places, places), below_places
+
+
+def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such suite file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from error
+    places: dict[KeyPath, Place] = {}
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = _Builder(file, places).build(root) if root is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{file}, line {line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: a suite is a mapping with keys such as suite, datasets, recipes and methods")
+    return data, places
+
+
+class _Builder:
+    """YAML nodes -> plain data, noting the line of every key and refusing a key that is written twice."""
+
+    def __init__(self, file: Path, places: dict[KeyPath, Place]) -> None:
+        self._file, self._places, self._nodes = file, places, 0
+        self._scalars = yaml.SafeLoader("")
+
+    def build(self, node: yaml.Node, path: KeyPath = ()) -> Any:
+        self._nodes += 1
+        if self._nodes > _MAX_NODES:
+            raise UserError(f"{self._file}: unfolds to more than {_MAX_NODES} values; aliases must not nest like this")
+        self._places[path] = Place(self._file, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            self._scalars.flatten_mapping(node)
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
+        return self._scalars.construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self._scalars.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str | int | float) or isinstance(key, bool):
+                raise UserError(f"{self._file}, line {line}: a key must be a name, got {key!r}")
+            key = str(key)
+            if key in result:
+                raise UserError(f"{self._file}, line {line}: {'.'.join(map(str, (*path, key)))} is written twice")
+            result[key] = self.build(value_node, (*path, key))
+            self._places[(*path, key)] = Place(self._file, line)
+        return result
+
+
+def _merge(
+    below: dict[str, Any],
+    above: dict[str, Any],
+    places: dict[KeyPath, Place],
+    new: dict[KeyPath, Place],
+    path: KeyPath = (),
+) -> dict[str, Any]:
+    """`above` over `below`; `places` (of below) learns where the winning keys stand."""
+    merged = dict(below)
+    for key, value in above.items():
+        here = (*path, key)
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value, places, new, here)
+        else:
+            merged[key] = value
+            places.update({p: place for p, place in new.items() if p[: len(here)] == here})
+    return merged
+
+
+def _apply(suite: SuiteData, override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise UserError(f"--set {override}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not valid YAML") from error
+    path: KeyPath = tuple(int(p) if p.isdigit() else p for p in key.split("."))
+    target: Any = suite.data
+    for depth, step in enumerate(path[:-1]):
+        if isinstance(target, dict):
+            target = target.setdefault(str(step), {})
+        elif isinstance(target, list) and isinstance(step, int) and step < len(target):
+            target = target[step]
+        else:
+            raise UserError(f"--set {override}: {'.'.join(map(str, path[: depth + 1]))} is not there")
+    last = path[-1]
+    if isinstance(target, dict):
+        target[str(last)] = value
+    elif isinstance(target, list) and isinstance(last, int) and last < len(target):
+        target[last] = value
+    else:
+        raise UserError(f"--set {override}: {'.'.join(map(str, path[:-1]))} has no entry {last!r}")
+    suite.places[path] = Place(None, 0)

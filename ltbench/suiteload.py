@@ -1,0 +1,177 @@
+"""From a suite's file to a checked Suite. Every message carries the file, the line and the key path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ltbench.data.source import source_kinds
+from ltbench.errors import UserError, did_you_mean
+from ltbench.metrics import METRICS
+from ltbench.spec import SAFE_NAME
+from ltbench.suite import DatasetEntry, Protocol, Suite
+from ltbench.suiteerrors import explain
+from ltbench.suitefile import KeyPath, SuiteData, read_suite_file
+
+
+def find_suite(name: str) -> Path:
+    """A suite's file: the path as given, or one of the suites that come with ltbench, by name (`quickstart`)."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if path.exists():
+            return path
+        bundled = path.name if path.parent in (Path(), Path("suites")) else None
+    else:
+        bundled = f"{name}.yaml"
+    folder = _bundled_folder()
+    if bundled and folder and (folder / bundled).exists():
+        return folder / bundled
+    known = sorted(p.stem for p in folder.glob("*.yaml")) if folder else []
+    raise UserError(f"{name}: no such suite file; ltbench brings {', '.join(known)}. {did_you_mean(path.stem, known)}")
+
+
+def _bundled_folder() -> Path | None:
+    try:
+        return Path(str(files("ltbench.suites")))
+    except ModuleNotFoundError:
+        beside = Path(__file__).parent.parent / "suites"
+        return beside if beside.is_dir() else None
+
+
+def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
+    """Read and check a suite.
+
+    Raises:
+        UserError: anything wrong with it, as one message with file, line, key path and cure.
+    """
+    source = read_suite_file(find_suite(name), overrides)
+    _arrange(source)
+    try:
+        suite = Suite.model_validate(source.data)
+    except ValidationError as error:
+        raise explain(source, error) from error
+    _check_names(source, suite)
+    return suite
+
+
+def _arrange(source: SuiteData) -> None:
+    """Bring the short spellings of methods, imbalance and paths into the one long form."""
+    methods, recipes = source.data.get("methods"), source.data.get("recipes")
+    if isinstance(methods, list) and isinstance(recipes, dict) and len(recipes) == 1:
+        group = next(iter(recipes))
+        source.data["methods"] = methods = {group: methods}
+        moved = {p: place for p, place in source.places.items() if p[:1] == ("methods",)}
+        source.places.update({("methods", group, *p[1:]): place for p, place in moved.items()})
+    if isinstance(methods, dict):
+        for group, entries in methods.items():
+            if isinstance(entries, list):
+                methods[group] = [_method_entry(source, ("methods", group, i), e) for i, e in enumerate(entries)]
+    for i, entry in enumerate(source.data.get("datasets") or []):
+        if isinstance(entry, dict):
+            if isinstance(entry.get("imbalance"), int | float) and not isinstance(entry["imbalance"], bool):
+                entry["imbalance"] = [entry["imbalance"]]
+            _resolve(source, entry, ("datasets", i, "path"))
+    if isinstance(source.data.get("text"), dict):
+        _resolve(source, source.data["text"], ("text", "path"))
+
+
+def _resolve(source: SuiteData, holder: dict[str, Any], path: KeyPath) -> None:
+    """A relative path is relative to the file it is written in (on the command line: to the working directory)."""
+    value = holder.get("path")
+    if isinstance(value, str) and value:
+        file = source.place(path).file
+        base = file.parent if file else Path()
+        holder["path"] = str((base / Path(value).expanduser()).absolute())
+
+
+def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:
+    """`ce`, or `{logit_adjustment: {tau: 2, as: la_tau2}}`."""
+    if isinstance(entry, str):
+        return {"method": entry, "label": entry}
+    if isinstance(entry, dict) and len(entry) == 1:
+        method, values = next(iter(entry.items()))
+        if isinstance(values, dict):
+            values = dict(values)
+            label = values.pop("as", method)
+            return {"method": method, "label": label, "hyperparameters": values}
+    raise source.error(path, f"expected a method's name or `NAME: {{hyper-parameter: value}}`, got {entry!r}")
+
+
+def _check_names(source: SuiteData, suite: Suite) -> None:
+    """What pydantic cannot see: names that must be safe, unique, or known."""
+    _check_safe(source, ("suite",), suite.suite)
+    seen: dict[str, int] = {}
+    for i, entry in enumerate(suite.datasets):
+        _check_safe(source, ("datasets", i, "name"), entry.name)
+        if entry.name in seen:
+            raise source.error(("datasets", i, "name"), f"{entry.name!r} names two data sets; give each its own name")
+        seen[entry.name] = i
+        _check_dataset(source, i, entry)
+    for group, entries in suite.methods.items():
+        if group not in suite.recipes:
+            raise source.error(
+                ("methods", group), f"there is no recipe {group!r}. {did_you_mean(group, suite.recipes)}"
+            )
+        _check_labels(source, ("methods", group), [e.label for e in entries])
+    labels = [e.label for entries in suite.methods.values() for e in entries]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise source.error(("methods",), f"{twice!r} stands under two recipes; give one another name with `as:`")
+    _check_protocol(source, suite.protocol, labels)
+
+
+def _check_labels(source: SuiteData, path: KeyPath, labels: list[str]) -> None:
+    for i, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise source.error((*path, i), f"a row's name must be a text, got {label!r}")
+        _check_safe(source, (*path, i), label)
+        if label in labels[:i]:
+            raise source.error((*path, i), f"{label!r} is listed twice; give one row another name with `as:`")
+
+
+def _check_safe(source: SuiteData, path: KeyPath, name: str) -> None:
+    if not SAFE_NAME.fullmatch(name):
+        raise source.error(path, f"{name!r} is not a usable name: letters, digits, '_', '-', '.' and '+', at most 80, "
+                                 f"starting with a letter or digit")  # fmt: skip
+
+
+def _check_dataset(source: SuiteData, i: int, entry: DatasetEntry) -> None:
+    kinds, kind, path = source_kinds(), entry.kind or entry.name, ("datasets", i)
+    if kind not in kinds:
+        where = (*path, "kind" if entry.kind else "name")
+        hint = "" if entry.kind else " Give `kind:` to use a name of your own."
+        raise source.error(where, f"unknown data set {kind!r}. {did_you_mean(kind, kinds)}{hint}")
+    for option in entry.model_extra or {}:
+        allowed = [*DatasetEntry.model_fields, *kinds[kind].options]
+        if option not in kinds[kind].options:
+            raise source.error((*path, option), f"unknown key. {did_you_mean(option, allowed)}")
+    if kinds[kind].needs_path != bool(entry.path):
+        cure = "add `path:`, the folder with train/CLASS/* and test/CLASS/*" if not entry.path else "remove `path:`"
+        raise source.error(path, f"data set {kind!r}: {cure}")
+    if entry.profile == "native" and entry.imbalance is not None:
+        raise source.error((*path, "imbalance"), "has no effect with `profile: native`; remove one of the two")
+    if entry.profile != "native" and entry.imbalance is None:
+        raise source.error(path, "`imbalance:` is missing, for example [10, 50, 100]; or say `profile: native`")
+    if entry.imbalance and len(set(entry.imbalance)) < len(entry.imbalance):
+        raise source.error((*path, "imbalance"), f"lists a value twice: {entry.imbalance}")
+
+
+def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) -> None:
+    where: KeyPath = ("protocol", "final", "seeds")
+    if len(set(protocol.final.seeds)) < len(protocol.final.seeds):
+        raise source.error(where, f"lists a seed twice: {protocol.final.seeds}")
+    for key, names in ((("primary",), [protocol.primary]), (("final", "report"), protocol.final.report)):
+        for name in names:
+            if name not in METRICS:
+                raise source.error(("protocol", *key), f"unknown metric {name!r}. {did_you_mean(name, METRICS)}")
+    if protocol.reference is not None and protocol.reference not in labels:
+        hint = did_you_mean(protocol.reference, labels)
+        raise source.error(("protocol", "reference"), f"{protocol.reference!r} is not among the methods. {hint}")
+    if protocol.curves == "holdout" and not protocol.holdout_per_class:
+        raise source.error(("protocol", "curves"), "`holdout` needs `holdout_per_class:` of at least 1")
+    if protocol.shots.few > protocol.shots.many:
+        raise source.error(("protocol", "shots"), "`few` must not be above `many`")

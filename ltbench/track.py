@@ -1,0 +1,378 @@
+"""Records -> MLflow runs, runs -> Results. The only file that imports mlflow.
+
+MLflow comes after the journal and never holds it up: a background thread sends, and what could not be sent is sent by
+the next command, once per key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import queue
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+# One quick retry: a server that is down is asked again by the next command, not for minutes by this one.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run
+from mlflow.tracking import MlflowClient
+
+from ltbench.errors import UserError
+from ltbench.metrics import METRICS, confusion
+from ltbench.records import Journal
+from ltbench.spec import Record, Result, canonical
+
+KIND, PLAN = "ltbench.kind", "ltbench.plan"
+_CHUNK = 4800
+"""Older servers refuse longer experiment tags, so a long plan is spread over several."""
+_FINISHED = {"ok": "FINISHED", "failed": "FAILED"}
+
+
+def default_uri(results: Path) -> str:
+    """The store of a results folder: a sqlite file of its own, by absolute path."""
+    return f"sqlite:///{(results / 'mlflow.db').absolute()}"
+
+
+def shown_uri(uri: str) -> str:
+    """A tracking URI without the password or token it may carry."""
+    parts = urlsplit(uri)
+    if parts.username or parts.password:
+        host = parts.hostname or ""
+        netloc = f"***@{host}" + (f":{parts.port}" if parts.port else "")
+        return urlunsplit(parts._replace(netloc=netloc))
+    return uri
+
+
+def _client(uri: str) -> MlflowClient:
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri)
+
+
+class Tracker:
+    """Sends the records of one suite to MLflow, in the background, each exactly once.
+
+    Args:
+        uri: MLflow's tracking URI. suite: the experiment's name.
+        journal: where the records lie; its folder's neighbour `mlflow-sent.jsonl` remembers what was delivered where.
+        expectation: `Plan.expectation()`, kept with the experiment for whoever makes a leaderboard from it.
+        warn: told, once, when the store cannot be reached.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        suite: str,
+        journal: Journal,
+        expectation: Mapping[str, Any] | None = None,
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        self._uri, self._suite, self._journal, self._expectation, self._warn = uri, suite, journal, expectation, warn
+        self._ledger = Ledger(journal.folder.parent / "mlflow-sent.jsonl", uri)
+        self._queue: queue.Queue[Record | None] = queue.Queue()
+        self._down = False
+        self._store: _Store | None = None
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def send(self, record: Record) -> None:
+        """Queue a record; returns at once."""
+        self._queue.put(record)
+
+    def deliver_backlog(self) -> int:
+        """Queue every record of the journal that this store does not have yet; returns their number."""
+        waiting = [r for r in self._journal.records().values() if not self._ledger.has(r)]
+        for record in waiting:
+            self.send(record)
+        return len(waiting)
+
+    def close(self) -> int:
+        """Wait until the queue is empty; returns how many records the store still lacks."""
+        self._queue.put(None)
+        self._thread.join()
+        return sum(not self._ledger.has(r) for r in self._journal.records().values()) if self._down else 0
+
+    def _work(self) -> None:
+        while (record := self._queue.get()) is not None:
+            if self._down:
+                continue
+            try:
+                if self._store is None:
+                    self._store = _Store(self._uri, self._suite, self._expectation)
+                self._store.put(record, self._journal)
+                self._ledger.add(record)
+            except Exception as error:  # whatever MLflow raises, training goes on
+                self._down = True
+                reason = re.sub(r"//[^/@\s]+@", "//***@", str(error).strip().splitlines()[0][:200])
+                self._warn(f"MLflow at {shown_uri(self._uri)} took no record ({type(error).__name__}: {reason}); the "
+                           f"records are safe in {self._journal.folder} and the next command sends them")  # fmt: skip
+
+
+class Ledger:
+    """Which record was delivered to which store: one line of JSON each, appended."""
+
+    def __init__(self, file: Path, uri: str) -> None:
+        self._file = file
+        self._store = hashlib.sha256(uri.encode()).hexdigest()[:12]
+        self._sent: set[tuple[str, str]] = set()
+        for line in file.read_text().splitlines() if file.exists() else []:
+            try:
+                entry = json.loads(line)
+                if entry["store"] == self._store:
+                    self._sent.add((entry["key"], entry["digest"]))
+            except (ValueError, KeyError, TypeError):
+                continue  # a line cut off by a crash: its record is found in the store and not sent twice
+
+    def has(self, record: Record) -> bool:
+        return (record.key, record_digest(record)) in self._sent
+
+    def add(self, record: Record) -> None:
+        entry = {"store": self._store, "key": record.key, "digest": record_digest(record)}
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a") as stream:
+            stream.write(json.dumps(entry) + "\n")
+        self._sent.add((entry["key"], entry["digest"]))
+
+
+def record_digest(record: Record) -> str:
+    """Changes when a record's contents do, so that one that was brought up to date is sent again."""
+    return hashlib.sha256(canonical(record.to_json()).encode()).hexdigest()[:12]
+
+
+class _Store:
+    """One experiment of an MLflow store."""
+
+    def __init__(self, uri: str, suite: str, expectation: Mapping[str, Any] | None) -> None:
+        self._client = _client(uri)
+        self._experiment = self._open(uri, suite)
+        if expectation is not None:
+            self._describe(expectation)
+        self._runs: dict[str, list[Run]] = {}
+        for run in _trial_runs(self._client, self._experiment):
+            self._runs.setdefault(run.data.tags.get("ltbench.key", ""), []).append(run)
+
+    def _open(self, uri: str, suite: str) -> str:
+        found = self._client.get_experiment_by_name(suite)
+        if found is not None and found.lifecycle_stage == LifecycleStage.DELETED:
+            self._client.restore_experiment(found.experiment_id)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None
+        if uri.startswith("sqlite:///"):
+            location = (Path(uri.removeprefix("sqlite:///")).parent / suite / "artifacts").as_uri()
+        return str(self._client.create_experiment(suite, artifact_location=location))
+
+    def _describe(self, expectation: Mapping[str, Any]) -> None:
+        note = f"{expectation['question']}\n\nMade by ltbench; rank it with `ltbench leaderboard`."
+        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", note)
+        whole = canonical(expectation)
+        chunks = [whole[i : i + _CHUNK] for i in range(0, len(whole), _CHUNK)]
+        self._client.set_experiment_tag(self._experiment, PLAN, str(len(chunks)))
+        for i, chunk in enumerate(chunks):
+            self._client.set_experiment_tag(self._experiment, f"{PLAN}.{i}", chunk)
+
+    def put(self, record: Record, journal: Journal) -> None:
+        """Log a record as one run, unless that very record is there; anything else under its key is replaced."""
+        digest = record_digest(record)
+        for run in self._runs.pop(record.key, []):
+            complete = run.info.status == _FINISHED[record.status]
+            if complete and run.data.tags.get("ltbench.digest") == digest:
+                self._runs[record.key] = [run]
+                return
+            self._client.delete_run(run.info.run_id)
+        started = int(1000 * float(record.environment.get("started", 0.0)))
+        run = self._client.create_run(
+            self._experiment, run_name=record.spec.name, start_time=started, tags=_tags(record, digest)
+        )
+        run_id = run.info.run_id
+        self._client.log_inputs(run_id, [_dataset_input(record)])
+        self._client.log_batch(run_id, metrics=_metrics(record, started), params=_params(record))
+        self._log_artifacts(run_id, record, journal)
+        ended = started + int(1000 * float(record.environment.get("seconds", 0.0)))
+        self._client.set_terminated(run_id, _FINISHED[record.status], end_time=ended)
+        self._runs[record.key] = [self._client.get_run(run_id)]
+
+    def _log_artifacts(self, run_id: str, record: Record, journal: Journal) -> None:
+        self._client.log_dict(run_id, record.to_json(), "record.json")
+        if record.error:
+            self._client.log_text(run_id, record.error, "error.txt")
+        if record.per_class:
+            self._client.log_table(run_id, _per_class_table(record), "per_class.json")
+        predictions = record.predictions or journal.predictions(record.key)
+        if predictions is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "predictions.npz"
+                file.write_bytes(predictions)
+                self._client.log_artifact(run_id, str(file))
+            self._client.log_figure(run_id, _confusion_figure(record, predictions), "confusion.png")
+
+
+def _tags(record: Record, digest: str) -> dict[str, str]:
+    spec = record.spec
+    versions = {k: str(record.environment[k]) for k in ("ltbench", "torch", "python") if k in record.environment}
+    tags = {
+        KIND: "trial",
+        "ltbench.key": spec.key,
+        "ltbench.digest": digest,
+        "ltbench.manifest": spec.cell.manifest,
+        "ltbench.variant": spec.variant,
+        "ltbench.recipe_id": spec.recipe_id,
+        "ltbench.status": record.status,
+        **{f"ltbench.version.{k}": v for k, v in versions.items()},
+        "suite": spec.suite,
+        "dataset": spec.cell.dataset,
+        "imbalance": spec.cell.imbalance_label,
+        "method": spec.label,
+        "recipe": spec.recipe_name,
+        "seed": str(spec.seed),
+        "role": spec.role,
+        "mlflow.source.name": "ltbench",
+    }
+    if record.environment.get("git_commit"):
+        tags["mlflow.source.git.commit"] = tags["git_commit"] = str(record.environment["git_commit"])
+    if record.error:
+        tags["ltbench.error"] = record.error.strip()[-1000:]
+    return tags
+
+
+def _params(record: Record) -> list[Param]:
+    spec = record.spec
+    flat = {
+        "method": spec.method,
+        **{f"method.{k}": v for k, v in spec.hyperparameters.items()},
+        **{f"recipe.{k}": v for k, v in _flatten(spec.recipe)},
+        "dataset": spec.cell.dataset,
+        "imbalance": spec.cell.imbalance,
+        "profile": spec.cell.profile,
+        "subset_seed": spec.cell.subset_seed,
+        "class_order": spec.cell.class_order,
+        "seed": spec.seed,
+        "text": spec.text_origin,
+    }
+    return [Param(k, str(v)) for k, v in flat.items() if v is not None]
+
+
+def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _metrics(record: Record, started: int) -> list[Metric]:
+    """Final test metrics once under test/..., curves by epoch, costs under sys/..."""
+    metrics = [Metric(f"test/{k}", v, started, 0) for k, v in record.metrics.items() if v is not None]
+    for name, points in record.curves.items():
+        metrics += [Metric(name, value, started, step) for step, (_, value) in enumerate(points, start=1)]
+    for name in ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes"):
+        if name in record.environment:
+            metrics.append(Metric(f"sys/{name}", float(record.environment[name]), started, 0))
+    return metrics[:1000]
+
+
+def _dataset_input(record: Record) -> DatasetInput:
+    cell = record.spec.cell
+    images = int(sum(record.per_class.get("train_images", [])))
+    dataset = Dataset(
+        name=cell.label,
+        digest=cell.manifest,
+        source_type="ltbench",
+        source=json.dumps({"kind": cell.kind, "profile": cell.profile, "subset_seed": cell.subset_seed}),
+        profile=json.dumps({"training_images": images}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _per_class_table(record: Record) -> dict[str, list[Any]]:
+    names = list(record.environment.get("class_names", []))
+    classes = list(range(len(record.per_class["recall"])))
+    return {"class": names or classes, **{k: list(v) for k, v in record.per_class.items()}}
+
+
+def _confusion_figure(record: Record, predictions: bytes) -> Any:
+    from ltbench.report.figures import confusion_figure
+
+    stored = np.load(io.BytesIO(predictions), allow_pickle=False)
+    n = len(record.per_class["recall"])
+    matrix = confusion(stored["truth"], stored["label"], n)
+    names = list(record.environment.get("class_names", map(str, range(n))))
+    return confusion_figure(matrix, names, record.spec.name)
+
+
+def _trial_runs(client: MlflowClient, experiment: str) -> Iterable[Run]:
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], f"tags.`{KIND}` = 'trial'", max_results=5000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def suites(uri: str) -> list[str]:
+    """Names of the store's experiments that ltbench made, the last used first."""
+    found = [e for e in _client(uri).search_experiments() if PLAN in e.tags]
+    return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
+
+
+def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None]:
+    """The results of a suite, and the plan that was kept with them.
+
+    Raises:
+        UserError: the store cannot be reached or has no such suite.
+    """
+    try:
+        client = _client(uri)
+        experiment = client.get_experiment_by_name(suite)
+        if experiment is None:
+            known = ", ".join(suites(uri)) or "none"
+            raise UserError(f"no suite {suite!r} in the MLflow store {shown_uri(uri)}; it has: {known}")
+        results = [_result(run, suite) for run in _trial_runs(client, experiment.experiment_id)
+                   if run.info.status in _FINISHED.values()]  # fmt: skip
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the MLflow store {shown_uri(uri)} cannot be read ({type(error).__name__}); `--from DIR` reads "
+                        f"a folder of records instead") from error  # fmt: skip
+    return results, _plan(experiment.tags)
+
+
+def _plan(tags: Mapping[str, str]) -> dict[str, Any] | None:
+    if PLAN not in tags:
+        return None
+    plan: dict[str, Any] = json.loads("".join(tags[f"{PLAN}.{i}"] for i in range(int(tags[PLAN]))))
+    return plan
+
+
+def _result(run: Run, suite: str) -> Result:
+    tags, metrics = run.data.tags, run.data.metrics
+    ok = tags["ltbench.status"] == "ok"
+    return Result(
+        key=tags["ltbench.key"],
+        suite=suite,
+        dataset=tags["dataset"],
+        imbalance=tags["imbalance"],
+        manifest=tags["ltbench.manifest"],
+        label=tags["method"],
+        variant=tags["ltbench.variant"],
+        recipe_name=tags["recipe"],
+        recipe_id=tags["ltbench.recipe_id"],
+        seed=int(tags["seed"]),
+        status="ok" if ok else "failed",
+        metrics={name: metrics.get(f"test/{name}") for name in METRICS} if ok else {},
+        error=tags.get("ltbench.error"),
+    )

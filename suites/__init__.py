@@ -1,0 +1,1 @@
+"""Suites that come with ltbench; `ltbench run quickstart` finds them by name."""
