@@ -53,6 +53,11 @@ class Registry:
         for name, entry in self._entry_points.items():
             yield f"the installed package of {entry.value!r}", [name]
 
+    @property
+    def builtin_folder(self) -> Path:
+        """Where the methods that come with ltbench lie."""
+        return Path(next(iter(self._builtin.__path__))).resolve()
+
     def names(self) -> list[str]:
         """All method names, sorted. Imports nothing."""
         return sorted(self._origins)

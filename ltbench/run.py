@@ -92,7 +92,6 @@ def run_plan(
     resources: Resources,
     *,
     inline: bool = False,
-    address: str | None = None,
 ) -> list[Record]:
     """Run every trial of the plan; each record is in the journal before anyone else hears of it."""
     if not plan.trials:
@@ -124,7 +123,7 @@ def run_plan(
         else:
             from ltbench.schedule import run_on_ray
 
-            run_on_ray(plan.trials, site, resources, Keeper(), address)
+            run_on_ray(plan.trials, site, resources, Keeper())
     return records
 
 

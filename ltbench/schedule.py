@@ -22,30 +22,41 @@ os.environ.update(
     TUNE_GLOBAL_CHECKPOINT_S="3600",
 )
 
-import ray
-from ray import tune
 
-from ltbench.errors import UserError
-from ltbench.resources import Listener, Resources
-from ltbench.spec import Record, TrialSpec
-from ltbench.trial import Site, run_trial
+def _choose_authentication() -> None:
+    """Ray reads this, too, when it is imported. A Ray of our own gets a token of its own rather than one written to
+    the home folder; a cluster's (RAY_ADDRESS) is the one its nodes use, unless the user says otherwise."""
+    if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    elif (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+_choose_authentication()
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.progress_reporter import TrialProgressCallback  # noqa: E402
+
+from ltbench.errors import UserError  # noqa: E402
+from ltbench.resources import Listener, Resources  # noqa: E402
+from ltbench.spec import Record, TrialSpec  # noqa: E402
+from ltbench.trial import Site, run_trial  # noqa: E402
 
 REPORT_SECONDS = 2.0
 """How often at most a running trial reports how far it is."""
 
 
-def run_on_ray(
-    trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, address: str | None = None
-) -> None:
-    """All trials through one Tuner, as many at once as the machines hold.
-
-    Args:
-        address: an existing cluster (`auto` or HOST:PORT); None starts Ray on this machine and stops it afterwards.
+def run_on_ray(trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener) -> None:
+    """All trials through one Tuner, as many at once as the machines hold: the cluster that RAY_ADDRESS names, or Ray
+    started on this machine and stopped afterwards.
 
     Raises:
         UserError: no node can hold a trial, or the cluster cannot be reached.
     """
-    _connect(address)
+    _connect()
     scratch = Path(tempfile.mkdtemp(prefix="ltbench-ray-"))
     try:
         placed = _placed(resources, [n["Resources"] for n in ray.nodes() if n["Alive"]])
@@ -55,16 +66,15 @@ def run_on_ray(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _connect(address: str | None) -> None:
-    """Join a cluster, or start Ray here with a token of its own rather than one written to the home folder."""
-    authenticated = any(v in os.environ for v in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if address is None and not authenticated:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    local = {"include_dashboard": False} if address is None else {}
+def _connect() -> None:
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine."""
+    address = os.environ.get("RAY_ADDRESS")
+    local = {} if address else {"include_dashboard": False}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"--address {address}: no Ray cluster could be reached ({error})") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        place = f"the Ray cluster at {address} could not be joined" if address else "Ray could not be started"
+        raise UserError(f"{place}: {str(error).strip().splitlines()[0]}") from error
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -106,7 +116,7 @@ def _fit(trials: Sequence[TrialSpec], site: Site, resources: Resources, listener
                 name="trials",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[_Relay(token)],
+                callbacks=[_Relay(token), _Silence()],
                 failure_config=tune.FailureConfig(max_failures=resources.retries),
             ),
         ).fit()
@@ -154,3 +164,11 @@ class _Relay(tune.Callback):  # type: ignore[misc]
         listener, specs = _listening[self._token]
         reason = f"the worker process was lost {trial.num_failures} times (killed, out of memory, or its node is gone)"
         listener.finished(Record(spec=specs[trial.config["key"]], status="failed", error=reason))
+
+
+class _Silence(TrialProgressCallback):  # type: ignore[misc]
+    """Stands in the place of Tune's own printer, which cannot be switched off."""
+
+    def on_trial_result(self, *args: Any, **info: Any) -> None: ...
+    def on_trial_error(self, *args: Any, **info: Any) -> None: ...
+    def on_trial_complete(self, *args: Any, **info: Any) -> None: ...

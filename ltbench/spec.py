@@ -155,7 +155,8 @@ class Record:
     """Host, device, versions, threads, seconds: facts about the run that do not change its numbers."""
     error: str | None = None
     predictions: bytes | None = field(default=None, repr=False, compare=False)
-    """A compressed npz: `label` and `truth` uint16 (n,), `confidence` float32 (n,), and `logits` where the suite asks for them."""
+    """A compressed npz: `label` and `truth` uint16 (n,), `confidence` float32 (n,), and `logits` float16 (n, C) where
+    the suite asks for them."""
 
     @property
     def key(self) -> str:

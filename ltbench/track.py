@@ -346,8 +346,10 @@ def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"the MLflow store {shown_uri(uri)} cannot be read ({type(error).__name__}); `--from DIR` reads "
-                        f"a folder of records instead") from error  # fmt: skip
+        raise UserError(
+            f"the MLflow store {shown_uri(uri)} cannot be read ({type(error).__name__}); `--from DIR` reads a folder "
+            f"of records instead"
+        ) from error
     return results, _plan(experiment.tags)
 
 

@@ -131,7 +131,11 @@ def _run(spec: TrialSpec, site: Site, device: torch.device, progress: Progress |
         metrics=metrics,
         per_class=classes,
         curves=curves,
-        environment={**seconds, "images_per_second": images / seconds["train_seconds"]},
+        environment={
+            **seconds,
+            "images_per_second": images / seconds["train_seconds"],
+            "class_names": list(facts.class_names),
+        },
         predictions=_pack(found, data.test_y, logits if site.keep_logits else None),
     )
 
@@ -153,7 +157,7 @@ def assemble(
     method = Registry(folder).get(spec.method)(task, **spec.hyperparameters)
     backbone = build_backbone(spec.recipe["backbone"], facts.shape)
     model = Classifier(backbone, method.head(backbone.dim)).to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     order = BatchOrder(data.train_y, task.num_classes, spec.recipe["batch_size"], _dice(spec, "order"))
     return method, model, order
 

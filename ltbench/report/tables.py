@@ -70,9 +70,9 @@ def notes(board: Leaderboard) -> list[str]:
             for column, score in row.scores.items():
                 if score.gain is not None and score.gain.reason is not None:
                     reasons.setdefault(score.gain.reason, []).append(f"{row.label} on {table.title(column)}")
-        for reason, where in reasons.items():
+        for absent, where in reasons.items():
             shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
-            lines.append(f"No p-value ({reason.words}): {shown}.")
+            lines.append(f"No p-value ({absent.words}): {shown}.")
         lines += [f"Not ranked: {label}: {reason}." for label, reason in _grouped(table.incomplete).items()]
     if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
         lines.append("* some seeds are missing or failed; means are over the seeds that finished, nothing is imputed.")

@@ -1,0 +1,5 @@
+"""`python -m ltbench`."""
+
+from ltbench.cli import main
+
+main()

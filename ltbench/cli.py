@@ -1,0 +1,452 @@
+"""The command line. Imports lazily, so that `ltbench --help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ltbench.errors import UserError
+
+if TYPE_CHECKING:
+    from ltbench.plan import Inputs, Selection
+    from ltbench.registry import Registry
+    from ltbench.report.board import Leaderboard
+    from ltbench.run import Folders
+    from ltbench.spec import Plan
+    from ltbench.suite import Suite
+
+app = typer.Typer(
+    help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
+    "differences are real.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SuiteArg = Annotated[
+    str, typer.Argument(metavar="SUITE", help="a suite file, or the name of one that comes with ltbench")
+]
+Results = Annotated[Path, typer.Option("--results", help="where runs write", envvar="LTBENCH_RESULTS")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", help="MLflow's store; default: RESULTS/mlflow.db", envvar="MLFLOW_TRACKING_URI"),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="where data sets and caches live; default: the user's cache", envvar="LTBENCH_DATA"),
+]
+Methods = Annotated[
+    Path | None, typer.Option("--methods", help="a folder with methods of your own (their code is run)")
+]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a value of the suite")]
+Only = Annotated[str | None, typer.Option("--only", help="only these rows, comma-separated")]
+Datasets = Annotated[str | None, typer.Option("--datasets", help="only these data sets, comma-separated")]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="these seeds instead of the suite's, comma-separated")]
+DEFAULT_RESULTS = Path("results")
+
+
+@app.command()
+def run(
+    suite: SuiteArg,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006 - typer copies defaults
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+    inline: Annotated[bool, typer.Option("--inline", help="run in this process, one trial at a time")] = False,
+    address: Annotated[str | None, typer.Option(help="an existing Ray cluster: auto or HOST:PORT")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run only the trials that failed")] = False,
+) -> None:
+    """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
+    from ltbench.resources import Resources
+    from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
+    from ltbench.track import Tracker
+
+    loaded, registry, cache = _load(suite, set_, methods, data)
+    chosen = _selection(only, datasets, seeds)
+    whole, _ = _plan(loaded, registry, cache, None)
+    plan, inputs = _plan(loaded, registry, cache, chosen)
+    folders = _folders(results, loaded.suite)
+    write_plan(folders, whole)
+    journal = folders.journal
+    tracker = Tracker(_uri(tracking_uri, results), loaded.suite, journal, whole.expectation(), _warn)
+    try:
+        state = state_of(plan, journal)
+        bring_up_to_date(plan, state, journal, tracker)
+        tracker.deliver_backlog()
+        to_run = state.to_run(plan, retry_failed)
+        _announce(plan, to_run, len(state.finished), len(state.failed))
+        given = Resources(**loaded.resources.per_trial.model_dump(), retries=loaded.resources.retries)
+        inline = inline or loaded.resources.executor == "inline"
+        site = _site(cache, inputs, methods, loaded, Path(suite))
+        if address is not None:
+            os.environ["RAY_ADDRESS"] = address
+        run_plan(to_run, inputs, site, journal, tracker, given, inline=inline)
+    finally:
+        unsent = tracker.close()
+    if unsent:
+        _warn(f"{unsent} records wait to be sent to MLflow")
+    board = _board_of_records(folders, chosen, plan)
+    if board is not None:
+        _print_board(board, "text", None)
+    after = state_of(plan, journal)
+    left = len(plan.trials) - len(after.finished) - len(after.failed)
+    if left:
+        _warn(f"{left} trials did not run; the same command continues")
+    if after.failed:
+        _warn(f"{len(after.failed)} trials failed; run only these again with: ltbench run {suite} --retry-failed")
+    if left or after.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    suite: SuiteArg,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+    export: Annotated[Path | None, typer.Option(help="write the trials here, for `ltbench trial` elsewhere")] = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Print what would run, what is finished already, what is skipped and why. Does nothing."""
+    from ltbench.plan import export as write_bundle
+    from ltbench.report.plan_text import plan_text
+    from ltbench.run import state_of
+
+    loaded, registry, cache = _load(suite, set_, methods, data)
+    made, inputs = _plan(loaded, registry, cache, _selection(only, datasets, seeds))
+    typer.echo(plan_text(made, state_of(made, _folders(results, loaded.suite).journal)), nl=False)
+    if export is not None:
+        files = write_bundle(made, inputs, export)
+        typer.echo(
+            f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
+        )
+
+
+@app.command()
+def leaderboard(
+    suite: Annotated[
+        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the last used")
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="read a folder of records instead of MLflow")] = None,
+    format_: Annotated[str, typer.Option("--format", help="text, markdown, csv or json")] = "text",
+    out: Annotated[Path | None, typer.Option(help="write to a file instead of the screen")] = None,
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+) -> None:
+    """Rank the methods of a suite, with intervals and tests; say what is missing."""
+    from ltbench.errors import did_you_mean
+    from ltbench.report.formats import FORMATS
+    from ltbench.report.leaderboard import build
+
+    if format_ not in FORMATS:
+        raise UserError(f"--format {format_}: unknown. {did_you_mean(format_, FORMATS)}")
+    found, expectation = _results(suite, results, tracking_uri, from_)
+    chosen = _selection(only, datasets, seeds)
+    board = build(found, expectation, methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
+    _print_board(board, format_, out)
+
+
+@app.command(name="methods")
+def methods_(
+    name: Annotated[str | None, typer.Argument(help="one method, in full")] = None,
+    methods: Methods = None,
+) -> None:
+    """List all methods, or show one: hyper-parameters, defaults, search ranges, needs, paper."""
+    from ltbench.registry import Registry
+    from ltbench.report.catalog import method_list, method_page
+
+    registry = Registry(methods)
+    typer.echo(method_page(registry, name) if name else method_list(registry), nl=False)
+
+
+@app.command(name="datasets")
+def datasets_() -> None:
+    """List the kinds of data set and their options."""
+    from ltbench.report.catalog import dataset_list
+
+    typer.echo(dataset_list(), nl=False)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="a method's file")],
+) -> None:
+    """Run the contract on a method of yours: what every method must do, on a made-up task, in seconds."""
+    from ltbench.contract import check_method
+    from ltbench.registry import Registry
+
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    builtin = file.resolve().parent == Registry().builtin_folder
+    problems = check_method(Registry(None if builtin else file.parent).get(file.stem))
+    for problem in problems:
+        typer.echo(f"problem: {problem}")
+    typer.echo(f"{file.stem}: {'keeps the contract' if not problems else f'{len(problems)} problems'}")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def trial(
+    specs: Annotated[list[Path], typer.Argument(help="files written by `ltbench plan SUITE --export DIR`")],
+    out: Annotated[Path, typer.Option(help="folder for the records")] = Path("results/trials"),
+    data: Data = None,
+    methods: Methods = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
+) -> None:
+    """Run exported trials in this process: for a debugger, or a machine without Ray. (python -m ltbench.trial does the
+    same where only torch is installed.)"""
+    from ltbench.registry import read_sources
+    from ltbench.trial import Site, run_files
+
+    site = Site(_data(data), methods=read_sources(methods) if methods else {}, device=device, threads=threads)
+    records = run_files(specs, out, site)
+    raise typer.Exit(1 if any(r.status == "failed" for r in records) else 0)
+
+
+@app.command(name="import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="a folder of records made elsewhere")],
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Take over records from another machine: into the journal, then into MLflow."""
+    from dataclasses import replace
+
+    from ltbench.records import Journal, Unreadable
+    from ltbench.track import Tracker
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    source = Journal(folder)
+    taken: dict[str, int] = {}
+    for record in source:
+        if isinstance(record, Unreadable):
+            _warn(f"{record.file}: left out: {record.reason}")
+            continue
+        journal = _folders(results, record.spec.suite).journal
+        known = journal.read(record.key)
+        if known is None or (known.status == "failed" and record.status == "ok"):
+            journal.write(replace(record, predictions=source.predictions(record.key)))
+            taken[record.spec.suite] = taken.get(record.spec.suite, 0) + 1
+        else:
+            taken.setdefault(record.spec.suite, 0)
+    if not taken:
+        raise UserError(f"{folder}: holds no records")
+    for suite, count in taken.items():
+        tracker = Tracker(
+            _uri(tracking_uri, results), suite, _folders(results, suite).journal, _stored_plan(results, suite), _warn
+        )
+        tracker.deliver_backlog()
+        tracker.close()
+        typer.echo(f"{suite}: {count} new records")
+
+
+@app.command()
+def ui(
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
+) -> None:
+    """Open MLflow's UI on the right store. It listens on this machine only."""
+    import subprocess
+
+    uri = _uri(tracking_uri, results)
+    if uri.startswith(("http://", "https://")):
+        typer.echo(f"The store is a server with a UI of its own: {uri}")
+        return
+    typer.echo(f"MLflow's UI on {uri}: http://127.0.0.1:{port} (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    try:
+        code = subprocess.call([*command, "--port", str(port), "--workers", "1"])
+    except KeyboardInterrupt:
+        code = 0
+    raise typer.Exit(1 if code > 0 else 0)
+
+
+def main() -> None:
+    """Entry point: a UserError is one message on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+# -- shared by the commands -------------------------------------------------------------------------------------------
+
+
+def _load(suite: str, overrides: list[str], methods: Path | None, data: Path | None) -> tuple[Suite, Registry, Path]:
+    from ltbench.suiteload import load_suite
+
+    loaded = load_suite(suite, overrides)
+    from ltbench.registry import Registry
+
+    return loaded, Registry(methods), _data(data)
+
+
+def _plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | None) -> tuple[Plan, Inputs]:
+    from ltbench.plan import make_plan
+
+    return make_plan(suite, registry, data, chosen)
+
+
+def _selection(only: str | None, datasets: str | None, seeds: str | None) -> Selection:
+    from ltbench.plan import Selection
+
+    try:
+        numbers = None if seeds is None else [int(s) for s in seeds.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds {seeds}: expected whole numbers separated by commas, for example 0,1,2") from error
+    if numbers is not None and (min(numbers) < 0 or len(set(numbers)) < len(numbers)):
+        raise UserError(f"--seeds {seeds}: seeds are different whole numbers from 0 up")
+    return Selection(only.split(",") if only else None, datasets.split(",") if datasets else None, numbers)
+
+
+def _data(chosen: Path | None) -> Path:
+    if chosen is not None:
+        return chosen.expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ltbench")
+
+
+def _uri(chosen: str | None, results: Path) -> str:
+    from ltbench.track import default_uri
+
+    return chosen or default_uri(results)
+
+
+def _folders(results: Path, suite: str) -> Folders:
+    from ltbench.run import Folders
+
+    return Folders(results, suite)
+
+
+def _site(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path) -> Any:
+    from ltbench.provenance import git_commit
+    from ltbench.registry import read_sources
+    from ltbench.trial import Site
+
+    return Site(
+        data=cache,
+        paths=inputs.paths,
+        texts=inputs.texts,
+        methods=read_sources(methods) if methods else {},
+        keep_logits=suite.protocol.save_logits,
+        provenance=git_commit(file.parent if file.exists() else Path()),
+    )
+
+
+def _announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:
+    skipped = f", {len(plan.skips)} cells skipped (ltbench plan says why)" if plan.skips else ""
+    before = f", {finished} finished before" if finished else ""
+    broken = f", {failed} failed before" if failed else ""
+    typer.echo(f"{plan.suite}: {len(to_run.trials)} trials to run{before}{broken}{skipped}", err=True)
+
+
+def _results(suite: str | None, results: Path, uri: str | None, folder: Path | None) -> tuple[Any, Any]:
+    """Results and the plan kept with them, from a folder of records or from MLflow."""
+    if folder is not None:
+        return _results_of_folder(folder)
+    from ltbench import track
+
+    store = _uri(uri, results)
+    if suite is None:
+        if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
+            raise UserError(f"nothing has been run yet: there is no {store}. Run a suite first: ltbench run quickstart")
+        names = track.suites(store)
+        if not names:
+            raise UserError(
+                f"the MLflow store {track.shown_uri(store)} holds no suite; run one: ltbench run quickstart"
+            )
+        suite = names[0]
+        if len(names) > 1:
+            typer.echo(f"{len(names)} suites are there ({', '.join(names)}); showing the last used", err=True)
+    return track.read(store, _suite_name(suite))
+
+
+def _suite_name(suite: str) -> str:
+    """The name inside a suite's file, or the argument itself where it is a name already."""
+    if Path(suite).suffix in (".yaml", ".yml"):
+        from ltbench.suiteload import load_suite
+
+        return load_suite(suite).suite
+    return suite
+
+
+def _results_of_folder(folder: Path) -> tuple[Any, Any]:
+    import json
+
+    from ltbench.records import Journal, Unreadable
+    from ltbench.spec import Result
+
+    inner = folder / "records"
+    records = folder if not inner.is_dir() else inner
+    if not records.is_dir():
+        raise UserError(f"--from {folder}: no such folder")
+    found = []
+    for record in Journal(records):
+        if isinstance(record, Unreadable):
+            _warn(f"{record.file}: left out: {record.reason}")
+        else:
+            found.append(Result.of(record))
+    kept = records.parent / "plan.json"
+    expectation = json.loads(kept.read_text()) if kept.exists() and records.name == "records" else None
+    return found, expectation
+
+
+def _stored_plan(results: Path, suite: str) -> Any:
+    import json
+
+    file = _folders(results, suite).plan_file
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def _board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:
+    from ltbench.report.leaderboard import build
+    from ltbench.spec import Result
+
+    records = folders.journal.records().values()
+    if not any(r.status == "ok" for r in records):
+        return None
+    results = [Result.of(r) for r in records]
+    return build(results, plan.expectation(), methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
+
+
+def _print_board(board: Leaderboard, format_: str, out: Path | None) -> None:
+    from ltbench.report.formats import FORMATS
+
+    rendered = FORMATS[format_](board)
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(rendered, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+    elif format_ == "text" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        from ltbench.report.colour import coloured
+
+        coloured(rendered)
+    else:
+        sys.stdout.write(rendered)
+
+
+def _warn(message: str) -> None:
+    typer.echo(f"warning: {message}", err=True)
