@@ -13,23 +13,24 @@ ECE_BINS = 15
 
 
 class Metric(NamedTuple):
-    """How a metric is read: its title in tables, and whether more is better."""
+    """How a metric is read: its title, a short one for table heads, and whether more is better."""
 
     title: str
+    short: str
     higher_is_better: bool
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", True),
-    "balanced_accuracy": Metric("balanced accuracy", True),
-    "many": Metric("many-shot", True),
-    "medium": Metric("medium-shot", True),
-    "few": Metric("few-shot", True),
-    "worst_class": Metric("worst class", True),
-    "harmonic_mean": Metric("harmonic mean of recalls", True),
-    "macro_f1": Metric("macro F1", True),
-    "ece": Metric("ECE", False),
-    "nll": Metric("negative log-likelihood", False),
+    "accuracy": Metric("accuracy", "acc", True),
+    "balanced_accuracy": Metric("balanced accuracy", "bal. acc", True),
+    "many": Metric("many-shot", "many", True),
+    "medium": Metric("medium-shot", "medium", True),
+    "few": Metric("few-shot", "few", True),
+    "worst_class": Metric("worst class", "worst", True),
+    "harmonic_mean": Metric("harmonic mean of recalls", "harm", True),
+    "macro_f1": Metric("macro F1", "F1", True),
+    "ece": Metric("ECE", "ECE", False),
+    "nll": Metric("negative log-likelihood", "NLL", False),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -62,7 +63,7 @@ def run_on_ray(trials: Sequence[TrialSpec], site: Site, resources: Resources, li
         placed = _placed(resources, [n["Resources"] for n in ray.nodes() if n["Alive"]])
         _fit(trials, site, placed, listener, scratch)
     finally:
-        ray.shutdown()
+        _disconnect()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -77,6 +78,17 @@ def _connect() -> None:
         raise UserError(f"{place}: {str(error).strip().splitlines()[0]}") from error
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _disconnect() -> None:
+    """Leave Ray. Another thread (the one that talks to MLflow) must not collect garbage meanwhile: freeing a leftover
+    object reference of Tune's in the middle of the shutdown ends the whole process."""
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _placed(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:

@@ -9,7 +9,7 @@ from ltbench.parts import cross_entropy
 
 
 class BalancedSoftmax(Method):
-    """Cross-entropy on logits plus the log of the class counts, so that the test logits are balanced."""
+    """Cross-entropy on logits plus log class counts, so that test logits are balanced."""
 
     paper = "Ren, Yu, Sheng, Ma, Zhao, Yi, Li. Balanced Meta-Softmax for Long-Tailed Recognition. NeurIPS 2020, eq. 4."
     defaults_from = "BALMS (no hyper-parameter)"

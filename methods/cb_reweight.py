@@ -11,7 +11,7 @@ from ltbench.parts import cross_entropy, effective_number_weights, power_weights
 
 
 class ClassBalancedReweight(Method):
-    """Cross-entropy with class weights: effective number, inverse or square-root inverse frequency."""
+    """Cross-entropy weighted by effective number, inverse or square-root frequency."""
 
     paper = "Cui, Jia, Lin, Song, Belongie. Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019, eq. 3."
     defaults_from = "LDAM-DRW, train rule Reweight (beta 0.9999, weights scaled to sum to C)"

@@ -9,7 +9,7 @@ from ltbench.parts import Classifier, power_probs
 
 
 class ClassBalancedSampling(Method):
-    """Images drawn with equal (or square-root) class frequencies instead of the data's own."""
+    """Classes drawn equally often, or by the square root of their counts."""
 
     paper = (
         "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, eq. 1."

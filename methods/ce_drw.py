@@ -11,7 +11,7 @@ from ltbench.parts import cross_entropy, effective_number_weights
 
 
 class DeferredReweight(Method):
-    """Cross-entropy whose class weights (effective number) set in when the learning rate first drops."""
+    """Cross-entropy with effective-number weights from the first lr drop on."""
 
     paper = "Cao, Wei, Gaidon, Arechiga, Ma. Learning Imbalanced Datasets with LDAM. NeurIPS 2019, section 3.3 (DRW)."
     defaults_from = "LDAM-DRW (beta 0.9999 from epoch 160 of 200)"

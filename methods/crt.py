@@ -9,7 +9,7 @@ from ltbench.parts import Classifier, power_probs
 
 
 class ClassifierRetraining(Method):
-    """Two stages: everything on the data as it is, then only a fresh classifier on class-balanced batches."""
+    """Plain training, then a fresh classifier alone on class-balanced batches."""
 
     paper = (
         "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, 4.1."

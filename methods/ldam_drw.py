@@ -13,7 +13,7 @@ from .ce_drw import DeferredReweight
 
 
 class LdamDrw(DeferredReweight):
-    """Margins proportional to n_c^(-1/4) on a cosine head, class weights from the first learning-rate drop on."""
+    """Larger margins for rarer classes on a cosine head, then deferred weights."""
 
     paper = "Cao, Wei, Gaidon, Arechiga, Ma. Learning Imbalanced Datasets with LDAM. NeurIPS 2019, equation 13 and DRW."
     defaults_from = "LDAM-DRW (largest margin 0.5, scale 30, beta 0.9999 from epoch 160 of 200)"

@@ -9,7 +9,7 @@ from ltbench.parts import cross_entropy
 
 
 class LogitAdjustedLoss(Method):
-    """Cross-entropy on logits plus tau times the log prior; tau 1 is balanced softmax."""
+    """Cross-entropy on logits plus tau log prior; tau 1 is balanced softmax."""
 
     paper = "Menon, Jayasumana, Rawat, Jain, Veit, Kumar. Long-Tail Learning via Logit Adjustment. ICLR 2021, eq. 10."
     defaults_from = "the paper's code (tau 1)"

@@ -8,7 +8,7 @@ from ltbench.api import Method, Uniform, hp
 
 
 class LogitAdjustment(Method):
-    """Plain training; tau times the log prior is subtracted from the test logits."""
+    """Plain training; tau log prior is subtracted from the test logits."""
 
     paper = "Menon, Jayasumana, Rawat, Jain, Veit, Kumar. Long-Tail Learning via Logit Adjustment. ICLR 2021, eq. 9."
     defaults_from = "the paper's code (tau 1)"

@@ -8,7 +8,7 @@ from ltbench.api import Choice, Method, Moment, hp
 
 
 class Mixup(Method):
-    """Images and labels mixed with a shuffled copy of the batch, one Beta(alpha, alpha) weight per batch."""
+    """Images and labels mixed with a shuffled copy of the batch."""
 
     paper = "Zhang, Cisse, Dauphin, Lopez-Paz. mixup: Beyond Empirical Risk Minimization. ICLR 2018, equation 1."
     defaults_from = "mixup-cifar10 and MiSLAS (alpha 1, one weight per batch)"

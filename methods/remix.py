@@ -8,7 +8,7 @@ from ltbench.api import Method, Moment, hp
 
 
 class Remix(Method):
-    """mixup, but a pair of a frequent and a rare class is labelled rare whenever enough of the rare image shows."""
+    """mixup whose pairs of a frequent and a rare class are labelled rare."""
 
     paper = "Chou, Chang, Pan, Wei, Juan. Remix: Rebalanced Mixup. ECCV Workshops 2020, equations 5 to 7."
     defaults_from = "BagofTricks-LT (alpha 1, kappa 3, tau 0.5), with the label rule applied to every pair by itself"

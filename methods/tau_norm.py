@@ -11,7 +11,7 @@ from ltbench.parts import Classifier
 
 
 class TauNorm(Method):
-    """Plain training; afterwards every class vector is divided by its length to the power tau, the bias dropped."""
+    """Plain training, then class vectors divided by their length to the power tau."""
 
     paper = (
         "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, eq. 5."

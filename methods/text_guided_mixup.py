@@ -14,7 +14,7 @@ from ltbench.parts import sample_rows
 
 
 class TextGuidedMixup(Method):
-    """mixup with a class of near meaning, the label shifted towards the rarer of the two."""
+    """mixup with a class of near meaning, labels shifted towards the rarer one."""
 
     paper = "Franklin, Yao, Zhong, Qian, Hu. Text-Guided Mixup Towards Long-Tailed Image Categorization. BMVC 2024."
     defaults_from = "text-guided-mixup (tau 0.05, alpha 1, Beta(0.2, 0.2), one weight per batch)"

@@ -14,10 +14,8 @@ def method_list(registry: Registry) -> str:
     """All methods with one line each."""
     rows = [(name, registry.get(name).summary()) for name in registry.names()]
     width = max(len(name) for name, _ in rows)
-    lines = [
-        textwrap.fill(f"{name:<{width}}  {summary}", 100, subsequent_indent=" " * (width + 2)) for name, summary in rows
-    ]
-    return "\n".join(lines) + "\n\nltbench methods NAME shows one in full.\n"
+    lines = [f"{name:<{width}}  {summary}" for name, summary in rows]
+    return "\n".join([*lines, "", "ltbench methods NAME shows one in full."]) + "\n"
 
 
 def method_page(registry: Registry, name: str) -> str:

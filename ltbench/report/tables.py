@@ -17,17 +17,15 @@ LEGEND = "^ better  v worse  ? not resolved (Holm-adjusted p >= 0.05, or no test
 
 def header(board: Leaderboard) -> list[str]:
     """Two lines: what is ranked and by which rule; how much there is and how it is tested."""
-    metric = METRICS[board.primary].title
-    same = " (= accuracy: every test set is balanced)" if board.balanced_tests and "accuracy" in board.primary else ""
+    same = " (= accuracy: balanced test sets)" if board.balanced_tests and "accuracy" in board.primary else ""
     unit = "" if board.primary == "nll" else ", %"
     references = sorted({t.reference for t in board.tables if t.reference})
-    against = f"reference: {', '.join(references)}" if references else "no reference: nothing is tested"
-    counts = f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing"
-    family = max((t.comparisons for t in board.tables), default=0)
-    tested = f"these data sets, new seeds: paired t by seed, Holm over {family} per column" if family else "no test"
+    family = max((t.comparisons for t in board.tables if t.reference), default=0)
+    tested = f"same data, new seeds: paired t, Holm over {family} per column" if family else "nothing is tested"
     return [
-        f"{board.suite}: {metric}{unit}{same} | {against}",
-        f"{counts} | last epoch, test read once | {tested}",
+        f"{board.suite}: {METRICS[board.primary].title}{unit}{same}, last epoch, "
+        f"{'reference ' + ', '.join(references) if references else 'no reference'}",
+        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing; {tested}",
     ]
 
 
@@ -35,8 +33,8 @@ def overview(table: Table, primary: str) -> pd.DataFrame:
     """Rank, method, mean over data sets, mean gain, and the primary metric on every column with its mark."""
     rows = []
     for row in table.rows:
-        line: dict[str, str] = {"rank": str(row.rank), "method": row.label, "mean": f"{row.mean:.2f}"}
-        line["gain"] = "" if row.gain is None else f"{row.gain:+.2f}"
+        line: dict[str, str] = {"rank": str(row.rank), "method": row.label, "mean": f"{row.mean:.1f}"}
+        line["gain"] = "" if row.gain is None else f"{row.gain:+.1f}"
         for column in table.columns:
             line[table.title(column)] = _marked(row.scores[column], primary)
         rows.append(line)
@@ -50,12 +48,12 @@ def detail(table: Table, column: Column, board: Leaderboard) -> pd.DataFrame:
     rows = []
     for row in ordered:
         score = row.scores[column]
-        line = {"method": row.label, METRICS[board.primary].title: _with_half(score.metrics[board.primary])}
+        line = {"method": row.label, METRICS[board.primary].short: _with_half(score.metrics[board.primary])}
         line["gain [95% CI]"] = _gain(score)
         line["p (Holm)"] = "" if score.gain is None else ("-" if score.p_holm is None else readable_p(score.p_holm))
         for metric in others:
             interval = score.metrics[metric]
-            line[METRICS[metric].title] = "-" if interval is None else f"{interval.mean:.1f}"
+            line[METRICS[metric].short] = "-" if interval is None else f"{interval.mean:.1f}"
         line["seeds"] = _seeds(score)
         rows.append(line)
     return pd.DataFrame(rows)
@@ -120,7 +118,7 @@ def _marked(score: Score, metric: str) -> str:
 def _with_half(interval: Interval | None) -> str:
     if interval is None:
         return "-"
-    return f"{interval.mean:.2f}" + (f" ±{interval.half:.2f}" if interval.half is not None else "")
+    return f"{interval.mean:.1f}" + (f" ±{interval.half:.1f}" if interval.half is not None else "")
 
 
 def _gain(score: Score) -> str:
@@ -129,8 +127,8 @@ def _gain(score: Score) -> str:
         return "(reference)"
     if test.diff is None:
         return "-"
-    span = f" [{test.diff - test.half:+.2f}, {test.diff + test.half:+.2f}]" if test.half is not None else ""
-    return f"{test.diff:+.2f}{span} {MARKS[score.verdict]}"
+    span = f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half is not None else ""
+    return f"{test.diff:+.1f}{span} {MARKS[score.verdict]}"
 
 
 def _seeds(score: Score) -> str:

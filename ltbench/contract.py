@@ -1,0 +1,151 @@
+"""The contract: what every method must do, checked on a made-up task in seconds. For authors, and for our own tests.
+
+Other benchmarks test that a method runs; published code shows that this is not enough: options that do nothing,
+samplers that never reach the loader, seeds that are ignored. So it is also tested that a method does something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ltbench.api import Choice, LogUniform, Method, Task, Uniform
+from ltbench.data.loader import ImageBatches
+from ltbench.data.order import BatchOrder
+from ltbench.engine import Clock, logits_of, train
+from ltbench.errors import UserError
+from ltbench.models import build_backbone
+from ltbench.parts import Classifier
+
+COUNTS = (120, 60, 24, 12, 6)
+_RECIPE: dict[str, Any] = {
+    "epochs": 4.0,
+    "batch_size": 16,
+    "precision": "fp32",
+    "schedule": {"name": "multistep", "milestones": [0.6], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0},
+}
+_OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
+Images = NDArray[np.uint8]
+
+
+def check_method(cls: type[Method]) -> list[str]:
+    """Everything in which a method breaks the contract, as sentences; an empty list is a pass."""
+    problems = [f"`{field}` is not stated" for field in ("paper", "defaults_from") if not getattr(cls, field)]
+    problems += [] if cls.summary() else ["the class has no docstring, so `ltbench methods` has nothing to show"]
+    try:
+        problems += _batch_problems(cls)
+        first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
+    except UserError as error:
+        return [*problems, str(error)]
+    except Exception as error:  # an author's mistake can be any exception; it is what we are here to show
+        return [*problems, f"training fails: {type(error).__name__}: {error}"]
+    if not np.isfinite(first).all():
+        problems.append("the test logits are not finite")
+    if not np.array_equal(first, again):
+        problems.append("two runs with one seed differ: every random number must come from `now` or torch's own dice")
+    if np.array_equal(first, other):
+        problems.append("two seeds give the same result: the seed is ignored")
+    return problems + list(_idle_options(cls, first))
+
+
+def _batch_problems(cls: type[Method]) -> Iterator[str]:
+    """One batch through draw, mix and loss."""
+    x, y = _images()
+    method = cls(_task())
+    batches = ImageBatches(x, y, (0.5,), (0.25,))
+    clock = Clock(np.random.default_rng(0), torch.device("cpu"))
+    now = clock.at(next(iter(method.stages(_model(method)))), 0.9)
+    index = np.random.default_rng(1).permutation(len(y))[:16].astype(np.int64)
+    drawn = method.draw(index, now)
+    if drawn.min() < 0 or drawn.max() >= len(y):
+        yield "draw gives positions outside the training set"
+        return
+    mixed, target = method.mix(*batches.batch(drawn), now)
+    if target.ndim != 2 or target.shape[1] != len(COUNTS) or len(target) != len(mixed):
+        yield f"mix must give a target of shape ({len(mixed)}, {len(COUNTS)}), it gives {tuple(target.shape)}"
+        return
+    if not torch.allclose(target.sum(dim=1), torch.ones(len(target)), atol=1e-5) or (target < -1e-6).any():
+        yield "the rows of mix's target are not distributions: they must be >= 0 and sum to 1"
+    logits = torch.randn(len(target), len(COUNTS), requires_grad=True)
+    loss = method.loss(logits, target, now)
+    if loss.ndim != 0:
+        yield f"loss must be a single number, it has shape {tuple(loss.shape)}"
+        return
+    loss.backward()  # type: ignore[no-untyped-call]
+    if logits.grad is None or not torch.isfinite(logits.grad).all():
+        yield "loss has no finite gradient"
+    if method.predict(logits.detach()).shape != logits.shape:
+        yield "predict must keep the logits' shape"
+
+
+def _idle_options(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
+    """Hyper-parameters whose change changes nothing at all."""
+    for field, declared in cls.hyperparameters.items():
+        others = list(_other_values(declared.default, declared.search, declared.choices))
+        legal = [v for v in others if _legal(cls, field, v)]
+        if not legal:
+            yield f"{field}: no other legal value was found to try; declare `search=` or `choices=`"
+        elif all(np.array_equal(plain, _logits(cls, 0, **{field: v})) for v in legal):
+            yield f"{field} has no effect: the result is the same for {', '.join(map(str, [declared.default, *legal]))}"
+
+
+def _legal(cls: type[Method], field: str, value: Any) -> bool:
+    try:
+        cls.complete({field: value})
+    except UserError:
+        return False
+    return True
+
+
+def _other_values(default: Any, search: Any, choices: tuple[Any, ...] | None) -> Iterator[Any]:
+    options: list[Any] = list(choices or ())
+    if isinstance(search, Choice):
+        options += search.values
+    if isinstance(search, Uniform | LogUniform):
+        options += [search.low, search.high]
+    if isinstance(default, bool):
+        options.append(not default)
+    elif isinstance(default, float):
+        options += [default / 2, default * 2 + 0.1, 0.5]
+    elif isinstance(default, int):
+        options += [default + 1, max(default - 1, 0)]
+    yield from (value for value in dict.fromkeys(options) if value != default)
+
+
+def _images() -> tuple[Images, NDArray[np.int64]]:
+    """Five classes of noisy 8x8 patterns, long-tailed."""
+    rng = np.random.default_rng(7)
+    y = np.repeat(np.arange(len(COUNTS)), COUNTS).astype(np.int64)
+    patterns = rng.integers(0, 160, (len(COUNTS), 8, 8, 1))
+    noise = rng.integers(0, 96, (len(y), 8, 8, 1))
+    return (patterns[y] + noise).astype(np.uint8), y
+
+
+def _task(seed: int = 0) -> Task:
+    text = np.random.default_rng(3).normal(size=(len(COUNTS), 16)) + 1.0
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    names = [f"class {c}" for c in range(len(COUNTS))]
+    return Task(_images()[1], names, text=text.astype(np.float32), optimizer=_OPTIMIZER, seed=seed)
+
+
+def _model(method: Method) -> Classifier:
+    backbone = build_backbone("cnn_small", (8, 8, 1))
+    return Classifier(backbone, method.head(backbone.dim))
+
+
+def _logits(cls: type[Method], seed: int, **values: Any) -> NDArray[np.float32]:
+    """Corrected test logits after a short training."""
+    x, y = _images()
+    torch.manual_seed(seed)
+    method = cls(_task(seed), **values)
+    model = _model(method)
+    batches = ImageBatches(x, y, (0.5,), (0.25,))
+    order = BatchOrder(y, len(COUNTS), _RECIPE["batch_size"], np.random.default_rng([seed, 1]))
+    clock = Clock(np.random.default_rng([seed, 2]), torch.device("cpu"))
+    train(model, method, batches, order, clock, _RECIPE, lambda epochs, loss: None)
+    raw = torch.from_numpy(logits_of(model, batches, _RECIPE))
+    return np.asarray(method.predict(raw).numpy())

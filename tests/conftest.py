@@ -1,0 +1,111 @@
+"""Shared by all tests: a made-up task that trains in a tenth of a second, and where real data lie if they are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from ltbench.api import Task
+from ltbench.data.longtail import manifest, select
+from ltbench.data.source import Source, open_source
+from ltbench.registry import Registry, fingerprint
+from ltbench.spec import Cell, TrialSpec
+from ltbench.trial import Site
+
+torch.set_num_threads(1)
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+RECIPE: dict[str, Any] = {
+    "backbone": "mlp",
+    "epochs": 2.0,
+    "batch_size": 32,
+    "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 2e-4, "nesterov": False},
+    "schedule": {"name": "multistep", "milestones": [0.8, 0.9], "gamma": 0.1, "warmup": 0.05, "warmup_stairs": 0},
+    "augment": "crop",
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images and vectors; tests that want them skip where they are absent."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the real inputs (../shared/data) are not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data cache for the session, so that digits are packed once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def digits(data_root: Path) -> Source:
+    return open_source("digits", data_root)
+
+
+@pytest.fixture(scope="session")
+def digits_cell(digits: Source) -> Cell:
+    """Digits at imbalance factor 20."""
+    train, held = select(digits.facts().train_counts, imbalance=20, profile="exp", subset_seed=0)
+    return Cell(
+        dataset="digits", kind="digits", imbalance=20.0, manifest=manifest(digits.facts().fingerprint, {}, train, held)
+    )
+
+
+@pytest.fixture(scope="session")
+def text_digits() -> Any:
+    """Class-name vectors of the digits."""
+    from ltbench.data.digits import NAMES
+    from ltbench.models.text import text_vectors
+
+    return text_vectors({"encoder": "bundled"}, "digits", NAMES, Path())
+
+
+@pytest.fixture(scope="session")
+def site(data_root: Path, text_digits: Any) -> Site:
+    return Site(data_root, texts={text_digits.digest: text_digits.vectors}, device="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
+    """`make_spec("mixup", seed=1, alpha=0.5, recipe={"epochs": 1.0})`: a trial of the digits in a tenth of a second."""
+    registry = Registry()
+
+    def make(method: str = "ce", *, seed: int = 0, recipe: dict[str, Any] | None = None, **values: Any) -> TrialSpec:
+        cls = registry.get(method)
+        return TrialSpec(
+            suite="test",
+            cell=digits_cell,
+            label=method,
+            method=method,
+            hyperparameters=cls.complete(values),
+            code=fingerprint(cls),
+            recipe_name="tiny",
+            recipe={**RECIPE, **(recipe or {})},
+            seed=seed,
+            text=text_digits.digest if "text" in cls.needs else None,
+            text_origin=text_digits.origin if "text" in cls.needs else None,
+        )
+
+    return make
+
+
+@pytest.fixture
+def toy_task() -> Task:
+    """Five classes with 100, 50, 20, 10 and 5 images; two-dimensional text vectors on a half circle."""
+    labels = np.repeat(np.arange(5), [100, 50, 20, 10, 5]).astype(np.int64)
+    angles = np.linspace(0, np.pi, 5)
+    text = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    return Task(labels, ["a", "b", "c", "d", "e"], text=text, optimizer=RECIPE["optimizer"])
