@@ -68,16 +68,16 @@ FORMATS: dict[str, Callable[[Leaderboard], str]] = {"text": text, "markdown": ma
 
 
 def _plain(frame: pd.DataFrame) -> str:
-    return tabulate(
-        frame, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True, colalign=_align(frame)
-    )
+    return _tabulate(frame, "simple", _align(frame))
 
 
 def _pipes(frame: pd.DataFrame) -> str:
-    safe = frame.map(_escape).rename(columns=_escape)
-    return tabulate(
-        safe, headers="keys", tablefmt="pipe", showindex=False, disable_numparse=True, colalign=_align(frame)
-    )
+    return _tabulate(frame.map(_escape).rename(columns=_escape), "pipe", _align(frame))
+
+
+def _tabulate(frame: pd.DataFrame, style: str, align: list[str]) -> str:
+    rows = frame.to_numpy().tolist()
+    return tabulate(rows, headers=list(frame.columns), tablefmt=style, disable_numparse=True, colalign=align)
 
 
 def _align(frame: pd.DataFrame) -> list[str]:

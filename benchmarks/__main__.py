@@ -1,0 +1,35 @@
+"""Run all benchmarks; print one Markdown table, write the same figures as JSON with --out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmarks import overhead, packing, training
+from benchmarks.timing import machine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--smoke", action="store_true", help="one short round of each, to see that they run")
+    chosen = parser.parse_args()
+    rates = training.measure(steps=2, rounds=1) if chosen.smoke else training.measure()
+    figures = {f"{name}, images/s": str(rate) for name, rate in rates.items()}
+    ratios = training.ratios(rates)
+    packed = packing.measure(rounds=1, seconds=0.5) if chosen.smoke else packing.measure()
+    ratios |= {f"two 1-thread / one 2-thread trial, {name}": ratio for name, ratio in packed.items()}
+    cost = overhead.measure(few=2, many=4) if chosen.smoke else overhead.measure()
+    figures["overhead per further trial, s"] = f"{cost.per_trial:.2f}"
+    figures |= {name: f"{ratio:.2f}" for name, ratio in ratios.items()}
+    print(tabulate(list(figures.items()), headers=["what", "figure"], tablefmt="pipe", disable_numparse=True))
+    print("\n" + "\n".join(f"{key}: {value}" for key, value in machine().items()))
+    if chosen.out is not None:
+        chosen.out.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
