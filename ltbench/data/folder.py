@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -112,10 +113,11 @@ class Folder(Source):
             if by_content:
                 whole.update(hashlib.sha256(_read_bytes(file)).digest())
         fingerprint = f"folder-{'contents' if by_content else 'sizes'}-{whole.hexdigest()}"
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        scratch = remembered.with_suffix(f".{os.getpid()}")
-        scratch.write_text(fingerprint)
-        scratch.replace(remembered)
+        with contextlib.suppress(OSError):  # a cache that cannot be written only means hashing again
+            remembered.parent.mkdir(parents=True, exist_ok=True)
+            scratch = remembered.with_suffix(f".{os.getpid()}")
+            scratch.write_text(fingerprint)
+            scratch.replace(remembered)
         return fingerprint
 
 

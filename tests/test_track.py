@@ -1,0 +1,147 @@
+"""MLflow: every record once, nothing lost while the store is away, a leaderboard that reads back what was sent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ltbench import track
+from ltbench.records import Journal
+from ltbench.run import Folders
+from ltbench.spec import Record, Result, TrialSpec
+from ltbench.track import Tracker
+from ltbench.trial import Site, run_trial
+
+pytestmark = pytest.mark.slow
+Make = Callable[..., TrialSpec]
+PLAN = {
+    "suite": "test", "question": "Why?", "protocol": {"seeds": [0, 1]}, "rows": {"ce": ["tiny", "x" * 6000]},
+    "cells": [], "skips": [],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sqlite store after MLflow's migrations, to be copied: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    track.suites(track.default_uri(folder))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def results(tmp_path: Path, empty_store: Path) -> Path:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture
+def journal(results: Path) -> Journal:
+    return Folders(results, "test").journal
+
+
+def deliver(results: Path, journal: Journal, uri: str | None = None) -> tuple[int, int, list[str]]:
+    """Send the backlog: how many were queued, how many the store still lacks, and the warnings."""
+    warnings: list[str] = []
+    tracker = Tracker(uri or track.default_uri(results), "test", journal, PLAN, warnings.append)
+    queued = tracker.deliver_backlog()
+    return queued, tracker.close(), warnings
+
+
+@pytest.fixture
+def record(make_spec: Make, site: Site, journal: Journal) -> Record:
+    made = run_trial(make_spec("text_guided_mixup"), site)
+    journal.write(made)
+    return made
+
+
+def test_what_was_sent_reads_back_the_same(results: Path, journal: Journal, record: Record) -> None:
+    failed = Record(spec=replace(record.spec, seed=1), status="failed", error="ValueError: boom")
+    journal.write(failed)
+    assert deliver(results, journal) == (2, 0, [])
+    found, plan = track.read(track.default_uri(results), "test")
+    assert sorted(found, key=lambda r: r.seed) == [Result.of(record), Result.of(failed)]
+    assert plan == PLAN
+
+
+def test_a_run_shows_what_a_reader_of_the_ui_looks_for(results: Path, journal: Journal, record: Record) -> None:
+    deliver(results, journal)
+    client = track._client(track.default_uri(results))
+    experiment = client.get_experiment_by_name("test")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "text_guided_mixup digits IF20 s0"
+    assert run.data.metrics["test/balanced_accuracy"] == record.metrics["balanced_accuracy"]
+    assert run.data.params["recipe.optimizer.lr"] == "0.05"
+    assert run.data.params["method.tau"] == "0.05"
+    assert run.data.tags["dataset"] == "digits"
+    assert run.inputs.dataset_inputs[0].dataset.digest == record.spec.cell.manifest
+    artifacts = {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert {"record.json", "per_class.json", "confusion.png", "predictions.npz"} <= artifacts
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == len(record.curves["train/loss"])
+
+
+def test_sending_twice_leaves_one_run(results: Path, journal: Journal, record: Record) -> None:
+    deliver(results, journal)
+    assert deliver(results, journal)[0] == 0
+    (journal.folder.parent / "mlflow-sent.jsonl").unlink()
+    assert deliver(results, journal) == (1, 0, [])
+    assert len(track.read(track.default_uri(results), "test")[0]) == 1
+
+
+def test_a_run_left_half_written_by_a_crash_is_replaced(results: Path, journal: Journal, record: Record) -> None:
+    store = track._Store(track.default_uri(results), "test", PLAN)
+    tags = {track.KIND: "trial", "ltbench.key": record.key}
+    store._client.create_run(store._experiment, run_name="torn", tags=tags)
+    deliver(results, journal)
+    client = track._client(track.default_uri(results))
+    runs = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    assert [r.info.status for r in runs] == ["FINISHED"]
+
+
+def test_a_record_brought_up_to_date_replaces_its_run(results: Path, journal: Journal, record: Record) -> None:
+    deliver(results, journal)
+    journal.write(replace(record, spec=replace(record.spec, label="renamed")))
+    assert deliver(results, journal)[0] == 1
+    assert [r.label for r in track.read(track.default_uri(results), "test")[0]] == ["renamed"]
+
+
+def test_while_the_server_is_away_records_wait_and_a_warning_is_given_once(
+    results: Path, journal: Journal, record: Record
+) -> None:
+    journal.write(Record(spec=replace(record.spec, seed=1), status="failed", error="x"))
+    away = "http://user:secret@127.0.0.1:9"
+    queued, lacking, warnings = deliver(results, journal, away)
+    assert (queued, lacking, len(warnings)) == (2, 2, 1)
+    assert "secret" not in warnings[0]
+    assert deliver(results, journal) == (2, 0, [])
+
+
+def test_a_torn_ledger_line_does_no_harm(results: Path, journal: Journal, record: Record) -> None:
+    deliver(results, journal)
+    ledger = journal.folder.parent / "mlflow-sent.jsonl"
+    ledger.write_text(ledger.read_text()[:20])
+    assert deliver(results, journal) == (1, 0, [])
+    assert len(track.read(track.default_uri(results), "test")[0]) == 1
+
+
+def test_an_unknown_suite_is_refused_with_those_there_are(results: Path, journal: Journal, record: Record) -> None:
+    from ltbench.errors import UserError
+
+    deliver(results, journal)
+    with pytest.raises(UserError, match="it has: test"):
+        track.read(track.default_uri(results), "tset")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:pw@host:5000/x", "http://***@host:5000/x"),
+        ("https://token@host/", "https://***@host/"),
+        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
+    ],
+)
+def test_passwords_are_not_shown(uri: str, shown: str) -> None:
+    assert track.shown_uri(uri) == shown
