@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ltbench.commands import (
+    announce,
+    board_of_records,
+    data_folder,
+    find_results,
+    folders_of,
+    lay_out,
+    load,
+    print_board,
+    selection,
+    site_of,
+    stored_plan,
+    tracking_store,
+    warn,
+)
 from ltbench.errors import UserError
-
-if TYPE_CHECKING:
-    from ltbench.plan import Inputs, Selection
-    from ltbench.registry import Registry
-    from ltbench.report.board import Leaderboard
-    from ltbench.run import Folders
-    from ltbench.spec import Plan
-    from ltbench.suite import Suite
 
 app = typer.Typer(
     help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
@@ -66,43 +73,43 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run only the trials that failed")] = False,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
+    from ltbench.delivery import Tracker
     from ltbench.resources import Resources
     from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
-    from ltbench.track import Tracker
 
-    loaded, registry, cache = _load(suite, set_, methods, data)
-    chosen = _selection(only, datasets, seeds)
-    whole, _ = _plan(loaded, registry, cache, None)
-    plan, inputs = _plan(loaded, registry, cache, chosen)
-    folders = _folders(results, loaded.suite)
+    loaded, registry, cache = load(suite, set_, methods, data)
+    chosen = selection(only, datasets, seeds)
+    whole, _ = lay_out(loaded, registry, cache, None)
+    plan, inputs = lay_out(loaded, registry, cache, chosen)
+    folders = folders_of(results, loaded.suite)
     write_plan(folders, whole)
     journal = folders.journal
-    tracker = Tracker(_uri(tracking_uri, results), loaded.suite, journal, whole.expectation(), _warn)
+    tracker = Tracker(tracking_store(tracking_uri, results), loaded.suite, journal, whole.expectation(), warn)
     try:
         state = state_of(plan, journal)
         bring_up_to_date(plan, state, journal, tracker)
         tracker.deliver_backlog()
         to_run = state.to_run(plan, retry_failed)
-        _announce(plan, to_run, len(state.finished), len(state.failed))
+        announce(plan, to_run, len(state.finished), len(state.failed))
         given = Resources(**loaded.resources.per_trial.model_dump(), retries=loaded.resources.retries)
         inline = inline or loaded.resources.executor == "inline"
-        site = _site(cache, inputs, methods, loaded, Path(suite))
+        site = site_of(cache, inputs, methods, loaded, Path(suite))
         if address is not None:
             os.environ["RAY_ADDRESS"] = address
         run_plan(to_run, inputs, site, journal, tracker, given, inline=inline)
     finally:
         unsent = tracker.close()
     if unsent:
-        _warn(f"{unsent} records wait to be sent to MLflow")
-    board = _board_of_records(folders, chosen, plan)
+        warn(f"{unsent} records wait to be sent to MLflow")
+    board = board_of_records(folders, chosen, plan)
     if board is not None:
-        _print_board(board, "text", None)
+        print_board(board, "text", None)
     after = state_of(plan, journal)
     left = len(plan.trials) - len(after.finished) - len(after.failed)
     if left:
-        _warn(f"{left} trials did not run; the same command continues")
+        warn(f"{left} trials did not run; the same command continues")
     if after.failed:
-        _warn(f"{len(after.failed)} trials failed; run only these again with: ltbench run {suite} --retry-failed")
+        warn(f"{len(after.failed)} trials failed; run only these again with: ltbench run {suite} --retry-failed")
     if left or after.failed:
         raise typer.Exit(1)
 
@@ -125,9 +132,9 @@ def plan(
     from ltbench.report.plan_text import plan_text
     from ltbench.run import state_of
 
-    loaded, registry, cache = _load(suite, set_, methods, data)
-    made, inputs = _plan(loaded, registry, cache, _selection(only, datasets, seeds))
-    typer.echo(plan_text(made, state_of(made, _folders(results, loaded.suite).journal)), nl=False)
+    loaded, registry, cache = load(suite, set_, methods, data)
+    made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds))
+    typer.echo(plan_text(made, state_of(made, folders_of(results, loaded.suite).journal)), nl=False)
     if export is not None:
         files = write_bundle(made, inputs, export)
         typer.echo(
@@ -156,10 +163,10 @@ def leaderboard(
 
     if format_ not in FORMATS:
         raise UserError(f"--format {format_}: unknown. {did_you_mean(format_, FORMATS)}")
-    found, expectation = _results(suite, results, tracking_uri, from_)
-    chosen = _selection(only, datasets, seeds)
+    found, expectation = find_results(suite, results, tracking_uri, from_)
+    chosen = selection(only, datasets, seeds)
     board = build(found, expectation, methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
-    _print_board(board, format_, out)
+    print_board(board, format_, out)
 
 
 @app.command(name="methods")
@@ -215,7 +222,7 @@ def trial(
     from ltbench.registry import read_sources
     from ltbench.trial import Site, run_files
 
-    site = Site(_data(data), methods=read_sources(methods) if methods else {}, device=device, threads=threads)
+    site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, device=device, threads=threads)
     records = run_files(specs, out, site)
     raise typer.Exit(1 if any(r.status == "failed" for r in records) else 0)
 
@@ -229,8 +236,8 @@ def import_(
     """Take over records from another machine: into the journal, then into MLflow."""
     from dataclasses import replace
 
+    from ltbench.delivery import Tracker
     from ltbench.records import Journal, Unreadable
-    from ltbench.track import Tracker
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -238,9 +245,9 @@ def import_(
     taken: dict[str, int] = {}
     for record in source:
         if isinstance(record, Unreadable):
-            _warn(f"{record.file}: left out: {record.reason}")
+            warn(f"{record.file}: left out: {record.reason}")
             continue
-        journal = _folders(results, record.spec.suite).journal
+        journal = folders_of(results, record.spec.suite).journal
         known = journal.read(record.key)
         if known is None or (known.status == "failed" and record.status == "ok"):
             journal.write(replace(record, predictions=source.predictions(record.key)))
@@ -251,7 +258,11 @@ def import_(
         raise UserError(f"{folder}: holds no records")
     for suite, count in taken.items():
         tracker = Tracker(
-            _uri(tracking_uri, results), suite, _folders(results, suite).journal, _stored_plan(results, suite), _warn
+            tracking_store(tracking_uri, results),
+            suite,
+            folders_of(results, suite).journal,
+            stored_plan(results, suite),
+            warn,
         )
         tracker.deliver_backlog()
         tracker.close()
@@ -267,7 +278,7 @@ def ui(
     """Open MLflow's UI on the right store. It listens on this machine only."""
     import subprocess
 
-    uri = _uri(tracking_uri, results)
+    uri = tracking_store(tracking_uri, results)
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The store is a server with a UI of its own: {uri}")
         return
@@ -287,166 +298,3 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-
-
-# -- shared by the commands -------------------------------------------------------------------------------------------
-
-
-def _load(suite: str, overrides: list[str], methods: Path | None, data: Path | None) -> tuple[Suite, Registry, Path]:
-    from ltbench.suiteload import load_suite
-
-    loaded = load_suite(suite, overrides)
-    from ltbench.registry import Registry
-
-    return loaded, Registry(methods), _data(data)
-
-
-def _plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | None) -> tuple[Plan, Inputs]:
-    from ltbench.plan import make_plan
-
-    return make_plan(suite, registry, data, chosen)
-
-
-def _selection(only: str | None, datasets: str | None, seeds: str | None) -> Selection:
-    from ltbench.plan import Selection
-
-    try:
-        numbers = None if seeds is None else [int(s) for s in seeds.split(",")]
-    except ValueError as error:
-        raise UserError(f"--seeds {seeds}: expected whole numbers separated by commas, for example 0,1,2") from error
-    if numbers is not None and (min(numbers) < 0 or len(set(numbers)) < len(numbers)):
-        raise UserError(f"--seeds {seeds}: seeds are different whole numbers from 0 up")
-    return Selection(only.split(",") if only else None, datasets.split(",") if datasets else None, numbers)
-
-
-def _data(chosen: Path | None) -> Path:
-    if chosen is not None:
-        return chosen.expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("ltbench")
-
-
-def _uri(chosen: str | None, results: Path) -> str:
-    from ltbench.track import default_uri
-
-    return chosen or default_uri(results)
-
-
-def _folders(results: Path, suite: str) -> Folders:
-    from ltbench.run import Folders
-
-    return Folders(results, suite)
-
-
-def _site(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path) -> Any:
-    from ltbench.provenance import git_commit
-    from ltbench.registry import read_sources
-    from ltbench.trial import Site
-
-    return Site(
-        data=cache,
-        paths=inputs.paths,
-        texts=inputs.texts,
-        methods=read_sources(methods) if methods else {},
-        keep_logits=suite.protocol.save_logits,
-        provenance=git_commit(file.parent if file.exists() else Path()),
-    )
-
-
-def _announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:
-    skipped = f", {len(plan.skips)} cells skipped (ltbench plan says why)" if plan.skips else ""
-    before = f", {finished} finished before" if finished else ""
-    broken = f", {failed} failed before" if failed else ""
-    typer.echo(f"{plan.suite}: {len(to_run.trials)} trials to run{before}{broken}{skipped}", err=True)
-
-
-def _results(suite: str | None, results: Path, uri: str | None, folder: Path | None) -> tuple[Any, Any]:
-    """Results and the plan kept with them, from a folder of records or from MLflow."""
-    if folder is not None:
-        return _results_of_folder(folder)
-    from ltbench import track
-
-    store = _uri(uri, results)
-    if suite is None:
-        if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
-            raise UserError(f"nothing has been run yet: there is no {store}. Run a suite first: ltbench run quickstart")
-        names = track.suites(store)
-        if not names:
-            raise UserError(
-                f"the MLflow store {track.shown_uri(store)} holds no suite; run one: ltbench run quickstart"
-            )
-        suite = names[0]
-        if len(names) > 1:
-            typer.echo(f"{len(names)} suites are there ({', '.join(names)}); showing the last used", err=True)
-    return track.read(store, _suite_name(suite))
-
-
-def _suite_name(suite: str) -> str:
-    """The name inside a suite's file, or the argument itself where it is a name already."""
-    if Path(suite).suffix in (".yaml", ".yml"):
-        from ltbench.suiteload import load_suite
-
-        return load_suite(suite).suite
-    return suite
-
-
-def _results_of_folder(folder: Path) -> tuple[Any, Any]:
-    import json
-
-    from ltbench.records import Journal, Unreadable
-    from ltbench.spec import Result
-
-    inner = folder / "records"
-    records = folder if not inner.is_dir() else inner
-    if not records.is_dir():
-        raise UserError(f"--from {folder}: no such folder")
-    found = []
-    for record in Journal(records):
-        if isinstance(record, Unreadable):
-            _warn(f"{record.file}: left out: {record.reason}")
-        else:
-            found.append(Result.of(record))
-    kept = records.parent / "plan.json"
-    expectation = json.loads(kept.read_text()) if kept.exists() and records.name == "records" else None
-    return found, expectation
-
-
-def _stored_plan(results: Path, suite: str) -> Any:
-    import json
-
-    file = _folders(results, suite).plan_file
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def _board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:
-    from ltbench.report.leaderboard import build
-    from ltbench.spec import Result
-
-    records = folders.journal.records().values()
-    if not any(r.status == "ok" for r in records):
-        return None
-    results = [Result.of(r) for r in records]
-    return build(results, plan.expectation(), methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
-
-
-def _print_board(board: Leaderboard, format_: str, out: Path | None) -> None:
-    from ltbench.report.formats import FORMATS
-
-    rendered = FORMATS[format_](board)
-    if out is not None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(rendered, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
-    elif format_ == "text" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        from ltbench.report.colour import coloured
-
-        coloured(rendered)
-    else:
-        sys.stdout.write(rendered)
-
-
-def _warn(message: str) -> None:
-    typer.echo(f"warning: {message}", err=True)

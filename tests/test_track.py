@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ltbench import track
+from ltbench import delivery, track
+from ltbench.delivery import Tracker
 from ltbench.records import Journal
 from ltbench.run import Folders
 from ltbench.spec import Record, Result, TrialSpec
-from ltbench.track import Tracker
 from ltbench.trial import Site, run_trial
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ PLAN = {
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sqlite store after MLflow's migrations, to be copied: making one takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    track.suites(track.default_uri(folder))
+    track.suites(delivery.default_uri(folder))
     return folder / "mlflow.db"
 
 
@@ -46,7 +46,7 @@ def journal(results: Path) -> Journal:
 def deliver(results: Path, journal: Journal, uri: str | None = None) -> tuple[int, int, list[str]]:
     """Send the backlog: how many were queued, how many the store still lacks, and the warnings."""
     warnings: list[str] = []
-    tracker = Tracker(uri or track.default_uri(results), "test", journal, PLAN, warnings.append)
+    tracker = Tracker(uri or delivery.default_uri(results), "test", journal, PLAN, warnings.append)
     queued = tracker.deliver_backlog()
     return queued, tracker.close(), warnings
 
@@ -62,14 +62,14 @@ def test_what_was_sent_reads_back_the_same(results: Path, journal: Journal, reco
     failed = Record(spec=replace(record.spec, seed=1), status="failed", error="ValueError: boom")
     journal.write(failed)
     assert deliver(results, journal) == (2, 0, [])
-    found, plan = track.read(track.default_uri(results), "test")
+    found, plan = track.read(delivery.default_uri(results), "test")
     assert sorted(found, key=lambda r: r.seed) == [Result.of(record), Result.of(failed)]
     assert plan == PLAN
 
 
 def test_a_run_shows_what_a_reader_of_the_ui_looks_for(results: Path, journal: Journal, record: Record) -> None:
     deliver(results, journal)
-    client = track._client(track.default_uri(results))
+    client = track._client(delivery.default_uri(results))
     experiment = client.get_experiment_by_name("test")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "text_guided_mixup digits IF20 s0"
@@ -88,15 +88,15 @@ def test_sending_twice_leaves_one_run(results: Path, journal: Journal, record: R
     assert deliver(results, journal)[0] == 0
     (journal.folder.parent / "mlflow-sent.jsonl").unlink()
     assert deliver(results, journal) == (1, 0, [])
-    assert len(track.read(track.default_uri(results), "test")[0]) == 1
+    assert len(track.read(delivery.default_uri(results), "test")[0]) == 1
 
 
 def test_a_run_left_half_written_by_a_crash_is_replaced(results: Path, journal: Journal, record: Record) -> None:
-    store = track._Store(track.default_uri(results), "test", PLAN)
+    store = track.Store(delivery.default_uri(results), "test", PLAN)
     tags = {track.KIND: "trial", "ltbench.key": record.key}
     store._client.create_run(store._experiment, run_name="torn", tags=tags)
     deliver(results, journal)
-    client = track._client(track.default_uri(results))
+    client = track._client(delivery.default_uri(results))
     runs = client.search_runs([client.get_experiment_by_name("test").experiment_id])
     assert [r.info.status for r in runs] == ["FINISHED"]
 
@@ -105,7 +105,7 @@ def test_a_record_brought_up_to_date_replaces_its_run(results: Path, journal: Jo
     deliver(results, journal)
     journal.write(replace(record, spec=replace(record.spec, label="renamed")))
     assert deliver(results, journal)[0] == 1
-    assert [r.label for r in track.read(track.default_uri(results), "test")[0]] == ["renamed"]
+    assert [r.label for r in track.read(delivery.default_uri(results), "test")[0]] == ["renamed"]
 
 
 def test_while_the_server_is_away_records_wait_and_a_warning_is_given_once(
@@ -124,7 +124,7 @@ def test_a_torn_ledger_line_does_no_harm(results: Path, journal: Journal, record
     ledger = journal.folder.parent / "mlflow-sent.jsonl"
     ledger.write_text(ledger.read_text()[:20])
     assert deliver(results, journal) == (1, 0, [])
-    assert len(track.read(track.default_uri(results), "test")[0]) == 1
+    assert len(track.read(delivery.default_uri(results), "test")[0]) == 1
 
 
 def test_an_unknown_suite_is_refused_with_those_there_are(results: Path, journal: Journal, record: Record) -> None:
@@ -132,7 +132,7 @@ def test_an_unknown_suite_is_refused_with_those_there_are(results: Path, journal
 
     deliver(results, journal)
     with pytest.raises(UserError, match="it has: test"):
-        track.read(track.default_uri(results), "tset")
+        track.read(delivery.default_uri(results), "tset")
 
 
 @pytest.mark.parametrize(
@@ -144,4 +144,4 @@ def test_an_unknown_suite_is_refused_with_those_there_are(results: Path, journal
     ],
 )
 def test_passwords_are_not_shown(uri: str, shown: str) -> None:
-    assert track.shown_uri(uri) == shown
+    assert delivery.shown_uri(uri) == shown

@@ -1,0 +1,179 @@
+"""What the commands share: from options to suites, plans, results and boards. Imports lazily, like `cli`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ltbench.errors import UserError
+
+if TYPE_CHECKING:
+    from ltbench.plan import Inputs, Selection
+    from ltbench.registry import Registry
+    from ltbench.report.board import Leaderboard
+    from ltbench.run import Folders
+    from ltbench.spec import Plan
+    from ltbench.suite import Suite
+
+
+def load(suite: str, overrides: list[str], methods: Path | None, data: Path | None) -> tuple[Suite, Registry, Path]:
+    from ltbench.suiteload import load_suite
+
+    loaded = load_suite(suite, overrides)
+    from ltbench.registry import Registry
+
+    return loaded, Registry(methods), data_folder(data)
+
+
+def lay_out(suite: Suite, registry: Registry, data: Path, chosen: Selection | None) -> tuple[Plan, Inputs]:
+    from ltbench.plan import make_plan
+
+    return make_plan(suite, registry, data, chosen)
+
+
+def selection(only: str | None, datasets: str | None, seeds: str | None) -> Selection:
+    from ltbench.plan import Selection
+
+    try:
+        numbers = None if seeds is None else [int(s) for s in seeds.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds {seeds}: expected whole numbers separated by commas, for example 0,1,2") from error
+    if numbers is not None and (min(numbers) < 0 or len(set(numbers)) < len(numbers)):
+        raise UserError(f"--seeds {seeds}: seeds are different whole numbers from 0 up")
+    return Selection(only.split(",") if only else None, datasets.split(",") if datasets else None, numbers)
+
+
+def data_folder(chosen: Path | None) -> Path:
+    if chosen is not None:
+        return chosen.expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ltbench")
+
+
+def tracking_store(chosen: str | None, results: Path) -> str:
+    from ltbench.delivery import default_uri
+
+    return chosen or default_uri(results)
+
+
+def folders_of(results: Path, suite: str) -> Folders:
+    from ltbench.run import Folders
+
+    return Folders(results, suite)
+
+
+def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path) -> Any:
+    from ltbench.provenance import git_commit
+    from ltbench.registry import read_sources
+    from ltbench.trial import Site
+
+    return Site(
+        data=cache,
+        paths=inputs.paths,
+        texts=inputs.texts,
+        methods=read_sources(methods) if methods else {},
+        keep_logits=suite.protocol.save_logits,
+        provenance=git_commit(file.parent if file.exists() else Path()),
+    )
+
+
+def announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:
+    skipped = f", {len(plan.skips)} cells skipped (ltbench plan says why)" if plan.skips else ""
+    before = f", {finished} finished before" if finished else ""
+    broken = f", {failed} failed before" if failed else ""
+    typer.echo(f"{plan.suite}: {len(to_run.trials)} trials to run{before}{broken}{skipped}", err=True)
+
+
+def find_results(suite: str | None, results: Path, uri: str | None, folder: Path | None) -> tuple[Any, Any]:
+    """Results and the plan kept with them, from a folder of records or from MLflow."""
+    if folder is not None:
+        return results_of_folder(folder)
+    from ltbench import track
+    from ltbench.delivery import shown_uri
+
+    store = tracking_store(uri, results)
+    if suite is None:
+        if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
+            raise UserError(f"nothing has been run yet: there is no {store}. Run a suite first: ltbench run quickstart")
+        names = track.suites(store)
+        if not names:
+            raise UserError(f"the MLflow store {shown_uri(store)} holds no suite; run one: ltbench run quickstart")
+        suite = names[0]
+        if len(names) > 1:
+            typer.echo(f"{len(names)} suites are there ({', '.join(names)}); showing the last used", err=True)
+    return track.read(store, suite_name(suite))
+
+
+def suite_name(suite: str) -> str:
+    """The name inside a suite's file, or the argument itself where it is a name already."""
+    if Path(suite).suffix in (".yaml", ".yml"):
+        from ltbench.suiteload import load_suite
+
+        return load_suite(suite).suite
+    return suite
+
+
+def results_of_folder(folder: Path) -> tuple[Any, Any]:
+    import json
+
+    from ltbench.records import Journal, Unreadable
+    from ltbench.spec import Result
+
+    inner = folder / "records"
+    records = folder if not inner.is_dir() else inner
+    if not records.is_dir():
+        raise UserError(f"--from {folder}: no such folder")
+    found = []
+    for record in Journal(records):
+        if isinstance(record, Unreadable):
+            warn(f"{record.file}: left out: {record.reason}")
+        else:
+            found.append(Result.of(record))
+    kept = records.parent / "plan.json"
+    expectation = json.loads(kept.read_text()) if kept.exists() and records.name == "records" else None
+    return found, expectation
+
+
+def stored_plan(results: Path, suite: str) -> Any:
+    import json
+
+    file = folders_of(results, suite).plan_file
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:
+    from ltbench.report.leaderboard import build
+    from ltbench.spec import Result
+
+    records = folders.journal.records().values()
+    if not any(r.status == "ok" for r in records):
+        return None
+    results = [Result.of(r) for r in records]
+    return build(results, plan.expectation(), methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
+
+
+def print_board(board: Leaderboard, format_: str, out: Path | None) -> None:
+    from ltbench.report.formats import FORMATS
+
+    rendered = FORMATS[format_](board)
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(rendered, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+    elif format_ == "text" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        from ltbench.report.colour import coloured
+
+        coloured(rendered)
+    else:
+        sys.stdout.write(rendered)
+
+
+def warn(message: str) -> None:
+    typer.echo(f"warning: {message}", err=True)
