@@ -13,6 +13,13 @@ class Reason(StrEnum):
     zero_variance = "zero_variance"
     identical = "identical"
     no_reference = "no_reference"
+    incomplete = "incomplete"
+    all_tied = "all_tied"
+    too_few_datasets = "too_few_datasets"
+    too_few_methods = "too_few_methods"
+    too_many_methods = "too_many_methods"
+    too_few_classes = "too_few_classes"
+    too_few_discordant = "too_few_discordant"
 
     @property
     def words(self) -> str:
@@ -24,4 +31,11 @@ _WORDS = {
     Reason.zero_variance: "every seed gives the same difference, so there is no spread to test against",
     Reason.identical: "every seed gives the same value as the reference",
     Reason.no_reference: "the reference has no result here",
+    Reason.all_tied: "all methods are tied on every data set",
+    Reason.too_few_datasets: "too few data sets to tell",
+    Reason.too_few_methods: "an omnibus test needs at least 3 methods",
+    Reason.too_many_methods: "the diagram is readable for at most 10 methods",
+    Reason.too_few_classes: "too few classes for an interval over classes",
+    Reason.too_few_discordant: "the two models disagree on too few images",
+    Reason.incomplete: "one of the two has no result on some data set",
 }

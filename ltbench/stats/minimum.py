@@ -1,0 +1,52 @@
+"""The fewest observations from which a test can say anything at all. One function, used by every printer."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from scipy.special import stdtrit
+
+Test = Literal["paired_t", "scope_a", "sign_flip", "wilcoxon", "mann_whitney", "mcnemar", "friedman", "nemenyi",
+               "bayes_signed_rank", "bootstrap", "probability_of_improvement"]  # fmt: skip
+_POLICY = {"paired_t": 3, "scope_a": 3, "bayes_signed_rank": 6, "bootstrap": 5, "probability_of_improvement": 29}
+"""Where arithmetic would allow fewer but the answer would mislead: see the module's tests for the simulations."""
+
+
+def min_n(test: Test, m: int = 1, alpha: float = 0.05) -> int:
+    """Fewest seeds, blocks or discordant pairs (whatever the test counts) with which an adjusted two-sided p can fall
+    below alpha.
+
+    Args:
+        m: comparisons in the Holm family (friedman, nemenyi: the number of methods).
+    """
+    if test in _POLICY:
+        return _POLICY[test]
+    if test in ("sign_flip", "wilcoxon"):
+        return math.ceil(1 + math.log2(m / alpha) + 1e-12)
+    if test == "mcnemar":
+        return math.ceil(1 + math.log2(1 / alpha))
+    if test == "mann_whitney":
+        return next(n for n in range(2, 100) if 2 * m / math.comb(2 * n, n) < alpha)
+    if test == "friedman":
+        return max(5, next(n for n in range(2, 100) if math.factorial(m) ** (1 - n) < alpha))
+    return next(n for n in range(2, 10_000) if critical_difference(m, n, alpha) <= m - 1)
+
+
+def critical_difference(methods: int, blocks: int, alpha: float = 0.05) -> float:
+    """Nemenyi's critical difference of mean ranks: q / sqrt(2) * sqrt(k (k + 1) / (6 N)) (Demsar, JMLR 2006)."""
+    from scipy.stats import studentized_range
+
+    q = float(studentized_range.ppf(1 - alpha, methods, math.inf))
+    return q / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * blocks))
+
+
+def seeds_to_resolve(diff: float, sd: float, m: int = 1, alpha: float = 0.05, most: int = 1000) -> int | None:
+    """Seeds at which a paired t test would find a difference of this size and spread significant, were they to stay:
+    the smallest n with |diff| >= t(n-1, 1 - alpha/2m) sd / sqrt(n). None beyond `most`."""
+    if diff == 0:
+        return None
+    for n in range(3, most + 1):
+        if abs(diff) >= float(stdtrit(n - 1, 1 - alpha / (2 * m))) * sd / math.sqrt(n):
+            return n
+    return None
