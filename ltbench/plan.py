@@ -222,6 +222,7 @@ def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int]) -> dict[str
         "reference": reference,
         "seeds": list(seeds),
         "shots": suite.protocol.shots.model_dump(),
+        "rope": suite.protocol.rope,
     }
 
 

@@ -123,6 +123,8 @@ class Shots(Strict):
 class Protocol(Strict):
     final: Final
     primary: str = "balanced_accuracy"
+    rope: Positive = 0.5
+    """Differences below this (in the primary metric's unit) are practically none."""
     shots: Shots = Shots()
     reference: str | None = None
     holdout_per_class: Annotated[int, Field(ge=0)] = 0

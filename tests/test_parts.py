@@ -234,7 +234,7 @@ def test_sgd_steps_with_momentum_and_weight_decay_as_written_in_the_papers() -> 
         optimizer.step()
         velocity = 0.9 * velocity + gradient + 2e-4 * value
         value -= 0.1 * velocity
-    assert float(p) == pytest.approx(value, rel=1e-12)
+    assert p.item() == pytest.approx(value, rel=1e-12)
 
 
 def test_adamw_decays_weights_apart_from_the_gradient_and_adam_does_not() -> None:
@@ -244,7 +244,7 @@ def test_adamw_decays_weights_apart_from_the_gradient_and_adam_does_not() -> Non
         optimizer = make_optimizer([p], name=name, lr=0.1, weight_decay=0.5)
         p.grad = torch.zeros(1)
         optimizer.step()
-        moved[name] = float(p)
+        moved[name] = p.item()
     assert moved["adamw"] == pytest.approx(2.0 * (1 - 0.1 * 0.5))
     assert moved["adam"] == pytest.approx(2.0 - 0.1, abs=1e-5)
 

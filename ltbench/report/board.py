@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ltbench.spec import Result
 from ltbench.stats.intervals import Interval
 from ltbench.stats.paired import PairTest
+from ltbench.stats.scope_a import ScopeATest, Verdict
 
 ALPHA = 0.05
 Column = tuple[str, str, str]
@@ -38,15 +39,43 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two methods over all data sets of a table; the difference is of quality, a - b."""
+
+    a: str
+    b: str
+    test: ScopeATest
+    p_holm: float | None
+    verdict: Verdict
+
+    def seen_from(self, label: str) -> Pair:
+        """The same pair with `label` first."""
+        if label == self.a:
+            return self
+        test = self.test
+        turned = replace(test, diff=-test.diff if test.diff is not None else None)
+        return Pair(a=self.b, b=self.a, test=turned, p_holm=self.p_holm, verdict=self.verdict.turned)
+
+
+@dataclass(frozen=True)
 class Row:
     """One method: its mean over data sets (imbalance factors of a data set averaged first), and its columns."""
 
-    rank: int
+    rank: tuple[int, int]
+    """Simultaneous interval: no better than the first, no worse than the second."""
     label: str
     mean: float
-    gain: float | None
-    """Mean gain over the reference in points, over the same columns; descriptive."""
+    half: float | None
+    """Half-width of the mean's 95 % interval; None with fewer than 2 seeds."""
+    gain: Pair | None
+    """Against the reference, over all data sets; None for the reference itself."""
     scores: Mapping[Column, Score]
+
+    @property
+    def rank_label(self) -> str:
+        """`1`, or `2-3`."""
+        low, high = self.rank
+        return str(low) if low == high else f"{low}-{high}"
 
 
 @dataclass(frozen=True)
@@ -58,10 +87,13 @@ class Table:
     reference: str | None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
     incomplete: tuple[tuple[str, str], ...]
     """Methods that are not ranked, and why."""
     comparisons: int
     """Size of the Holm family of a column."""
+    rope: float
+    """Differences below this are practically none, in the primary metric's unit."""
     missing: int
     """Trials of this table without a result, apart from skipped ones."""
 

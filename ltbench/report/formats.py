@@ -10,8 +10,8 @@ import pandas as pd
 from tabulate import tabulate
 
 import ltbench
-from ltbench.report.board import Leaderboard
-from ltbench.report.tables import LEGEND, detail, flat, header, notes, overview
+from ltbench.report.board import Column, Leaderboard, Table
+from ltbench.report.tables import detail, flat, header, legend, notes, overview
 
 SCHEMA = 1
 
@@ -24,10 +24,9 @@ def text(board: Leaderboard) -> str:
             continue
         if len(board.tables) > 1:
             blocks.append(f"== recipe {table.recipe_name} ({table.recipe_id}) ==")
-        if len(table.columns) > 1:
-            blocks.append(_plain(overview(table, board.primary)))
-        blocks += [f"{table.title(c)}\n{_plain(detail(table, c, board))}" for c in table.columns]
-    blocks.append("\n".join([LEGEND, *notes(board)]))
+        blocks.append(_plain(overview(table, board.primary)))
+        blocks += [f"{_heading(table, c)}\n{_plain(detail(table, c, board))}" for c in table.columns]
+    blocks.append("\n".join([legend(board), *notes(board)]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -40,11 +39,15 @@ def markdown(board: Leaderboard) -> str:
             continue
         if len(board.tables) > 1:
             blocks.append(f"## Recipe {_escape(table.recipe_name)} ({table.recipe_id})")
-        if len(table.columns) > 1:
-            blocks.append(_pipes(overview(table, board.primary)))
-        blocks += [f"### {_escape(table.title(c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
-    blocks.append("  \n".join(_escape(line) for line in [LEGEND, *notes(board)]))
+        blocks.append(_pipes(overview(table, board.primary)))
+        blocks += [f"### {_escape(_heading(table, c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
+    blocks.append("  \n".join(_escape(line) for line in [legend(board), *notes(board)]))
     return "\n\n".join(blocks) + "\n"
+
+
+def _heading(table: Table, column: Column) -> str:
+    """A column's title with the size of its family of tests."""
+    return table.title(column) + (f" (Holm over {table.comparisons})" if table.comparisons > 1 else "")
 
 
 def csv(board: Leaderboard) -> str:
@@ -82,12 +85,12 @@ def _tabulate(frame: pd.DataFrame, style: str, align: list[str]) -> str:
 
 def _align(frame: pd.DataFrame) -> list[str]:
     """Numbers to the right, names and what carries a mark to the left."""
-    left = {"method", "gain [95% CI]"}
+    left = {"rank", "method", "gain [95% CI]"}
     return ["left" if name in left or _marked(frame[name]) else "right" for name in frame.columns]
 
 
 def _marked(column: pd.Series[str]) -> bool:
-    return any(str(value).endswith((" ^", " v", " ?")) for value in column)
+    return any(str(value).endswith((" ^", " v", " ?", " ^~", " v~", " =")) for value in column)
 
 
 def _escape(value: object) -> str:

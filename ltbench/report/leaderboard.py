@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS
-from ltbench.report.board import Column, Leaderboard, Row, Score, Table
+from ltbench.report.board import Column, Leaderboard, Score, Table
+from ltbench.report.ranking import rank_rows
 from ltbench.spec import Result
 from ltbench.stats.intervals import Interval, mean_interval
 from ltbench.stats.paired import PairTest, holm, paired_t
 from ltbench.stats.reasons import Reason
+
+DEFAULT_ROPE = 0.5
+"""Points of accuracy below which a difference is practically none."""
 
 
 def build(
@@ -119,13 +121,14 @@ def _refuse_duplicates(results: list[Result]) -> None:
 
 def _protocol(results: list[Result], expectation: Mapping[str, Any] | None) -> dict[str, Any]:
     if expectation is not None:
-        return dict(expectation["protocol"])
+        return {"rope": DEFAULT_ROPE, **expectation["protocol"]}
     labels = {r.label for r in results}
     return {
         "primary": "balanced_accuracy",
         "report": ["balanced_accuracy", "many", "medium", "few", "worst_class"],
         "reference": "ce" if "ce" in labels else None,
         "seeds": sorted({r.seed for r in results}),
+        "rope": DEFAULT_ROPE,
     }
 
 
@@ -165,14 +168,17 @@ def _table(
             scores[label][column] = _score(
                 found, label, column, seeds, gains.get(label), adjusted.get(label), [*METRICS]
             )
+    rows, pairs = rank_rows(scores, values, primary, sign, reference if reference in ranked else None, protocol["rope"])
     return Table(
         recipe_name=group[0],
         recipe_id=group[1],
         reference=reference if reference in ranked else None,
         columns=tuple(columns),
-        rows=_rank(ranked, scores, primary, sign, reference),
+        rows=rows,
+        pairs=pairs,
         incomplete=tuple(incomplete.items()),
         comparisons=sum(label != reference for label in ranked) if reference else 0,
+        rope=protocol["rope"],
         missing=sum(
             (label, column, seed) not in found
             for label in labels
@@ -267,42 +273,6 @@ def _score(
         finished=sum(r is not None and r.status == "ok" for r in there),
         failed=sum(r is not None and r.status == "failed" for r in there),
         missing=sum(r is None for r in there),
-    )
-
-
-def _rank(
-    labels: Sequence[str],
-    scores: Mapping[str, Mapping[Column, Score]],
-    primary: str,
-    sign: float,
-    reference: str | None,
-) -> tuple[Row, ...]:
-    """Best first; equal means (to 10 decimals) share a rank. Imbalance factors of a data set are averaged first, so
-    that a data set with more of them does not count for more."""
-
-    def mean_over_datasets(values: Mapping[Column, float]) -> float:
-        by_dataset: dict[str, list[float]] = {}
-        for (dataset, _, _), value in values.items():
-            by_dataset.setdefault(dataset, []).append(value)
-        return round(float(np.mean([np.mean(v) for v in by_dataset.values()])), 10)
-
-    means, gains = {}, {}
-    for label in labels:
-        intervals = {c: s.metrics[primary] for c, s in scores[label].items()}
-        means[label] = mean_over_datasets({c: i.mean for c, i in intervals.items() if i is not None})
-        diffs = {c: s.gain.diff for c, s in scores[label].items() if s.gain is not None}
-        whole = diffs and all(d is not None for d in diffs.values())
-        gains[label] = mean_over_datasets({c: d for c, d in diffs.items() if d is not None}) if whole else None
-    ordered = sorted(labels, key=lambda label: -sign * means[label])
-    return tuple(
-        Row(
-            rank=1 + sum(sign * means[other] > sign * means[label] for other in labels),
-            label=label,
-            mean=means[label],
-            gain=None if label == reference else gains[label],
-            scores=scores[label],
-        )
-        for label in ordered
     )
 
 

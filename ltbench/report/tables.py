@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
 from ltbench.metrics import METRICS
-from ltbench.report.board import Column, Leaderboard, Score, Table
+from ltbench.report.board import Column, Leaderboard, Row, Score, Table
 from ltbench.stats.intervals import Interval
+from ltbench.stats.minimum import min_n, seeds_to_resolve
 from ltbench.stats.reasons import Reason
+from ltbench.stats.scope_a import Verdict
 
 MARKS = {"better": "^", "worse": "v", "undecided": "?", "reference": ""}
-LEGEND = "^ better  v worse  ? not resolved (Holm-adjusted p >= 0.05, or no test)"
+OVERALL = {
+    Verdict.better: "^",
+    Verdict.worse: "v",
+    Verdict.slightly_better: "^~",
+    Verdict.slightly_worse: "v~",
+    Verdict.equivalent: "=",
+    Verdict.unresolved: "?",
+}
+MOST_COLUMNS = 3
+"""More columns than this are shown by data set in the overview, or it would not fit a terminal."""
+
+
+def legend(board: Leaderboard) -> str:
+    """What the marks mean."""
+    ropes = sorted({t.rope for t in board.tables})
+    small = "/".join(f"{r:g}" for r in ropes)
+    return f"^ better  v worse  ~ but by less than {small}  = equivalent within {small}  ? not resolved (p >= 0.05)"
 
 
 def header(board: Leaderboard) -> list[str]:
@@ -20,8 +39,8 @@ def header(board: Leaderboard) -> list[str]:
     same = " (= accuracy: balanced test sets)" if board.balanced_tests and "accuracy" in board.primary else ""
     unit = "" if board.primary == "nll" else ", %"
     references = sorted({t.reference for t in board.tables if t.reference})
-    family = max((t.comparisons for t in board.tables if t.reference), default=0)
-    tested = f"same data, new seeds: paired t, Holm over {family} per column" if family else "nothing is tested"
+    pairs = max((len(t.pairs) for t in board.tables), default=0)
+    tested = f"these data, new seeds: paired t, Holm over {pairs} pairs" if pairs else "nothing is tested"
     return [
         f"{board.suite}: {METRICS[board.primary].title}{unit}{same}, last epoch, "
         f"{'reference ' + ', '.join(references) if references else 'no reference'}",
@@ -30,15 +49,39 @@ def header(board: Leaderboard) -> list[str]:
 
 
 def overview(table: Table, primary: str) -> pd.DataFrame:
-    """Rank, method, mean over data sets, mean gain, and the primary metric on every column with its mark."""
+    """Rank interval, method, mean over data sets with its interval, gain over the reference with its interval and
+    verdict, and the primary metric on every column (or, where these are many, on every data set)."""
     rows = []
     for row in table.rows:
-        line: dict[str, str] = {"rank": str(row.rank), "method": row.label, "mean": f"{row.mean:.1f}"}
-        line["gain"] = "" if row.gain is None else f"{row.gain:+.1f}"
-        for column in table.columns:
-            line[table.title(column)] = _marked(row.scores[column], primary)
-        rows.append(line)
+        half = "" if row.half is None else f" ±{row.half:.1f}"
+        line: dict[str, str] = {"rank": row.rank_label, "method": row.label, "mean": f"{row.mean:.1f}{half}"}
+        if table.reference is not None:
+            line["gain [95% CI]"] = _overall_gain(row)
+        rows.append({**line, **_places(table, row, primary)})
     return pd.DataFrame(rows)
+
+
+def _places(table: Table, row: Row, primary: str) -> dict[str, str]:
+    if len(table.columns) <= MOST_COLUMNS:
+        return {table.title(column): _plain_mean([row.scores[column]], primary) for column in table.columns}
+    datasets = dict.fromkeys(column[0] for column in table.columns)
+    return {d: _plain_mean([row.scores[c] for c in table.columns if c[0] == d], primary) for d in datasets}
+
+
+def _plain_mean(scores: list[Score], metric: str) -> str:
+    means = [i.mean for s in scores if (i := s.metrics[metric]) is not None]
+    partial = "*" if any(s.failed or s.missing for s in scores) else ""
+    return f"{sum(means) / len(means):.1f}{partial}"
+
+
+def _overall_gain(row: Row) -> str:
+    if row.gain is None:
+        return "(reference)"
+    test = row.gain.test
+    if test.diff is None:
+        return "-"
+    span = "" if test.half is None else f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]"
+    return f"{test.diff:+.1f}{span} {OVERALL[row.gain.verdict]}"
 
 
 def detail(table: Table, column: Column, board: Leaderboard) -> pd.DataFrame:
@@ -63,6 +106,7 @@ def notes(board: Leaderboard) -> list[str]:
     """Everything that a reader must know before quoting a number: what is absent, and why."""
     lines = []
     for table in board.tables:
+        lines += _undecided(table)
         reasons: dict[Reason, list[str]] = {}
         for row in table.rows:
             for column, score in row.scores.items():
@@ -82,6 +126,24 @@ def notes(board: Leaderboard) -> list[str]:
     lines += [f"Left out: {n} results {why}." for why, n in board.left_out.items()]
     if len(board.tables) > 1:
         lines.append("Tables are apart because their recipes differ; rows of different tables are not comparable.")
+    return lines
+
+
+def _undecided(table: Table) -> list[str]:
+    """For gains that are not resolved: how many seeds would do, were the difference and its spread to stay; and what is
+    not claimed about other data sets."""
+    wanted = []
+    for row in table.rows:
+        test = row.gain.test if row.gain else None
+        if row.gain and test and row.gain.verdict is Verdict.unresolved and test.se and test.diff is not None:
+            seeds = seeds_to_resolve(test.diff, test.se * math.sqrt(test.seeds), len(table.pairs), most=100)
+            wanted.append(f"{row.label} {seeds or 'over 100'}")
+    lines = [f"Not resolved; seeds that would do if the difference stays: {', '.join(wanted)}."] if wanted else []
+    datasets = len({column[0] for column in table.columns})
+    if table.pairs and datasets < (needs := min_n("wilcoxon", len(table.pairs))):
+        lines.append(
+            f"Nothing is said of other data sets: {datasets} here, {needs} needed for {len(table.pairs)} pairs."
+        )
     return lines
 
 
@@ -106,13 +168,6 @@ def _quality(score: Score, metric: str) -> float:
     interval = score.metrics[metric]
     assert interval is not None, "a ranked row has a result on every column"
     return interval.mean if METRICS[metric].higher_is_better else -interval.mean
-
-
-def _marked(score: Score, metric: str) -> str:
-    interval = score.metrics[metric]
-    assert interval is not None, "a ranked row has a result on every column"
-    partial = "*" if score.failed or score.missing else ""
-    return f"{interval.mean:.1f}{partial} {MARKS[score.verdict]}".rstrip()
 
 
 def _with_half(interval: Interval | None) -> str:
@@ -143,15 +198,14 @@ def flat(board: Leaderboard) -> pd.DataFrame:
         for row in table.rows:
             for column, score in row.scores.items():
                 for metric, interval in score.metrics.items():
-                    lines.append(_flat_line(board, table, row.label, row.rank, column, score, metric, interval))
+                    lines.append(_flat_line(board, table, row, column, score, metric, interval))
     return pd.DataFrame(lines)
 
 
 def _flat_line(
     board: Leaderboard,
     table: Table,
-    label: str,
-    rank: int,
+    row: Row,
     column: Column,
     score: Score,
     metric: str,
@@ -162,8 +216,9 @@ def _flat_line(
         "suite": board.suite,
         "recipe": table.recipe_name,
         "recipe_id": table.recipe_id,
-        "method": label,
-        "rank": rank,
+        "method": row.label,
+        "rank_low": row.rank[0],
+        "rank_high": row.rank[1],
         "dataset": column[0],
         "imbalance": column[1],
         "manifest": column[2],

@@ -94,6 +94,19 @@ class Verdict(StrEnum):
     equivalent = "equivalent"
     unresolved = "unresolved"
 
+    @property
+    def turned(self) -> Verdict:
+        """The same finding seen from the other method."""
+        return _TURNED.get(self, self)
+
+
+_TURNED = {
+    Verdict.better: Verdict.worse,
+    Verdict.worse: Verdict.better,
+    Verdict.slightly_better: Verdict.slightly_worse,
+    Verdict.slightly_worse: Verdict.slightly_better,
+}
+
 
 def verdict(test: Tested, p_adjusted: float | None, rope: float, alpha: float = 0.05) -> Verdict:
     """better or worse: adjusted p below alpha; `slightly` when the difference is inside the region of practical
