@@ -48,15 +48,14 @@ def moment(progress: float = 0.0, seed: int = 0) -> Moment:
     return Moment("train", progress, np.random.default_rng(seed), CPU)
 
 
-class Loaded(Moment):
-    """A moment whose mixing weight is known: what the rng's field holds."""
+def loaded(weight: float) -> Moment:
+    """A moment whose Beta always gives `weight`."""
 
-    def beta(self, a: float, b: float, size: int | tuple[int, ...] = ()) -> Tensor:
-        return torch.full((size,) if isinstance(size, int) else size, float(self.rng))  # type: ignore[arg-type]
+    class Loaded(Moment):
+        def beta(self, a: float, b: float, size: int | tuple[int, ...] = ()) -> Tensor:
+            return torch.full((size,) if isinstance(size, int) else size, weight)
 
-
-def loaded(weight: float) -> Loaded:
-    return Loaded("train", 0.0, weight, CPU)  # type: ignore[arg-type]
+    return Loaded("train", 0.0, np.random.default_rng(0), CPU)
 
 
 def task_of(counts: tuple[int, ...], text: NDArray[np.float32] | None = None, seed: int = 0) -> Task:
@@ -900,7 +899,7 @@ def test_the_weight_of_beta_one_fifth_is_as_extreme_as_published() -> None:
 def test_the_label_mass_of_head_and_tail_is_the_one_measured_on_the_authors_code(
     alpha: float, ratio: float, clamped: float
 ) -> None:
-    """published/README.md, 3.6: CIFAR-100-LT at IF 100, partners uniform; head and tail are the first and last class."""
+    """published/README.md, 3.6: CIFAR-100-LT at IF 100, uniform partners; head and tail: the first and last class."""
     task = task_of(CIFAR100_IF100, np.ones((100, 1), dtype=np.float32))
     method, now = make("text_guided_mixup", task, alpha=alpha, per_sample=True), moment()
     mass, saturated, images_seen = np.zeros(100), 0, 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import pandas as pd
+import tabulate as tabulate_module
 from tabulate import tabulate
 
 import ltbench
@@ -80,6 +81,7 @@ def _pipes(frame: pd.DataFrame) -> str:
 
 def _tabulate(frame: pd.DataFrame, style: str, align: list[str]) -> str:
     rows = frame.to_numpy().tolist()
+    tabulate_module.MIN_PADDING = 0  # else every head is padded, and a table of nine columns is wider than a terminal
     return tabulate(rows, headers=list(frame.columns), tablefmt=style, disable_numparse=True, colalign=align)
 
 

@@ -1,0 +1,220 @@
+"""What is compared with what, what is missing, and that nothing is imputed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ltbench.errors import UserError
+from ltbench.report.board import Leaderboard, Table
+from ltbench.report.leaderboard import build
+from ltbench.spec import Result
+from ltbench.stats.reasons import Reason
+from ltbench.stats.scope_a import Verdict
+
+Values = dict[str, dict[tuple[str, str], list[float]]]
+
+
+def result(
+    label: str, dataset: str = "a", imbalance: str = "IF10", seed: int = 0, value: float = 50.0, **other: Any
+) -> Result:
+    metrics = {"accuracy": value, "balanced_accuracy": value, "many": value, "medium": None, "few": value - 10,
+               "worst_class": value - 20, "ece": 100 - value}  # fmt: skip
+    fields: dict[str, Any] = {
+        "key": f"{label}{dataset}{imbalance}{seed}", "suite": "s", "dataset": dataset, "imbalance": imbalance,
+        "manifest": f"m-{dataset}-{imbalance}", "label": label, "variant": f"v-{label}", "recipe_name": "r",
+        "recipe_id": "r1", "seed": seed, "status": "ok", "metrics": metrics,
+    }  # fmt: skip
+    return Result(**{**fields, **other})
+
+
+def grid(methods: dict[str, float], datasets: dict[str, list[str]], seeds: int = 5, noise: float = 0.3) -> list[Result]:
+    """Results around a mean per method, with noise of their own."""
+    rng = np.random.default_rng(0)
+    return [
+        result(m, d, i, s, mean + noise * float(rng.normal()))
+        for m, mean in methods.items()
+        for d, imbalances in datasets.items()
+        for i in imbalances
+        for s in range(seeds)
+    ]
+
+
+def table(board: Leaderboard) -> Table:
+    (only,) = board.tables
+    return only
+
+
+def row(board: Leaderboard, label: str) -> Any:
+    return next(r for r in table(board).rows if r.label == label)
+
+
+def expectation(results: list[Result], **changes: Any) -> dict[str, Any]:
+    cells = dict.fromkeys((r.dataset, r.imbalance, r.manifest) for r in results)
+    plan = {
+        "suite": "s", "question": "Which?", "rows": {r.label: [r.recipe_name, r.variant] for r in results},
+        "cells": [list(c) for c in cells], "skips": [],
+        "protocol": {"primary": "balanced_accuracy", "report": ["many", "few"], "reference": "ce",
+                     "seeds": sorted({r.seed for r in results}), "rope": 0.5},
+    }  # fmt: skip
+    return {**plan, **changes}
+
+
+def test_methods_are_ordered_by_mean_and_clear_gaps_give_sharp_ranks() -> None:
+    board = build(grid({"ce": 50, "good": 60, "bad": 40}, {"a": ["IF10"]}))
+    assert [(r.label, r.rank) for r in table(board).rows] == [("good", (1, 1)), ("ce", (2, 2)), ("bad", (3, 3))]
+    assert [row(board, m).gain.verdict for m in ("good", "bad")] == [Verdict.better, Verdict.worse]
+
+
+def test_methods_that_cannot_be_told_apart_share_a_rank_interval() -> None:
+    board = build(grid({"ce": 50, "twin": 50.05, "good": 60}, {"a": ["IF10"]}, noise=1.0))
+    assert row(board, "good").rank == (1, 1)
+    assert row(board, "twin").rank == row(board, "ce").rank == (2, 3)
+
+
+def test_imbalance_factors_are_averaged_before_data_sets() -> None:
+    results = [
+        result("ce", "a", i, s, v) for i, v in (("IF10", 60.0), ("IF50", 40.0), ("IF100", 20.0)) for s in range(3)
+    ]
+    results += [result("ce", "b", "IF10", s, 80.0) for s in range(3)]
+    assert row(build(results), "ce").mean == pytest.approx((40 + 80) / 2)
+
+
+def test_a_lower_calibration_error_is_better() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    plan = expectation(results)
+    plan["protocol"]["primary"] = "ece"
+    board = build(results, plan)
+    assert [r.label for r in table(board).rows] == ["good", "ce"]
+    assert row(board, "good").gain.verdict is Verdict.better
+    assert row(board, "good").gain.test.diff == pytest.approx(10, abs=1)
+
+
+def test_a_practically_equal_method_is_called_equivalent() -> None:
+    board = build(grid({"ce": 50, "same": 50}, {"a": ["IF10"]}, seeds=20, noise=0.05))
+    assert row(board, "same").gain.verdict in (Verdict.equivalent, Verdict.slightly_better, Verdict.slightly_worse)
+
+
+def test_with_two_seeds_there_is_no_p_value_and_the_reason_is_given() -> None:
+    board = build(grid({"ce": 50, "good": 60}, {"a": ["IF10"]}, seeds=2))
+    (score,) = row(board, "good").scores.values()
+    assert (score.gain.p, score.gain.reason) == (None, Reason.too_few_seeds)
+    assert row(board, "good").gain.verdict is Verdict.unresolved
+    assert row(board, "good").rank == (1, 2)
+
+
+def test_failed_and_missing_trials_are_counted_and_not_imputed() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    lost = results.pop()
+    results[-1] = replace(results[-1], status="failed", metrics={}, error="boom")
+    board = build(results, expectation([*results, lost]))
+    assert (board.trials, board.finished, board.failed, board.missing) == (10, 8, 1, 1)
+    (score,) = row(board, "good").scores.values()
+    assert (score.finished, score.failed, score.missing) == (3, 1, 1)
+    kept = [r.metrics["balanced_accuracy"] for r in results if r.label == "good" and r.status == "ok"]
+    assert row(board, "good").mean == pytest.approx(np.mean(kept))
+    assert [f.error for f in board.failures] == ["boom"]
+
+
+def test_a_method_without_a_result_on_a_column_is_listed_apart() -> None:
+    results = [
+        r for r in grid({"ce": 50, "good": 60}, {"a": ["IF10", "IF50"]}) if (r.label, r.imbalance) != ("good", "IF50")
+    ]
+    board = build(results)
+    assert [r.label for r in table(board).rows] == ["ce"]
+    assert table(board).incomplete == (("good", "no result on a IF50"),)
+    assert board.missing == 5
+
+
+def test_a_skipped_cell_is_not_missing_and_says_why() -> None:
+    results = grid({"ce": 50, "text": 60}, {"a": ["IF10"], "b": ["IF10"]})
+    there = [r for r in results if (r.label, r.dataset) != ("text", "b")]
+    board = build(there, expectation(results, skips=[["text", "no vectors", ["b IF10"]]]))
+    assert board.missing == 0
+    assert table(board).incomplete == (("text", "no result on b IF10: no vectors"),)
+
+
+def test_results_of_other_code_rows_images_or_seeds_are_left_out_and_counted() -> None:
+    now = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    old = [
+        replace(now[0], variant="old", seed=1), replace(now[0], label="gone"),
+        replace(now[0], manifest="other"), replace(now[0], seed=77),
+    ]  # fmt: skip
+    board = build([*now, *old], expectation(now))
+    assert board.finished == 10
+    assert sorted(board.left_out.values()) == [1, 1, 1, 1]
+
+
+def test_two_different_results_for_one_place_are_refused() -> None:
+    twice = [result("ce"), replace(result("ce"), key="other", variant="other")]
+    with pytest.raises(UserError, match="two results for ce on a IF10 seed 0"):
+        build(twice)
+
+
+def test_results_of_two_suites_are_refused() -> None:
+    with pytest.raises(UserError, match="2 suites"):
+        build([result("ce"), replace(result("ce", seed=1), suite="t")])
+
+
+def test_different_recipes_are_never_compared() -> None:
+    results = grid({"ce": 50}, {"a": ["IF10"]})
+    others = [replace(r, recipe_name="long", recipe_id="r2", label="good") for r in grid({"x": 60}, {"a": ["IF10"]})]
+    board = build([*results, *others])
+    assert [[r.label for r in t.rows] for t in board.tables] == [["ce"], ["good"]]
+    assert all(not t.pairs for t in board.tables)
+
+
+def test_different_images_never_share_a_column() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    results = [replace(r, manifest="m1" if r.label == "ce" else "m2") for r in results]
+    board = build(results)
+    assert len(table(board).columns) == 2
+    assert not table(board).rows
+    assert {label for label, _ in table(board).incomplete} == {"ce", "good"}
+    assert len({table(board).title(c) for c in table(board).columns}) == 2
+
+
+def test_without_a_reference_rows_are_ranked_and_nothing_is_gained() -> None:
+    board = build(grid({"one": 50, "two": 60}, {"a": ["IF10"]}))
+    assert table(board).reference is None
+    assert [r.gain for r in table(board).rows] == [None, None]
+    assert row(board, "two").rank == (1, 1)
+
+
+def test_one_method_alone_is_a_table() -> None:
+    board = build(grid({"ce": 50}, {"a": ["IF10"]}))
+    assert [(r.label, r.rank) for r in table(board).rows] == [("ce", (1, 1))]
+
+
+def test_ties_broken_by_float_noise_only_are_ties() -> None:
+    a = [result("ce", seed=s, value=0.1 + 0.2) for s in range(3)]
+    b = [result("same", seed=s, value=0.3) for s in range(3)]
+    board = build([*a, *b])
+    assert [r.rank for r in table(board).rows] == [(1, 2), (1, 2)]
+    assert row(board, "same").gain.test.reason is Reason.identical
+
+
+def test_selections_restrict_what_is_shown() -> None:
+    results = grid({"ce": 50, "good": 60, "bad": 40}, {"a": ["IF10"], "b": ["IF10"]})
+    board = build(results, expectation(results), methods=["ce", "good"], datasets=["b"], seeds=[0, 1, 2])
+    assert {r.label for r in table(board).rows} == {"ce", "good"}
+    assert {c[0] for c in table(board).columns} == {"b"}
+    assert board.trials == 6
+
+
+def test_balanced_test_sets_are_noticed() -> None:
+    results = grid({"ce": 50}, {"a": ["IF10"]})
+    assert build(results).balanced_tests
+    uneven = replace(results[0], metrics={**results[0].metrics, "accuracy": 99.0})
+    assert not build([uneven, *results[1:]]).balanced_tests
+
+
+@pytest.mark.parametrize("cause", [lambda r: [], lambda r: [replace(x, label="gone") for x in r]])
+def test_nothing_to_rank_is_a_message(cause: Callable[[list[Result]], list[Result]]) -> None:
+    results = grid({"ce": 50}, {"a": ["IF10"]})
+    with pytest.raises(UserError, match="no results to rank"):
+        build(cause(results), expectation(results))
