@@ -398,12 +398,14 @@ def test_the_watch_is_told_the_epochs_done_at_the_step_that_completes_each(epoch
     assert [epoch for epoch, _ in told] == pytest.approx([step * batch_size / 185 for step in ends])
 
 
-def test_an_epoch_ends_at_its_last_step_though_its_length_is_no_binary_fraction() -> None:
+@pytest.mark.parametrize(("images", "batch_size"), [(128, 32), (12_406, 128), (57, 10), (7, 3), (112, 100), (49, 10)])
+def test_an_epoch_ends_at_its_last_step_even_if_that_is_no_binary_fraction(images: int, batch_size: int) -> None:
+    ends = [-(-images * epoch // batch_size) for epoch in range(1, 61)]
     steps, told = 0, list[int]()
-    meter = LossMeter(110 / 100, 55, lambda *_: told.append(steps))
-    for steps in range(1, 56):  # noqa: B007 - read by the meter's watch
+    meter = LossMeter(images / batch_size, ends[-1], lambda *_: told.append(steps))
+    for steps in range(1, ends[-1] + 1):  # noqa: B007 - read when the meter tells
         meter.add(torch.tensor(1.0))
-    assert told == [-(-11 * epoch // 10) for epoch in range(1, 51)]
+    assert told == ends
 
 
 def test_the_watch_is_told_the_mean_loss_since_it_was_last_told() -> None:

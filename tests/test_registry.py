@@ -231,7 +231,7 @@ SAME = {
 OTHER = {
     "number": BEFORE.replace("1.0", "1.1"),
     "operator": BEFORE.replace("* self", "+ self"),
-    "name": BEFORE.replace("target, now)", "target, None)"),
+    "argument": BEFORE.replace("super().loss(logits, target, now)", "super().loss(logits, target, None)"),
     "hook": BEFORE.replace("def loss", "def loss_"),
     "base": BEFORE.replace("class Mine(Method)", "class Mine(Method, object)"),
     "text": BEFORE.replace('"how much"', '"how many"'),
@@ -326,6 +326,18 @@ def test_a_method_is_the_same_on_a_worker(folder: Folder) -> None:
     made = folder(mine=BEFORE, helper=HELPER)
     there = Registry(unpack_sources(read_sources(made))).get("mine")
     assert fingerprint(there) == fingerprint(Registry(made).get("mine"))
+
+
+def test_sources_of_a_folder_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        read_sources(tmp_path / "nowhere")
+
+
+def test_a_source_that_is_no_text_is_refused_with_its_name(folder: Folder) -> None:
+    made = folder(mine=PLAIN)
+    (made / "binary.py").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"binary\.py"):
+        read_sources(made)
 
 
 def test_unpacking_never_leaves_its_folder() -> None:
