@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -87,7 +87,7 @@ class Hyperparameter:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:
-            hint = exponent_hint(value) if kind in (int, float) else ""
+            hint = exponent_hint(value, whole=kind is int) if kind in (int, float) else ""
             raise UserError(f"{place}: expected {_article(kind)}, got {value!r}.{hint}")
         in_range = kind not in (int, float) or (self.low <= value <= self.high and value > self.above)
         if not in_range or (self.choices is not None and value not in self.choices):
@@ -237,6 +237,8 @@ class Method:
             if isinstance(value, Hyperparameter):
                 merged[field] = value
                 setattr(cls, field, value.default)
+            elif field in merged:  # `gamma = 2.0` in a subclass changes the default, and nothing else
+                merged[field] = replace(merged[field], default=merged[field].coerce(value, f"{cls.__name__}.{field}"))
         cls.hyperparameters = merged
 
     def __init__(self, task: Task, **values: Any) -> None:

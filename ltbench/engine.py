@@ -23,6 +23,10 @@ Watch = Callable[[float, float], None]
 """Called at the end of every epoch with the epochs done and the mean training loss since the last call."""
 
 
+_SLACK = 1e-6
+"""Positions are fractions of steps; this absorbs that 0.8 of 200 epochs is not exactly step 160 in binary."""
+
+
 class Diverged(Exception):
     """The loss is not a number any more; the trial has failed."""
 
@@ -58,9 +62,11 @@ def train(
         ValueError: the method's stages do not share out exactly the recipe's steps.
     """
     steps_per_epoch = len(batches) / recipe["batch_size"]
-    total = max(1, math.ceil(recipe["epochs"] * steps_per_epoch))
+    total = max(1, math.ceil(recipe["epochs"] * steps_per_epoch - _SLACK))
     meter = LossMeter(steps_per_epoch, total, watch)
     for stage, steps in share_out(method.stages(model), total):
+        if steps == 0:  # a miniature too short for this stage; what the method does between stages still happens
+            continue
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
         freeze_all_but(model, optimizer)
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
@@ -122,10 +128,9 @@ def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
     warmup, stairs = schedule["warmup"], schedule["warmup_stairs"]
     if progress < warmup:
         done = progress / warmup
-        return float((math.floor(done * stairs + 1e-9) + 1) / stairs if stairs else max(done, 1e-3))
+        return float(min(stairs, math.floor(done * stairs + _SLACK) + 1) / stairs if stairs else max(done, 1e-3))
     if schedule["name"] == "multistep":
-        # The tolerance absorbs 0.8 * 200 epochs not being exactly step 160 in binary fractions.
-        passed = sum(progress >= milestone - 1e-9 for milestone in schedule["milestones"])
+        passed = sum(progress >= milestone - _SLACK for milestone in schedule["milestones"])
         return float(schedule["gamma"] ** passed)
     if schedule["name"] == "cosine":
         floor = schedule["floor"]
@@ -144,7 +149,7 @@ class LossMeter:
     def add(self, loss: Tensor) -> None:
         self._sum = loss if self._sum is None else self._sum + loss
         self._steps, self._since = self._steps + 1, self._since + 1
-        if self._steps >= self._epoch * self._per_epoch or self._steps == self._total:
+        if self._steps >= self._epoch * self._per_epoch - _SLACK or self._steps == self._total:
             self._close_epoch()
 
     def _close_epoch(self) -> None:
@@ -154,7 +159,7 @@ class LossMeter:
             raise Diverged(f"the training loss became {mean} by epoch {epochs:.1f} (step {self._steps}): lower the "
                            f"learning rate or lengthen the warm-up")  # fmt: skip
         self._sum, self._since = None, 0
-        self._epoch = math.floor(epochs + 1e-9) + 1
+        self._epoch = math.floor(epochs + _SLACK) + 1
         self._watch(epochs, mean)
 
 

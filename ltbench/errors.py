@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 
 
@@ -22,17 +23,24 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Known: {', '.join(names)}."
 
 
-def exponent_hint(value: object) -> str:
-    """YAML 1.1 reads 1e-5 as a text: for such a text, a sentence with the spelling that works; else nothing."""
+def exponent_hint(value: object, *, whole: bool = False) -> str:
+    """YAML 1.1 reads 1e-5 as a text: for a text that means a number, a sentence with the spelling that works; else
+    nothing.
+
+    Args:
+        whole: a whole number is wanted.
+    """
     if not isinstance(value, str):
         return ""
     try:
         number = float(value)
     except ValueError:
         return ""
-    if not math.isfinite(number):
+    if not math.isfinite(number) or (whole and number != int(number)):
         return ""
-    text = repr(number)
+    if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?", value.strip()):
+        return f" Write {value.strip()} without quotes."
+    text = str(int(number)) if whole else repr(number)
     mantissa, e, exponent = text.partition("e")
     if e:
         text = f"{mantissa}{'' if '.' in mantissa else '.0'}e{exponent}"

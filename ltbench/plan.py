@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -161,10 +162,12 @@ class _Texts:
 def _row(
     suite: Suite, registry: Registry, texts: _Texts, cell: Cell, facts: Facts, group: str, row: MethodEntry
 ) -> tuple[TrialSpec | Skip, TextVectors | None]:
-    cls = registry.get(row.method)
-    hyperparameters = cls.complete(row.hyperparameters, f"methods.{group}: {row.label}")
+    with _at(f"methods.{group}"):
+        cls = registry.get(row.method)
+        hyperparameters = cls.complete(row.hyperparameters, row.label)
     recipe = suite.recipes[group].model_dump()
-    check_backbone(recipe["backbone"], facts.shape)
+    with _at(f"recipes.{group}.backbone"):
+        check_backbone(recipe["backbone"], facts.shape)
     recipe["precision"] = resolve_precision(recipe["precision"])
     vectors = None
     if "text" in cls.needs:
@@ -188,6 +191,15 @@ def _row(
         curves=suite.protocol.curves,
     )
     return spec, vectors
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Put the place in the suite before a message from below."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
 
 
 _fingerprints: dict[type[Method], str] = {}

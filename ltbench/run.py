@@ -80,7 +80,7 @@ def bring_up_to_date(plan: Plan, state: State, journal: Journal, sink: Sink) -> 
 
 
 def _described(spec: TrialSpec) -> list[Any]:
-    return [spec.suite, spec.label, spec.cell.dataset, spec.recipe_name, dict(spec.shots)]
+    return [spec.suite, spec.label, spec.cell.dataset, spec.recipe_name, dict(spec.shots), spec.text_origin]
 
 
 def run_plan(

@@ -133,10 +133,11 @@ class TrialSpec:
         try:
             body = {k: v for k, v in data.items() if k != "key"}
             spec = cls(**{**body, "cell": Cell(**body["cell"])})
-        except (KeyError, TypeError) as error:
-            raise UserError(f"Not a trial specification of this version of ltbench: {error}.") from error
-        if "key" in data and data["key"] != spec.key:
-            raise UserError(f"The trial says its key is {data['key']} but its contents give {spec.key}: it was edited.")
+            key = spec.key
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"not a trial specification of this version of ltbench: {error}") from error
+        if data.get("key", key) != key:
+            raise UserError(f"the trial says its key is {data['key']} but its contents give {key}: it was edited")
         return spec
 
 
@@ -174,7 +175,7 @@ class Record:
         try:
             body = {k: v for k, v in data.items() if k not in ("schema", "spec")}
             return cls(spec=TrialSpec.from_json(data["spec"]), **body)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"not a record of this version of ltbench: {error}.") from error
 
     def numbers(self) -> dict[str, Any]:

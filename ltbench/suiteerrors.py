@@ -69,9 +69,12 @@ def _sentence(source: SuiteData, path: KeyPath, complaint: Any) -> str:
     if kind == "literal_error" and isinstance(given, str):
         return f"{given!r} is not one of {context['expected']}"
     if kind in ("float_type", "int_type") and isinstance(given, str):
-        return f"expected a number, got the text {given!r}.{exponent_hint(given)}"
-    if kind in ("too_short",):
-        return "must not be empty"
+        return f"expected a number, got the text {given!r}.{exponent_hint(given, whole=kind == 'int_type')}"
+    if kind == "too_short":
+        least = context["min_length"]
+        return "must not be empty" if least == 1 else f"must have {least} values, got {given!r}"
+    if kind == "value_error":
+        return str(complaint["msg"]).removeprefix("Value error, ")
     expected = str(complaint["msg"]).replace("Input should be ", "must be ").replace("a valid ", "a ")
     words = {"dictionary": "mapping", "string": "text", "integer": "whole number", "boolean": "true or false"}
     for technical, plain in words.items():

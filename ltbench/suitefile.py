@@ -53,7 +53,12 @@ def read_suite_file(file: Path, overrides: Sequence[str] = ()) -> SuiteData:
     Raises:
         UserError: a missing file, bad YAML, a circle of `extends`, or an override that cannot be applied.
     """
-    data, places = _read_chain(file, ())
+    try:
+        data, places = _read_chain(file, ())
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such suite file") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UserError(f"{str(file)[:200]!r}: cannot be read ({error})") from error
     suite = SuiteData(data, places, file)
     for override in overrides:
         _apply(suite, override)
@@ -69,16 +74,19 @@ def _read_chain(file: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], di
         return data, places
     if not isinstance(parent, str):
         raise UserError(f"{places[('extends',)]}: extends: expected the name of a suite file, got {parent!r}")
-    below, below_places = _read_chain(file.parent / parent, (*above, file.resolve()))
+    try:
+        below, below_places = _read_chain(file.parent / parent, (*above, file.resolve()))
+    except FileNotFoundError as error:
+        raise UserError(f"{places[('extends',)]}: extends: no such suite file: {parent}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{places[('extends',)]}: extends: {parent!r} cannot be read ({error})") from error
     return _merge(below, data, below_places, places), below_places
 
 
 def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
     try:
         text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such suite file") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{file}: cannot be read ({error})") from error
     places: dict[KeyPath, Place] = {}
     try:
@@ -107,22 +115,34 @@ class _Builder:
             raise UserError(f"{self._file}: unfolds to more than {_MAX_NODES} values; aliases must not nest like this")
         self._places[path] = Place(self._file, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
-            self._scalars.flatten_mapping(node)
-            return self._mapping(node, path)
+            own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            self._scalars.flatten_mapping(node)  # puts what `<<` brings in before the mapping's own keys
+            return self._mapping(node, path, {id(key) for key in own})
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
-        return self._scalars.construct_object(node)
+        return self._scalar(node)
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            return self._scalars.construct_object(node, deep=True)
+        except yaml.MarkedYAMLError:
+            raise
+        except Exception as error:  # PyYAML fails in half a dozen ways on `!!int ''`, 2020-99-99 and their like
+            line = node.start_mark.line + 1
+            raise UserError(f"{self._file}, line {line}: not valid YAML: {node.value!r} cannot be read") from error
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, own: set[int]) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        written: set[str] = set()
         for key_node, value_node in node.value:
-            key = self._scalars.construct_object(key_node, deep=True)
+            key = self._scalar(key_node)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str | int | float) or isinstance(key, bool):
                 raise UserError(f"{self._file}, line {line}: a key must be a name, got {key!r}")
             key = str(key)
-            if key in result:
+            if key in written:
                 raise UserError(f"{self._file}, line {line}: {'.'.join(map(str, (*path, key)))} is written twice")
+            written |= {key} if id(key_node) in own else set()
             result[key] = self.build(value_node, (*path, key))
             self._places[(*path, key)] = Place(self._file, line)
         return result
@@ -143,8 +163,15 @@ def _merge(
             merged[key] = _merge(merged[key], value, places, new, here)
         else:
             merged[key] = value
+            _forget(places, here)
             places.update({p: place for p, place in new.items() if p[: len(here)] == here})
     return merged
+
+
+def _forget(places: dict[KeyPath, Place], path: KeyPath) -> None:
+    """What stood at and below a key was replaced: its lines are no longer where its value is from."""
+    for below in [p for p in places if p[: len(path)] == path]:
+        del places[below]
 
 
 def _apply(suite: SuiteData, override: str) -> None:
@@ -153,9 +180,9 @@ def _apply(suite: SuiteData, override: str) -> None:
         raise UserError(f"--set {override}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except Exception as error:  # besides YAMLError, whatever PyYAML's constructors trip over
         raise UserError(f"--set {override}: the value is not valid YAML") from error
-    path: KeyPath = tuple(int(p) if p.isdigit() else p for p in key.split("."))
+    path: KeyPath = tuple(int(p) if p.isascii() and p.isdecimal() else p for p in key.split("."))
     target: Any = suite.data
     for depth, step in enumerate(path[:-1]):
         if isinstance(target, dict):
@@ -171,4 +198,5 @@ def _apply(suite: SuiteData, override: str) -> None:
         target[last] = value
     else:
         raise UserError(f"--set {override}: {'.'.join(map(str, path[:-1]))} has no entry {last!r}")
+    _forget(suite.places, path)
     suite.places[path] = Place(None, 0)

@@ -21,12 +21,14 @@ from ltbench.suitefile import KeyPath, SuiteData, read_suite_file
 def find_suite(name: str) -> Path:
     """A suite's file: the path as given, or one of the suites that come with ltbench, by name (`quickstart`)."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        if path.exists():
+    try:
+        if path.is_file():
             return path
-        bundled = path.name if path.parent in (Path(), Path("suites")) else None
-    else:
-        bundled = f"{name}.yaml"
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name[:200]!r}: no such suite file ({error})") from error
+    named = path.suffix in (".yaml", ".yml")
+    bundled = name if not named else path.name if path.parent in (Path(), Path("suites")) else None
+    bundled = f"{bundled}.yaml" if bundled and not named else bundled
     folder = _bundled_folder()
     if bundled and folder and (folder / bundled).exists():
         return folder / bundled
@@ -70,7 +72,8 @@ def _arrange(source: SuiteData) -> None:
         for group, entries in methods.items():
             if isinstance(entries, list):
                 methods[group] = [_method_entry(source, ("methods", group, i), e) for i, e in enumerate(entries)]
-    for i, entry in enumerate(source.data.get("datasets") or []):
+    datasets = source.data.get("datasets")
+    for i, entry in enumerate(datasets if isinstance(datasets, list) else []):
         if isinstance(entry, dict):
             if isinstance(entry.get("imbalance"), int | float) and not isinstance(entry["imbalance"], bool):
                 entry["imbalance"] = [entry["imbalance"]]

@@ -219,8 +219,13 @@ def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArra
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error})") from error
-    paths = data.pop("paths", {}) if isinstance(data, dict) else {}
-    spec = TrialSpec.from_json(data)
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: not a trial written by `ltbench plan --export`")
+    paths = data.pop("paths", {})
+    try:
+        spec = TrialSpec.from_json(data)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
     texts: dict[str, NDArray[np.float32]] = {}
     if spec.text:
         try:

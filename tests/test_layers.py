@@ -1,134 +1,226 @@
-"""Who may import whom (docs/architecture.md), read from the syntax trees; and what really gets loaded, in a process."""
+"""Who may import whom (design, section 2): read from every file's syntax tree, and tried in fresh processes."""
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from ltbench.data.source import Source
+from ltbench.spec import TrialSpec
+
 ROOT = Path(__file__).parent.parent
-PACKAGE = sorted(p for p in (ROOT / "ltbench").rglob("*.py"))
-METHODS = sorted((ROOT / "methods").glob("*.py"))
 STDLIB = sys.stdlib_module_names
 
 
-def imports(file: Path) -> set[str]:
-    """Full dotted names of everything a file imports, at any depth, except under TYPE_CHECKING."""
-    tree = ast.parse(file.read_text())
-    names: set[str] = set()
-    for node in _runtime_nodes(tree):
+class Import(NamedTuple):
+    """`module` is imported by `file`, anywhere in it: at the top, in a function, for type checking."""
+
+    file: str
+    module: str
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+
+def imports_of(text: str, module: str) -> Iterator[str]:
+    """Full names of the modules that a file of this text imports; `module` is its own name."""
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            names.add(base)
-            if node.module == "ltbench":
-                names |= {f"ltbench.{alias.name}" for alias in node.names}
-    return names - {"__future__"}
+            base = module.split(".")[: -node.level] if node.level else []
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            yield whole
+            yield from (f"{whole}.{alias.name}" for alias in node.names if _is_module(f"{whole}.{alias.name}"))
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in (
+            "import_module", "__import__",
+        ):  # fmt: skip
+            yield from (a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
 
 
-def _runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        return
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _runtime_nodes(child)
+def _is_module(name: str) -> bool:
+    """`from ltbench import cli` imports ltbench.cli."""
+    place = ROOT.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
-def top(name: str) -> str:
-    return name.split(".")[0]
+def read(folder: str, package: str) -> list[Import]:
+    found = []
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        inner = file.relative_to(ROOT / folder).with_suffix("")
+        module = ".".join([package, *inner.parts])
+        shown = file.relative_to(ROOT).as_posix()
+        found += [Import(shown, name) for name in imports_of(file.read_text(encoding="utf-8"), module)]
+    return found
 
 
-def third_party(file: Path) -> set[str]:
-    return {top(n) for n in imports(file) if not n.startswith(".")} - STDLIB
+HARNESS = read("ltbench", "ltbench")
+METHODS = read("methods", "ltbench.methods")
 
 
-@pytest.mark.parametrize("file", METHODS, ids=lambda f: f.stem)
-def test_methods_import_the_api_the_parts_torch_numpy_and_each_other(file: Path) -> None:
-    allowed = {"ltbench.api", "ltbench.parts"}
-    for name in imports(file):
-        neighbour = name.startswith(".") and (ROOT / "methods" / f"{name.lstrip('.')}.py").exists()
-        assert name in allowed or top(name) in {"torch", "numpy"} | STDLIB or neighbour, f"{file.name} imports {name}"
+def offenders(imports: list[Import], allowed: Callable[[Import], bool]) -> list[str]:
+    return sorted({f"{i.file} imports {i.module}" for i in imports if not allowed(i)})
 
 
-def test_spec_is_standard_library_only() -> None:
-    assert imports(ROOT / "ltbench" / "spec.py") - {"ltbench.errors"} <= set(STDLIB) | {"collections.abc"}
-    assert third_party(ROOT / "ltbench" / "errors.py") == set()
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "ltbench" / "stats").glob("*.py")), ids=lambda f: f.stem)
-def test_stats_is_numpy_and_scipy(file: Path) -> None:
-    assert third_party(file) <= {"numpy", "scipy", "ltbench"}
-    assert all(n.startswith("ltbench.stats") for n in imports(file) if top(n) == "ltbench")
+def under(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
 
 
 @pytest.mark.parametrize(
-    ("library", "home"),
-    [("ray", "schedule.py"), ("mlflow", "track.py"), ("open_clip", "models/clip.py"), ("yaml", "suitefile.py")],
+    ("text", "names"),
+    [
+        ("import torch.nn as nn", {"torch.nn"}),
+        ("def f():\n    import ray", {"ray"}),
+        ("if TYPE_CHECKING:\n    from ray.tune import x", {"ray.tune"}),
+        ("from .ce_drw import X", {"ltbench.methods.ce_drw"}),
+        ("from ltbench import cli", {"ltbench", "ltbench.cli"}),
+        ("importlib.import_module('mlflow')", {"mlflow"}),
+    ],
 )
-def test_heavy_libraries_have_one_home(library: str, home: str) -> None:
-    users = {str(f.relative_to(ROOT / "ltbench")) for f in PACKAGE if library in third_party(f)}
-    assert users == {home}
+def test_the_reader_of_imports_sees_them_wherever_they_stand(text: str, names: set[str]) -> None:
+    assert set(imports_of(text, "ltbench.methods.mine")) == names
+
+
+def test_there_is_something_to_check() -> None:
+    assert {"ltbench/spec.py", "ltbench/stats/paired.py", "ltbench/report/formats.py"} <= {i.file for i in HARNESS}
+    assert len({i.file for i in METHODS}) > 10
+
+
+def test_methods_import_the_api_the_parts_torch_numpy_and_each_other() -> None:
+    def allowed(i: Import) -> bool:
+        return i.top in STDLIB or under(i.module, "ltbench.api", "ltbench.parts", "ltbench.methods", "torch", "numpy")
+
+    assert offenders(METHODS, allowed) == []
+
+
+def test_the_specification_imports_the_standard_library_only() -> None:
+    spec = [i for i in HARNESS if i.file == "ltbench/spec.py"]
+    assert offenders(spec, lambda i: i.top in STDLIB or i.module == "ltbench.errors") == []
+
+
+def test_errors_imports_the_standard_library_only() -> None:
+    assert offenders([i for i in HARNESS if i.file == "ltbench/errors.py"], lambda i: i.top in STDLIB) == []
+
+
+def test_statistics_imports_numpy_and_scipy_only() -> None:
+    stats = [i for i in HARNESS if i.file.startswith("ltbench/stats/")]
+    assert offenders(stats, lambda i: i.top in STDLIB or under(i.module, "numpy", "scipy", "ltbench.stats")) == []
+
+
+def test_the_plain_arithmetic_of_long_tails_and_orders_needs_numpy_only() -> None:
+    pure = [i for i in HARNESS if i.file in ("ltbench/data/longtail.py", "ltbench/data/order.py", "ltbench/metrics.py")]
+    allowed = ("numpy", "ltbench.errors", "ltbench.spec")
+    assert offenders(pure, lambda i: i.top in STDLIB or under(i.module, *allowed)) == []
+
+
+def test_reports_name_neither_torch_nor_ray() -> None:
+    report = [i for i in HARNESS if i.file.startswith("ltbench/report/")]
+    assert offenders(report, lambda i: not under(i.module, "torch", "torchvision", "ray")) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "file"),
+    [
+        ("ray", "ltbench/schedule.py"),
+        ("mlflow", "ltbench/track.py"),
+        ("open_clip", "ltbench/models/clip.py"),
+        ("yaml", "ltbench/suitefile.py"),
+    ],
+)
+def test_a_large_dependency_is_imported_in_one_file(package: str, file: str) -> None:
+    assert {i.file for i in [*HARNESS, *METHODS] if i.top == package} == {file}
 
 
 def test_nothing_imports_the_command_line() -> None:
-    users = {f.name for f in PACKAGE if "ltbench.cli" in imports(f)}
-    assert users == {"__main__.py"}
+    importers = {i.file for i in [*HARNESS, *METHODS] if under(i.module, "ltbench.cli")}
+    assert importers <= {"ltbench/__main__.py"}
 
 
-def test_report_never_names_torch_or_ray() -> None:
-    for file in (ROOT / "ltbench" / "report").glob("*.py"):
-        assert not third_party(file) & {"torch", "ray", "mlflow"}, file.name
+def test_only_the_command_line_uses_typer() -> None:
+    assert {i.file for i in HARNESS if i.top in ("typer", "click")} <= {"ltbench/cli.py", "ltbench/commands.py"}
 
 
-def loaded(code: str) -> set[str]:
-    """Top-level modules a fresh process has after running some code."""
-    script = f"{code}\nimport sys\nprint(' '.join({{m.split('.')[0] for m in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    return set(done.stdout.split())
+def test_the_harness_names_no_method() -> None:
+    """The listing of the folder is the registry: no file of ltbench knows a method by name."""
+    assert offenders(HARNESS, lambda i: not i.module.startswith("ltbench.methods.")) == []
 
 
-def test_help_loads_nothing_heavy() -> None:
-    heavy = {"torch", "ray", "mlflow", "pandas", "pydantic", "yaml", "numpy", "scipy", "sklearn"}
-    assert not loaded("import ltbench.cli") & heavy
+def test_every_import_of_the_project_is_a_declared_dependency() -> None:
+    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").lower().replace("-", "_")
+    names = {"PIL": "pillow", "open_clip": "open_clip_torch", "yaml": "pyyaml", "sklearn": "scikit_learn"}
+    used = {i.top for i in [*HARNESS, *METHODS]} - set(STDLIB) - {"ltbench"}
+    assert [top for top in sorted(used) if f'"{names.get(top, top)}'.lower() not in declared] == []
 
 
-def test_making_and_printing_a_leaderboard_loads_neither_torch_nor_ray() -> None:
-    code = "import ltbench.report.leaderboard, ltbench.report.formats, ltbench.report.colour, ltbench.report.figures"
-    assert not loaded(code) & {"torch", "ray", "mlflow", "sklearn"}
+# -- tried in a fresh process ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_trial_runs_where_only_torch_and_scipy_are_installed(tmp_path: Path) -> None:
-    """Export here, run there: everything else is blocked, and the methods folder is only a neighbour."""
-    from ltbench.data.source import open_source
+def run_python(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, cwd=folder,
+        env=environment, check=False,
+    )  # fmt: skip
 
-    data, bundle, out = tmp_path / "data", tmp_path / "bundle", tmp_path / "out"
-    open_source("digits", data).prepare()
-    plan = [
-        *(sys.executable, "-m", "ltbench", "plan", "quickstart", "--data", str(data), "--export", str(bundle)),
-        *("--only", "text_guided_mixup", "--seeds", "0", "--set", "recipes.scratch.epochs=1"),
-        *("--set", "datasets.0.imbalance=[20]", "--results", str(tmp_path / "results")),
-    ]
-    subprocess.run(plan, check=True, capture_output=True)
-    blocked = ["ray", "mlflow", "open_clip", "pydantic", "yaml", "typer", "rich", "tabulate", "matplotlib",
-               "platformdirs", "pandas", "PIL", "sklearn", "ltbench.methods"]  # fmt: skip
-    script = f"""
+
+def test_reports_load_neither_torch_nor_ray(tmp_path: Path) -> None:
+    """Modules of report, one after the other: which of them brings torch or ray into the process. The catalogue of
+    methods has to import the methods themselves; it is the exception."""
+    modules = [f"ltbench.report.{f.stem}" for f in sorted((ROOT / "ltbench" / "report").glob("*.py")) if f.stem[0] != "_"]
+    script = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    heavy = sorted({"torch", "ray", "mlflow"} & set(sys.modules))
+    if heavy:
+        print(name, "loads", *heavy)
+        break
+"""
+    done = run_python(script, tmp_path, *[m for m in modules if m != "ltbench.report.catalog"])
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+WITHOUT = """
 import sys
+
 class Without:
+    # A finder that knows nothing of the packages that are made absent, as where they are not installed.
     def __init__(self, finder):
         self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        hidden = name in {blocked!r} or name.split('.')[0] in {blocked!r}
-        return None if hidden else self.finder.find_spec(name, path, target)
+
+    def find_spec(self, name, *rest):
+        return None if name.partition(".")[0] in ABSENT else self.finder.find_spec(name, *rest)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from ltbench.trial import main
-sys.exit(main({[*map(str, bundle.glob("*.json")), "--data", str(data), "--out", str(out)]!r}))
+from ltbench import trial
+code = trial.main([*sys.argv[1:], "--device", "cpu", "--threads", "1"])
+assert not ABSENT & {name.partition(".")[0] for name in sys.modules}
+sys.exit(code)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert len(list(out.glob("*.json"))) == 1
+ABSENT = {"ray", "mlflow", "pydantic", "yaml", "typer", "click", "rich", "pandas", "tabulate", "open_clip", "sklearn",
+          "matplotlib", "platformdirs", "sentence_transformers", "statsmodels"}  # fmt: skip
+
+
+def test_a_trial_runs_where_only_torch_torchvision_numpy_and_scipy_are(
+    make_spec: Callable[..., TrialSpec], digits: Source, data_root: Path, tmp_path: Path
+) -> None:
+    """On packed data: scikit-learn, which brings the digits, is needed to pack them and never again."""
+    digits.prepare()
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(make_spec("ldam_drw", recipe={"epochs": 1.0}).to_json()))
+    script = f"ABSENT = {ABSENT!r}\n{WITHOUT}"
+    done = run_python(script, tmp_path, str(file), "--data", str(data_root), "--out", str(tmp_path / "records"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ": ok, balanced accuracy" in done.stdout

@@ -1,0 +1,146 @@
+"""The order of images: decks dealt to the end, epochs without repetition, classes by their probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from ltbench.data.order import BatchOrder, ClassCycles
+
+careful = settings(max_examples=100, deadline=None, derandomize=True)
+COUNTS = (40, 12, 7, 1)
+LABELS = np.random.default_rng(9).permutation(np.repeat(np.arange(4), COUNTS)).astype(np.int64)
+
+
+def dice(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def cycles(seed: int = 0) -> ClassCycles:
+    return ClassCycles(LABELS, 4, dice(seed))
+
+
+@careful
+@given(classes=st.lists(st.integers(0, 3), min_size=1, max_size=60))
+def test_each_pick_is_an_image_of_the_asked_class(classes: list[int]) -> None:
+    asked = np.array(classes, dtype=np.int64)
+    picked = cycles().pick(asked, dice())
+    assert picked.shape == asked.shape
+    assert picked.dtype == np.int64
+    np.testing.assert_array_equal(LABELS[picked], asked)
+
+
+@careful
+@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=12), c=st.integers(0, 3))
+def test_every_image_of_a_class_comes_once_before_any_comes_again(sizes: list[int], c: int) -> None:
+    made, rng = cycles(), dice()
+    stream = np.concatenate([made.pick(np.full(n, c), rng) for n in sizes])
+    n, images = COUNTS[c], [i for i, label in enumerate(LABELS.tolist()) if label == c]
+    for start in range(0, len(stream), n):
+        cycle = stream[start : start + n]
+        assert len(set(cycle.tolist())) == len(cycle)
+        if len(cycle) == n:
+            np.testing.assert_array_equal(np.sort(cycle), images)
+
+
+def test_a_pick_larger_than_the_class_goes_on_with_a_new_cycle() -> None:
+    picked = cycles().pick(np.full(17, 2), dice())
+    counts = np.bincount(picked, minlength=60)[LABELS == 2]
+    assert sorted(counts.tolist()) == [2, 2, 2, 2, 3, 3, 3]
+
+
+def test_each_cycle_has_an_order_of_its_own() -> None:
+    made, rng = cycles(), dice()
+    first, second = (made.pick(np.zeros(40, dtype=np.int64), rng).tolist() for _ in range(2))
+    assert first != second
+    assert first != sorted(first)
+
+
+def test_classes_do_not_disturb_one_another() -> None:
+    alone, rng = cycles(), dice()
+    expected = alone.pick(np.full(12, 1), rng)
+    mixed = cycles()
+    asked = np.array([1, 0, 3, 1, 2, 0] * 6)
+    found = mixed.pick(asked, dice())
+    np.testing.assert_array_equal(found[asked == 1], expected)
+
+
+def test_images_of_a_class_are_picked_uniformly() -> None:
+    firsts = [int(ClassCycles(LABELS, 4, dice(s)).pick(np.array([1]), dice(s))[0]) for s in range(1200)]
+    found = np.bincount(firsts, minlength=60)[LABELS == 1]
+    assert found.sum() == 1200
+    assert stats.chisquare(found).pvalue > 1e-3
+
+
+def test_picking_nothing_gives_nothing() -> None:
+    assert cycles().pick(np.empty(0, dtype=np.int64), dice()).shape == (0,)
+
+
+def test_a_class_without_images_is_refused_by_its_number() -> None:
+    made = ClassCycles(LABELS, 6, dice())
+    with pytest.raises(ValueError, match="class 5 has no training images"):
+        made.pick(np.array([0, 5]), dice())
+
+
+def test_the_same_seed_deals_the_same_decks() -> None:
+    asked = np.array([0, 1, 2, 3] * 20)
+    np.testing.assert_array_equal(cycles(3).pick(asked, dice(4)), cycles(3).pick(asked, dice(4)))
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+def order(batch_size: int, seed: int = 0) -> BatchOrder:
+    return BatchOrder(LABELS, 4, batch_size, dice(seed))
+
+
+@careful
+@given(batch_size=st.integers(1, 200), batches=st.integers(1, 30))
+def test_batches_are_full_and_no_image_is_seen_twice_before_all_were_seen(batch_size: int, batches: int) -> None:
+    made = order(batch_size)
+    found = [made.next() for _ in range(batches)]
+    assert {len(b) for b in found} == {batch_size}
+    stream = np.concatenate(found)
+    for start in range(0, len(stream), 60):
+        epoch = stream[start : start + 60]
+        assert len(set(epoch.tolist())) == len(epoch)
+
+
+def test_each_epoch_is_shuffled_anew() -> None:
+    made = order(60)
+    epochs = [made.next().tolist() for _ in range(5)]
+    assert len({tuple(epoch) for epoch in epochs}) == 5
+    assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
+
+
+def test_an_image_is_as_likely_at_any_place_of_an_epoch() -> None:
+    places = [int(np.flatnonzero(order(60, seed).next() == 17)[0]) for seed in range(1200)]
+    assert stats.chisquare(np.bincount(np.array(places) // 10, minlength=6)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("probs", [[0.25, 0.25, 0.25, 0.25], [0.7, 0.1, 0.15, 0.05], [0.0, 0.5, 0.5, 0.0]])
+def test_classes_come_with_the_asked_probabilities(probs: list[float]) -> None:
+    made, wanted = order(50), np.array(probs)
+    found = np.bincount(LABELS[np.concatenate([made.next(wanted) for _ in range(80)])], minlength=4)
+    assert (found[wanted == 0] == 0).all()
+    assert stats.chisquare(found[wanted > 0], 4000 * wanted[wanted > 0]).pvalue > 1e-3
+
+
+def test_with_probabilities_images_of_a_class_still_come_without_repetition() -> None:
+    made = order(16)
+    stream = np.concatenate([made.next(np.full(4, 0.25)) for _ in range(40)])
+    ones: NDArray[np.int64] = stream[LABELS[stream] == 1]
+    for start in range(0, len(ones) - 12, 12):
+        assert len(set(ones[start : start + 12].tolist())) == 12
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_others() -> None:
+    one, again, other = order(16), order(16), order(16, seed=1)
+    for _ in range(10):
+        batch = one.next()
+        np.testing.assert_array_equal(batch, again.next())
+        assert not np.array_equal(batch, other.next())
