@@ -69,7 +69,7 @@ def read_record(file: Path) -> Record | Unreadable:
     """One record, or the reason why the file is not one."""
     try:
         return Record.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, UserError) as error:
+    except (OSError, ValueError, RecursionError, UserError) as error:
         return Unreadable(file, str(error))
 
 

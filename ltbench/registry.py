@@ -83,7 +83,11 @@ class Registry:
         return cls
 
     def _load_entry_point(self, name: str) -> type[Method]:
-        loaded = self._entry_points[name].load()
+        try:
+            loaded = self._entry_points[name].load()
+        except Exception as error:
+            value = self._entry_points[name].value
+            raise UserError(f"method {name!r}: its entry point {value!r} cannot be loaded: {error}") from error
         if not (isinstance(loaded, type) and issubclass(loaded, Method)):
             raise UserError(f"entry point {name!r} of {ENTRY_POINTS} must name a subclass of ltbench.api.Method")
         return loaded
@@ -91,7 +95,16 @@ class Registry:
 
 def read_sources(folder: Path) -> Sources:
     """The Python files of a user's folder, to be shipped to workers."""
-    return {f.name: f.read_text(encoding="utf-8") for f in sorted(folder.glob("*.py"))}
+    if not folder.is_dir():
+        raise UserError(f"--methods {folder}: no such folder")
+    return {f.name: _text(f) for f in sorted(folder.glob("*.py"))}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from error
 
 
 def unpack_sources(sources: Sources) -> Path:
@@ -135,12 +148,17 @@ def _package(name: str, folder: Path) -> types.ModuleType:
 
 def _stems(package: types.ModuleType) -> list[str]:
     files = Path(next(iter(package.__path__))).glob("*.py")
-    return sorted(f.stem for f in files if not f.stem.startswith("_") and _mentions_a_class(f))
+    methods = sorted(f.stem for f in files if not f.stem.startswith("_") and _mentions_a_class(f))
+    for stem in methods:
+        if not stem.isidentifier():
+            where = Path(next(iter(package.__path__))) / f"{stem}.py"
+            raise UserError(f"{where}: a method's file is named like a Python name: letters, digits and '_'")
+    return methods
 
 
 def _mentions_a_class(file: Path) -> bool:
     """A file without a class is a helper of its neighbours, not a method."""
-    return any(line.startswith("class ") for line in file.read_text(encoding="utf-8").splitlines())
+    return any(line.startswith("class ") for line in _text(file).splitlines())
 
 
 def _method_in(module_name: str) -> type[Method]:
@@ -174,7 +192,7 @@ def fingerprint(cls: type[Method]) -> str:
             _collect(Path(inspect.getfile(base)), files)
     whole = hashlib.sha256()
     for name in sorted(files):
-        tree = ast.parse(files[name].read_text(encoding="utf-8"))
+        tree = ast.parse(_text(files[name]))
         whole.update(f"{name}\0{_shape(tree)}\0".encode())
     return whole.hexdigest()[:12]
 
@@ -184,7 +202,7 @@ def _collect(file: Path, files: dict[str, Path]) -> None:
     if file.stem in files or file.parent == Path(__file__).parent:
         return
     files[file.stem] = file
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(_text(file))):
         modules: list[str] = []
         if isinstance(node, ast.ImportFrom):
             modules = [node.module] if node.module else [alias.name for alias in node.names]
@@ -200,13 +218,13 @@ def _shape(node: object) -> str:
     """A syntax tree as text, without positions and docstrings; the same on every supported version of Python
     (`ast.dump` is not)."""
     if isinstance(node, list):
-        return "[" + ",".join(map(_shape, node)) + "]"
+        return "[" + ",".join(_shape(n) for n in node if not _is_docstring(n)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        body = node.body
-        first = body[0] if body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            node.body = body[1:]
     fields = (f"{k}={_shape(v)}" for k, v in ast.iter_fields(node) if v is not None and v != [] and k != "kind")
     return f"{type(node).__name__}({','.join(fields)})"
+
+
+def _is_docstring(node: object) -> bool:
+    """A text that stands alone: of a module, class or function, or under a field."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

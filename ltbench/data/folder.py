@@ -98,11 +98,13 @@ class Folder(Source):
                 yield file, label
 
     def _fingerprint(self) -> str:
-        """Hash of names, sizes and contents; remembered by names, sizes and times so that a plan stays quick."""
+        """Hash of names, sizes and contents; remembered by the files' marks, so that a plan stays quick."""
         files = [file for part in ("train", "test") for file, _ in self._labelled(part)]
         stats = [file.stat() for file in files]
         names = [file.relative_to(self._root).as_posix() for file in files]
-        listing = [[n, s.st_size, s.st_mtime_ns] for n, s in zip(names, stats, strict=True)]
+        # Inode and ctime as well: a file replaced by one of equal size and time is another file.
+        marks = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for n, s in zip(names, stats, strict=True)]
+        listing = [str(self._root.resolve()), marks]
         remembered = self.data / "packed" / f"folder-listing-{_sha(json.dumps(listing).encode())[:24]}.txt"
         if remembered.exists():
             return remembered.read_text()
@@ -159,7 +161,11 @@ def decode_image(file: Path, size: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     with Image.open(file) as opened:
-        image = opened.convert("RGB")
+        if opened.mode in ("F", "I"):
+            raise ValueError(f"its pixels (mode {opened.mode}) have no fixed range; save it with 8 bits per channel")
+        sixteen = opened.mode.startswith("I;16")
+        grey = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)) if sixteen else opened
+        image = grey.convert("RGB")
     width, height = image.size
     if (width, height) != (size, size):
         scale = size / min(width, height)

@@ -40,16 +40,31 @@ def long_tail_counts(available: Sequence[int], imbalance: float, profile: str) -
     Raises:
         UserError: a class would be left without an image.
     """
-    shares = class_shares(len(available), imbalance, profile)
-    n_max = min(int(n / share + 1e-9) for n, share in zip(available, shares, strict=True))
-    counts = [int(n_max * share) for share in shares]
+    counts = _counts(available, imbalance, profile)
     if min(counts) < 1:
         empty = sum(n < 1 for n in counts)
+        most = _largest_imbalance(available, imbalance, profile)
         raise UserError(
             f"an imbalance factor of {imbalance:g} leaves {empty} of {len(counts)} classes without a training image "
-            f"(the head has {n_max}); lower the imbalance factor to at most {n_max} or bring more images"
+            f"(the head has {counts[0]}); lower the imbalance factor to at most {most} or bring more images"
         )
     return counts
+
+
+def _counts(available: Sequence[int], imbalance: float, profile: str) -> list[int]:
+    shares = class_shares(len(available), imbalance, profile)
+    n_max = min(int(n / share + 1e-9) for n, share in zip(available, shares, strict=True))
+    return [int(n_max * share) for share in shares]
+
+
+def _largest_imbalance(available: Sequence[int], too_high: float, profile: str) -> int:
+    """The largest whole imbalance factor below `too_high` that leaves every class an image; found by halving, since
+    fewer images per class never make room for a longer tail."""
+    low, high = 1, int(too_high) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if min(_counts(available, middle, profile)) >= 1 else (low, middle)
+    return low
 
 
 def class_order(available: Sequence[int], order: str) -> list[int]:

@@ -23,9 +23,11 @@ class ClassCycles:
     def pick(self, classes: Index, rng: np.random.Generator) -> Index:
         """(B,) classes -> (B,) positions in the training set. Raises ValueError for a class without images."""
         picked = np.empty(len(classes), dtype=np.int64)
+        if len(classes) == 0:
+            return picked
         order = np.argsort(classes, kind="stable")
         ordered = classes[order]
-        starts: list[int] = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])[: len(ordered)].tolist()
+        starts: list[int] = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]).tolist()
         for begin, end in zip(starts, [*starts[1:], len(ordered)], strict=True):
             picked[order[begin:end]] = self._deal(int(ordered[begin]), int(end - begin), rng)
         return picked

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tabulate import tabulate
 
-from ltbench.run import State
 from ltbench.spec import Plan
+
+if TYPE_CHECKING:
+    from ltbench.run import State
 
 
 def plan_text(plan: Plan, state: State) -> str:
