@@ -15,6 +15,7 @@ from ltbench.commands import (
     data_folder,
     find_results,
     folders_of,
+    journal_of,
     lay_out,
     load,
     print_board,
@@ -167,6 +168,26 @@ def leaderboard(
     chosen = selection(only, datasets, seeds)
     board = build(found, expectation, methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
     print_board(board, format_, out)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="a row of the table")],
+    b: Annotated[str, typer.Argument(help="the row it is compared with")],
+    suite: Annotated[str | None, typer.Option(help="the suite's name; default: the only one there is")] = None,
+    results: Results = DEFAULT_RESULTS,
+    from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
+    datasets: Datasets = None,
+) -> None:
+    """Two methods in full, as one planned comparison: by column, metric and class, and how far seeds can tell."""
+    from ltbench.report.compare import compare as compare_methods
+    from ltbench.report.compare_text import comparison_text
+
+    journal, expectation = journal_of(results, suite, from_)
+    chosen = selection(None, datasets, None)
+    records = list(journal.records().values())
+    found = compare_methods(records, journal.predictions, a, b, expectation, chosen.datasets)
+    typer.echo(comparison_text(found), nl=False)
 
 
 @app.command(name="methods")

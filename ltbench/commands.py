@@ -13,6 +13,7 @@ from ltbench.errors import UserError
 
 if TYPE_CHECKING:
     from ltbench.plan import Inputs, Selection
+    from ltbench.records import Journal
     from ltbench.registry import Registry
     from ltbench.report.board import Leaderboard
     from ltbench.run import Folders
@@ -119,24 +120,45 @@ def suite_name(suite: str) -> str:
 
 
 def results_of_folder(folder: Path) -> tuple[Any, Any]:
-    import json
-
-    from ltbench.records import Journal, Unreadable
+    """The results in a folder of records, and the plan beside it; damaged files are named and left out."""
+    from ltbench.records import Unreadable
     from ltbench.spec import Result
 
-    inner = folder / "records"
-    records = folder if not inner.is_dir() else inner
-    if not records.is_dir():
-        raise UserError(f"--from {folder}: no such folder")
+    journal, expectation = journal_in(folder)
     found = []
-    for record in Journal(records):
+    for record in journal:
         if isinstance(record, Unreadable):
             warn(f"{record.file}: left out: {record.reason}")
         else:
             found.append(Result.of(record))
-    kept = records.parent / "plan.json"
-    expectation = json.loads(kept.read_text()) if kept.exists() and records.name == "records" else None
     return found, expectation
+
+
+def journal_in(folder: Path) -> tuple[Journal, Any]:
+    """The journal in a suite's folder of results, or in a bare folder of records; and the plan kept with the former."""
+    import json
+
+    from ltbench.records import Journal
+
+    inner = folder / "records"
+    records = inner if inner.is_dir() else folder
+    if not records.is_dir():
+        raise UserError(f"--from {folder}: no such folder")
+    kept = records.parent / "plan.json"
+    return Journal(records), json.loads(kept.read_text()) if kept.exists() and records.name == "records" else None
+
+
+def journal_of(results: Path, suite: str | None, folder: Path | None) -> tuple[Journal, Any]:
+    """The journal to read: of a folder, of a suite by name, or of the only suite there is."""
+    if folder is not None:
+        return journal_in(folder)
+    there = sorted(p.parent.name for p in results.glob("*/records") if p.is_dir())
+    if suite is None and len(there) == 1:
+        suite = there[0]
+    if suite not in there:
+        known = ", ".join(there) or "none yet; run one: ltbench run quickstart"
+        raise UserError(f"--suite: name one of the suites under {results}: {known}")
+    return journal_in(results / suite)
 
 
 def stored_plan(results: Path, suite: str) -> Any:

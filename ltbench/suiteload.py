@@ -26,14 +26,14 @@ def find_suite(name: str) -> Path:
             return path
     except (OSError, ValueError) as error:
         raise UserError(f"{name[:200]!r}: no such suite file ({error})") from error
-    named = path.suffix in (".yaml", ".yml")
-    bundled = name if not named else path.name if path.parent in (Path(), Path("suites")) else None
-    bundled = f"{bundled}.yaml" if bundled and not named else bundled
     folder = _bundled_folder()
-    if bundled and folder and (folder / bundled).exists():
-        return folder / bundled
-    known = sorted(p.stem for p in folder.glob("*.yaml")) if folder else []
-    raise UserError(f"{name}: no such suite file; ltbench brings {', '.join(known)}. {did_you_mean(path.stem, known)}")
+    known = {p.stem: p for p in folder.glob("*.yaml")} if folder else {}
+    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
+    if stem in known and path.parent in (Path(), Path("suites")):
+        return known[stem]
+    raise UserError(
+        f"{name}: no such suite file; ltbench brings {', '.join(sorted(known))}. {did_you_mean(stem, known)}"
+    )
 
 
 def _bundled_folder() -> Path | None:

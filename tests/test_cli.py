@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ltbench import cli
 from ltbench.records import Journal
-from ltbench.spec import Record, TrialSpec
+from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.trial import read_bundle
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -220,3 +224,304 @@ def test_a_failing_method_is_named_and_the_exit_code_is_1(ltbench: Run, tmp_path
     code, _, err = ltbench(*arguments, "--retry-failed")
     assert code == 1
     assert "1 trials to run" in err
+
+
+# -- what a command costs before it does anything ----------------------------------------------------------------------
+
+HEAVY = ("torch", "ray", "mlflow", "pandas", "pydantic", "numpy", "scipy", "yaml", "open_clip", "sklearn", "matplotlib")
+
+
+def test_help_answers_at_once_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    """For the program and for each of its commands; a second of processor time is not used up by all of them."""
+    script = f"""
+import sys
+from ltbench import cli
+for command in ([], *([c] for c in sys.argv[1:])):
+    sys.argv = ["ltbench", *command, "--help"]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        assert stop.code in (0, None), (command, stop.code)
+heavy = sorted(set({HEAVY!r}) & set(sys.modules))
+assert not heavy, heavy
+"""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    commands = ["run", "plan", "leaderboard", "methods", "datasets", "check", "trial", "import", "ui"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *commands], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage: ") == 1 + len(commands)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_without_a_command_the_commands_are_shown(ltbench: Run) -> None:
+    _, out, err = ltbench()
+    assert "leaderboard" in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["leadrboard"], "'leaderboard'"),
+        (["plan", "quickstart", "--sed", "1"], "--se"),
+        (["plan", "quickstart", "--seeds"], "--seeds"),
+        (["ui", "--port", "http"], "http"),
+        (["plan", "quickstart", "quickstart"], "unexpected"),
+    ],
+)
+def test_a_slip_of_the_keyboard_is_met_with_what_was_meant(ltbench: Run, arguments: list[str], says: str) -> None:
+    code, _, err = ltbench(*arguments)
+    assert code == 2
+    assert says in err
+
+
+# -- methods and plans -------------------------------------------------------------------------------------------------
+
+MINE = "from ltbench.api import Method, hp\n\n\nclass Mine(Method):\n    '''Mine in a line.'''\n    k: int = hp(3, 'how many')\n"
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A folder with one method."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.py").write_text(MINE)
+    return tmp_path / "mine"
+
+
+def test_methods_lists_those_of_a_folder_too(ltbench: Run, mine: Path) -> None:
+    _, out, _ = ltbench("methods", "--methods", str(mine))
+    assert any(line.split() == ["mine", "Mine", "in", "a", "line."] for line in out.splitlines())
+
+
+def test_a_method_of_ones_own_is_shown_with_where_it_comes_from(ltbench: Run, mine: Path) -> None:
+    code, out, _ = ltbench("methods", "mine", "--methods", str(mine))
+    assert code == 0
+    for piece in ("mine: Mine in a line.", "how many", "3", str(mine), "not stated"):
+        assert piece in " ".join(out.split())
+
+
+def test_a_plan_tells_what_is_finished_and_what_failed(ltbench: Run, tmp_path: Path) -> None:
+    chosen = ["--results", str(tmp_path), "--seeds", "0,1,2", "--only", "ce"]
+    ltbench("plan", "quickstart", "--export", str(tmp_path / "bundle"), *chosen)
+    specs = [read_bundle(file)[0] for file in sorted((tmp_path / "bundle").glob("*.json"))]
+    journal = Journal(tmp_path / "quickstart" / "records")
+    journal.write(Record(spec=specs[0], status="ok"))
+    journal.write(Record(spec=specs[1], status="failed", error="boom"))
+    _, out, _ = ltbench("plan", "quickstart", *chosen)
+    assert out.startswith("quickstart: 6 trials: 4 to run, 1 finished, 1 failed")
+
+
+def test_the_whole_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ltbench", "nothing"], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2
+    assert "No such command 'nothing'" in done.stderr
+
+
+# -- a leaderboard of a folder -----------------------------------------------------------------------------------------
+
+
+def of_suite(folder: Path, suite: str) -> None:
+    """Give the records of a folder to another suite, beside the ones that are there."""
+    journal = Journal(folder)
+    for record in list(journal.records().values()):
+        journal.write(replace(record, spec=replace(record.spec, suite=suite, seed=record.spec.seed + 100)))
+
+
+def test_what_is_written_to_a_file_is_what_would_be_shown(ltbench: Run, records: Path, tmp_path: Path) -> None:
+    _, shown, _ = ltbench("leaderboard", "--from", str(records))
+    ltbench("leaderboard", "--from", str(records), "--out", str(tmp_path / "new" / "board.txt"))
+    assert (tmp_path / "new" / "board.txt").read_text(encoding="utf-8") == shown
+
+
+def test_a_results_folder_may_be_given_in_place_of_its_records(ltbench: Run, records: Path) -> None:
+    assert ltbench("leaderboard", "--from", str(records.parent)) == ltbench("leaderboard", "--from", str(records))
+
+
+def test_the_plan_beside_the_records_says_what_is_missing(ltbench: Run, records: Path) -> None:
+    specs = [r.spec for r in Journal(records).records().values()]
+    trials = (*specs, *(replace(s, seed=s.seed + 3) for s in specs))
+    protocol = {"primary": "balanced_accuracy", "report": ["few"], "reference": "ce", "seeds": [0, 1, 2, 3, 4, 5]}
+    plan = Plan(suite="test", question="Why?", trials=trials, skips=(), protocol=protocol)
+    (records.parent / "plan.json").write_text(json.dumps(plan.expectation()))
+    _, out, _ = ltbench("leaderboard", "--from", str(records))
+    assert "6 of 12 trials, 0 failed, 6 missing" in out
+
+
+def test_of_two_suites_in_a_folder_the_named_one_is_ranked(ltbench: Run, records: Path) -> None:
+    of_suite(records, "other")
+    code, _, err = ltbench("leaderboard", "--from", str(records))
+    assert code == 2
+    assert "choose one" in err
+    code, out, err = ltbench("leaderboard", "other", "--from", str(records))
+    assert code == 0, err
+    assert out.startswith("other: ")
+
+
+def test_a_suite_that_a_folder_does_not_hold_is_refused(ltbench: Run, records: Path) -> None:
+    code, _, err = ltbench("leaderboard", "cifar_lt", "--from", str(records))
+    assert code == 2
+    assert "cifar_lt" in err
+
+
+def test_a_misspelt_row_is_not_silently_left_away(ltbench: Run, records: Path) -> None:
+    code, _, err = ltbench("leaderboard", "--from", str(records), "--only", "ce,mixpu")
+    assert code == 2
+    assert "mixpu" in err
+    assert "'mixup'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--from", "nowhere"], "no such folder"),
+        (["--from", "empty"], "no results"),
+        (["--from", "{records}", "--out", "{records}"], "cannot be written"),
+        (["--from", "{records}", "--seeds", "77"], "no results"),
+        (["--from", "{records}", "--format", "html5"], "unknown"),
+    ],
+)
+def test_a_leaderboard_that_cannot_be_made_says_why(
+    ltbench: Run, records: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = ltbench("leaderboard", *(a.format(records=records) for a in arguments))
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_a_damaged_plan_beside_the_records_is_named(ltbench: Run, records: Path) -> None:
+    (records.parent / "plan.json").write_text('{"suite": ')
+    code, _, err = ltbench("leaderboard", "--from", str(records))
+    assert code == 2
+    assert "plan.json" in err
+
+
+# -- single trials -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(ltbench: Run, tmp_path: Path) -> Path:
+    """One exported trial of the quickstart, a tenth of a second long."""
+    small = ["--set", "recipes.scratch.epochs=1", "--set", "datasets.0.imbalance=[20]", "--seeds", "0"]
+    ltbench("plan", "quickstart", "--export", str(tmp_path / "bundle"), "--only", "text_guided_mixup", *small)
+    (file,) = (tmp_path / "bundle").glob("*.json")
+    return file
+
+
+def test_a_trial_that_is_finished_does_not_run_again(
+    ltbench: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["trial", str(exported), "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1"]
+    code, first, _ = ltbench(*arguments)
+    assert code == 0
+    monkeypatch.setattr("ltbench.trial.run_trial", None)
+    assert ltbench(*arguments)[:2] == (0, first)
+
+
+def test_a_failing_trial_is_exit_code_1_with_its_reason(
+    ltbench: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_data(*_: object) -> None:
+        raise ValueError("no such images")
+
+    monkeypatch.setattr("ltbench.trial.load_cell", no_data)
+    code, out, _ = ltbench("trial", str(exported), "--out", str(tmp_path / "out"), "--device", "cpu")
+    assert code == 1
+    assert "failed, ValueError: no such images" in out
+
+
+@pytest.mark.parametrize("text", [None, "[]", "{", '{"key": "x"}'])
+def test_a_file_that_is_no_trial_is_exit_code_2_with_its_name(ltbench: Run, tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "spec.json"
+    if text is not None:
+        file.write_text(text)
+    code, _, err = ltbench("trial", str(file), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "spec.json" in err
+
+
+def test_a_trial_with_a_methods_folder_that_is_not_there_is_refused(
+    ltbench: Run, exported: Path, tmp_path: Path
+) -> None:
+    code, _, err = ltbench("trial", str(exported), "--methods", str(tmp_path / "none"), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "no such folder" in err
+
+
+# -- import ------------------------------------------------------------------------------------------------------------
+
+
+class NoStore:
+    """Stands for the way to MLflow, which takes seconds to start."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def deliver_backlog(self) -> int:
+        return 0
+
+    def close(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def bring(ltbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`bring(folder)`: import it into `tmp_path/results`."""
+    monkeypatch.setattr("ltbench.delivery.Tracker", NoStore)
+    return lambda folder: ltbench("import", str(folder), "--results", str(tmp_path / "results"))
+
+
+def test_imported_records_are_in_the_journal_of_their_suite(bring: Run, records: Path, tmp_path: Path) -> None:
+    assert bring(records)[:2] == (0, "test: 6 new records\n")
+    assert Journal(tmp_path / "results" / "test" / "records").records() == Journal(records).records()
+
+
+def test_importing_twice_brings_nothing_new(bring: Run, records: Path) -> None:
+    bring(records)
+    assert bring(records)[:2] == (0, "test: 0 new records\n")
+
+
+def test_a_finished_record_replaces_a_failed_one_and_never_the_other_way(
+    bring: Run, records: Path, tmp_path: Path
+) -> None:
+    here = Journal(tmp_path / "results" / "test" / "records")
+    good = next(iter(Journal(records).records().values()))
+    here.write(Record(spec=good.spec, status="failed", error="boom"))
+    bring(records)
+    assert here.read(good.key) == good
+    Journal(records).write(Record(spec=good.spec, status="failed", error="boom"))
+    bring(records)
+    assert here.read(good.key) == good
+
+
+def test_imported_predictions_come_along(bring: Run, records: Path, tmp_path: Path) -> None:
+    record = next(iter(Journal(records).records().values()))
+    Journal(records).write(replace(record, predictions=b"PK npz"))
+    bring(records)
+    assert Journal(tmp_path / "results" / "test" / "records").predictions(record.key) == b"PK npz"
+
+
+def test_a_damaged_record_is_not_imported_and_named(bring: Run, records: Path) -> None:
+    (records / "0123456789ab.json").write_text("{")
+    code, out, err = bring(records)
+    assert (code, out) == (0, "test: 6 new records\n")
+    assert "0123456789ab.json: left out" in err
+
+
+@pytest.mark.parametrize(("name", "says"), [("nowhere", "no such folder"), ("empty", "holds no records")])
+def test_a_folder_with_nothing_to_import_is_refused(bring: Run, tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = bring(tmp_path / name)
+    assert code == 2
+    assert says in err
+
+
+def test_the_ui_of_a_server_is_the_servers_own(ltbench: Run) -> None:
+    code, out, _ = ltbench("ui", "--tracking-uri", "http://user:secret@tracking.example:5000")
+    assert code == 0
+    assert "tracking.example" in out
+    assert "secret" not in out

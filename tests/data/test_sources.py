@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,12 @@ def test_the_test_part_of_digits_is_the_last_50_of_each_class(digits: Source) ->
     bunch, arrays = load_digits(), digits.arrays()
     for c in range(10):
         images = bunch.images[bunch.target == c]
-        found = {part: np.asarray(x)[np.asarray(y) == c][..., 0]
-                 for part, x, y in (("train", arrays.train_x, arrays.train_y), ("test", arrays.test_x, arrays.test_y))}  # fmt: skip
-        np.testing.assert_allclose(found["train"], images[:-50] * 255 / 16, atol=0.51)
-        np.testing.assert_allclose(found["test"], images[-50:] * 255 / 16, atol=0.51)
+        train, test = (
+            np.asarray(x)[np.asarray(y) == c][..., 0]
+            for x, y in ((arrays.train_x, arrays.train_y), (arrays.test_x, arrays.test_y))
+        )
+        np.testing.assert_allclose(train, images[:-50] * 255 / 16, atol=0.51)
+        np.testing.assert_allclose(test, images[-50:] * 255 / 16, atol=0.51)
 
 
 def test_digits_use_the_whole_range_of_a_byte(digits: Source) -> None:
@@ -465,6 +468,7 @@ def test_a_file_replaced_by_one_of_equal_size_and_time_is_noticed(
 ) -> None:
     write_bitmaps(tmp_path / "images", 10)
     before = opened(tmp_path / "images").facts().fingerprint
+    time.sleep(0.03)  # file systems tick in milliseconds
     write_bitmaps(tmp_path / "images", 200)
     assert opened(tmp_path / "images").facts().fingerprint != before
 

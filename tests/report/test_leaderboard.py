@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
 
 from ltbench.errors import UserError
 from ltbench.report.board import Leaderboard, Table
@@ -218,3 +221,133 @@ def test_nothing_to_rank_is_a_message(cause: Callable[[list[Result]], list[Resul
     results = grid({"ce": 50}, {"a": ["IF10"]})
     with pytest.raises(UserError, match="no results to rank"):
         build(cause(results), expectation(results))
+
+
+# -- against the rule written another way ------------------------------------------------------------------------------
+
+LOST = st.lists(st.sampled_from(["ok", "ok", "ok", "failed", "missing"]), min_size=5, max_size=5)
+
+
+@given(ce=LOST, good=LOST)
+def test_whatever_is_lost_is_counted_once_and_means_are_over_what_is_left(ce: list[str], good: list[str]) -> None:
+    fate = {"ce": ce, "good": good}
+    everything = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    there = [
+        r if fate[r.label][r.seed] == "ok" else replace(r, status="failed", error="boom")
+        for r in everything
+        if fate[r.label][r.seed] != "missing"
+    ]
+    assume(there)
+    board = build(there, expectation(everything))
+    fates = [*ce, *good]
+    assert (board.finished, board.failed, board.missing) == tuple(map(fates.count, ("ok", "failed", "missing")))
+    assert board.trials == 10
+    for shown in table(board).rows:
+        kept = [r.metrics["balanced_accuracy"] for r in everything
+                if r.label == shown.label and fate[r.label][r.seed] == "ok"]  # fmt: skip
+        assert shown.mean == pytest.approx(np.mean(kept))
+    assert {r.label for r in table(board).rows} == {m for m, f in fate.items() if "ok" in f}
+
+
+def test_the_gains_of_a_column_are_scipys_with_holm_over_the_column() -> None:
+    board = build(grid({"ce": 50, "x": 50.3, "y": 50.6, "z": 49.9}, {"a": ["IF10", "IF50"]}))
+    for column in table(board).columns:
+        results = grid({"ce": 50, "x": 50.3, "y": 50.6, "z": 49.9}, {"a": ["IF10", "IF50"]})
+        values = {
+            m: [r.metrics["balanced_accuracy"] for r in results if (r.label, r.imbalance) == (m, column[1])]
+            for m in ("ce", "x", "y", "z")
+        }
+        raw = {m: float(ttest_rel(values[m], values["ce"]).pvalue) for m in ("x", "y", "z")}
+        worst = 0.0
+        for step, method in enumerate(sorted(raw, key=lambda m: raw[m])):
+            worst = max(worst, min(1.0, (3 - step) * raw[method]))
+            score = row(board, method).scores[column]
+            assert (score.gain.p, score.p_holm) == pytest.approx((raw[method], worst))
+
+
+def test_the_order_of_results_does_not_matter() -> None:
+    results = grid({"ce": 50, "good": 60, "bad": 40}, {"a": ["IF10"], "b": ["IF10"]})
+    assert build(results, expectation(results)) == build(results[::-1], expectation(results))
+
+
+# -- what must not be lost from sight ----------------------------------------------------------------------------------
+
+
+def test_a_recipe_without_any_result_is_missing_too() -> None:
+    """Otherwise a suite of two recipes looks complete when one of them never ran."""
+    results = grid({"ce": 50}, {"a": ["IF10"]})
+    plan = expectation(results)
+    plan["rows"]["ce_long"] = ["long", "v-long"]
+    board = build(results, plan)
+    assert (board.finished, board.missing, board.trials) == (5, 5, 10)
+
+
+def test_a_row_without_any_result_is_listed_apart_and_missing() -> None:
+    results = grid({"ce": 50}, {"a": ["IF10"]})
+    plan = expectation(results)
+    plan["rows"]["good"] = ["r", "v-good"]
+    board = build(results, plan)
+    assert table(board).incomplete == (("good", "no result on any column"),)
+    assert board.missing == 5
+
+
+def test_a_column_without_any_result_is_missing_for_every_row() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    plan = expectation(results)
+    plan["cells"].append(["b", "IF10", "m-b-IF10"])
+    board = build(results, plan)
+    assert board.missing == 10
+    assert {label for label, _ in table(board).incomplete} == {"ce", "good"}
+
+
+def test_when_everything_failed_nothing_is_ranked_and_every_failure_is_named() -> None:
+    results = [replace(r, status="failed", metrics={}, error="boom") for r in grid({"ce": 50}, {"a": ["IF10"]})]
+    board = build(results, expectation(results))
+    assert table(board).rows == ()
+    assert (board.failed, len(board.failures)) == (5, 5)
+
+
+def test_the_metrics_of_a_failed_trial_are_not_used() -> None:
+    results = grid({"ce": 50}, {"a": ["IF10"]})
+    results[0] = replace(results[0], status="failed", metrics={"balanced_accuracy": 1e6})
+    assert row(build(results), "ce").mean < 60
+
+
+def test_a_reference_without_results_leaves_no_reference() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    board = build([r for r in results if r.label == "good"], expectation(results))
+    assert table(board).reference is None
+    assert row(board, "good").gain is None
+    assert [label for label, _ in table(board).incomplete] == ["ce"]
+
+
+def test_a_selection_without_the_reference_has_no_gains_and_says_why() -> None:
+    results = grid({"ce": 50, "good": 60, "bad": 40}, {"a": ["IF10"]})
+    board = build(results, expectation(results), methods=["good", "bad"])
+    assert table(board).reference is None
+    reasons = {score.gain.reason for r in table(board).rows for score in r.scores.values()}
+    assert reasons == {Reason.no_reference}
+
+
+def test_seeds_that_differ_between_methods_are_paired_where_they_meet() -> None:
+    results = [r for r in grid({"ce": 50, "good": 60}, {"a": ["IF10"]}, seeds=8)
+               if (r.seed < 5) == (r.label == "ce") or r.seed in (3, 4)]  # fmt: skip
+    (score,) = row(build(results), "good").scores.values()
+    assert (score.gain.n, score.gain.reason) == (2, Reason.too_few_seeds)
+
+
+def test_the_same_result_twice_is_no_contradiction() -> None:
+    """A record copied beside itself, or sent to MLflow twice, says nothing new and nothing different."""
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    twice = build([*results, replace(results[0])], expectation(results))
+    assert twice == build(results, expectation(results))
+
+
+def test_an_undefined_metric_stays_undefined() -> None:
+    (score,) = row(build(grid({"ce": 50}, {"a": ["IF10"]})), "ce").scores.values()
+    assert score.metrics["medium"] is None
+
+
+def test_columns_without_a_plan_are_in_the_order_of_their_imbalance() -> None:
+    board = build(grid({"ce": 50}, {"b": ["IF100", "IF10", "IF50"], "a": ["IF10"]}))
+    assert [c[:2] for c in table(board).columns] == [("a", "IF10"), ("b", "IF10"), ("b", "IF50"), ("b", "IF100")]

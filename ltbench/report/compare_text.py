@@ -1,0 +1,109 @@
+"""A comparison of two methods as text, ending in plain words."""
+
+from __future__ import annotations
+
+from tabulate import tabulate
+
+from ltbench.metrics import METRICS
+from ltbench.report.board import Column
+from ltbench.report.compare import Comparison, combined
+from ltbench.report.tables import readable_p
+from ltbench.stats.paired import PairTest
+from ltbench.stats.scope_a import Verdict
+
+MOST_CLASSES = 5
+
+
+def comparison_text(found: Comparison) -> str:
+    """Verdict first, then columns, metrics, classes, and where the uncertainty comes from."""
+    metric = METRICS[found.board.primary]
+    blocks = [f"{found.a} against {found.b} ({found.board.suite}): {metric.title}\n{_verdict(found)}"]
+    columns = [
+        [found.table.title(c), *_means(found, c), _difference(t), _p(t), _wins(t)] for c, t in found.by_column.items()
+    ]
+    blocks.append(_table(["column", found.a, found.b, "difference [95% CI]", "p", "seeds won-tied-lost"], columns))
+    metrics = [
+        [METRICS[name].title, f"{mine:.1f}", f"{theirs:.1f}", _difference(test)]
+        for name, (mine, theirs, test) in found.by_metric.items()
+    ]
+    blocks.append(_table(["mean over columns", found.a, found.b, "difference [95% CI]"], metrics))
+    blocks += [_classes(found, c) for c in found.table.columns if found.class_gains[c]]
+    blocks.append(_uncertainty(found))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _verdict(found: Comparison) -> str:
+    test, pair = found.overall.test, found.overall
+    if test.diff is None:
+        return "No difference can be given: " + (test.reason.words if test.reason else "") + "."
+    span = "" if test.half is None else f" [{test.diff - test.half:+.2f}, {test.diff + test.half:+.2f}]"
+    datasets = len({c[0] for c in found.table.columns})
+    seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
+    p = (
+        f"p = {readable_p(test.p)}"
+        if test.p is not None
+        else f"no p-value ({test.reason.words if test.reason else ''})"
+    )
+    return f"{test.diff:+.2f}{span}, {p}, {seen}.\n{_words(found, pair.verdict)}"
+
+
+def _words(found: Comparison, verdict: Verdict) -> str:
+    rope, scope = found.table.rope, "on these data sets with new seeds"
+    return {
+        Verdict.better: f"{found.a} is better than {found.b} {scope}.",
+        Verdict.worse: f"{found.a} is worse than {found.b} {scope}.",
+        Verdict.slightly_better: f"{found.a} is better than {found.b} {scope}, but by less than {rope:g}.",
+        Verdict.slightly_worse: f"{found.a} is worse than {found.b} {scope}, but by less than {rope:g}.",
+        Verdict.equivalent: f"The two are equivalent within {rope:g} {scope}.",
+        Verdict.unresolved: f"Which of the two is better {scope} is not resolved.",
+    }[verdict]
+
+
+def _means(found: Comparison, column: Column) -> list[str]:
+    rows = {row.label: row.scores[column].metrics[found.board.primary] for row in found.table.rows}
+    return [f"{interval.mean:.1f}" if (interval := rows[name]) else "-" for name in (found.a, found.b)]
+
+
+def _difference(test: PairTest) -> str:
+    if test.diff is None:
+        return "-"
+    return f"{test.diff:+.1f}" + (f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half else "")
+
+
+def _p(test: PairTest) -> str:
+    return "-" if test.p is None else readable_p(test.p)
+
+
+def _wins(test: PairTest) -> str:
+    return f"{test.wins}-{test.ties}-{test.losses}"
+
+
+def _classes(found: Comparison, column: Column) -> str:
+    """The classes that gain and that lose most; all of them where they are few."""
+    gains = found.class_gains[column]
+    title = f"recall by class on {found.table.title(column)}, points (training images)"
+    if len(gains) <= 2 * MOST_CLASSES:
+        return f"{title}: " + ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in gains)
+    ordered = sorted(gains, key=lambda g: g[2])
+    best = ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in ordered[::-1][:MOST_CLASSES])
+    worst = ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in ordered[:MOST_CLASSES])
+    return f"{title}:\n  most gained: {best}\n  most lost:   {worst}"
+
+
+def _uncertainty(found: Comparison) -> str:
+    whole = combined(found.crossed)
+    if whole is None or len(found.crossed) < len({c[0] for c in found.table.columns}):
+        return "Seeds only: the noise of the test images is not in these intervals (predictions are missing)."
+    diff, half = whole
+    span = f"[{diff - half:+.2f}, {diff + half:+.2f}]"
+    lines = [f"With new test images as well as new seeds (balanced accuracy): {diff:+.2f} {span}"]
+    for dataset, crossed in found.crossed.items():
+        if crossed.shares is not None:
+            seeds, images, both = (f"{100 * share:.0f} %" for share in crossed.shares)
+            lines.append(f"  {dataset}: uncertainty is {seeds} seeds, {images} test images, {both} their interaction")
+    return "\n".join(lines)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    return tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True,
+                    colalign=["left", "right", "right", *["left"] * (len(heads) - 3)])  # fmt: skip
