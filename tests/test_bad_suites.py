@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from ltbench import cli
 from ltbench.errors import UserError, exponent_hint
+from ltbench.plan import make_plan
+from ltbench.registry import Registry
 from ltbench.suiteload import load_suite
 
 GOOD = """\
@@ -74,7 +77,8 @@ class Wrong(NamedTuple):
 WRONG = [
     # unknown keys, at every level
     Wrong("key_of_suite", "suite: small", "suite: small\nmethod: x", "method", ("unknown key", "'methods'")),
-    Wrong("key_of_text", "{encoder: bundled}", "{encoder: bundled, modle: x}", "text.modle", ("unknown key", "encoder")),
+    Wrong("key_of_text", "{encoder: bundled}", "{encoder: bundled, modle: x}", "text.modle",
+          ("unknown key", "encoder")),
     Wrong("key_of_dataset", "profile: exp", "profil: exp", "datasets.0.profil", ("unknown key", "'profile'")),
     Wrong("option_of_another_kind", "profile: exp", "size: 32", "datasets.0.size", ("unknown key", "Known: ")),
     Wrong("key_of_recipe", "epochs: 2", "epoch: 2", "recipes.scratch.epoch", ("unknown key", "'epochs'")),
@@ -142,6 +146,7 @@ WRONG = [
     Wrong("imbalance_above_what_there_is", "[20, 50]", "[500]", "data set 'digits'", ("500", "at most 128")),
     Wrong("holdout_above_what_there_is", "curves: none", "holdout_per_class: 500", "holdout_per_class", ("500", "124")),
     Wrong("hyperparameter_out_of_range", "{tau: 0.1}", "{tau: -1.0}", "methods.scratch", ("tau", "-1.0", "> 0")),
+    Wrong("hyperparameter_infinite", "{tau: 0.1}", "{tau: .inf}", "methods.scratch", ("tau", "inf")),
     Wrong("no_epochs", "epochs: 2", "epochs: 0", "recipes.scratch.epochs", ("greater than 0", "got 0")),
     Wrong("endless_epochs", "epochs: 2", "epochs: .inf", "recipes.scratch.epochs", ("finite",)),
     Wrong("lr_not_a_number", "lr: 0.05", "lr: .nan", "recipes.scratch.optimizer.lr", ("nan",)),
@@ -173,15 +178,16 @@ WRONG = [
     Wrong("row_twice", "    - mixup\n", "    - mixup\n    - mixup\n", "methods.scratch.2", ("'mixup'", "`as:`")),
     Wrong("seed_twice", "seeds: [0, 1]", "seeds: [1, 1]", "protocol.final.seeds", ("twice", "[1, 1]")),
     Wrong("imbalance_twice", "[20, 50]", "[20, 20.0]", "datasets.0.imbalance", ("twice",)),
-    Wrong("trial_twice", "    - mixup\n", "    - mixup\n    - {mixup: {as: mixup_1, alpha: 1.0}}\n", "'mixup_1' on digits",
-          ("'mixup'", "remove one")),
+    Wrong("trial_twice", "    - mixup\n", "    - mixup\n    - {mixup: {as: mixup_1, alpha: 1.0}}\n",
+          "'mixup_1' on digits", ("'mixup'", "remove one")),
     Wrong("images_twice", "  - name: digits\n",
           "  - {name: same, kind: digits, imbalance: [20], profile: exp}\n  - name: digits\n", "on same IF20",
           ("digits", "remove one")),
     # settings that contradict each other
     Wrong("native_with_imbalance", "profile: exp", "profile: native", "datasets.0.imbalance", ("native", "remove one")),
     Wrong("curves_without_holdout", "curves: none", "curves: holdout", "protocol.curves", ("`holdout_per_class:`",)),
-    Wrong("folder_without_path", "name: digits", "name: mine\n    kind: folder", "datasets.0", ("add `path:`", "train/")),
+    Wrong("folder_without_path", "name: digits", "name: mine\n    kind: folder", "datasets.0",
+          ("add `path:`", "train/")),
     Wrong("digits_with_path", "profile: exp", "path: here", "datasets.0", ("remove `path:`",)),
     Wrong("text_file_without_path", "{encoder: bundled}", "{encoder: file}", "text.path", ("missing",)),
     Wrong("text_file_absent", "{encoder: bundled}", "{encoder: file, path: no.npz}", "text.path",
@@ -192,8 +198,10 @@ WRONG = [
           ("nesterov", "momentum")),
     # names that could leave a folder or break a table
     Wrong("suite_climbs_out", "suite: small", "suite: ../x", "suite", ("'../x'", "letters")),
-    Wrong("dataset_climbs_out", "name: digits", "name: ../x\n    kind: digits", "datasets.0.name", ("'../x'", "letters")),
-    Wrong("row_climbs_out", "    - mixup", "    - mixup: {as: a/../../x}", "methods.scratch.1", ("'a/../../x'", "letters")),
+    Wrong("dataset_climbs_out", "name: digits", "name: ../x\n    kind: digits", "datasets.0.name",
+          ("'../x'", "letters")),
+    Wrong("row_climbs_out", "    - mixup", "    - mixup: {as: a/../../x}", "methods.scratch.1",
+          ("'a/../../x'", "letters")),
     Wrong("row_breaks_a_line", "    - mixup", '    - mixup: {as: "a\\nb"}', "methods.scratch.1", ("letters",)),
     Wrong("suite_is_long", "suite: small", f"suite: {'x' * 81}", "suite", ("at most 80",)),
 ]  # fmt: skip
@@ -274,7 +282,9 @@ def test_a_wrong_suite_is_refused_with_place_cause_and_cure(wrong: Wrong, compla
         pytest.param('suite: a\nextends: "x\\0y"\n', ("suite.yaml", "extends"), id="extends_a_zero_byte"),
     ],
 )
-def test_a_file_that_is_no_suite_is_refused_with_its_name(text: str | bytes, says: tuple[str, ...], complaint: Any) -> None:
+def test_a_file_that_is_no_suite_is_refused_with_its_name(
+    text: str | bytes, says: tuple[str, ...], complaint: Any
+) -> None:
     message = complaint(text)
     assert all(words in message for words in says)
 
@@ -405,12 +415,13 @@ def test_a_quoted_whole_number_is_not_blamed_on_yaml(complaint: Any) -> None:
 
 # -- suites mangled by chance ------------------------------------------------------------------------------------------
 
+REGISTRY = Registry()
 SHIPPED = (Path(__file__).parent.parent / "suites" / "quickstart.yaml").read_text(encoding="utf-8")
 NASTY = [
-    *("null", "true", "-1", "0", "1e-5", ".nan", ".inf", "1e400", "2020-99-99", "=", "<<", "~", "''", "[]", "{}", "[[]]"),
-    *("{a: {b: 1}}", "&a", "*a", "!!int", "!!float ''", "!!bool x", "!!timestamp x", "!!set {a}", "!!binary '*'", "? x"),
-    *("!!omap [a]", "!!python/name:os", "0x_", "0b_", "1:99", "%", "@", "`", "|", ">", "- ", ": ", "#", "\t", "\0", "\\"),
-    *("²", "\u2028", "é", "extends: quickstart.yaml", "extends: nothing", "x" * 500),
+    *("null", "true", "-1", "0", "1e-5", ".nan", ".inf", "1e400", "2020-99-99", "=", "<<", "~", "''", "[]"),
+    *("{}", "[[]]", "{a: {b: 1}}", "&a", "*a", "!!int", "!!float ''", "!!bool x", "!!timestamp x", "!!set {a}", "? x"),
+    *("!!binary '*'", "!!omap [a]", "!!python/name:os", "0x_", "0b_", "1:99", "%", "@", "`", "|", ">", "- ", ": ", "#"),
+    *("\t", "\0", "\\", "²", "\u2028", "é", "extends: quickstart.yaml", "extends: nothing", "x" * 500),
 ]  # fmt: skip
 careful = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
@@ -421,10 +432,8 @@ def mangled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load_or_refuse(file: Path, overrides: tuple[str, ...] = ()) -> None:
-    try:
+    with contextlib.suppress(UserError):
         load_suite(str(file), overrides)
-    except UserError as error:
-        assert str(error).strip()
 
 
 @careful
@@ -466,8 +475,35 @@ def test_a_suite_with_any_value_anywhere_loads_or_is_refused(data: st.DataObject
     load_or_refuse(mangled)
 
 
+@careful
+@given(data=st.data())
+def test_any_value_of_a_hyperparameter_is_planned_or_refused(data: st.DataObject, mangled: Path) -> None:
+    suite = yaml.safe_load(SHIPPED)
+    method, field = data.draw(st.sampled_from([("mixup", "alpha"), ("cb_reweight", "weighting"), ("remix", "kappa")]))
+    suite["methods"]["scratch"][1:] = [{method: {field: data.draw(values)}}]
+    mangled.write_text(yaml.safe_dump(suite, allow_unicode=True), encoding="utf-8")
+    with contextlib.suppress(UserError):
+        make_plan(load_suite(str(mangled)), REGISTRY, mangled.parent)
+
+
 steps = st.sampled_from(
-    ["recipes", "scratch", "optimizer", "lr", "datasets", "0", "1", "-1", "methods", "protocol", "text", "", "²", "é", "x"]
+    [
+        "recipes",
+        "scratch",
+        "optimizer",
+        "lr",
+        "datasets",
+        "0",
+        "1",
+        "-1",
+        "methods",
+        "protocol",
+        "text",
+        "",
+        "²",
+        "é",
+        "x",
+    ]
 )
 
 

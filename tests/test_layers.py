@@ -175,7 +175,9 @@ def run_python(script: str, folder: Path, *arguments: str) -> subprocess.Complet
 def test_reports_load_neither_torch_nor_ray(tmp_path: Path) -> None:
     """Modules of report, one after the other: which of them brings torch or ray into the process. The catalogue of
     methods has to import the methods themselves; it is the exception."""
-    modules = [f"ltbench.report.{f.stem}" for f in sorted((ROOT / "ltbench" / "report").glob("*.py")) if f.stem[0] != "_"]
+    modules = [
+        f"ltbench.report.{f.stem}" for f in sorted((ROOT / "ltbench" / "report").glob("*.py")) if f.stem[0] != "_"
+    ]
     script = """
 import importlib, sys
 for name in sys.argv[1:]:

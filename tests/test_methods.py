@@ -161,6 +161,26 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
     assert cls.complete({}) == {field: declared.default for field, declared in cls.hyperparameters.items()}
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("cb_reweight", {"weighting": "effective_number", "beta": 0.9999}),
+        ("cb_sampling", {"sampling": "class_balanced"}),
+        ("ce_drw", {"beta": 0.9999, "defer": 0.8}),
+        ("focal", {"gamma": 1.0}),
+        ("ldam_drw", {"beta": 0.9999, "defer": 0.8, "max_margin": 0.5, "scale": 30.0}),
+        ("logit_adjusted_loss", {"tau": 1.0}),
+        ("logit_adjustment", {"tau": 1.0}),
+        ("mixup", {"alpha": 1.0}),
+        ("remix", {"alpha": 1.0, "kappa": 3.0, "tau": 0.5}),
+        ("tau_norm", {"tau": 1.0}),
+        ("text_guided_mixup", {"tau": 0.05, "alpha": 1.0, "beta": 0.2, "per_sample": False}),
+    ],
+)
+def test_its_defaults_are_the_published_ones(name: str, published: dict[str, Any]) -> None:
+    assert REGISTRY.get(name).complete({}) == published
+
+
 @every_method
 def test_its_search_ranges_are_legal_values(name: str) -> None:
     cls = REGISTRY.get(name)

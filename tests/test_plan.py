@@ -54,7 +54,12 @@ SPEC = TrialSpec(
 )  # fmt: skip
 PINNED_KEY = "9ba35bea98b1"
 """Checked against the SHA-256 of the JSON text {"cell":{"class_order":"label",...},...} typed in by hand."""
-PER_CLASS = {"recall": [50.0, 20.0], "precision": [50.0, 20.0], "test_images": [10.0, 10.0], "train_images": [200.0, 9.0]}
+PER_CLASS = {
+    "recall": [50.0, 20.0],
+    "precision": [50.0, 20.0],
+    "test_images": [10.0, 10.0],
+    "train_images": [200.0, 9.0],
+}
 Planned = Callable[..., Plan]
 
 
@@ -247,7 +252,8 @@ CELL_IDENTITY: dict[str, Any] = {
     "holdout_per_class": 5, "options": {"size": 16}, "manifest": "f" * 16,
 }  # fmt: skip
 NAMES: dict[str, Any] = {
-    "suite": "x", "label": "x", "recipe_name": "x", "text_origin": "x", "shots": {"many": 5, "few": 2}, "curves": "test",
+    "suite": "x", "label": "x", "recipe_name": "x", "text_origin": "x", "shots": {"many": 5, "few": 2},
+    "curves": "test",
 }  # fmt: skip
 
 
@@ -318,9 +324,7 @@ def test_where_a_folder_of_images_lies_is_no_part_of_identity(planned: Planned, 
                 Image.fromarray(pixels).save(tmp_path / "here" / part / name / f"{i}.png")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     entry = "datasets=[{{name: mine, kind: folder, profile: native, path: {}, size: 8}}]"
-    here, there = (
-        planned(entry.format(tmp_path / place), "methods=[ce]", "text=null") for place in ("here", "there")
-    )
+    here, there = (planned(entry.format(tmp_path / place), "methods=[ce]", "text=null") for place in ("here", "there"))
     assert [t.key for t in here.trials] == [t.key for t in there.trials]
     assert str(tmp_path) not in canonical(here.trials[0].to_json())
 
@@ -401,26 +405,26 @@ def test_an_edited_trial_file_is_noticed(field: str) -> None:
         TrialSpec.from_json(data)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {**SPEC.to_json(), "colour": "red"},
-        {k: v for k, v in SPEC.to_json().items() if k != "seed"},
-        {k: v for k, v in SPEC.to_json().items() if k != "cell"},
-        {**SPEC.to_json(), "cell": {"dataset": "x"}},
-        {**SPEC.to_json(), "cell": 5},
-        {**SPEC.to_json(), "hyperparameters": 5},
-        {**SPEC.to_json(), "recipe": {"lr": float("nan")}},
-        {},
-        [],
-        None,
-        "text",
-    ],
-    ids=["unknown_field", "no_seed", "no_cell", "half_a_cell", "cell_5", "values_5", "nan", "empty", "list", "null", "text"],
-)  # fmt: skip
-def test_foreign_json_is_no_trial(data: Any) -> None:
+GOOD = SPEC.to_json()
+FOREIGN: dict[str, Any] = {
+    "unknown_field": {**GOOD, "colour": "red"},
+    "no_seed": {k: v for k, v in GOOD.items() if k != "seed"},
+    "no_cell": {k: v for k, v in GOOD.items() if k != "cell"},
+    "half_a_cell": {**GOOD, "cell": {"dataset": "x"}},
+    "cell_is_a_number": {**GOOD, "cell": 5},
+    "values_are_a_number": {**GOOD, "hyperparameters": 5},
+    "not_a_number": {**GOOD, "recipe": {"lr": float("nan")}},
+    "empty": {},
+    "list": [],
+    "null": None,
+    "text": "text",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_json_is_no_trial(name: str) -> None:
     with pytest.raises(UserError):
-        TrialSpec.from_json(data)
+        TrialSpec.from_json(FOREIGN[name])
 
 
 # -- export ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The journal: a crash at any moment leaves the old record or the new one, and a damaged file is named, not believed."""
+"""The journal: a crash at any moment leaves the old record or the new one; a damaged file is named, not believed."""
 
 from __future__ import annotations
 
@@ -186,18 +186,27 @@ def test_a_write_that_stops_half_way_leaves_the_old_record(tmp_path: Path, monke
 
         return Half()
 
-    monkeypatch.setattr(records_module.os, "fdopen", limited)
+    monkeypatch.setattr(os, "fdopen", limited)
     with pytest.raises(OSError, match="No space"):
         write_atomically(file, b"new and longer")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 
 
+def noted(calls: list[str], name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    """`real`, which also writes its name down."""
+
+    def call(*arguments: Any) -> Any:
+        calls.append(name)
+        return real(*arguments)
+
+    return call
+
+
 def test_the_contents_are_on_the_disk_before_they_get_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    fsync, replace_ = os.fsync, os.replace
-    monkeypatch.setattr(records_module.os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle))[1])
-    monkeypatch.setattr(records_module.os, "replace", lambda a, b: (calls.append("replace"), replace_(a, b))[1])
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, noted(calls, name, getattr(os, name)))
     write_atomically(tmp_path / "x.json", b"text")
     assert calls == ["fsync", "replace", "fsync"], "the file, its name, the folder"
 
@@ -208,13 +217,16 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_cure(tmp_path: Path) ->
         Journal(tmp_path / "taken").write(NEW)
 
 
-def test_a_record_is_never_seen_without_its_predictions(
-    journal: Journal, breaks: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_is_never_seen_without_its_predictions(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Predictions first: whoever finds the record finds them too."""
     names: list[str] = []
     real = records_module.write_atomically
-    monkeypatch.setattr(records_module, "write_atomically", lambda f, c: (names.append(f.suffix), real(f, c))[1])
+
+    def note(file: Path, content: bytes) -> None:
+        names.append(file.suffix)
+        real(file, content)
+
+    monkeypatch.setattr(records_module, "write_atomically", note)
     journal.write(NEW)
     assert names == [".npz", ".json"]
 
@@ -228,6 +240,13 @@ def test_a_scratch_file_of_a_killed_process_is_no_record(journal: Journal) -> No
 # -- damaged and foreign files -----------------------------------------------------------------------------------------
 
 GOOD = NEW.to_json()
+
+
+def with_key(spec: dict[str, Any]) -> bytes:
+    """A record of that spec, as another program might write it: it claims no key."""
+    return json.dumps({**GOOD, "spec": {k: v for k, v in spec.items() if k != "key"}}).encode()
+
+
 FOREIGN: dict[str, bytes] = {
     "empty": b"",
     "truncated": json.dumps(GOOD).encode()[:-40],
@@ -248,6 +267,14 @@ FOREIGN: dict[str, bytes] = {
     "not_a_number": json.dumps({**GOOD, "spec": {**GOOD["spec"], "recipe": {"lr": float("nan")}}}).encode(),
     "edited": json.dumps({**GOOD, "spec": {**GOOD["spec"], "seed": 9}}).encode(),
     "deep": b"[" * 100_000,
+    "unknown_status": json.dumps({**GOOD, "status": "perhaps"}).encode(),
+    "metrics_are_null": json.dumps({**GOOD, "metrics": None}).encode(),
+    "metrics_are_a_list": json.dumps({**GOOD, "metrics": [1.0]}).encode(),
+    "metric_is_a_text": json.dumps({**GOOD, "metrics": {"few": "high"}}).encode(),
+    "metric_is_not_a_number": json.dumps({**GOOD, "metrics": {"few": float("nan")}}).encode(),
+    "seed_is_a_text": with_key({**GOOD["spec"], "seed": "zero"}),
+    "imbalance_is_a_text": with_key({**GOOD["spec"], "cell": {**GOOD["spec"]["cell"], "imbalance": "much"}}),
+    "label_is_a_number": with_key({**GOOD["spec"], "label": 5}),
 }
 
 
@@ -266,6 +293,12 @@ def test_a_trial_whose_record_is_damaged_counts_as_not_run(damage: str, journal:
     journal.folder.mkdir()
     (journal.folder / FILE).write_bytes(FOREIGN[damage])
     assert journal.read(SPEC.key) is None
+
+
+def test_a_record_under_the_name_of_another_trial_is_not_taken_for_it(journal: Journal) -> None:
+    file = journal.write(NEW)
+    file.rename(journal.folder / f"{'0' * 12}.json")
+    assert journal.read("0" * 12) is None
 
 
 def test_a_damaged_record_does_not_hide_the_others(journal: Journal) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -94,7 +95,9 @@ def test_a_folder_of_ones_own_stands_beside_the_builtin_methods(folder: Folder) 
     assert str(registry.origin("mine")).startswith("the folder ")
 
 
-@pytest.mark.parametrize("statement", ["from .helper_a import FACTOR", "from . import helper_a; FACTOR = helper_a.FACTOR"])
+@pytest.mark.parametrize(
+    "statement", ["from .helper_a import FACTOR", "from . import helper_a; FACTOR = helper_a.FACTOR"]
+)
 def test_a_file_may_import_its_neighbour_relatively(statement: str, folder: Folder) -> None:
     made = folder(mine=f"{statement}\n{PLAIN}    factor = FACTOR\n", helper_a="FACTOR = 3\n")
     assert Registry(made).get("mine").factor == 3  # type: ignore[attr-defined]
@@ -286,11 +289,10 @@ def test_a_file_that_is_not_imported_has_no_part_in_the_fingerprint(folder: Fold
 
 def test_a_change_in_the_base_changes_the_fingerprint(folder: Folder) -> None:
     child = "from .base import Base\n\nclass Child(Base):\n    pass\n"
-    prints = [
-        fingerprint(Registry(folder(child=child, base=BEFORE.replace("Mine", "Base"), helper=HELPER + extra)).get("child"))
-        for extra in ("", "x = 1\n")
-    ]
-    assert prints[0] != prints[1]
+    base = BEFORE.replace("Mine", "Base")
+    folders = [folder(child=child, base=base, helper=HELPER + extra) for extra in ("", "x = 1\n")]
+    before, after = (fingerprint(Registry(made).get("child")) for made in folders)
+    assert before != after
 
 
 def test_a_method_built_on_a_builtin_one_follows_its_file(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,9 +342,11 @@ def test_a_source_that_is_no_text_is_refused_with_its_name(folder: Folder) -> No
         read_sources(made)
 
 
-def test_unpacking_never_leaves_its_folder() -> None:
-    unpacked = unpack_sources({"../../escaped.py": "x = 1\n"})
+def test_unpacking_never_leaves_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    unpacked = unpack_sources({"../escaped.py": "x = 1\n"})
     assert [f.name for f in unpacked.iterdir()] == ["escaped.py"]
+    assert list(tmp_path.iterdir()) == [unpacked]
 
 
 def test_methods_are_found_where_only_the_checkout_is_on_the_path(tmp_path: Path) -> None:

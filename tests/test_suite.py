@@ -189,7 +189,7 @@ def test_what_is_not_said_has_its_documented_default(write: Write) -> None:
 
 def test_a_loaded_suite_cannot_be_changed(write: Write) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        loaded(write(SMALL)).suite = "other"  # type: ignore[misc]
+        loaded(write(SMALL)).suite = "other"
 
 
 # -- suites that come with ltbench ------------------------------------------------------------------------------------
@@ -303,7 +303,8 @@ def merged(below: Any, above: Any) -> Any:
     """The rule for `extends`, written the other way round: what the child lacks is taken from the parent."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    return {k: merged(below[k], above[k]) if k in above and k in below else {**below, **above}[k] for k in below | above}
+    both = below.keys() & above.keys()
+    return {k: merged(below[k], above[k]) if k in both else {**below, **above}[k] for k in below | above}
 
 
 trees = st.dictionaries(

@@ -117,7 +117,21 @@ MARKUP = {
     *("html_inline", "html_block", "link_open", "image", "em_open", "code_inline", "s_open", "fence", "list_item_open"),
     *("blockquote_open", "hr"),
 }
-WILD = [*HOSTILE, "![x](y)", "<!-- x -->", "- x", "1. x", "&lt;b&gt;", "~~x~~", "__x__", "# x", "a\\", "\\|", "$x$", ">x"]
+WILD = [
+    *HOSTILE,
+    "![x](y)",
+    "<!-- x -->",
+    "- x",
+    "1. x",
+    "&lt;b&gt;",
+    "~~x~~",
+    "__x__",
+    "# x",
+    "a\\",
+    "\\|",
+    "$x$",
+    ">x",
+]
 
 
 def cells_of(markdown: str) -> tuple[list[str], set[str]]:
@@ -143,10 +157,15 @@ def test_a_hostile_name_is_read_back_as_it_is_and_as_nothing_else(name: str, res
     assert not kinds & MARKUP
 
 
-@given(name=st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12))
+names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12).filter(lambda name: name != "ce")
+
+
+@given(name=names)
 def test_any_name_is_read_back_from_markdown(name: str) -> None:
-    texts, kinds = cells_of(FORMATS["markdown"](named(grid({"ce": 50, "good": 60}, {"a": ["IF10"]}, seeds=3), name)))
-    assert texts.count(name) == 2
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]}, seeds=3)
+    texts, kinds = cells_of(FORMATS["markdown"](named(results, name)))
+    plain, _ = cells_of(FORMATS["markdown"](named(results, "plain")))
+    assert texts.count(name) == plain.count(name) + 2 * (name != "plain")
     assert not kinds & MARKUP
 
 
