@@ -89,6 +89,8 @@ class Hyperparameter:
         if type(value) is not kind:
             hint = exponent_hint(value, whole=kind is int) if kind in (int, float) else ""
             raise UserError(f"{place}: expected {_article(kind)}, got {value!r}.{hint}")
+        if kind is float and not math.isfinite(value):
+            raise UserError(f"{place}: expected a finite number, got {value!r}.")
         in_range = kind not in (int, float) or (self.low <= value <= self.high and value > self.above)
         if not in_range or (self.choices is not None and value not in self.choices):
             raise UserError(f"{place}: {value!r} is not allowed; it must be {self.domain}.")

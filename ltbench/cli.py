@@ -19,9 +19,9 @@ from ltbench.commands import (
     lay_out,
     load,
     print_board,
+    read_plan,
     selection,
     site_of,
-    stored_plan,
     tracking_store,
     warn,
 )
@@ -259,6 +259,7 @@ def import_(
 
     from ltbench.delivery import Tracker
     from ltbench.records import Journal, Unreadable
+    from ltbench.spec import SAFE_NAME
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -268,6 +269,8 @@ def import_(
         if isinstance(record, Unreadable):
             warn(f"{record.file}: left out: {record.reason}")
             continue
+        if not SAFE_NAME.fullmatch(record.spec.suite):
+            raise UserError(f"{folder / record.key}.json: {record.spec.suite!r} is not a usable name of a suite")
         journal = folders_of(results, record.spec.suite).journal
         known = journal.read(record.key)
         if known is None or (known.status == "failed" and record.status == "ok"):
@@ -282,7 +285,7 @@ def import_(
             tracking_store(tracking_uri, results),
             suite,
             folders_of(results, suite).journal,
-            stored_plan(results, suite),
+            read_plan(folders_of(results, suite).plan_file),
             warn,
         )
         tracker.deliver_backlog()
@@ -299,11 +302,13 @@ def ui(
     """Open MLflow's UI on the right store. It listens on this machine only."""
     import subprocess
 
+    from ltbench.delivery import shown_uri
+
     uri = tracking_store(tracking_uri, results)
     if uri.startswith(("http://", "https://")):
-        typer.echo(f"The store is a server with a UI of its own: {uri}")
+        typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
         return
-    typer.echo(f"MLflow's UI on {uri}: http://127.0.0.1:{port} (Ctrl-C stops it)")
+    typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     try:
         code = subprocess.call([*command, "--port", str(port), "--workers", "1"])

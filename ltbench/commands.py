@@ -93,7 +93,8 @@ def announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:
 def find_results(suite: str | None, results: Path, uri: str | None, folder: Path | None) -> tuple[Any, Any]:
     """Results and the plan kept with them, from a folder of records or from MLflow."""
     if folder is not None:
-        return results_of_folder(folder)
+        found, expectation = results_of_folder(folder)
+        return (found, expectation) if suite is None else of_suite(found, expectation, suite_name(suite), folder)
     from ltbench import track
     from ltbench.delivery import shown_uri
 
@@ -134,18 +135,24 @@ def results_of_folder(folder: Path) -> tuple[Any, Any]:
     return found, expectation
 
 
+def of_suite(found: Any, expectation: Any, suite: str, folder: Path) -> tuple[Any, Any]:
+    """The part of a folder's results that is of one suite."""
+    chosen = [r for r in found if r.suite == suite]
+    if not chosen:
+        known = ", ".join(sorted({r.suite for r in found})) or "none"
+        raise UserError(f"--from {folder}: no results of the suite {suite!r}; it has: {known}")
+    return chosen, expectation if expectation and expectation["suite"] == suite else None
+
+
 def journal_in(folder: Path) -> tuple[Journal, Any]:
     """The journal in a suite's folder of results, or in a bare folder of records; and the plan kept with the former."""
-    import json
-
     from ltbench.records import Journal
 
     inner = folder / "records"
     records = inner if inner.is_dir() else folder
     if not records.is_dir():
         raise UserError(f"--from {folder}: no such folder")
-    kept = records.parent / "plan.json"
-    return Journal(records), json.loads(kept.read_text()) if kept.exists() and records.name == "records" else None
+    return Journal(records), read_plan(records.parent / "plan.json") if records.name == "records" else None
 
 
 def journal_of(results: Path, suite: str | None, folder: Path | None) -> tuple[Journal, Any]:
@@ -161,11 +168,16 @@ def journal_of(results: Path, suite: str | None, folder: Path | None) -> tuple[J
     return journal_in(results / suite)
 
 
-def stored_plan(results: Path, suite: str) -> Any:
+def read_plan(file: Path) -> Any:
+    """What `ltbench run` kept of the plan, or None."""
     import json
 
-    file = folders_of(results, suite).plan_file
-    return json.loads(file.read_text()) if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: damaged ({error}); remove it; the next run writes it anew") from error
 
 
 def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:

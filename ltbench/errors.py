@@ -45,3 +45,9 @@ def exponent_hint(value: object, *, whole: bool = False) -> str:
     if e:
         text = f"{mantissa}{'' if '.' in mantissa else '.0'}e{exponent}"
     return f" YAML reads {value} as a text; write {text}."
+
+
+def last_line(text: str | None) -> str:
+    """The last line of an error that says something: of a traceback, the exception."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"

@@ -240,14 +240,18 @@ def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int]) -> dict[str
 
 def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:
     """Write every trial as a file that `ltbench trial` (or `python -m ltbench.trial`) runs on another machine."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if inputs.texts:
-        np.savez(folder / "texts.npz", allow_pickle=False, **inputs.texts)
-    files = []
-    for spec in plan.trials:
-        file = folder / f"{spec.key}.json"
-        path = inputs.paths.get(spec.cell.dataset)
-        paths = {spec.cell.dataset: path} if path else {}
-        write_atomically(file, json.dumps({**spec.to_json(), "paths": paths}, indent=1).encode())
-        files.append(file)
-    return files
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if inputs.texts:
+            np.savez(folder / "texts.npz", allow_pickle=False, **inputs.texts)
+        return [_export_one(spec, inputs, folder) for spec in plan.trials]
+    except OSError as error:
+        raise UserError(f"--export {folder}: cannot be written ({error.strerror})") from error
+
+
+def _export_one(spec: TrialSpec, inputs: Inputs, folder: Path) -> Path:
+    file = folder / f"{spec.key}.json"
+    path = inputs.paths.get(spec.cell.dataset)
+    paths = {spec.cell.dataset: path} if path else {}
+    write_atomically(file, json.dumps({**spec.to_json(), "paths": paths}, indent=1).encode())
+    return file

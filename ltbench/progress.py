@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from ltbench.errors import last_line
 from ltbench.metrics import METRICS
 from ltbench.spec import Record, TrialSpec
 
@@ -64,7 +65,7 @@ class RunDisplay:
         score = record.metrics.get(self._metric)
         if record.status == "failed":
             self._failed += 1
-            reason = (record.error or "no reason given").strip().splitlines()[-1]
+            reason = last_line(record.error)
             self._print(f"failed  {record.spec.name}: {reason}", "red")
         elif self._live is None:
             self._print(f"{len(self._done):>4}/{len(self._work)}  {record.spec.name:<44} {score:6.2f}  {self._eta()}")

@@ -68,7 +68,10 @@ class Journal:
 def read_record(file: Path) -> Record | Unreadable:
     """One record, or the reason why the file is not one."""
     try:
-        return Record.from_json(json.loads(file.read_text(encoding="utf-8")))
+        record = Record.from_json(json.loads(file.read_text(encoding="utf-8")))
+        if record.key != file.stem:
+            return Unreadable(file, f"it is the record of another trial, {record.key}")
+        return record
     except (OSError, ValueError, RecursionError, UserError) as error:
         return Unreadable(file, str(error))
 

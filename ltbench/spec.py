@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,6 +28,11 @@ def canonical(value: object) -> str:
 def digest(value: object, length: int = 12) -> str:
     """First `length` hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +139,12 @@ class TrialSpec:
         try:
             body = {k: v for k, v in data.items() if k != "key"}
             spec = cls(**{**body, "cell": Cell(**body["cell"])})
+            _require(
+                isinstance(spec.seed, int)
+                and isinstance(spec.cell.imbalance, int | float | None)
+                and all(isinstance(v, str) for v in (spec.suite, spec.label, spec.method, spec.cell.dataset)),
+                "a field has the wrong type",
+            )
             key = spec.key
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"not a trial specification of this version of ltbench: {error}") from error
@@ -174,7 +186,12 @@ class Record:
             raise UserError("not a record of this version of ltbench (no `schema: 1`).")
         try:
             body = {k: v for k, v in data.items() if k not in ("schema", "spec")}
-            return cls(spec=TrialSpec.from_json(data["spec"]), **body)
+            record = cls(spec=TrialSpec.from_json(data["spec"]), **body)
+            _require(record.status in ("ok", "failed"), f"its status is {record.status!r}")
+            for name, value in record.metrics.items():
+                number = isinstance(value, int | float) and math.isfinite(value)
+                _require(value is None or number, f"its metric {name!r} is {value!r}")
+            return record
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"not a record of this version of ltbench: {error}.") from error
 

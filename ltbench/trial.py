@@ -30,7 +30,7 @@ from ltbench.data.loader import CellData, ImageBatches, cell_data, channel_stati
 from ltbench.data.order import BatchOrder
 from ltbench.data.source import Facts, open_source
 from ltbench.engine import Clock, Diverged, logits_of, train
-from ltbench.errors import UserError
+from ltbench.errors import UserError, last_line
 from ltbench.metrics import Predictions, evaluate
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
@@ -245,9 +245,7 @@ def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
             record = run_trial(spec, replace(site, paths={**paths, **site.paths}, texts=texts))
             journal.write(record)
         score = record.metrics.get("balanced_accuracy")
-        told = (
-            f"balanced accuracy {score:.2f} %" if score is not None else (record.error or "").strip().splitlines()[-1]
-        )
+        told = f"balanced accuracy {score:.2f} %" if score is not None else last_line(record.error)
         print(f"{spec.key}  {spec.name}: {record.status}, {told}", flush=True)
         records.append(record)
     return records

@@ -23,19 +23,23 @@ def build_backbone(name: str, shape: tuple[int, int, int]) -> Any:
 
     Draws its weights from torch's global generator. Raises UserError for an unknown name or an unfit image shape.
     """
+    if name not in BACKBONES:
+        _check_known(name)
     module = import_module(BACKBONES.get(name, "ltbench.models.torchvision"))
     return module.build(name, shape)
 
 
 def check_backbone(name: str, shape: tuple[int, int, int]) -> None:
-    """Raise UserError when there is no such backbone or it cannot read images of that shape; builds nothing."""
-    if name in BACKBONES:
-        return
+    """Raise UserError when there is no such backbone or it cannot read images of that shape; allocates no weights."""
+    if name not in BACKBONES:
+        _check_known(name)
+        import_module("ltbench.models.torchvision").check(name, shape)
+
+
+def _check_known(name: str) -> None:
     known = import_module("ltbench.models.torchvision").names()
     if name not in known:
         raise UserError(f"unknown backbone {name!r}. {did_you_mean(name, [*BACKBONES, *known])}")
-    if shape[2] != 3:
-        raise UserError(f"backbone {name!r} (torchvision) reads colour images; this data set has {shape[2]} channel")
 
 
 def parameter_count(model: Any) -> int:

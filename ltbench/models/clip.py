@@ -28,7 +28,12 @@ def encode_text(model: str, pretrained: str, prompts: Sequence[str], batch_size:
     import open_clip
 
     tower = _load(open_clip, model, pretrained)
-    tokenizer = open_clip.get_tokenizer(model)
+    try:
+        tokenizer = open_clip.get_tokenizer(model)
+    except ImportError as error:
+        raise UserError(
+            f"text.model: the tokenizer of {model} needs a package that is not installed: {error}"
+        ) from error
     with torch.inference_mode():
         parts = [
             tower.encode_text(tokenizer(list(prompts[start : start + batch_size]))).float()
@@ -58,6 +63,9 @@ def _load(open_clip: Any, model: str, pretrained: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # the hub client raises many kinds
+        if local.is_file():
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+            raise UserError(f"text.pretrained: {local} does not hold the weights of {model} ({reason})") from error
         raise _no_weights(model, pretrained, error) from error
     return tower.eval()
 

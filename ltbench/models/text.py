@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +73,11 @@ def bundled_table() -> tuple[list[str], NDArray[np.float32], str]:
 def _from_file(path: Path, names: Sequence[str]) -> TextVectors:
     """npz with `class_names` (or `names`) and `embeddings` (or `vectors`), or npy with one row per class in order."""
     try:
-        table = np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)
+        table = loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except FileNotFoundError as error:
         raise UserError(f"text.path: {path} does not exist") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"text.path: {path} is not a readable .npz or .npy file ({error})") from error
     if isinstance(table, np.ndarray):
         if table.ndim != 2 or len(table) != len(names):
@@ -83,15 +85,22 @@ def _from_file(path: Path, names: Sequence[str]) -> TextVectors:
                 f"text.path: {path} holds an array of shape {table.shape}; one row for each of {len(names)} classes "
                 f"is needed, in label order"
             )
-        return _finished(table, f"{path.name}")
-    keys = [next((k for k in options if k in table), None)
-            for options in (("class_names", "names"), ("embeddings", "vectors"))]  # fmt: skip
-    if None in keys:
+        return _finished(_numbers(table, path), path.name)
+    found = [next((table[k] for k in keys if k in table), None)
+             for keys in (("class_names", "names"), ("embeddings", "vectors"))]  # fmt: skip
+    if found[0] is None or found[1] is None:
         raise UserError(f"text.path: {path} has {sorted(table)}; `class_names` and `embeddings` are needed")
-    known, matrix = [str(n) for n in table[keys[0]]], np.asarray(table[keys[1]])
+    known, matrix = [str(n) for n in found[0]], _numbers(found[1], path)
     if matrix.ndim != 2 or len(matrix) != len(known):
         raise UserError(f"text.path: {path}: embeddings have shape {matrix.shape} but there are {len(known)} names")
     return _chosen(names, known, matrix, path.name)
+
+
+def _numbers(array: NDArray[Any], path: Path) -> NDArray[np.float64]:
+    try:
+        return np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"text.path: {path}: its vectors are not numbers ({error})") from error
 
 
 def _chosen(names: Sequence[str], known: Sequence[str], matrix: NDArray[Any], origin: str) -> TextVectors:

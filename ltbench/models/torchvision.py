@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ltbench.errors import UserError
@@ -16,6 +17,35 @@ def names() -> tuple[str, ...]:
     from torchvision import models
 
     return tuple(models.list_models(module=models))
+
+
+@cache
+def check(name: str, shape: tuple[int, int, int]) -> None:
+    """Build the network, without memory for its weights where it allows that, and send one batch through it.
+
+    Raises:
+        UserError: it cannot be built, or cannot read such images.
+    """
+    height, width, channels = shape
+    if channels != 3:
+        raise UserError(f"backbone {name!r} (torchvision) reads colour images; this data set has {channels} channel")
+    try:
+        try:
+            _send_one_batch(name, shape, "meta")
+        except NotImplementedError:  # a few networks compute with their weights while they are built
+            with torch.random.fork_rng():
+                _send_one_batch(name, shape, "cpu")
+    except UserError:
+        raise
+    except Exception as error:  # networks fail on small images in their own ways
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"backbone {name!r} cannot read images of {height}x{width} pixels ({reason})") from error
+
+
+def _send_one_batch(name: str, shape: tuple[int, int, int], device: str) -> None:
+    height, width, channels = shape
+    with torch.device(device), torch.no_grad():
+        build(name, shape)(torch.zeros(2, channels, height, width))
 
 
 def build(name: str, shape: tuple[int, int, int]) -> TorchvisionBackbone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -15,6 +16,8 @@ from ltbench.report.board import Column, Leaderboard, Table
 from ltbench.report.tables import detail, flat, header, legend, notes, overview
 
 SCHEMA = 1
+WIDTH = 100
+"""Columns of a terminal that the text format keeps to."""
 
 
 def text(board: Leaderboard) -> str:
@@ -27,7 +30,8 @@ def text(board: Leaderboard) -> str:
             blocks.append(f"== recipe {table.recipe_name} ({table.recipe_id}) ==")
         blocks.append(_plain(overview(table, board.primary)))
         blocks += [f"{_heading(table, c)}\n{_plain(detail(table, c, board))}" for c in table.columns]
-    blocks.append("\n".join([legend(board), *notes(board)]))
+    wrapped = [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in [legend(board), *notes(board)]]
+    blocks.append("\n".join(wrapped))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -97,7 +101,7 @@ def _marked(column: pd.Series[str]) -> bool:
 
 def _escape(value: object) -> str:
     r"""Text that Markdown shows as it is."""
-    out = str(value).replace("\\", "\\\\").replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
-    for character in "|*_`[]#^~":
+    out = " ".join(str(value).splitlines()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    for character in "|*_`[]#^~$":
         out = out.replace(character, f"\\{character}")
     return out

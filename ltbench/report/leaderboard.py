@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ltbench.errors import UserError
+from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.report.board import Column, Leaderboard, Score, Table
 from ltbench.report.ranking import rank_rows
@@ -40,11 +40,13 @@ def build(
     Raises:
         UserError: no results, results of two suites, or two different results for one method, column and seed.
     """
-    everything = list(results)
+    everything = _unique(results)
     suites = {r.suite for r in everything}
     if len(suites) > 1:
         raise UserError(f"the results are of {len(suites)} suites ({', '.join(sorted(suites))}); choose one")
     wanted, left_out = _belonging(everything, expectation)
+    _refuse_unknown(methods, "--only", [*(expectation or {}).get("rows", ()), *(r.label for r in everything)])
+    _refuse_unknown(datasets, "--datasets", [r.dataset for r in everything])
     wanted = [
         r
         for r in wanted
@@ -60,7 +62,7 @@ def build(
     skips = [tuple(s) for s in (expectation or {}).get("skips", []) if methods is None or s[0] in methods]
     tables = [
         _table(group, rows, protocol, all_seeds, expectation, skips, methods, datasets)
-        for group, rows in _groups(wanted).items()
+        for group, rows in _groups(wanted, expectation, methods).items()
     ]
     missing = sum(t.missing for t in tables)
     finished = sum(r.status == "ok" for r in wanted)
@@ -107,6 +109,22 @@ def _count(left_out: Mapping[str, int]) -> int:
     return sum(left_out.values())
 
 
+def _refuse_unknown(wanted: Sequence[str] | None, flag: str, known: Iterable[str]) -> None:
+    names = set(known)
+    for name in wanted or ():
+        if name not in names:
+            raise UserError(f"{flag} {name}: not among the results. {did_you_mean(name, names)}")
+
+
+def _unique(results: Iterable[Result]) -> list[Result]:
+    """The same result twice (a record copied beside itself) says nothing new."""
+    kept: dict[str, list[Result]] = {}
+    for r in results:
+        if r not in kept.setdefault(r.key, []):
+            kept[r.key].append(r)
+    return [r for same in kept.values() for r in same]
+
+
 def _refuse_duplicates(results: list[Result]) -> None:
     seen: dict[tuple[str, str, str, str, str, int], Result] = {}
     for r in results:
@@ -132,11 +150,17 @@ def _protocol(results: list[Result], expectation: Mapping[str, Any] | None) -> d
     }
 
 
-def _groups(results: list[Result]) -> dict[tuple[str, str], list[Result]]:
-    """Results by recipe: (name, digest of its contents)."""
+def _groups(
+    results: list[Result], expectation: Mapping[str, Any] | None, methods: Sequence[str] | None
+) -> dict[tuple[str, str], list[Result]]:
+    """Results by recipe: (name, digest of its contents); a planned recipe without any result is a group as well."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for r in results:
         groups.setdefault((r.recipe_name, r.recipe_id), []).append(r)
+    there = {name for name, _ in groups}
+    for label, (name, _) in (expectation or {"rows": {}})["rows"].items():
+        if name not in there and (methods is None or label in methods):
+            groups.setdefault((name, ""), [])
     return groups
 
 

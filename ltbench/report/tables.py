@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ltbench.errors import last_line
 from ltbench.metrics import METRICS
 from ltbench.report.board import Column, Leaderboard, Row, Score, Table
 from ltbench.stats.intervals import Interval
@@ -119,7 +120,7 @@ def notes(board: Leaderboard) -> list[str]:
     if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
         lines.append("* some seeds are missing or failed; means are over the seeds that finished, nothing is imputed.")
     for result in board.failures:
-        reason = (result.error or "no reason given").strip().splitlines()[-1]
+        reason = last_line(result.error)
         lines.append(
             f"Failed: {result.label} {result.dataset} {result.imbalance} s{result.seed} ({result.key}): {reason}"
         )
