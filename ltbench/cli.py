@@ -74,11 +74,11 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run only the trials that failed")] = False,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
+    loaded, registry, cache = load(suite, set_, methods, data)
     from ltbench.delivery import Tracker
     from ltbench.resources import Resources
     from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
 
-    loaded, registry, cache = load(suite, set_, methods, data)
     chosen = selection(only, datasets, seeds)
     whole, _ = lay_out(loaded, registry, cache, None)
     plan, inputs = lay_out(loaded, registry, cache, chosen)
@@ -129,11 +129,11 @@ def plan(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print what would run, what is finished already, what is skipped and why. Does nothing."""
+    loaded, registry, cache = load(suite, set_, methods, data)
     from ltbench.plan import export as write_bundle
     from ltbench.report.plan_text import plan_text
     from ltbench.run import state_of
 
-    loaded, registry, cache = load(suite, set_, methods, data)
     made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds))
     typer.echo(plan_text(made, state_of(made, folders_of(results, loaded.suite).journal)), nl=False)
     if export is not None:

@@ -115,6 +115,7 @@ def _check_names(source: SuiteData, suite: Suite) -> None:
         seen[entry.name] = i
         _check_dataset(source, i, entry)
     for group, entries in suite.methods.items():
+        _check_safe(source, ("methods", group), group)
         if group not in suite.recipes:
             raise source.error(
                 ("methods", group), f"there is no recipe {group!r}. {did_you_mean(group, suite.recipes)}"
@@ -174,6 +175,8 @@ def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) ->
     if protocol.reference is not None and protocol.reference not in labels:
         hint = did_you_mean(protocol.reference, labels)
         raise source.error(("protocol", "reference"), f"{protocol.reference!r} is not among the methods. {hint}")
+    if len(set(protocol.final.report)) < len(protocol.final.report):
+        raise source.error(("protocol", "final", "report"), f"lists a metric twice: {protocol.final.report}")
     if protocol.curves == "holdout" and not protocol.holdout_per_class:
         raise source.error(("protocol", "curves"), "`holdout` needs `holdout_per_class:` of at least 1")
     if protocol.shots.few > protocol.shots.many:

@@ -7,15 +7,24 @@ import textwrap
 from tabulate import tabulate
 
 from ltbench.data.source import source_kinds
+from ltbench.errors import UserError
 from ltbench.registry import Registry
 
 
 def method_list(registry: Registry) -> str:
     """All methods with one line each."""
-    rows = [(name, registry.get(name).summary()) for name in registry.names()]
+    rows = [(name, _summary(registry, name)) for name in registry.names()]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {summary}" for name, summary in rows]
     return "\n".join([*lines, "", "ltbench methods NAME shows one in full."]) + "\n"
+
+
+def _summary(registry: Registry, name: str) -> str:
+    """One line; for a file that is broken, what is wrong with it, so that the others are still listed."""
+    try:
+        return registry.get(name).summary()
+    except UserError as error:
+        return f"BROKEN: {error}"
 
 
 def method_page(registry: Registry, name: str) -> str:

@@ -85,8 +85,11 @@ def _pipes(frame: pd.DataFrame) -> str:
 
 def _tabulate(frame: pd.DataFrame, style: str, align: list[str]) -> str:
     rows = frame.to_numpy().tolist()
-    tabulate_module.MIN_PADDING = 0  # else every head is padded, and a table of nine columns is wider than a terminal
-    return tabulate(rows, headers=list(frame.columns), tablefmt=style, disable_numparse=True, colalign=align)
+    padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0  # or nine columns are wider than a terminal
+    try:
+        return tabulate(rows, headers=list(frame.columns), tablefmt=style, disable_numparse=True, colalign=align)
+    finally:
+        tabulate_module.MIN_PADDING = padding
 
 
 def _align(frame: pd.DataFrame) -> list[str]:

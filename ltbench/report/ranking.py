@@ -7,6 +7,7 @@ they share classes and images and are no independent tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +17,7 @@ from ltbench.stats.paired import holm
 from ltbench.stats.scope_a import ByDataset, rank_intervals, scope_a, verdict
 
 ALL_PAIRS = 10
-"""Up to this many methods the family of every verdict is all pairs; above it, gains are a family of their own."""
+"""Up to this many methods every verdict is of the family of all pairs; above it, gains are a family of their own."""
 Values = Mapping[tuple[str, Column], Mapping[int, float]]
 """(method, column) -> seed -> value."""
 
@@ -39,21 +40,20 @@ def rank_rows(
     quality = {label: _by_dataset(label, scores[label], values, sign) for label in labels}
     means = {label: _mean(scores[label], primary) for label in labels}
     ordered = sorted(labels, key=lambda label: -sign * means[label])
-    pairs = _pairs(ordered, quality, reference, rope)
+    pairs = _pairs(ordered, quality, rope)
     signs = {(p.a, p.b): _sign(p) for p in pairs}
     intervals = rank_intervals(ordered, signs)
-    against = {p.a if p.b == reference else p.b: p for p in pairs if reference in (p.a, p.b)}
+    gains = _gains(pairs, reference, len(ordered), rope)
     rows = []
     for label in ordered:
         nothing = {dataset: dict.fromkeys(by_seed, 0.0) for dataset, by_seed in quality[label].items()}
-        pair = against.get(label) if label != reference else None
         rows.append(
             Row(
                 rank=intervals[label],
                 label=label,
                 mean=means[label],
                 half=scope_a(quality[label], nothing).half,
-                gain=pair.seen_from(label) if pair else None,
+                gain=gains.get(label),
                 scores=scores[label],
             )
         )
@@ -82,20 +82,27 @@ def _mean(columns: Mapping[Column, Score], primary: str) -> float:
     return round(float(np.mean([np.mean(v) for v in by_dataset.values()])), 10)
 
 
-def _pairs(
-    ordered: Sequence[str], quality: Mapping[str, ByDataset], reference: str | None, rope: float
-) -> tuple[Pair, ...]:
+def _pairs(ordered: Sequence[str], quality: Mapping[str, ByDataset], rope: float) -> tuple[Pair, ...]:
+    """Every pair, adjusted over all of them."""
     names = list(combinations(ordered, 2))
     tests = [scope_a(quality[a], quality[b]) for a, b in names]
-    adjusted = holm([t.p for t in tests])
-    if len(ordered) > ALL_PAIRS and reference is not None:
-        gains = [i for i, pair in enumerate(names) if reference in pair]
-        for i, p in zip(gains, holm([tests[i].p for i in gains]), strict=True):
-            adjusted[i] = p
     return tuple(
         Pair(a=a, b=b, test=test, p_holm=p, verdict=verdict(test, p, rope, ALPHA))
-        for (a, b), test, p in zip(names, tests, adjusted, strict=True)
+        for (a, b), test, p in zip(names, tests, holm([t.p for t in tests]), strict=True)
     )
+
+
+def _gains(pairs: Sequence[Pair], reference: str | None, methods: int, rope: float) -> dict[str, Pair]:
+    """Method -> its pair with the reference, seen from the method. With many methods the gains are a family of their
+    own: all pairs would drown them; rank intervals keep the family of all pairs, or they would not hold at once."""
+    chosen = [p.seen_from(p.a if p.b == reference else p.b) for p in pairs if reference in (p.a, p.b)]
+    if methods > ALL_PAIRS:
+        adjusted = holm([p.test.p for p in chosen])
+        chosen = [
+            replace(pair, p_holm=p, verdict=verdict(pair.test, p, rope, ALPHA))
+            for pair, p in zip(chosen, adjusted, strict=True)
+        ]
+    return {pair.a: pair for pair in chosen}
 
 
 def _sign(pair: Pair) -> int:

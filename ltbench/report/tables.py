@@ -10,6 +10,7 @@ import pandas as pd
 from ltbench.errors import last_line
 from ltbench.metrics import METRICS
 from ltbench.report.board import Column, Leaderboard, Row, Score, Table
+from ltbench.report.ranking import ALL_PAIRS
 from ltbench.stats.intervals import Interval
 from ltbench.stats.minimum import min_n, seeds_to_resolve
 from ltbench.stats.reasons import Reason
@@ -41,7 +42,9 @@ def header(board: Leaderboard) -> list[str]:
     unit = "" if board.primary == "nll" else ", %"
     references = sorted({t.reference for t in board.tables if t.reference})
     pairs = max((len(t.pairs) for t in board.tables), default=0)
-    tested = f"these data, new seeds: paired t, Holm over {pairs} pairs" if pairs else "nothing is tested"
+    tested = f"these data, new seeds: t, Holm over {pairs} pairs" if pairs else "nothing is tested"
+    gains = max((t.comparisons for t in board.tables if len(t.rows) > ALL_PAIRS), default=0)
+    tested += f" (gains {gains})" if gains else ""
     return [
         f"{board.suite}: {METRICS[board.primary].title}{unit}{same}, last epoch, "
         f"{'reference ' + ', '.join(references) if references else 'no reference'}",
@@ -188,8 +191,9 @@ def _gain(score: Score) -> str:
 
 
 def _seeds(score: Score) -> str:
-    absent = [f"{n} {word}" for n, word in ((score.failed, "failed"), (score.missing, "missing")) if n]
-    return str(score.finished) + (f"* ({', '.join(absent)})" if absent else "")
+    """`5`, or `4/5*` where some failed or are missing; which, the notes say."""
+    planned = score.finished + score.failed + score.missing
+    return str(score.finished) if score.finished == planned else f"{score.finished}/{planned}*"
 
 
 def flat(board: Leaderboard) -> pd.DataFrame:

@@ -16,8 +16,9 @@ from ltbench.errors import UserError
 from ltbench.report.board import Leaderboard, Table
 from ltbench.report.leaderboard import build
 from ltbench.spec import Result
+from ltbench.stats.paired import holm
 from ltbench.stats.reasons import Reason
-from ltbench.stats.scope_a import Verdict
+from ltbench.stats.scope_a import Verdict, rank_intervals
 
 Values = dict[str, dict[tuple[str, str], list[float]]]
 
@@ -71,6 +72,24 @@ def test_methods_are_ordered_by_mean_and_clear_gaps_give_sharp_ranks() -> None:
     board = build(grid({"ce": 50, "good": 60, "bad": 40}, {"a": ["IF10"]}))
     assert [(r.label, r.rank) for r in table(board).rows] == [("good", (1, 1)), ("ce", (2, 2)), ("bad", (3, 3))]
     assert [row(board, m).gain.verdict for m in ("good", "bad")] == [Verdict.better, Verdict.worse]
+
+
+def test_with_many_methods_ranks_are_adjusted_over_all_pairs_and_gains_over_themselves() -> None:
+    """Otherwise gains adjusted over few comparisons would sharpen rank intervals that must hold all at once."""
+    means = {"ce": 50.0, **{f"m{i:02}": 50.0 + 0.25 * i for i in range(13)}}
+    board = build(grid(means, {"a": ["IF10"]}, noise=0.4))
+    (only,) = board.tables
+    signs: dict[tuple[str, str], int] = {}
+    for pair in only.pairs:
+        significant = pair.p_holm is not None and pair.p_holm < 0.05
+        signs[pair.a, pair.b] = int(np.sign(pair.test.diff or 0)) if significant else 0
+    intervals = rank_intervals([r.label for r in only.rows], signs)
+    assert {r.label: r.rank for r in only.rows} == intervals
+    gains = [r.gain for r in only.rows if r.gain is not None]
+    assert [g.p_holm for g in gains] == holm([g.test.p for g in gains])
+    sharper = [g for g in gains if g.p_holm is not None and g.p_holm < next(
+        p.p_holm for p in only.pairs if {p.a, p.b} == {g.a, g.b} and p.p_holm is not None)]  # fmt: skip
+    assert sharper
 
 
 def test_methods_that_cannot_be_told_apart_share_a_rank_interval() -> None:
