@@ -417,10 +417,11 @@ def test_the_watch_is_told_the_mean_loss_since_it_was_last_told() -> None:
         assert loss == pytest.approx(np.mean(method.losses[begin:end]), rel=1e-5)
 
 
-def test_a_single_bad_step_in_a_good_epoch_is_noticed() -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_single_bad_step_in_a_good_epoch_is_noticed(value: float) -> None:
     meter = LossMeter(10.0, 100, lambda *_: None)
-    for value in [1.0] * 4 + [math.nan] + [1.0] * 4:
-        meter.add(torch.tensor(value))
+    for loss in [1.0] * 4 + [value] + [1.0] * 4:
+        meter.add(torch.tensor(loss))
     with pytest.raises(Diverged, match=r"epoch 1\.0"):
         meter.add(torch.tensor(1.0))
 

@@ -164,8 +164,10 @@ def decode_image(file: Path, size: int) -> NDArray[np.uint8]:
         if opened.mode in ("F", "I"):
             raise ValueError(f"its pixels (mode {opened.mode}) have no fixed range; save it with 8 bits per channel")
         sixteen = opened.mode.startswith("I;16")
-        grey = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)) if sixteen else opened
-        image = grey.convert("RGB")
+        pixels = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)) if sixteen else opened
+        if "transparency" in opened.info:  # else PIL warns; what is transparent keeps its colour either way
+            pixels = pixels.convert("RGBA")
+        image = pixels.convert("RGB")
     width, height = image.size
     if (width, height) != (size, size):
         scale = size / min(width, height)
