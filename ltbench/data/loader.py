@@ -94,7 +94,7 @@ class ImageBatches:
 
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:
         """Augmented images (B, channels, H, W) float32, channels-last, and labels (B,)."""
-        rows = torch.from_numpy(index).to(self.device, non_blocking=True)
+        rows = torch.from_numpy(np.ascontiguousarray(index)).to(self.device, non_blocking=True)
         if not (self._crop or self._flip):
             return self._normalise(self._x[rows]), self._y[rows]
         # Every kind of dice is thrown whether used or not, so that `crop` and `crop_flip` crop alike.

@@ -133,7 +133,8 @@ def positions_digest(positions: Sequence[Index]) -> str:
 
 def manifest(fingerprint: str, options: dict[str, Any], train: Sequence[Index], holdout: Sequence[Index]) -> str:
     """Hash of exactly which data a trial sees: the source, how it is read, the training and held-out images."""
-    parts = [fingerprint, options, [len(p) for p in train], positions_digest(train), positions_digest(holdout)]
+    sizes = [[len(p) for p in train], [len(p) for p in holdout]]
+    parts = [fingerprint, options, sizes, positions_digest(train), positions_digest(holdout)]
     return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
 
 

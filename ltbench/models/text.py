@@ -73,8 +73,9 @@ def bundled_table() -> tuple[list[str], NDArray[np.float32], str]:
 def _from_file(path: Path, names: Sequence[str]) -> TextVectors:
     """npz with `class_names` (or `names`) and `embeddings` (or `vectors`), or npy with one row per class in order."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        table = loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            table = loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except FileNotFoundError as error:
         raise UserError(f"text.path: {path} does not exist") from error
     except (OSError, ValueError, EOFError, BadZipFile) as error:
@@ -105,6 +106,8 @@ def _numbers(array: NDArray[Any], path: Path) -> NDArray[np.float64]:
 
 def _chosen(names: Sequence[str], known: Sequence[str], matrix: NDArray[Any], origin: str) -> TextVectors:
     rows = {_normal(name): row for row, name in enumerate(known)}
+    if len(rows) < len(known):
+        raise UserError(f"text: {origin}: two class names differ only in case, spaces, '_' or '-'; rename one")
     missing = [name for name in names if _normal(name) not in rows]
     if missing:
         raise NoText(f"{origin} lack {len(missing)} of {len(names)} class names ({', '.join(missing[:4])}"
