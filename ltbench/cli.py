@@ -19,9 +19,9 @@ from ltbench.commands import (
     lay_out,
     load,
     print_board,
-    read_plan,
     selection,
     site_of,
+    take_over,
     tracking_store,
     warn,
 )
@@ -255,41 +255,7 @@ def import_(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Take over records from another machine: into the journal, then into MLflow."""
-    from dataclasses import replace
-
-    from ltbench.delivery import Tracker
-    from ltbench.records import Journal, Unreadable
-    from ltbench.spec import SAFE_NAME
-
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    source = Journal(folder)
-    taken: dict[str, int] = {}
-    for record in source:
-        if isinstance(record, Unreadable):
-            warn(f"{record.file}: left out: {record.reason}")
-            continue
-        if not SAFE_NAME.fullmatch(record.spec.suite):
-            raise UserError(f"{folder / record.key}.json: {record.spec.suite!r} is not a usable name of a suite")
-        journal = folders_of(results, record.spec.suite).journal
-        known = journal.read(record.key)
-        if known is None or (known.status == "failed" and record.status == "ok"):
-            journal.write(replace(record, predictions=source.predictions(record.key)))
-            taken[record.spec.suite] = taken.get(record.spec.suite, 0) + 1
-        else:
-            taken.setdefault(record.spec.suite, 0)
-    if not taken:
-        raise UserError(f"{folder}: holds no records")
-    for suite, count in taken.items():
-        tracker = Tracker(
-            tracking_store(tracking_uri, results),
-            suite,
-            folders_of(results, suite).journal,
-            read_plan(folders_of(results, suite).plan_file),
-            warn,
-        )
-        tracker.deliver_backlog()
-        tracker.close()
+    for suite, count in take_over(folder, results, tracking_uri).items():
         typer.echo(f"{suite}: {count} new records")
 
 

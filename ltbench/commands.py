@@ -211,3 +211,38 @@ def print_board(board: Leaderboard, format_: str, out: Path | None) -> None:
 
 def warn(message: str) -> None:
     typer.echo(f"warning: {message}", err=True)
+
+
+def take_over(folder: Path, results: Path, uri: str | None) -> dict[str, int]:
+    """Records made elsewhere into the journals of their suites and into MLflow: suite -> how many are new. A finished
+    record replaces one that failed, nothing else is overwritten."""
+    from dataclasses import replace
+
+    from ltbench.delivery import Tracker
+    from ltbench.records import Journal, Unreadable
+    from ltbench.spec import SAFE_NAME
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    source, taken = Journal(folder), dict[str, int]()
+    for record in source:
+        if isinstance(record, Unreadable):
+            warn(f"{record.file}: left out: {record.reason}")
+            continue
+        suite = record.spec.suite
+        if not SAFE_NAME.fullmatch(suite):
+            raise UserError(f"{folder / record.key}.json: {suite!r} is not a usable name of a suite")
+        journal = folders_of(results, suite).journal
+        known = journal.read(record.key)
+        new = known is None or (known.status == "failed" and record.status == "ok")
+        if new:
+            journal.write(replace(record, predictions=source.predictions(record.key)))
+        taken[suite] = taken.get(suite, 0) + new
+    if not taken:
+        raise UserError(f"{folder}: holds no records")
+    for suite in taken:
+        folders = folders_of(results, suite)
+        tracker = Tracker(tracking_store(uri, results), suite, folders.journal, read_plan(folders.plan_file), warn)
+        tracker.deliver_backlog()
+        tracker.close()
+    return taken

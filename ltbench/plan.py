@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.api import Method
+from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
-from ltbench.data.source import Facts, Source, open_source
+from ltbench.data.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
 from ltbench.models import check_backbone
 from ltbench.models.text import NoText, TextVectors, text_vectors

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ltbench.data.source import source_kinds
+from ltbench.data.kinds import source_kinds
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 import ltbench
 from ltbench.api import Method, Task
+from ltbench.data.kinds import open_source
 from ltbench.data.loader import CellData, ImageBatches, cell_data, channel_statistics
 from ltbench.data.order import BatchOrder
-from ltbench.data.source import Facts, open_source
+from ltbench.data.source import Facts
 from ltbench.engine import Clock, Diverged, logits_of, train
 from ltbench.errors import UserError, last_line
 from ltbench.metrics import Predictions, evaluate

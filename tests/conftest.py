@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from ltbench.api import Task
+from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
-from ltbench.data.source import Source, open_source
+from ltbench.data.source import Source
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, TrialSpec
 from ltbench.trial import Site

@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.errors import UserError, did_you_mean
+from ltbench.errors import UserError
 from ltbench.spec import digest
 
 
@@ -125,37 +125,3 @@ def _write_packed(target: Path, arrays: Arrays) -> None:
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def source_kinds() -> dict[str, type[Source]]:
-    """All kinds of data set, by the name a suite uses."""
-    from ltbench.data.cifar import Cifar10, Cifar100
-    from ltbench.data.digits import Digits
-    from ltbench.data.folder import Folder
-
-    return {cls.kind: cls for cls in (Digits, Cifar10, Cifar100, Folder)}
-
-
-def open_source(kind: str, data: Path, path: str | None = None, options: Mapping[str, Any] | None = None) -> Source:
-    """The source of a kind, with its images under `data` (or, for `folder`, under `path`).
-
-    Raises:
-        UserError: unknown kind or option, or a path that is missing or not wanted.
-    """
-    kinds = source_kinds()
-    if kind not in kinds:
-        raise UserError(f"unknown data set {kind!r}. {did_you_mean(kind, kinds)}")
-    cls = kinds[kind]
-    options = dict(options or {})
-    for name in options:
-        if name not in cls.options:
-            raise UserError(f"data set {kind!r} has no option {name!r}. {did_you_mean(name, cls.options)}")
-    if cls.needs_path and path is None:
-        raise UserError(f"data set {kind!r} needs `path:`, the folder with train/CLASS/* and test/CLASS/*")
-    if not cls.needs_path and path is not None:
-        raise UserError(f"data set {kind!r} takes no `path:`; its images live under the data folder (--data)")
-    return cls(data, Path(path).expanduser() if path else None, **options)
-
-
-def class_counts(labels: Sequence[int] | NDArray[np.int64], num_classes: int) -> tuple[int, ...]:
-    return tuple(int(n) for n in np.bincount(np.asarray(labels), minlength=num_classes))

@@ -6,7 +6,7 @@ import textwrap
 
 from tabulate import tabulate
 
-from ltbench.data.source import source_kinds
+from ltbench.data.kinds import source_kinds
 from ltbench.errors import UserError
 from ltbench.registry import Registry
 
