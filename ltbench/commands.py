@@ -202,9 +202,9 @@ def print_board(board: Leaderboard, format_: str, out: Path | None) -> None:
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     elif format_ == "text" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        from ltbench.report.colour import coloured
+        from ltbench.report.colour import show
 
-        coloured(rendered)
+        show(rendered)
     else:
         sys.stdout.write(rendered)
 

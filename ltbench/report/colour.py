@@ -5,13 +5,24 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+_GAIN = r"[+-]\d+\.\d+ \[[^\]\n]*\] "
+_STYLES = [
+    (_GAIN + r"\^~?", "green"),
+    (_GAIN + r"v~?(?=\s|$)", "red"),
+    (_GAIN + r"=", "cyan"),
+    (r"(?m)^(Not ranked|Not resolved|Failed|Left out|No p-value|Nothing is said|\*|Tables are apart)[^\n]*", "yellow"),
+    (r"(?m)^-[- ]+$", "dim"),
+]
 
-def coloured(board: str) -> None:
-    """Print a text leaderboard with its verdicts coloured and its notes dimmed."""
+
+def coloured(board: str) -> Text:
+    """A text leaderboard with its verdicts coloured and what must not be overlooked in yellow."""
     text = Text(board)
-    text.highlight_regex(r"\S+ \^", "green")
-    text.highlight_regex(r"(?<=\] )\^", "bold green")
-    text.highlight_regex(r"\S+ v(?=\s|$)", "red")
-    text.highlight_regex(r"(?m)^(Not ranked|Failed|Left out|No p-value|\*).*$", "yellow")
-    text.highlight_regex(r"(?m)^-[- ]+$", "dim")
-    Console().print(text, end="", soft_wrap=True, highlight=False)
+    for pattern, style in _STYLES:
+        text.highlight_regex(pattern, style)
+    return text
+
+
+def show(board: str, console: Console | None = None) -> None:
+    """Print it, with colour where the console has it; lines are not re-wrapped."""
+    (console or Console()).print(coloured(board), end="", soft_wrap=True, highlight=False)
