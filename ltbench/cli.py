@@ -83,7 +83,7 @@ def run(
     whole, _ = lay_out(loaded, registry, cache, None)
     plan, inputs = lay_out(loaded, registry, cache, chosen)
     folders = folders_of(results, loaded.suite)
-    write_plan(folders, whole)
+    write_plan(folders, whole, loaded)
     journal = folders.journal
     tracker = Tracker(tracking_store(tracking_uri, results), loaded.suite, journal, whole.expectation(), warn)
     try:

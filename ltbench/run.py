@@ -15,6 +15,7 @@ from ltbench.progress import RunDisplay
 from ltbench.records import Journal, write_atomically
 from ltbench.resources import Listener, Resources
 from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.suite import Suite
 from ltbench.trial import Site, run_trial
 
 
@@ -139,7 +140,9 @@ def run_inline(trials: Sequence[TrialSpec], site: Site, resources: Resources, li
         listener.finished(run_trial(spec, site, progress))
 
 
-def write_plan(folders: Folders, plan: Plan) -> None:
-    """Keep what a complete set of results looks like beside the records."""
+def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:
+    """Keep beside the records what a complete set looks like, and the suite as it was run: `extends` and `--set`
+    merged in."""
     folders.suite_folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folders.plan_file, json.dumps(plan.expectation(), indent=1).encode())
+    write_atomically(folders.suite_folder / "suite.json", suite.model_dump_json(indent=1).encode())

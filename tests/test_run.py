@@ -60,6 +60,23 @@ def test_every_record_is_in_the_journal_before_it_is_sent_on(
     assert all(r.status == "ok" for r in sink.sent)
 
 
+def test_the_merged_suite_is_kept_beside_the_records(tmp_path: Path) -> None:
+    from ltbench.run import write_plan
+    from ltbench.suite import Suite
+    from ltbench.suiteload import load_suite
+
+    child = tmp_path / "child.yaml"
+    quickstart = Path(__file__).parent.parent / "suites" / "quickstart.yaml"
+    child.write_text(f"extends: {quickstart}\nsuite: child\n")
+    suite = load_suite(str(child), ["recipes.scratch.epochs=3"])
+    folders = Folders(tmp_path, "child")
+    write_plan(folders, plan_of(), suite)
+    kept = Suite.model_validate_json((folders.suite_folder / "suite.json").read_text())
+    assert kept == suite
+    assert kept.recipes["scratch"].epochs == 3
+    assert [e.name for e in kept.datasets] == ["digits"]
+
+
 def test_finished_trials_do_not_run_again(make_spec: Make, inputs: Inputs, site: Site, journal: Journal) -> None:
     plan = plan_of(make_spec("ce"), make_spec("ce", seed=1))
     run(plan.without({plan.trials[1].key}), inputs, site, journal)
