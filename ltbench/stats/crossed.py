@@ -17,15 +17,23 @@ from ltbench.stats.reasons import MIN_SEEDS, Reason
 class Crossed:
     """A mean difference with the variance of a crossed design (seeds x test images, both random).
 
-    shares: fractions of the variance that seeds, test images and their interaction carry.
+    components: the parts of the variance of the mean that seeds, test images and their interaction carry; a negative
+    estimate is 0. shares: the same as fractions of their sum.
     """
 
     diff: float
     variance: float | None
     df: float | None
     half: float | None
-    shares: tuple[float, float, float] | None
+    components: tuple[float, float, float] | None
     reason: Reason | None
+
+    @property
+    def shares(self) -> tuple[float, float, float] | None:
+        if self.components is None or sum(self.components) == 0:
+            return None
+        seeds, images, both = (part / sum(self.components) for part in self.components)
+        return seeds, images, both
 
 
 def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
@@ -40,7 +48,7 @@ def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
     if seeds == 1:
         variance = float(d.var(ddof=1)) / images
         half = float(stdtrit(images - 1, 0.5 + level / 2)) * math.sqrt(variance)
-        return Crossed(diff, variance, images - 1.0, half, (0.0, 1.0, 0.0), Reason.too_few_seeds)
+        return Crossed(diff, variance, images - 1.0, half, (0.0, variance, 0.0), Reason.too_few_seeds)
     by_seed, by_image = d.mean(axis=1, keepdims=True), d.mean(axis=0, keepdims=True)
     ms_s = images * float(((by_seed - diff) ** 2).sum()) / (seeds - 1)
     ms_i = seeds * float(((by_image - diff) ** 2).sum()) / (images - 1)
@@ -54,11 +62,10 @@ def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
     else:
         total, df = max((ms_s, seeds - 1.0), (ms_i, images - 1.0))
     variance = total / (seeds * images)
-    parts = np.maximum([ms_s - ms_e, ms_i - ms_e, ms_e], 0)
-    seed_share, image_share, rest = (float(p) for p in parts / parts.sum())
+    by_seed_alone, by_image_alone, rest = (max(x, 0.0) / (seeds * images) for x in (ms_s - ms_e, ms_i - ms_e, ms_e))
     half = float(stdtrit(df, 0.5 + level / 2)) * math.sqrt(variance)
     reason = None if seeds >= MIN_SEEDS else Reason.too_few_seeds
-    return Crossed(diff, variance, df, half, (seed_share, image_share, rest), reason)
+    return Crossed(diff, variance, df, half, (by_seed_alone, by_image_alone, rest), reason)
 
 
 @dataclass(frozen=True)

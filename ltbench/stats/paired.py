@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from ltbench.stats.reasons import MIN_SEEDS, Reason
@@ -58,10 +59,15 @@ def paired_t(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down adjustment (Scandinavian Journal of Statistics, 1979) over the p-values that are there."""
-    there = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    running = 0.0
-    for rank, (p, i) in enumerate(there):
-        running = max(running, min(1.0, (len(there) - rank) * p))
-        adjusted[i] = running
+    given = np.array([np.nan if p is None else p for p in p_values], dtype=np.float64)
+    return [None if np.isnan(p) else float(p) for p in holm_array(given)]
+
+
+def holm_array(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same over an array in which NaN stands for a p-value that is not there."""
+    there = np.flatnonzero(~np.isnan(p))
+    order = there[np.argsort(p[there], kind="stable")]
+    adjusted = np.full(len(p), np.nan)
+    steps = np.minimum(1.0, (len(order) - np.arange(len(order))) * p[order])
+    adjusted[order] = np.maximum.accumulate(steps) if len(steps) else steps
     return adjusted

@@ -1,7 +1,8 @@
 """Scope A: "on these data sets, would new seeds give the same order?" Data sets fixed, seeds random.
 
 The block is the data set: its imbalance factors share classes, test images and nested training images, so they are
-averaged per seed before anything is tested.
+averaged per seed before anything is tested. Where it is known which test images each trained model got right, test
+images are random as well: all seeds share them, so seeds alone cover too little, and less the more seeds there are.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from ltbench.stats.crossed import Crossed, crossed_variance
 from ltbench.stats.reasons import MIN_SEEDS, Reason
 
 ByDataset = Mapping[str, Mapping[int, float]]
 """Data set -> seed -> value, imbalance factors averaged."""
+ByImage = Mapping[str, Mapping[int, NDArray[np.floating]]]
+"""Data set -> seed -> (images,) contributions in points, imbalance factors averaged: their mean is the value."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class ScopeATest:
     """Mean over data sets of the mean paired difference, with its standard error and Satterthwaite degrees of freedom.
 
     half: half-width of the 95 % interval. p: two-sided, unadjusted; None with a reason. seeds: fewest pairs of any data
-    set.
+    set. shares: fractions of the variance that seeds, test images and their interaction carry; None for seeds only.
     """
 
     diff: float | None
@@ -35,6 +40,7 @@ class ScopeATest:
     p: float | None
     reason: Reason | None
     seeds: int
+    shares: tuple[float, float, float] | None = None
 
     def interval_half(self, level: float) -> float | None:
         """Half-width of the t interval at another level; None where there is no spread to judge by."""
@@ -43,35 +49,57 @@ class ScopeATest:
         return float(stdtrit(self.df, 0.5 + level / 2)) * self.se
 
 
-def scope_a(a: ByDataset, b: ByDataset) -> ScopeATest:
+def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None = None) -> ScopeATest:
     """a - b over the data sets and seeds that both have.
 
-    D = mean_t d_t, SE^2 = sum_t v_t / S_t / T^2, with d_t and v_t the mean and variance of the S_t paired differences
-    of data set t, and df = (sum v_t/S_t)^2 / sum((v_t/S_t)^2 / (S_t - 1)) (Satterthwaite, Biometrics 1946). Differences
-    are rounded to 10 decimals, so that float noise does not fake a spread.
+    D = mean_t d_t, SE^2 = sum_t V_t / T^2, with d_t the mean of the S_t paired differences of data set t and
+    V_t = v_t / S_t from their variance v_t, and df = (sum V_t)^2 / sum(V_t^2 / (S_t - 1)) (Satterthwaite, Biometrics
+    1946). Differences are rounded to 10 decimals, so that float noise does not fake a spread.
+
+    Args:
+        images: contributions of the test images to a and b; V_t and its degrees of freedom are then those of
+            `crossed_variance`. Test sets of different data sets are taken as independent.
     """
-    rows = []
+    rows, crossed = [], []
     for dataset in sorted(a.keys() & b.keys()):
         seeds = sorted(a[dataset].keys() & b[dataset].keys())
         if seeds:
             rows.append(np.round([a[dataset][s] - b[dataset][s] for s in seeds], 10))
+            if images is not None:
+                by_image = np.array([images[0][dataset][s] - images[1][dataset][s] for s in seeds])
+                crossed.append(crossed_variance(by_image))
     if not rows or len(rows) < len(a.keys() | b.keys()):
         return ScopeATest(None, None, None, None, None, Reason.incomplete, 0)
     fewest = min(len(d) for d in rows)
     diff = float(np.mean([d.mean() for d in rows]))
-    if not any(d.any() for d in rows):
+    if not any(d.any() for d in rows) and not any(c.variance for c in crossed):
         return ScopeATest(0.0, None, None, None, None, Reason.identical, fewest)
     if fewest < 2:
         return ScopeATest(diff, None, None, None, None, Reason.too_few_seeds, fewest)
-    parts = np.array([d.var(ddof=1) / len(d) for d in rows])
+    if images is None:
+        parts = np.array([0.0 if np.ptp(d) == 0 else d.var(ddof=1) / len(d) for d in rows])
+        dfs = np.array([len(d) - 1.0 for d in rows])
+    else:
+        parts = np.array([c.variance or 0.0 for c in crossed])
+        dfs = np.array([c.df or 1.0 for c in crossed])
     if parts.sum() == 0:
         return ScopeATest(diff, None, None, None, None, Reason.zero_variance, fewest)
     se = float(np.sqrt(parts.sum())) / len(rows)
-    df = float(parts.sum() ** 2 / np.sum(parts**2 / [len(d) - 1 for d in rows]))
+    df = float(parts.sum() ** 2 / np.sum(parts**2 / dfs))
     half = float(stdtrit(df, 0.975)) * se
+    shares = _shares(crossed)
     if fewest < MIN_SEEDS or df < 2:
-        return ScopeATest(diff, se, df, half, None, Reason.too_few_seeds, fewest)
-    return ScopeATest(diff, se, df, half, float(2 * stdtr(df, -abs(diff) / se)), None, fewest)
+        return ScopeATest(diff, se, df, half, None, Reason.too_few_seeds, fewest, shares)
+    return ScopeATest(diff, se, df, half, float(2 * stdtr(df, -abs(diff) / se)), None, fewest, shares)
+
+
+def _shares(crossed: Sequence[Crossed]) -> tuple[float, float, float] | None:
+    """Components of the variance, added over data sets."""
+    sums = np.sum([c.components for c in crossed if c.components is not None], axis=0)
+    if np.ndim(sums) == 0 or sums.sum() == 0:
+        return None
+    seeds, images, both = (sums / sums.sum()).tolist()
+    return seeds, images, both
 
 
 class Tested(Protocol):

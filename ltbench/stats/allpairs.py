@@ -1,0 +1,199 @@
+"""Scope A for every pair of methods at once: the numbers of `scope_a`, fast enough for a thousand methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+from ltbench.stats.reasons import MIN_SEEDS, Reason
+from ltbench.stats.scope_a import ByDataset, ByImage, ScopeATest, scope_a
+
+Floats = NDArray[np.float64]
+_NOTHING = 1e-6
+"""Sums of squares below this are float noise: a single image that differs contributes more than 1."""
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """Arrays with one entry per pair (first < second, in the order of `itertools.combinations`); NaN where there is no
+    number. diff, se, df, p, seeds, reasons and shares (pairs, 3) as in `ScopeATest`."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    diff: Floats
+    se: Floats
+    df: Floats
+    p: Floats
+    seeds: NDArray[np.int64]
+    reasons: NDArray[np.object_]
+    shares: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.diff)
+
+    def test(self, i: int) -> ScopeATest:
+        """Pair i on its own."""
+        diff, se, df, p = (_number(x[i]) for x in (self.diff, self.se, self.df, self.p))
+        half = None if se is None or df is None else float(stdtrit(df, 0.975)) * se
+        parts = None if self.shares is None or np.isnan(self.shares[i, 0]) else self.shares[i].tolist()
+        shares = None if parts is None else (parts[0], parts[1], parts[2])
+        return ScopeATest(diff, se, df, half, p, self.reasons[i], int(self.seeds[i]), shares)
+
+
+def _number(x: float) -> float | None:
+    return None if np.isnan(x) else float(x)
+
+
+def all_pairs(values: Sequence[ByDataset], images: Sequence[ByImage] | None = None) -> AllPairs:
+    """`scope_a` of every pair of methods: values one by one, images the same methods' contributions by test image."""
+    first, second = (side.astype(np.int64) for side in np.triu_indices(len(values), 1))
+    if len(first) == 0 or not _dense(values):
+        return _one_by_one(values, images, first, second)
+    parts = []
+    for dataset in sorted(values[0]):
+        seeds = sorted(values[0][dataset])
+        part = _seeds_only(np.array([[v[dataset][s] for s in seeds] for v in values]), first)
+        if images is not None:
+            stacked = np.array([[m[dataset][s] for s in seeds] for m in images], dtype=np.float64)
+            part = _crossed(stacked, part, first, second)
+        parts.append(part)
+    fewest = min(len(seeds) for seeds in values[0].values())
+    return _combined(parts, fewest, first, second, with_images=images is not None)
+
+
+def _dense(values: Sequence[ByDataset]) -> bool:
+    """Every method has the same data sets and, on each, the same seeds; there is something at all."""
+    one = values[0]
+    whole = all(v.keys() == one.keys() and all(v[t].keys() == one[t].keys() for t in one) for v in values)
+    return whole and bool(one) and all(one.values())
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One data set's share: mean difference, variance of that mean and its df, whether the two differ at all, and the
+    variance's components (pairs, 3)."""
+
+    diff: Floats
+    variance: Floats
+    df: Floats
+    differ: NDArray[np.bool_]
+    components: Floats | None = None
+
+
+def _seeds_only(x: Floats, first: NDArray[np.int64]) -> _Part:
+    """x: (methods, seeds). One method against all later ones at a time, which keeps memory small."""
+    seeds = x.shape[1]
+    diff, variance = np.empty(len(first)), np.zeros(len(first))
+    differ = np.empty(len(first), dtype=bool)
+    at = 0
+    for a in range(len(x) - 1):
+        d = np.round(x[a] - x[a + 1 :], 10)
+        rows = slice(at, at + len(d))
+        diff[rows], differ[rows] = d.mean(axis=1), d.any(axis=1)
+        if seeds > 1:
+            constant = np.ptp(d, axis=1) == 0
+            variance[rows] = np.where(constant, 0.0, d.var(axis=1, ddof=1) / seeds)
+        at += len(d)
+    return _Part(diff, variance, np.full(len(first), max(seeds - 1.0, 1.0)), differ)
+
+
+def _crossed(x: Floats, part: _Part, first: NDArray[np.int64], second: NDArray[np.int64]) -> _Part:
+    """x: (methods, seeds, images). `crossed_variance` of every pair: sums of squares of differences follow from inner
+    products, so that pairs cost nothing beyond one matrix product."""
+    methods, seeds, images = x.shape
+    if seeds == 1:
+        differ = _distances(x[:, 0], first, second) >= _NOTHING
+        return replace(part, differ=part.differ | differ, components=np.zeros((len(first), 3)))
+    x = x - x.mean(axis=(1, 2), keepdims=True)
+    by_seed = _distances(x.mean(axis=2), first, second) * images
+    by_image = _distances(x.mean(axis=1), first, second) * seeds
+    total = _distances(x.reshape(methods, -1), first, second)
+    ms_s, ms_i = by_seed / (seeds - 1), by_image / (images - 1)
+    ms_e = np.maximum(total - by_seed - by_image, 0) / ((seeds - 1) * (images - 1))
+    both = ms_s + ms_i - ms_e
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = ms_s**2 / (seeds - 1) + ms_i**2 / (images - 1) + ms_e**2 / ((seeds - 1) * (images - 1))
+        df = np.select(
+            [both >= np.maximum(ms_s, ms_i), ms_s >= ms_i],
+            [both**2 / spread, np.full_like(both, seeds - 1)],
+            images - 1,
+        )
+    nothing = total < _NOTHING
+    variance = np.where(nothing, 0.0, np.maximum.reduce([both, ms_s, ms_i])) / (seeds * images)
+    components = np.maximum(np.stack([ms_s - ms_e, ms_i - ms_e, ms_e], axis=1), 0) / (seeds * images)
+    return _Part(part.diff, variance, np.where(nothing, 1.0, df), part.differ | ~nothing, components)
+
+
+def _distances(x: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """Squared distances between rows, for the pairs."""
+    products = x @ x.T
+    norms = np.diag(products)
+    return np.asarray(np.maximum(norms[first] + norms[second] - 2 * products[first, second], 0.0))
+
+
+def _combined(
+    parts: Sequence[_Part], fewest: int, first: NDArray[np.int64], second: NDArray[np.int64], *, with_images: bool
+) -> AllPairs:
+    """Mean over data sets; degrees of freedom by Satterthwaite; the same refusals as `scope_a`."""
+    variances = np.stack([p.variance for p in parts])
+    diff = np.mean([p.diff for p in parts], axis=0)
+    total = variances.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        se = np.sqrt(total) / len(parts)
+        df = total**2 / np.sum(variances**2 / np.stack([p.df for p in parts]), axis=0)
+        p = 2 * stdtr(df, -np.abs(diff) / se)
+    identical = ~np.any([p.differ for p in parts], axis=0)
+    flat = total == 0
+    few = np.full(len(diff), fewest < MIN_SEEDS) | (df < 2)
+    reasons = np.full(len(diff), None, dtype=object)
+    for reason, where in (
+        (Reason.too_few_seeds, few), (Reason.zero_variance, flat),
+        (Reason.too_few_seeds, np.full(len(diff), fewest < 2)), (Reason.identical, identical),
+    ):  # fmt: skip
+        reasons[where] = reason
+    no_spread = flat | identical | (fewest < 2)
+    nan = np.nan
+    shares = None
+    if with_images and all(part.components is not None for part in parts):
+        sums = np.sum([part.components for part in parts if part.components is not None], axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.where(no_spread[:, None], nan, sums / sums.sum(axis=1, keepdims=True))
+    return AllPairs(
+        first=first,
+        second=second,
+        diff=np.where(identical, 0.0, diff),
+        se=np.where(no_spread, nan, se),
+        df=np.where(no_spread, nan, df),
+        p=np.where(no_spread | few, nan, p),
+        seeds=np.full(len(diff), fewest),
+        reasons=reasons,
+        shares=shares,
+    )
+
+
+def _one_by_one(
+    values: Sequence[ByDataset],
+    images: Sequence[ByImage] | None,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+) -> AllPairs:
+    """Methods with different seeds: each pair on the seeds both have."""
+    tests = []
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        tests.append(scope_a(values[a], values[b], (images[a], images[b]) if images is not None else None))
+
+    def numbers(get: str) -> Floats:
+        found = [getattr(t, get) for t in tests]
+        return np.array([np.nan if x is None else x for x in found], dtype=np.float64)
+
+    reasons = np.full(len(tests), None, dtype=object)
+    reasons[:] = [t.reason for t in tests]
+    shares = None
+    if images is not None:
+        shares = np.array([t.shares or (np.nan,) * 3 for t in tests], dtype=np.float64).reshape(len(tests), 3)
+    return AllPairs(first, second, numbers("diff"), numbers("se"), numbers("df"), numbers("p"),
+                    np.array([t.seeds for t in tests], dtype=np.int64), reasons, shares)  # fmt: skip
