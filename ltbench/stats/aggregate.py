@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from ltbench.stats.minimum import min_n
 from ltbench.stats.reasons import Reason
 
-Runs = Mapping[str, NDArray[np.float64]]
+Floats = NDArray[np.float64]
+Runs = Mapping[str, Floats]
 """Data set -> (methods, seeds), the same seeds for all methods of a data set."""
 DRAWS = 2000
+MOST_METHODS = 100
+"""Intervals are bootstrapped for this many methods at most: the first, which a leaderboard's best are."""
 
 
 @dataclass(frozen=True)
@@ -26,24 +29,33 @@ class Estimate:
     reason: Reason | None
 
 
-def interquartile_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Weighted mean of the middle half: exactly 25 % of the mass is cut on each side (Agarwal et al., NeurIPS 2021)."""
-    order = np.argsort(values, kind="stable")
+def interquartile_mean(values: Floats, weights: Floats) -> Floats:
+    """Weighted mean of the middle half along the last axis: exactly 25 % of the mass is cut on each side (Agarwal et
+    al., NeurIPS 2021). weights: one per place along that axis."""
+    order = np.argsort(values, axis=-1, kind="stable")
     mass = weights[order] / weights.sum()
-    upper = np.cumsum(mass)
+    upper = np.cumsum(mass, axis=-1)
     kept = np.clip(np.minimum(upper, 0.75) - np.maximum(upper - mass, 0.25), 0, None)
-    return float((kept * values[order]).sum() / kept.sum())
+    ordered = np.take_along_axis(values, order, axis=-1)
+    return np.asarray((kept * ordered).sum(axis=-1) / kept.sum(axis=-1))
 
 
 def iqm(runs: Runs) -> list[Estimate]:
     """Interquartile mean over runs and data sets per method; every data set weighs the same."""
-
-    def statistic(drawn: Runs, method: int) -> float:
-        values = np.concatenate([x[method] for x in drawn.values()])
-        weights = np.concatenate([np.full(x.shape[1], 1 / x.shape[1]) for x in drawn.values()])
-        return interquartile_mean(values, weights)
-
-    return _bootstrapped(runs, statistic)
+    weights = np.concatenate([np.full(x.shape[1], 1 / x.shape[1]) for x in runs.values()])
+    values = interquartile_mean(np.concatenate(list(runs.values()), axis=1), weights)
+    if reason := _too_few(runs):
+        return [Estimate(float(v), None, None, reason) for v in values]
+    seeds = _redrawn_seeds(runs)
+    found = []
+    for method, value in enumerate(values):
+        if method >= MOST_METHODS:
+            found.append(Estimate(float(value), None, None, Reason.too_many_methods))
+            continue
+        drawn = np.concatenate([x[method][seeds[t]] for t, x in runs.items()], axis=1)
+        low, high = np.percentile(interquartile_mean(drawn, weights), [2.5, 97.5])
+        found.append(Estimate(float(value), float(low), float(high), None))
+    return found
 
 
 def probability_of_improvement(a: Runs, b: Runs) -> float:
@@ -55,28 +67,42 @@ def probability_of_improvement(a: Runs, b: Runs) -> float:
     return float(np.mean(shares))
 
 
-def performance_profile(runs: Runs, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+def performance_profile(runs: Runs, thresholds: Floats) -> Floats:
     """(methods, thresholds): share of runs above each threshold, every data set weighing the same."""
     profiles = [(x[:, :, None] > thresholds).mean(axis=1) for x in runs.values()]
     return np.asarray(np.mean(profiles, axis=0))
 
 
-def _bootstrapped(runs: Runs, statistic: Callable[[Runs, int], float]) -> list[Estimate]:
-    """Stratified, paired: seeds are redrawn within each data set, the same draw for all methods."""
-    methods = next(iter(runs.values())).shape[0]
-    values = [statistic(runs, m) for m in range(methods)]
-    if min(x.shape[1] for x in runs.values()) < min_n("bootstrap"):
-        return [Estimate(v, None, None, Reason.too_few_seeds) for v in values]
+def profile_band(runs: Runs, thresholds: Floats) -> tuple[Floats, Floats] | Reason:
+    """Pointwise 95 % band of the profile, (methods, thresholds) each, from the same paired bootstrap; or why not."""
+    if reason := _too_few(runs):
+        return reason
+    low, high = [], []
+    counts = {t: _counts(drawn, runs[t].shape[1]) for t, drawn in _redrawn_seeds(runs).items()}
+    for method in range(next(iter(runs.values())).shape[0]):
+        above = [counts[t] @ (x[method][:, None] > thresholds) for t, x in runs.items()]
+        band = np.percentile(np.mean(above, axis=0), [2.5, 97.5], axis=0)
+        low.append(band[0])
+        high.append(band[1])
+    return np.stack(low), np.stack(high)
+
+
+def _too_few(runs: Runs) -> Reason | None:
+    return Reason.too_few_seeds if min(x.shape[1] for x in runs.values()) < min_n("bootstrap") else None
+
+
+def _redrawn_seeds(runs: Runs) -> dict[str, NDArray[np.int64]]:
+    """(draws, seeds) per data set: seeds are redrawn within each data set, the same draw for all methods."""
     rng = np.random.Generator(np.random.PCG64(0))
-    drawn = np.empty((DRAWS, methods))
-    for i in range(DRAWS):
-        sample = {t: x[:, rng.integers(0, x.shape[1], x.shape[1])] for t, x in runs.items()}
-        drawn[i] = [statistic(sample, m) for m in range(methods)]
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    return [Estimate(v, float(lo), float(hi), None) for v, lo, hi in zip(values, low, high, strict=True)]
+    return {t: rng.integers(0, x.shape[1], (DRAWS, x.shape[1])) for t, x in runs.items()}
 
 
-def class_level(gains: NDArray[np.float64], level: float = 0.95) -> tuple[float, float | None, Reason | None]:
+def _counts(drawn: NDArray[np.int64], seeds: int) -> Floats:
+    """(draws, seeds): how often each seed was drawn, as a share."""
+    return np.asarray((drawn[:, :, None] == np.arange(seeds)).mean(axis=1))
+
+
+def class_level(gains: Floats, level: float = 0.95) -> tuple[float, float | None, Reason | None]:
     """Mean of per-class gains (seed-averaged) and the half-width of its t interval over classes: the question "for tail
     classes in general", wider than over images. From 6 classes on."""
     from scipy.special import stdtrit
