@@ -13,25 +13,33 @@ ECE_BINS = 15
 
 
 class Metric(NamedTuple):
-    """How a metric is read: its title, a short one for table heads, and whether more is better."""
+    """How a metric is read: its title, a short one for table heads, whether more is better, and the difference (in its
+    own unit) below which two methods are practically the same."""
 
     title: str
     short: str
-    higher_is_better: bool
+    higher_is_better: bool = True
+    rope: float = 0.5
+    unit: str = "%"
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", "acc", True),
-    "balanced_accuracy": Metric("balanced accuracy", "bal. acc", True),
-    "many": Metric("many-shot", "many", True),
-    "medium": Metric("medium-shot", "medium", True),
-    "few": Metric("few-shot", "few", True),
-    "worst_class": Metric("worst class", "worst", True),
-    "harmonic_mean": Metric("harmonic mean of recalls", "harm", True),
-    "macro_f1": Metric("macro F1", "F1", True),
-    "ece": Metric("ECE", "ECE", False),
-    "nll": Metric("negative log-likelihood", "NLL", False),
+    "accuracy": Metric("accuracy", "acc"),
+    "balanced_accuracy": Metric("balanced accuracy", "bal. acc"),
+    "many": Metric("many-shot", "many"),
+    "medium": Metric("medium-shot", "medium"),
+    "few": Metric("few-shot", "few", rope=1.0),
+    "worst_class": Metric("worst class", "worst", rope=1.0),
+    "harmonic_mean": Metric("harmonic mean of recalls", "harm", rope=1.0),
+    "macro_f1": Metric("macro F1", "F1"),
+    "ece": Metric("ECE", "ECE", higher_is_better=False, rope=1.0),
+    "nll": Metric("negative log-likelihood", "NLL", higher_is_better=False, rope=0.02, unit=""),
 }
+
+
+def metric_of(name: str) -> Metric:
+    """A metric by name; one that ltbench does not know (from a file of scores) counts as higher is better."""
+    return METRICS.get(name) or Metric(name.replace("_", " "), name, unit="")
 
 
 class Predictions(NamedTuple):

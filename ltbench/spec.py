@@ -277,5 +277,8 @@ class Plan:
             "protocol": dict(self.protocol),
             "rows": {t.label: [t.recipe_name, t.variant] for t in self.trials},
             "cells": list(cells.values()),
+            "kinds": {t.cell.dataset: t.cell.kind for t in self.trials},
+            "recipes": {t.recipe_name: dict(t.recipe) for t in self.trials},
+            "methods": {t.label: [t.method, dict(t.hyperparameters)] for t in self.trials},
             "skips": [[label, reason, where] for (label, reason), where in skips.items()],
         }

@@ -129,8 +129,8 @@ class Shots(Strict):
 class Protocol(Strict):
     final: Final
     primary: str = "balanced_accuracy"
-    rope: Positive = 0.5
-    """Differences below this (in the primary metric's unit) are practically none."""
+    rope: Positive | None = None
+    """Differences below this (in the primary metric's unit) are practically none; None: the metric's usual one."""
     shots: Shots = Shots()
     reference: str | None = None
     holdout_per_class: Annotated[int, Field(ge=0)] = 0

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, overload
+
+import numpy as np
 
 from ltbench.spec import Result
+from ltbench.stats.aggregate import Estimate
+from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
 from ltbench.stats.intervals import Interval
 from ltbench.stats.paired import PairTest
-from ltbench.stats.scope_a import ScopeATest, Verdict
+from ltbench.stats.reasons import Reason
+from ltbench.stats.scope_a import ScopeATest, Verdict, verdict
+from ltbench.stats.scope_b import BayesSignedRank, Friedman, SignedRank
 
 ALPHA = 0.05
 Column = tuple[str, str, str]
@@ -27,6 +34,8 @@ class Score:
     finished: int
     failed: int
     missing: int
+    rank: tuple[int, int] | None = None
+    """Simultaneous rank interval on this column alone; None where there are too many methods to say."""
 
     @property
     def verdict(self) -> str:
@@ -57,6 +66,50 @@ class Pair:
         return Pair(a=self.b, b=self.a, test=turned, p_holm=self.p_holm, verdict=self.verdict.turned)
 
 
+class Pairs(Sequence[Pair]):
+    """Every pair of a table's rows. Kept as arrays: a thousand methods are half a million pairs."""
+
+    def __init__(self, labels: Sequence[str], tests: AllPairs, p_holm: Floats, rope: float) -> None:
+        self._labels, self._tests, self._p_holm, self._rope = labels, tests, p_holm, rope
+
+    def __len__(self) -> int:
+        return len(self._tests)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Pair, ...]: ...
+    def __getitem__(self, index: int | slice) -> Pair | tuple[Pair, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        i = range(len(self))[index]
+        test = self._tests.test(i)
+        p = float(self._p_holm[i]) if test.p is not None else None
+        a, b = (self._labels[side[i]] for side in (self._tests.first, self._tests.second))
+        return Pair(a=a, b=b, test=test, p_holm=p, verdict=verdict(test, p, self._rope, ALPHA))
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pairs) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def of(self, label: str) -> tuple[Pair, ...]:
+        """The pairs that a method is in, seen from it."""
+        at = self._labels.index(label)
+        found = ((self._tests.first == at) | (self._tests.second == at)).nonzero()[0]
+        return tuple(self[int(i)].seen_from(label) for i in found)
+
+    def between(self, a: str, b: str) -> Pair:
+        """The pair of two methods, seen from the first."""
+        return next(p for p in self.of(a) if p.b == b)
+
+
+NO_PAIRS = Pairs([], all_pairs([]), np.empty(0), 1.0)
+
+
 @dataclass(frozen=True)
 class Row:
     """One method: its mean over data sets (imbalance factors of a data set averaged first), and its columns."""
@@ -70,12 +123,54 @@ class Row:
     gain: Pair | None
     """Against the reference, over all data sets; None for the reference itself."""
     scores: Mapping[Column, Score]
+    others: Mapping[str, Pair] = field(default_factory=dict)
+    """Gains in the other reported metrics, over the columns where these are defined for every method. Descriptive:
+    over seeds only, Holm within the metric."""
+    iqm: Estimate | None = None
+    """Interquartile mean of the gain over the reference; None for the reference itself."""
+    improvement: float | None = None
+    """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
 
     @property
     def rank_label(self) -> str:
         """`1`, or `2-3`."""
-        low, high = self.rank
-        return str(low) if low == high else f"{low}-{high}"
+        return span_label(self.rank)
+
+
+def span_label(rank: tuple[int, int]) -> str:
+    low, high = rank
+    return str(low) if low == high else f"{low}-{high}"
+
+
+@dataclass(frozen=True)
+class ScopeB:
+    """Would it hold on other data sets? Data sets are the blocks; each number only from its minimum of them on."""
+
+    blocks: int
+    friedman: Friedman
+    critical_difference: float | None
+    """Nemenyi's, for the familiar diagram only."""
+    critical_reason: Reason | None
+    pairs: tuple[SignedRank, ...]
+    """Wilcoxon signed-rank tests, positions in the order of rows; Holm over all of them."""
+    reason: Reason | None
+    """Why there are no pairs."""
+    needs: int
+    """Data sets from which a pair could be significant after correction."""
+    bayes: Mapping[str, BayesSignedRank]
+    """Method -> posterior against the reference."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Share of runs whose gain over the reference (or value, without one) exceeds a threshold, by method."""
+
+    thresholds: tuple[float, ...]
+    share: Mapping[str, tuple[float, ...]]
+    low: Mapping[str, tuple[float, ...]]
+    high: Mapping[str, tuple[float, ...]]
+    reason: Reason | None
+    """Why there is no band."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +182,7 @@ class Table:
     reference: str | None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
     incomplete: tuple[tuple[str, str], ...]
     """Methods that are not ranked, and why."""
     comparisons: int
@@ -96,6 +191,17 @@ class Table:
     """Differences below this are practically none, in the primary metric's unit."""
     missing: int
     """Trials of this table without a result, apart from skipped ones."""
+    with_images: bool = False
+    """The noise of the test images is in the intervals of the primary metric."""
+    without_images: str = ""
+    """Why it is not."""
+    scope_b: ScopeB | None = None
+    profile: Profile | None = None
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The blocks: data sets, in the order of their columns."""
+        return tuple(dict.fromkeys(column[0] for column in self.columns))
 
     def title(self, column: Column) -> str:
         """Data set and imbalance; with the manifest where two columns would otherwise look alike."""
@@ -124,3 +230,9 @@ class Leaderboard:
     """Row, reason, columns."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why results were not used -> how many."""
+    declared: str | None = None
+    """The suite's primary metric, where another was asked for afterwards."""
+    data: str = ""
+    """Digest of the results that went in."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What was chosen: seeds, reference, ROPE, level, corrections."""

@@ -1,50 +1,54 @@
-"""One leaderboard, four formats: text, Markdown, CSV, JSON. All carry the same numbers."""
+"""One leaderboard, many formats: text, Markdown, LaTeX, CSV, JSON. All carry the same numbers."""
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import partial
 
 import pandas as pd
 import tabulate as tabulate_module
 from tabulate import tabulate
 
-import ltbench
+from ltbench.report import flat
+from ltbench.report.as_json import as_json
 from ltbench.report.board import Column, Leaderboard, Table
-from ltbench.report.tables import detail, flat, header, legend, notes, overview
+from ltbench.report.latex import latex
+from ltbench.report.notes import header, legend, notes
+from ltbench.report.tables import detail, overview
 
-SCHEMA = 1
 WIDTH = 100
 """Columns of a terminal that the text format keeps to."""
 
 
-def text(board: Leaderboard) -> str:
-    """For a terminal: plain characters, at most 100 columns for the usual suites."""
-    blocks = ["\n".join(header(board))]
+def text(board: Leaderboard, *, wide: bool = False) -> str:
+    """For a terminal: plain characters, at most 100 columns for the usual suites; `wide` has more columns."""
+    blocks = ["\n".join(line for paragraph in header(board) for line in _wrapped(paragraph))]
     for table in board.tables:
         if not table.rows:
             continue
         if len(board.tables) > 1:
             blocks.append(f"== recipe {table.recipe_name} ({table.recipe_id}) ==")
-        blocks.append(_plain(overview(table, board.primary)))
+        blocks.append(_plain(overview(table, board.primary, wide=wide)))
         blocks += [f"{_heading(table, c)}\n{_plain(detail(table, c, board))}" for c in table.columns]
-    wrapped = [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in [legend(board), *notes(board)]]
-    blocks.append("\n".join(wrapped))
+    blocks.append("\n".join(line for note in [legend(board), *notes(board)] for line in _wrapped(note)))
     return "\n\n".join(blocks) + "\n"
 
 
-def markdown(board: Leaderboard) -> str:
+def _wrapped(paragraph: str) -> list[str]:
+    return textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def markdown(board: Leaderboard, *, wide: bool = False) -> str:
     """For a README or an issue: names are escaped, so no row can break the table."""
-    first, second = header(board)
-    blocks = [f"**{_escape(first)}**  \n{_escape(second)}"]
+    first, *others = header(board)
+    blocks = [f"**{_escape(first)}**  \n" + "  \n".join(map(_escape, others))]
     for table in board.tables:
         if not table.rows:
             continue
         if len(board.tables) > 1:
             blocks.append(f"## Recipe {_escape(table.recipe_name)} ({table.recipe_id})")
-        blocks.append(_pipes(overview(table, board.primary)))
+        blocks.append(_pipes(overview(table, board.primary, wide=wide)))
         blocks += [f"### {_escape(_heading(table, c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
     blocks.append("  \n".join(_escape(line) for line in [legend(board), *notes(board)]))
     return "\n\n".join(blocks) + "\n"
@@ -57,22 +61,32 @@ def _heading(table: Table, column: Column) -> str:
 
 def csv(board: Leaderboard) -> str:
     """One line per method, column and metric; full precision, empty where undefined."""
-    return flat(board).to_csv(index=False, lineterminator="\n")
+    return flat.scores(board).to_csv(index=False, lineterminator="\n")
 
 
-def as_json(board: Leaderboard) -> str:
-    """Everything, with a schema version; null where undefined, with the reason beside it."""
-    data = asdict(board)
-    for table, source in zip(data["tables"], board.tables, strict=True):
-        table["columns"] = [{"dataset": d, "imbalance": i, "manifest": m} for d, i, m in source.columns]
-        for row, original in zip(table["rows"], source.rows, strict=True):
-            scores = (original.scores[c] for c in source.columns)
-            row["scores"] = [{**asdict(score), "verdict": score.verdict} for score in scores]
-    whole = {"schema": SCHEMA, "ltbench": ltbench.__version__, **data}
-    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+def pairs_csv(board: Leaderboard) -> str:
+    """One line per pair of methods: difference, interval, p, adjusted p, verdict, reason."""
+    return flat.pairs(board).to_csv(index=False, lineterminator="\n")
 
 
-FORMATS: dict[str, Callable[[Leaderboard], str]] = {"text": text, "markdown": markdown, "csv": csv, "json": as_json}
+FORMATS: dict[str, Callable[[Leaderboard], str]] = {
+    "text": text,
+    "markdown": markdown,
+    "latex": latex,
+    "csv": csv,
+    "pairs": pairs_csv,
+    "json": as_json,
+}
+SUFFIXES = {".txt": "text", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+
+
+def renderer(name: str, *, wide: bool = False) -> Callable[[Leaderboard], str]:
+    """The function of a format; `wide` matters for text and Markdown, the others always carry everything."""
+    return (
+        partial({"text": text, "markdown": markdown}[name], wide=True)
+        if wide and name in ("text", "markdown")
+        else FORMATS[name]
+    )
 
 
 def _plain(frame: pd.DataFrame) -> str:

@@ -41,12 +41,18 @@ def critical_difference(methods: int, blocks: int, alpha: float = 0.05) -> float
     return q / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * blocks))
 
 
-def seeds_to_resolve(diff: float, sd: float, m: int = 1, alpha: float = 0.05, most: int = 1000) -> int | None:
+def seeds_to_resolve(
+    diff: float, sd: float, m: int = 1, alpha: float = 0.05, most: int = 1000, floor: float = 0.0
+) -> int | None:
     """Seeds at which a paired t test would find a difference of this size and spread significant, were they to stay:
-    the smallest n with |diff| >= t(n-1, 1 - alpha/2m) sd / sqrt(n). None beyond `most`."""
+    the smallest n with |diff| >= t(n-1, 1 - alpha/2m) sqrt(sd^2 / n + floor^2). None beyond `most`.
+
+    Args:
+        floor: standard error that more seeds do not lower (that of the test images).
+    """
     if diff == 0:
         return None
     for n in range(3, most + 1):
-        if abs(diff) >= float(stdtrit(n - 1, 1 - alpha / (2 * m))) * sd / math.sqrt(n):
+        if abs(diff) >= float(stdtrit(n - 1, 1 - alpha / (2 * m))) * math.sqrt(sd**2 / n + floor**2):
             return n
     return None

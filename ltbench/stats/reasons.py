@@ -34,7 +34,7 @@ _WORDS = {
     Reason.all_tied: "all methods are tied on every data set",
     Reason.too_few_datasets: "too few data sets to tell",
     Reason.too_few_methods: "an omnibus test needs at least 3 methods",
-    Reason.too_many_methods: "the diagram is readable for at most 10 methods",
+    Reason.too_many_methods: "too many methods for it",
     Reason.too_few_classes: "too few classes for an interval over classes",
     Reason.too_few_discordant: "the two models disagree on too few images",
     Reason.incomplete: "one of the two has no result on some data set",

@@ -1,0 +1,90 @@
+"""Which test images each trained model got right: what turns noise of seeds into noise of seeds and images."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.report.board import Column
+from ltbench.stats.scope_a import ByImage
+
+Predictions = Callable[[str], bytes | None]
+"""Key -> the stored npz of a trial, or None."""
+ByColumn = Mapping[tuple[str, Column], Mapping[int, NDArray[np.float32]]]
+"""(method, column) -> seed -> (images,) contributions in points; their mean is the metric."""
+LINEAR = ("accuracy", "balanced_accuracy")
+"""Metrics that are a weighted share of right images."""
+MOST_METHODS = 100
+"""Beyond this, the predictions of all methods would not fit into memory."""
+
+
+class NoImages(Exception):
+    """The noise of the test images cannot be in the intervals; the message says why."""
+
+
+def contributions(
+    keys: Mapping[tuple[str, Column, int], str], predictions: Predictions | None, metric: str
+) -> ByColumn:
+    """What every test image contributes to a method's value, for all the trials of a table.
+
+    Args:
+        keys: (method, column, seed) -> key of the finished trial.
+
+    Raises:
+        NoImages: the metric is no share of right images, a trial's predictions are not at hand, or two trials of a
+            column were tested on different images.
+    """
+    if predictions is None:
+        raise NoImages("no predictions are at hand")
+    if metric not in LINEAR:
+        raise NoImages(f"{metric} is no share of right images")
+    if len({label for label, _, _ in keys}) > MOST_METHODS:
+        raise NoImages(f"more than {MOST_METHODS} methods")
+    found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
+    weights: dict[Column, tuple[NDArray[Any], NDArray[np.float32]]] = {}
+    for done, ((label, column, seed), key) in enumerate(keys.items()):
+        kept = _read(predictions(key))
+        if kept is None:
+            raise NoImages(f"predictions of {len(keys) - done} of {len(keys)} trials are not at hand")
+        predicted, truth = kept
+        known, weight = weights.setdefault(column, (truth, _weights(truth, metric)))
+        if known is not truth and not np.array_equal(known, truth):
+            raise NoImages(f"trials of {column[0]} {column[1]} were tested on different images")
+        found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
+    return found
+
+
+def _read(stored: bytes | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Predicted and true labels; None where they are missing or damaged."""
+    if stored is None:
+        return None
+    try:
+        kept = np.load(io.BytesIO(stored), allow_pickle=False)
+        predicted, truth = kept["label"], kept["truth"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    return (predicted, truth) if len(predicted) == len(truth) > 1 else None
+
+
+def _weights(truth: NDArray[Any], metric: str) -> NDArray[np.float32]:
+    """Points that a right image adds to the mean: 100, or for balanced accuracy more for rarer test classes."""
+    if metric == "accuracy":
+        return np.full(len(truth), 100.0, dtype=np.float32)
+    counts = np.bincount(truth.astype(np.int64))
+    return np.asarray(100.0 * len(truth) / (np.count_nonzero(counts) * counts[truth]), dtype=np.float32)
+
+
+def by_dataset(label: str, columns: Sequence[Column], images: ByColumn) -> ByImage:
+    """Contributions by data set and seed, imbalance factors averaged: for the seeds that have all of them."""
+    factors: dict[str, list[Mapping[int, NDArray[np.float32]]]] = {}
+    for column in columns:
+        factors.setdefault(column[0], []).append(images.get((label, column), {}))
+    return {
+        dataset: {s: np.mean([f[s] for f in rows], axis=0) for s in sorted(set.intersection(*(set(f) for f in rows)))}
+        for dataset, rows in factors.items()
+    }

@@ -1,0 +1,147 @@
+"""What a reader must know before quoting a number: what is ranked by which rule, what is absent, and why."""
+
+from __future__ import annotations
+
+import math
+
+from ltbench.errors import last_line
+from ltbench.metrics import metric_of
+from ltbench.report.board import Leaderboard, Pair, ScopeB, Table
+from ltbench.report.ranking import ALL_PAIRS
+from ltbench.stats.minimum import seeds_to_resolve
+from ltbench.stats.reasons import Reason
+from ltbench.stats.scope_a import Verdict
+
+
+def legend(board: Leaderboard) -> str:
+    """What the marks mean."""
+    small = "/".join(f"{r:g}" for r in sorted({t.rope for t in board.tables}))
+    return f"^ better  v worse  ~ but by less than {small}  = equivalent within {small}  ? not resolved (p >= 0.05)"
+
+
+def header(board: Leaderboard) -> list[str]:
+    """Three lines: what is ranked and by which rule; how much there is; what is claimed and how it is tested."""
+    about = metric_of(board.primary)
+    same = " (= accuracy: balanced test sets)" if board.balanced_tests and "accuracy" in board.primary else ""
+    unit = f", {about.unit}" if about.unit else ""
+    lower = "" if about.higher_is_better else ", lower is better"
+    references = sorted({t.reference for t in board.tables if t.reference})
+    return [
+        f"{board.suite}: {about.title}{unit}{same}{lower}, last epoch, "
+        f"{'reference ' + ', '.join(references) if references else 'no reference'}",
+        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing",
+        f"{scope(board)}: {_tests(board)}",
+    ]
+
+
+def scope(board: Leaderboard) -> str:
+    """What the intervals and verdicts are about."""
+    images = " and test images" if any(t.with_images for t in board.tables) else ""
+    return f"These data sets, new seeds{images}"
+
+
+def _tests(board: Leaderboard) -> str:
+    pairs = max((len(t.pairs) for t in board.tables), default=0)
+    if not pairs:
+        return "nothing is tested"
+    gains = max((t.comparisons for t in board.tables if len(t.rows) > ALL_PAIRS), default=0)
+    return f"paired t, Holm over {pairs} pairs" + (f" (gains: over {gains})" if gains else "")
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """What is not resolved, not said, not ranked, missing, failed or left out."""
+    lines = []
+    if board.declared:
+        lines.append(
+            f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
+            f"afterwards, are descriptive."
+        )
+    for table in board.tables:
+        lines += _of_table(table)
+    if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
+        lines.append("* some seeds are missing or failed; means are over the seeds that finished, nothing is imputed.")
+    for result in board.failures:
+        reason = last_line(result.error)
+        lines.append(
+            f"Failed: {result.label} {result.dataset} {result.imbalance} s{result.seed} ({result.key}): {reason}"
+        )
+    lines += [f"Left out: {n} results {why}." for why, n in board.left_out.items()]
+    if len(board.tables) > 1:
+        lines.append("Tables are apart because their recipes differ; rows of different tables are not comparable.")
+    return lines
+
+
+def _of_table(table: Table) -> list[str]:
+    lines = _undecided(table)
+    if table.scope_b is not None:
+        lines.append(other_datasets(table, table.scope_b))
+    if len(table.pairs) and not table.with_images:
+        lines.append(f"Not in these intervals: the noise of the test images ({table.without_images}).")
+    reasons: dict[Reason, list[str]] = {}
+    for row in table.rows:
+        for column, score in row.scores.items():
+            if score.gain is not None and score.gain.p is None and score.gain.reason is not None:
+                reasons.setdefault(score.gain.reason, []).append(f"{row.label} on {table.title(column)}")
+    for absent, where in reasons.items():
+        shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
+        lines.append(f"No p-value ({absent.words}): {shown}.")
+    lines += [f"Not ranked: {label}: {reason}." for label, reason in _grouped(table.incomplete).items()]
+    return lines
+
+
+def _undecided(table: Table) -> list[str]:
+    """For gains that are not resolved: how many seeds would do, were the difference and its spread to stay."""
+    wanted = []
+    for row in table.rows:
+        if row.gain and row.gain.verdict is Verdict.unresolved and row.gain.test.se and row.gain.test.diff is not None:
+            seeds = seeds_that_would_do(row.gain, len(table.pairs))
+            wanted.append(f"{row.label} {seeds or 'over 100'}")
+    return [f"Not resolved; seeds that would do if the difference stays: {', '.join(wanted)}."] if wanted else []
+
+
+def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
+    """Seeds at which this difference would be significant, were it and its spread to stay; None beyond 100. The part of
+    the variance that the test images carry does not shrink with more seeds."""
+    test = pair.test
+    assert test.se is not None
+    assert test.diff is not None
+    images = test.shares[1] if test.shares else 0.0
+    by_seeds = test.se * math.sqrt(1 - images) * math.sqrt(test.seeds)
+    return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.se * math.sqrt(images))
+
+
+def other_datasets(table: Table, found: ScopeB) -> str:
+    """Scope B in a sentence: what is found, or how many data sets it would take."""
+    pairs = len(table.pairs)
+    sets = f"{found.blocks} data set{'s' * (found.blocks > 1)}"
+    overall = (
+        ""
+        if found.friedman.p is None
+        else f" Friedman over {sets}: p {_p(found.friedman.p)} " + (f"({found.friedman.how}).")
+    )
+    if found.reason is Reason.too_few_datasets:
+        several = f"{pairs} pairs" if pairs > 1 else "a pair"
+        return f"Nothing is said of other data sets: {found.blocks} here, {found.needs} needed for {several}.{overall}"
+    if found.reason is not None:
+        return f"Nothing is said of other data sets: {found.reason.words}.{overall}"
+    labels = [row.label for row in table.rows]
+    clear = [p for p in found.pairs if p.p_holm is not None and p.p_holm < 0.05]
+    named = _some([f"{labels[p.a]} over {labels[p.b]}" for p in clear])
+    said = f"{len(clear)} of {pairs} pairs hold ({named})" if clear else f"none of {pairs} pairs holds"
+    return f"Other data sets (Wilcoxon signed-rank over {sets}, Holm): {said}.{overall}"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _grouped(incomplete: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Rows with the same reason share a line."""
+    by_reason: dict[str, list[str]] = {}
+    for label, reason in incomplete:
+        by_reason.setdefault(reason, []).append(label)
+    return {", ".join(labels): reason for reason, labels in by_reason.items()}
+
+
+def _some(items: list[str], most: int = 4) -> str:
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
