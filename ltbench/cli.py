@@ -15,6 +15,7 @@ from ltbench.commands import (
     data_folder,
     find_results,
     folders_of,
+    format_of,
     journal_of,
     lay_out,
     load,
@@ -104,7 +105,7 @@ def run(
         warn(f"{unsent} records wait to be sent to MLflow")
     board = board_of_records(folders, chosen, plan)
     if board is not None:
-        print_board(board, "text", None)
+        print_board(board)
     after = state_of(plan, journal)
     left = len(plan.trials) - len(after.finished) - len(after.failed)
     if left:
@@ -150,24 +151,44 @@ def leaderboard(
     ] = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
-    from_: Annotated[Path | None, typer.Option("--from", help="read a folder of records instead of MLflow")] = None,
-    format_: Annotated[str, typer.Option("--format", help="text, markdown, csv or json")] = "text",
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="read a folder of records, or a CSV of scores, instead of MLflow")
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="text, markdown, latex, csv, pairs or json; default: by the name of --out"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="write to a file instead of the screen")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="more columns: ranks, IQM, gains in all metrics")] = False,
     only: Only = None,
     datasets: Datasets = None,
     seeds: Seeds = None,
+    primary: Annotated[str | None, typer.Option(help="rank by this metric instead of the suite's")] = None,
+    reference: Annotated[str | None, typer.Option(help="gains over this row instead of the suite's")] = None,
+    rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
+    seeds_only: Annotated[
+        bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
+    ] = False,
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
-    from ltbench.errors import did_you_mean
-    from ltbench.report.formats import FORMATS
+    from ltbench.report.images import left_out
     from ltbench.report.leaderboard import build
 
-    if format_ not in FORMATS:
-        raise UserError(f"--format {format_}: unknown. {did_you_mean(format_, FORMATS)}")
-    found, expectation = find_results(suite, results, tracking_uri, from_)
+    format_ = format_of(format_, out)
+    found = find_results(suite, results, tracking_uri, from_)
     chosen = selection(only, datasets, seeds)
-    board = build(found, expectation, methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
-    print_board(board, format_, out)
+    board = build(
+        found.results,
+        found.expectation,
+        methods=chosen.methods,
+        datasets=chosen.datasets,
+        seeds=chosen.seeds,
+        predictions=left_out if seeds_only else found.predictions,
+        primary=primary,
+        reference=reference,
+        rope=rope,
+    )
+    print_board(board, format_, out, wide=wide)
 
 
 @app.command()

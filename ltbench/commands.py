@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from ltbench.records import Journal
     from ltbench.registry import Registry
     from ltbench.report.board import Leaderboard
+    from ltbench.report.images import Predictions
     from ltbench.run import Folders
-    from ltbench.spec import Plan
+    from ltbench.spec import Plan, Result
     from ltbench.suite import Suite
 
 
@@ -90,11 +91,28 @@ def announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:
     typer.echo(f"{plan.suite}: {len(to_run.trials)} trials to run{before}{broken}{skipped}", err=True)
 
 
-def find_results(suite: str | None, results: Path, uri: str | None, folder: Path | None) -> tuple[Any, Any]:
-    """Results and the plan kept with them, from a folder of records or from MLflow."""
-    if folder is not None:
-        found, expectation = results_of_folder(folder)
-        return (found, expectation) if suite is None else of_suite(found, expectation, suite_name(suite), folder)
+class Found(NamedTuple):
+    """What a leaderboard is made of: results, the plan kept with them, and where predictions are."""
+
+    results: list[Result]
+    expectation: Any
+    predictions: Predictions | None
+
+
+def find_results(suite: str | None, results: Path, uri: str | None, source: Path | None) -> Found:
+    """From a folder of records, a file of scores, or MLflow. Predictions come from the journal beside the store."""
+    if source is not None and source.suffix.lower() == ".csv":
+        from ltbench.report.scores import read_scores
+
+        if suite is not None:
+            raise UserError(f"--from {source}: a file of scores belongs to no suite; leave {suite!r} out")
+        return Found(read_scores(source), None, None)
+    if source is not None:
+        found, expectation = results_of_folder(source)
+        predictions = journal_in(source)[0].predictions
+        if suite is not None:
+            found, expectation = of_suite(found, expectation, suite_name(suite), source)
+        return Found(found, expectation, predictions)
     from ltbench import track
     from ltbench.delivery import shown_uri
 
@@ -108,7 +126,8 @@ def find_results(suite: str | None, results: Path, uri: str | None, folder: Path
         suite = names[0]
         if len(names) > 1:
             typer.echo(f"{len(names)} suites are there ({', '.join(names)}); showing the last used", err=True)
-    return track.read(store, suite_name(suite))
+    name = suite_name(suite)
+    return Found(*track.read(store, name), folders_of(results, name).journal.predictions)
 
 
 def suite_name(suite: str) -> str:
@@ -188,13 +207,32 @@ def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderb
     if not any(r.status == "ok" for r in records):
         return None
     results = [Result.of(r) for r in records]
-    return build(results, plan.expectation(), methods=chosen.methods, datasets=chosen.datasets, seeds=chosen.seeds)
+    return build(
+        results,
+        plan.expectation(),
+        methods=chosen.methods,
+        datasets=chosen.datasets,
+        seeds=chosen.seeds,
+        predictions=folders.journal.predictions,
+    )
 
 
-def print_board(board: Leaderboard, format_: str, out: Path | None) -> None:
-    from ltbench.report.formats import FORMATS
+def format_of(chosen: str | None, out: Path | None) -> str:
+    """The format asked for; else the one that the file's name asks for; else text."""
+    from ltbench.errors import did_you_mean
+    from ltbench.report.formats import FORMATS, SUFFIXES
 
-    rendered = FORMATS[format_](board)
+    if chosen is None:
+        return SUFFIXES.get(out.suffix.lower(), "text") if out is not None else "text"
+    if chosen not in FORMATS:
+        raise UserError(f"--format {chosen}: unknown. {did_you_mean(chosen, FORMATS)}")
+    return chosen
+
+
+def print_board(board: Leaderboard, format_: str = "text", out: Path | None = None, *, wide: bool = False) -> None:
+    from ltbench.report.formats import renderer
+
+    rendered = renderer(format_, wide=wide)(board)
     if out is not None:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.report.board import Column, Leaderboard, Pair, Table
+from ltbench.report.images import Predictions, by_dataset, contributions
 from ltbench.report.leaderboard import build
 from ltbench.spec import Record, Result
+from ltbench.stats.aggregate import class_level
 from ltbench.stats.crossed import Crossed, crossed_variance
 from ltbench.stats.paired import PairTest, paired_t
-
-Predictions = Callable[[str], bytes | None]
-"""Key -> the stored npz of a trial, or None."""
+from ltbench.stats.scope_a import ScopeATest
 
 
 @dataclass(frozen=True)
@@ -32,10 +29,15 @@ class Comparison:
     board: Leaderboard
     overall: Pair
     by_column: Mapping[Column, PairTest]
+    by_dataset: Mapping[str, ScopeATest]
+    """Imbalance factors averaged; only data sets that have several."""
     by_metric: Mapping[str, tuple[float, float, PairTest]]
     """Metric -> mean of A, mean of B, paired test over seeds of the mean over the columns that have it."""
     class_gains: Mapping[Column, tuple[tuple[str, float, float], ...]]
     """Column -> (class, training images, difference of recalls in points), from head to tail."""
+    tail: Mapping[Column, tuple[float, float, int]]
+    """Column -> mean gain of its few-shot classes, half-width of the 95 % interval over classes, their number: the
+    question "for tail classes in general". From 6 classes on."""
     crossed: Mapping[str, Crossed]
     """Data set -> variance over seeds and test images, where predictions were kept."""
 
@@ -63,31 +65,27 @@ def compare(
             raise UserError(f"{name!r} has no results. {did_you_mean(name, labels)}")
     if a == b:
         raise UserError(f"{a!r} cannot be compared with itself")
-    expectation = _about_two(expectation, a, b)
-    board = build([Result.of(r) for r in records], expectation, methods=[a, b], datasets=datasets)
+    results = [Result.of(r) for r in records]
+    board = build(results, expectation, methods=[a, b], datasets=datasets, predictions=predictions, reference=b)
     table = next((t for t in board.tables if len(t.rows) == 2), None)
     if table is None:
         why = "; ".join(f"{label}: {reason}" for t in board.tables for label, reason in t.incomplete)
         raise UserError(f"{a!r} and {b!r} cannot be compared: {why or 'they were trained under different recipes'}")
     (pair,) = table.pairs
+    mine = next(row for row in table.rows if row.label == a)
     used = _used(records, table, (a, b), {r.variant for r in _kept(records, expectation)})
     return Comparison(
         a=a,
         b=b,
         board=board,
         overall=pair.seen_from(a),
-        by_column={c: _column_test(used, c, a, b, board.primary) for c in table.columns},
+        by_column={c: gain for c, score in mine.scores.items() if (gain := score.gain) is not None},
+        by_dataset=_by_dataset(results, expectation, table, a, b, predictions),
         by_metric=_by_metric(used, table, a, b),
-        class_gains={c: _class_gains(used, c, a, b) for c in table.columns},
-        crossed=_crossed(used, table, a, b, predictions),
+        class_gains=(classes := {c: _class_gains(used, c, a, b) for c in table.columns}),
+        tail={c: level for c, gains in classes.items() if (level := _tail(gains, used))},
+        crossed=_crossed(used, table, a, b, board.primary, predictions),
     )
-
-
-def _about_two(expectation: Mapping[str, Any] | None, a: str, b: str) -> dict[str, Any] | None:
-    """The same plan with B as the reference, so that A's gain over B is the one planned comparison."""
-    if expectation is None:
-        return None
-    return {**expectation, "protocol": {**expectation["protocol"], "reference": b}}
 
 
 def _kept(records: Sequence[Record], expectation: Mapping[str, Any] | None) -> list[Result]:
@@ -118,12 +116,6 @@ def _values(used: Used, label: str, column: Column, metric: str) -> dict[int, fl
     return {s: v for s, v in found.items() if v is not None}
 
 
-def _column_test(used: Used, column: Column, a: str, b: str, metric: str) -> PairTest:
-    sign = 1.0 if METRICS[metric].higher_is_better else -1.0
-    first, second = (_values(used, name, column, metric) for name in (a, b))
-    return paired_t({s: sign * v for s, v in first.items()}, {s: sign * v for s, v in second.items()})
-
-
 def _by_metric(used: Used, table: Table, a: str, b: str) -> dict[str, tuple[float, float, PairTest]]:
     """Every metric averaged over the columns where it is defined for both, tested over the seeds that have them all."""
     found = {}
@@ -142,6 +134,33 @@ def _by_metric(used: Used, table: Table, a: str, b: str) -> dict[str, tuple[floa
     return found
 
 
+def _by_dataset(
+    results: Sequence[Result],
+    expectation: Mapping[str, Any] | None,
+    table: Table,
+    a: str,
+    b: str,
+    predictions: Predictions,
+) -> dict[str, ScopeATest]:
+    """The overall test on one data set at a time."""
+    found = {}
+    for dataset in table.datasets if len(table.datasets) < len(table.columns) else ():
+        board = build(results, expectation, methods=[a, b], datasets=[dataset], predictions=predictions, reference=b)
+        part = next(t for t in board.tables if len(t.rows) == 2)
+        found[dataset] = part.pairs.between(a, b).test
+    return found
+
+
+def _tail(gains: Sequence[tuple[str, float, float]], used: Used) -> tuple[float, float, int] | None:
+    """The few-shot classes of a column as a sample of tail classes."""
+    few = next(iter(used.values())).spec.shots["few"]
+    tail = np.array([gain for _, images, gain in gains if images < few])
+    if len(tail) == 0:
+        return None
+    mean, half, _ = class_level(tail)
+    return None if half is None else (mean, half, len(tail))
+
+
 def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[tuple[str, float, float], ...]:
     """Mean difference of per-class recalls over common seeds, classes from most to fewest training images."""
     pairs = [
@@ -156,47 +175,16 @@ def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[tuple[str,
     return tuple((str(names[c]), float(images[c]), float(gains[c])) for c in order)
 
 
-def _crossed(used: Used, table: Table, a: str, b: str, predictions: Predictions) -> dict[str, Crossed]:
-    """Per data set: right(A) - right(B) for every seed and test image, imbalance factors averaged, images weighted so
-    that their mean is the difference in balanced accuracy, in points."""
+def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:
+    """Per data set: the variance of right(A) - right(B) over seeds and test images; nothing where the table could not
+    look at test images."""
+    if not table.with_images:
+        return {}
+    images = contributions({where: record.key for where, record in used.items()}, predictions, metric)
+    mine, theirs = (by_dataset(label, table.columns, images) for label in (a, b))
     found = {}
-    for dataset in dict.fromkeys(c[0] for c in table.columns):
-        columns = [c for c in table.columns if c[0] == dataset]
-        seeds = sorted({s for (_, c, s) in used if c in columns})
-        rows = [_differences(used, columns, s, a, b, predictions) for s in seeds]
-        whole = [row for row in rows if row is not None]
-        if len(whole) == len(rows) > 0:
-            found[dataset] = crossed_variance(np.stack(whole))
+    for dataset in table.datasets:
+        seeds = sorted(mine[dataset].keys() & theirs[dataset].keys())
+        if seeds:
+            found[dataset] = crossed_variance(np.array([mine[dataset][s] - theirs[dataset][s] for s in seeds]))
     return found
-
-
-def _differences(
-    used: Used, columns: Sequence[Column], seed: int, a: str, b: str, predictions: Predictions
-) -> NDArray[np.float64] | None:
-    rows = []
-    for column in columns:
-        right = []
-        for label in (a, b):
-            record = used.get((label, column, seed))
-            stored = predictions(record.key) if record else None
-            if stored is None:
-                return None
-            kept = np.load(io.BytesIO(stored), allow_pickle=False)
-            truth = kept["truth"].astype(np.int64)
-            right.append((kept["label"] == truth).astype(np.float64))
-        counts = np.bincount(truth)
-        weight = len(truth) / (np.count_nonzero(counts) * counts[truth])
-        rows.append(100.0 * weight * (right[0] - right[1]))
-    return np.asarray(np.mean(rows, axis=0))
-
-
-def combined(crossed: Mapping[str, Crossed], level: float = 0.95) -> tuple[float, float] | None:
-    """Mean difference over data sets and the half-width of its interval over new seeds and new test images; None where
-    some data set gives no variance. Variances add over distinct test sets, degrees of freedom by Satterthwaite."""
-    parts = list(crossed.values())
-    if not parts or any(c.variance is None or c.df is None for c in parts):
-        return None
-    variances = np.array([c.variance for c in parts], dtype=float)
-    df = float(variances.sum() ** 2 / np.sum(variances**2 / np.array([c.df for c in parts], dtype=float)))
-    half = float(stdtrit(df, 0.5 + level / 2) * np.sqrt(variances.sum()) / len(parts))
-    return float(np.mean([c.diff for c in parts])), half

@@ -6,10 +6,10 @@ from tabulate import tabulate
 
 from ltbench.metrics import METRICS
 from ltbench.report.board import Column
-from ltbench.report.compare import Comparison, combined
-from ltbench.report.tables import readable_p
+from ltbench.report.compare import Comparison
+from ltbench.report.tables import plain_mean, readable_p
 from ltbench.stats.paired import PairTest
-from ltbench.stats.scope_a import Verdict
+from ltbench.stats.scope_a import ScopeATest, Verdict
 
 MOST_CLASSES = 5
 
@@ -21,6 +21,16 @@ def comparison_text(found: Comparison) -> str:
     columns = [
         [found.table.title(c), *_means(found, c), _difference(t), _p(t), _wins(t)] for c, t in found.by_column.items()
     ]
+    columns += [
+        [
+            f"{dataset} (mean)",
+            *_dataset_means(found, dataset),
+            _over_datasets(t),
+            "-" if t.p is None else readable_p(t.p),
+            "",
+        ]
+        for dataset, t in found.by_dataset.items()
+    ]
     blocks.append(_table(["column", found.a, found.b, "difference [95% CI]", "p", "seeds won-tied-lost"], columns))
     metrics = [
         [METRICS[name].title, f"{mine:.1f}", f"{theirs:.1f}", _difference(test)]
@@ -28,6 +38,8 @@ def comparison_text(found: Comparison) -> str:
     ]
     blocks.append(_table(["mean over columns", found.a, found.b, "difference [95% CI]"], metrics))
     blocks += [_classes(found, c) for c in found.table.columns if found.class_gains[c]]
+    if found.tail:
+        blocks.append("\n".join(_tail(found, c) for c in found.tail))
     blocks.append(_uncertainty(found))
     return "\n\n".join(blocks) + "\n"
 
@@ -48,7 +60,8 @@ def _verdict(found: Comparison) -> str:
 
 
 def _words(found: Comparison, verdict: Verdict) -> str:
-    rope, scope = found.table.rope, "on these data sets with new seeds"
+    rope = found.table.rope
+    scope = "on these data sets with new seeds" + (" and test images" if found.table.with_images else "")
     return {
         Verdict.better: f"{found.a} is better than {found.b} {scope}.",
         Verdict.worse: f"{found.a} is worse than {found.b} {scope}.",
@@ -64,13 +77,34 @@ def _means(found: Comparison, column: Column) -> list[str]:
     return [f"{interval.mean:.1f}" if (interval := rows[name]) else "-" for name in (found.a, found.b)]
 
 
+def _dataset_means(found: Comparison, dataset: str) -> list[str]:
+    rows = {row.label: row for row in found.table.rows}
+    columns = [c for c in found.table.columns if c[0] == dataset]
+    return [plain_mean([rows[name].scores[c] for c in columns], found.board.primary) for name in (found.a, found.b)]
+
+
+def _over_datasets(test: ScopeATest) -> str:
+    if test.diff is None:
+        return "-"
+    return f"{test.diff:+.1f}" + (f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half else "")
+
+
+def _tail(found: Comparison, column: Column) -> str:
+    """The wider question: tail classes in general, of which these are a sample."""
+    mean, half, classes = found.tail[column]
+    return (
+        f"few-shot classes as a sample of tail classes, {found.table.title(column)}: {mean:+.1f} "
+        f"[{mean - half:+.1f}, {mean + half:+.1f}] over {classes} classes"
+    )
+
+
 def _difference(test: PairTest) -> str:
     if test.diff is None:
         return "-"
     return f"{test.diff:+.1f}" + (f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half else "")
 
 
-def _p(test: PairTest) -> str:
+def _p(test: PairTest | ScopeATest) -> str:
     return "-" if test.p is None else readable_p(test.p)
 
 
@@ -91,16 +125,14 @@ def _classes(found: Comparison, column: Column) -> str:
 
 
 def _uncertainty(found: Comparison) -> str:
-    whole = combined(found.crossed)
-    if whole is None or len(found.crossed) < len({c[0] for c in found.table.columns}):
-        return "Seeds only: the noise of the test images is not in these intervals (predictions are missing)."
-    diff, half = whole
-    span = f"[{diff - half:+.2f}, {diff + half:+.2f}]"
-    lines = [f"With new test images as well as new seeds (balanced accuracy): {diff:+.2f} {span}"]
+    if not found.crossed:
+        why = found.table.without_images
+        return f"Seeds only: the noise of the test images is not in these intervals ({why})."
+    lines = ["Where the uncertainty comes from (new seeds and new test images):"]
     for dataset, crossed in found.crossed.items():
         if crossed.shares is not None:
             seeds, images, both = (f"{100 * share:.0f} %" for share in crossed.shares)
-            lines.append(f"  {dataset}: uncertainty is {seeds} seeds, {images} test images, {both} their interaction")
+            lines.append(f"  {dataset}: {seeds} seeds, {images} test images, {both} their interaction")
     return "\n".join(lines)
 
 

@@ -35,7 +35,8 @@ def latex(board: Leaderboard) -> str:
         *(f"% {_comment(line)}" for line in header(board)),
     ]
     tables = [_table(board, table) for table in board.tables if table.rows]
-    return "\n".join(head) + "\n" + "\n".join(tables)
+    foot = [f"% {_comment(line)}" for line in notes(board)]
+    return "\n".join([*head, *tables, *foot]) + "\n"
 
 
 def _table(board: Leaderboard, table: Table) -> str:

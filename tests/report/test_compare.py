@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from ltbench.errors import UserError
 from ltbench.metrics import Predictions, from_predictions
 from ltbench.records import Journal
-from ltbench.report.compare import combined, compare
+from ltbench.report.compare import compare
 from ltbench.report.compare_text import comparison_text
 from ltbench.report.leaderboard import build
 from ltbench.spec import Record, Result, TrialSpec
@@ -52,7 +53,7 @@ def both(journal: Journal) -> list[Record]:
 
 def test_the_difference_is_the_leaderboards_as_a_single_comparison(journal: Journal) -> None:
     found = compare(both(journal), journal.predictions, "mixup", "ce")
-    board = build([Result.of(r) for r in both(journal)])
+    board = build([Result.of(r) for r in both(journal)], predictions=journal.predictions)
     gain = next(r for r in board.tables[0].rows if r.label == "mixup").gain
     assert gain is not None
     assert found.overall.test == gain.test
@@ -76,10 +77,8 @@ def test_the_variance_over_images_is_that_of_the_stored_predictions(journal: Jou
     d = np.stack([100 * (right["mixup", s] - right["ce", s]) for s in range(5)])
     reference = crossed_variance(d)
     assert found.crossed["digits"].variance == pytest.approx(reference.variance)
-    whole = combined(found.crossed)
-    assert whole is not None
-    assert whole[0] == pytest.approx(found.overall.test.diff)
-    assert whole[1] > (found.overall.test.half or 0) * 0.5
+    assert (found.overall.test.diff, found.overall.test.half) == pytest.approx((reference.diff, reference.half))
+    assert found.overall.test.shares == pytest.approx(reference.shares)
 
 
 def test_classes_stand_from_head_to_tail_with_their_gains(journal: Journal) -> None:
@@ -97,9 +96,9 @@ def test_without_predictions_it_says_that_test_noise_is_left_out(journal: Journa
 
 def test_the_text_ends_in_plain_words_and_names_the_wins(journal: Journal) -> None:
     shown = comparison_text(compare(both(journal), journal.predictions, "mixup", "ce"))
-    assert "mixup is better than ce on these data sets with new seeds." in shown
+    assert "mixup is better than ce on these data sets with new seeds and test images." in shown
     assert "5-0-0" in shown
-    assert "uncertainty is" in shown
+    assert re.search(r"digits: \d+ % seeds, \d+ % test images, \d+ % their interaction", shown)
 
 
 def test_results_of_older_code_are_not_compared(journal: Journal) -> None:

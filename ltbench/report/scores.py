@@ -1,0 +1,134 @@
+"""Numbers produced elsewhere: a CSV with one value per line -> Results, for the same statistics."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ltbench.errors import UserError, did_you_mean
+from ltbench.spec import Result, digest
+
+REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
+OPTIONAL = ("manifest", "recipe")
+_FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step)?", re.IGNORECASE)
+
+
+def read_scores(file: Path) -> list[Result]:
+    """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
+    manifest and recipe (rows of different manifests or recipes are never compared). Values are in points, as the file
+    has them. An empty or NaN value is a failed trial: counted, never imputed.
+
+    Raises:
+        UserError: an unreadable file, a missing or unknown column, a bad value (with its line), or two different values
+            for one place.
+    """
+    found: dict[tuple[str, ...], dict[str, float | None]] = {}
+    lines: dict[tuple[tuple[str, ...], str], tuple[int, float | None]] = {}
+    for number, row in _rows(file):
+        where = f"{file}, line {number}"
+        place = (
+            _text(row, "method", where), _text(row, "dataset", where), _factor(row["imbalance_factor"], where),
+            str(_seed(row["seed"], where)), (row.get("manifest") or "").strip(), (row.get("recipe") or "").strip(),
+        )  # fmt: skip
+        metric, value = _text(row, "metric", where), _value(row["value"], where)
+        earlier = lines.setdefault((place, metric), (number, value))
+        if earlier != (number, value):
+            same = earlier[1] == value
+            raise UserError(
+                f"{where}: {metric} of {place[0]} on {place[1]} {place[2]} seed {place[3]} is on line {earlier[0]} "
+                f"already{', with the same value' if same else ', with another value'}; keep one of the two"
+            )
+        found.setdefault(place, {})[metric] = value
+    if not found:
+        raise UserError(f"{file}: holds no scores below its header")
+    return [_result(file.stem, place, metrics) for place, metrics in found.items()]
+
+
+def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True, skipinitialspace=True)
+            _check_columns(file, [name.strip() for name in reader.fieldnames or ()])
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            for row in reader:
+                where = f"{file}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise UserError(f"{where}: has not as many fields as the header")
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
+
+
+def _check_columns(file: Path, names: list[str]) -> None:
+    known = (*REQUIRED, *OPTIONAL)
+    for name in names:
+        if name not in known:
+            raise UserError(f"{file}: unknown column {name!r}. {did_you_mean(name, known)}")
+    missing = [name for name in REQUIRED if name not in names]
+    if missing:
+        raise UserError(f"{file}: lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it needs a header "
+                        f"with {', '.join(REQUIRED)} and may have {', '.join(OPTIONAL)}")  # fmt: skip
+    if len(set(names)) < len(names):
+        raise UserError(f"{file}: a column is there twice")
+
+
+def _text(row: Mapping[str, str], column: str, where: str) -> str:
+    value = row[column].strip()
+    if not value:
+        raise UserError(f"{where}: {column} is empty")
+    return value
+
+
+def _factor(value: str, where: str) -> str:
+    """`100`, `IF100` or `100.0` -> `IF100`; empty or `native` -> `native`."""
+    given = value.strip()
+    if given.lower() in ("", "native"):
+        return "native"
+    match = _FACTOR.fullmatch(given)
+    if match is None or float(match[1]) < 1:
+        raise UserError(f"{where}: imbalance_factor is {value!r}; expected a number from 1 up, such as 100, 100step "
+                        f"for a step profile, or native")  # fmt: skip
+    return f"IF{float(match[1]):g}{(match[2] or '').lower()}"
+
+
+def _seed(value: str, where: str) -> int:
+    try:
+        seed = int(value)
+    except ValueError as error:
+        raise UserError(f"{where}: seed is {value!r}; expected a whole number") from error
+    if seed < 0:
+        raise UserError(f"{where}: seed is {seed}; seeds count from 0 up")
+    return seed
+
+
+def _value(value: str, where: str) -> float | None:
+    if not value.strip():
+        return None
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise UserError(f"{where}: value is {value!r}; expected a number, or nothing for a failed trial") from error
+    return number if math.isfinite(number) else None
+
+
+def _result(suite: str, place: tuple[str, ...], metrics: Mapping[str, float | None]) -> Result:
+    method, dataset, imbalance, seed, manifest, recipe = place
+    failed = all(value is None for value in metrics.values())
+    return Result(
+        key=digest(list(place)),
+        suite=suite,
+        dataset=dataset,
+        imbalance=imbalance,
+        manifest=manifest,
+        label=method,
+        variant="",
+        recipe_name=recipe or "unstated",
+        recipe_id=recipe,
+        seed=int(seed),
+        status="failed" if failed else "ok",
+        metrics={} if failed else dict(metrics),
+        error="no value" if failed else None,
+    )
