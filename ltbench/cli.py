@@ -192,6 +192,31 @@ def leaderboard(
 
 
 @app.command()
+def report(
+    suite: Annotated[
+        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
+    out: Annotated[Path | None, typer.Option(help="the folder to write; default: RESULTS/SUITE/report")] = None,
+    tracking_uri: TrackingUri = None,
+    upload: Annotated[
+        bool, typer.Option("--mlflow/--no-mlflow", help="also put it and its numbers into MLflow")
+    ] = True,
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+) -> None:
+    """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
+    from ltbench.reporting import make_report
+
+    made = make_report(suite, results, from_, out, selection(only, datasets, seeds))
+    typer.echo(str(made.page))
+    if upload and from_ is None:
+        made.upload(tracking_store(tracking_uri, results))
+
+
+@app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="a row of the table")],
     b: Annotated[str, typer.Argument(help="the row it is compared with")],

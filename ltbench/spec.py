@@ -268,6 +268,9 @@ class Plan:
         """What a complete set of results looks like, small enough to be kept beside them: a leaderboard made
         anywhere then knows what is missing, and which results belong to this plan rather than to an earlier one."""
         cells = {t.cell.label: [t.cell.dataset, t.cell.imbalance_label, t.cell.manifest] for t in self.trials}
+        as_published = [
+            t.cell.label for t in self.trials if t.cell.holdout_per_class == 0 and t.cell.class_order == "label"
+        ]
         skips: dict[tuple[str, str], list[str]] = {}
         for skip in self.skips:
             skips.setdefault((skip.label, skip.reason), []).append(skip.cell.label)
@@ -278,6 +281,7 @@ class Plan:
             "rows": {t.label: [t.recipe_name, t.variant] for t in self.trials},
             "cells": list(cells.values()),
             "kinds": {t.cell.dataset: t.cell.kind for t in self.trials},
+            "as_published": [cells[label][:2] for label in dict.fromkeys(as_published)],
             "recipes": {t.recipe_name: dict(t.recipe) for t in self.trials},
             "methods": {t.label: [t.method, dict(t.hyperparameters)] for t in self.trials},
             "skips": [[label, reason, where] for (label, reason), where in skips.items()],

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ltbench.delivery import record_digest, shown_uri
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, confusion
 from ltbench.records import Journal
+from ltbench.report.aggregates import Aggregate
 from ltbench.spec import Record, Result, canonical
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
@@ -37,6 +38,14 @@ def _client(uri: str) -> MlflowClient:
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri)
+
+
+def _new_experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The artifacts of a store in a sqlite file lie beside it."""
+    location = None
+    if uri.startswith("sqlite:///"):
+        location = (Path(uri.removeprefix("sqlite:///")).parent / name.replace(" ", "-") / "artifacts").as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
 
 class Store:
@@ -57,10 +66,7 @@ class Store:
             self._client.restore_experiment(found.experiment_id)
         if found is not None:
             return str(found.experiment_id)
-        location = None
-        if uri.startswith("sqlite:///"):
-            location = (Path(uri.removeprefix("sqlite:///")).parent / suite / "artifacts").as_uri()
-        return str(self._client.create_experiment(suite, artifact_location=location))
+        return _new_experiment(self._client, uri, suite)
 
     def _describe(self, expectation: Mapping[str, Any]) -> None:
         note = f"{expectation['question']}\n\nMade by ltbench; rank it with `ltbench leaderboard`."
@@ -201,13 +207,53 @@ def _confusion_figure(record: Record, predictions: bytes) -> Any:
 
 
 def _trial_runs(client: MlflowClient, experiment: str) -> Iterable[Run]:
+    return _runs(client, experiment, f"tags.`{KIND}` = 'trial'")
+
+
+def _runs(client: MlflowClient, experiment: str, wanted: str = "") -> Iterable[Run]:
     token: str | None = None
     while True:
-        page = client.search_runs([experiment], f"tags.`{KIND}` = 'trial'", max_results=5000, page_token=token)
+        page = client.search_runs([experiment], wanted, max_results=5000, page_token=token)
         yield from page
         token = page.token
         if not token:
             return
+
+
+def put_board(uri: str, suite: str, digest: str, runs: Sequence[Aggregate], files: Mapping[str, Path]) -> str:
+    """A leaderboard's numbers and its report, in an experiment of their own beside the suite's, so that they do not
+    disturb comparing trials. What an earlier call put there is replaced; the same numbers are not sent twice.
+
+    Args:
+        files: path among the artifacts -> file.
+
+    Returns:
+        The experiment's name.
+    """
+    client, name = _client(uri), f"{suite} leaderboard"
+    experiment = client.get_experiment_by_name(name)
+    location = str(experiment.experiment_id) if experiment else _new_experiment(client, uri, name)
+    if experiment is not None and experiment.lifecycle_stage == LifecycleStage.DELETED:
+        client.restore_experiment(location)
+    before = list(_runs(client, location))
+    reports = [r for r in before if r.data.tags.get(KIND) == "report" and r.info.status == "FINISHED"]
+    if any(r.data.tags.get("ltbench.data") == digest for r in reports):
+        return name
+    shared = {"suite": suite, "ltbench.data": digest, "mlflow.source.name": "ltbench"}
+    for run in runs:
+        made = client.create_run(location, run_name=run.name, tags={**run.tags, **shared, KIND: "aggregate"})
+        client.log_batch(
+            made.info.run_id, metrics=[Metric(k, v, made.info.start_time, 0) for k, v in run.metrics.items()]
+        )
+        client.set_terminated(made.info.run_id)
+    made = client.create_run(location, run_name="report", tags={**shared, KIND: "report"})
+    for place, file in files.items():
+        folder = str(Path(place).parent)
+        client.log_artifact(made.info.run_id, str(file), None if folder == "." else folder)
+    client.set_terminated(made.info.run_id)
+    for old in before:
+        client.delete_run(old.info.run_id)
+    return name
 
 
 def suites(uri: str) -> list[str]:

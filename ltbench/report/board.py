@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from ltbench.report.published import Judgement, Published
 from ltbench.spec import Result
 from ltbench.stats.aggregate import Estimate
 from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
@@ -211,6 +212,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A published number and ours."""
+
+    recipe_name: str
+    label: str
+    column: Column
+    published: Published
+    ours: Interval
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Everything a printer needs; all formats carry these numbers."""
 
@@ -236,3 +249,5 @@ class Leaderboard:
     """Digest of the results that went in."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """What was chosen: seeds, reference, ROPE, level, corrections."""
+    published: tuple[Beside, ...] = ()
+    """Published numbers of the same methods on the same data."""

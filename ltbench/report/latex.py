@@ -50,7 +50,8 @@ def _table(board: Leaderboard, table: Table) -> str:
     heads += ["{" + escape(place) + "}" for place in places]
     rows = [_row(board, table, row, places) for row in table.rows]
     return "\n".join([
-        r"\begin{table}", r"\centering", r"\sisetup{detect-weight=true, mode=text}", rf"\caption{{{_caption(board, table)}}}", rf"\begin{{tabular}}{{{spec}}}",
+        r"\begin{table}", r"\centering", r"\sisetup{detect-weight=true, mode=text}",
+        rf"\caption{{{_caption(board, table)}}}", rf"\begin{{tabular}}{{{spec}}}",
         r"\toprule", " & ".join(heads) + r" \\", r"\midrule", *rows, r"\bottomrule", r"\end{tabular}",
         *_partial(table), r"\end{table}", "",
     ])  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, metric_of
+from ltbench.report.beside import beside
 from ltbench.report.board import ALPHA, Leaderboard
 from ltbench.report.images import Predictions
 from ltbench.report.table import Context, make_table
@@ -97,6 +98,7 @@ def build(
         skips=tuple((label, reason, tuple(where)) for label, reason, where in context.skips),
         left_out=left_out,
         declared=declared,
+        published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
         config={
             "primary": context.primary,

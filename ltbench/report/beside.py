@@ -1,0 +1,34 @@
+"""Published numbers beside a board's own: which rows of papers are about the same method on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ltbench.report.board import Beside, Table
+from ltbench.report.published import Judgement, find, judge
+from ltbench.report.wanted import Expectation
+
+
+def beside(tables: Sequence[Table], primary: str, expectation: Expectation | None) -> tuple[Beside, ...]:
+    """All published rows that match, those of the same recipe first. Nothing without a plan: it says which method,
+    hyper-parameters and recipe a row stands for, and which columns are the data that papers use."""
+    if expectation is None or "as_published" not in expectation:
+        return ()
+    found = [line for table in tables for line in _of_table(table, primary, expectation)]
+    return tuple(sorted(found, key=lambda b: (b.label, b.column, b.judgement is Judgement.OTHER_RECIPE)))
+
+
+def _of_table(table: Table, primary: str, expectation: Mapping[str, Any]) -> Iterator[Beside]:
+    recipe = expectation["recipes"].get(table.recipe_name)
+    if recipe is None:
+        return
+    for row in table.rows:
+        method, hyperparameters = expectation["methods"][row.label]
+        for column, score in row.scores.items():
+            ours = score.metrics.get(primary)
+            if ours is None or list(column[:2]) not in expectation["as_published"]:
+                continue
+            kind = expectation["kinds"][column[0]]
+            for published in find(kind, column[1], method, hyperparameters, primary):
+                yield Beside(table.recipe_name, row.label, column, published, ours, judge(published, ours, recipe))

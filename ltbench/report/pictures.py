@@ -1,0 +1,120 @@
+"""How figures look and how they are kept: one style, safe for the colour-blind, as SVG and PNG with the same bytes each
+time; every figure has a text that stands for it and the data it shows."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#666666")
+"""Okabe and Ito's colours (2008), yellow and black replaced: both vanish on one of the two backgrounds."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK = "#010203"
+"""Text and axes; becomes the page's own text colour where a figure is part of a page."""
+FAINT = "#8b8c8d"
+MOST_ROWS = 40
+"""A figure with one line per method shows this many, best first."""
+MOST_LINES = 8
+"""A figure with one curve per method shows this many, best first, and the reference: there are no more colours."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, the words that stand for it, and its data."""
+
+    name: str
+    title: str
+    caption: str
+    """How to read it, and what it must not be taken for."""
+    alt: str
+    """What it shows, for whoever cannot see it."""
+    figure: Figure
+    data: pd.DataFrame
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's settings for all figures; nothing of the user's own configuration gets in."""
+    import matplotlib
+
+    settings = {
+        "svg.hashsalt": "ltbench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.0,
+        "font.sans-serif": ["DejaVu Sans"], "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK,
+        "axes.titlesize": 9.5, "axes.titleweight": "bold", "xtick.color": INK, "ytick.color": INK,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": FAINT,
+        "grid.alpha": 0.25, "grid.linewidth": 0.6, "legend.frameon": False, "legend.fontsize": 8.5,
+        "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "lines.linewidth": 1.6,
+    }  # fmt: skip
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def canvas(width: float, height: float, columns: int = 1, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches with a row of axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False, sharey=sharey)[0]
+    return figure, list(axes)
+
+
+def look(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Method -> colour and marker: both differ, so that a print in grey is legible."""
+    return {m: (PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, m in enumerate(labels)}
+
+
+def shown(labels: Sequence[str], reference: str | None, most: int = MOST_LINES) -> list[str]:
+    """The first methods, and the reference."""
+    first = list(labels[:most])
+    if reference in labels and reference not in first:
+        first[-1] = str(reference)
+    return first
+
+
+def plain(text: str) -> str:
+    """A name that matplotlib draws as it is: it would read a pair of dollar signs as mathematics."""
+    return re.sub(r"[\x00-\x1f\x7f]", " ", text).replace("$", r"\$")
+
+
+def svg(figure: Figure) -> str:
+    """As text, without a date."""
+    stream = io.StringIO()
+    with style():
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """As pixels on white, 160 to the inch."""
+    stream = io.BytesIO()
+    with style():
+        figure.savefig(stream, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def inline_svg(picture: Picture) -> str:
+    """For a page: no XML header, identifiers of its own, the page's text colour, and a label for screen readers."""
+    body = svg(picture.figure)
+    body = body[body.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    for attribute in ('id="', 'href="#', "url(#"):
+        body = body.replace(attribute, f"{attribute}{picture.name}-")
+    body = body.replace(INK, "currentColor")
+    head, rest = body.split(">", 1)
+    head = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    inches = float(picture.figure.get_figwidth())
+    size = f"max-width:{7.5 * inches:.1f}rem;min-width:{min(7.5 * inches, max(30.0, 5 * inches)):.1f}rem"
+    return f'{head} role="img" style="{size}" aria-label="{escape(picture.alt)}">{rest}'

@@ -1,0 +1,206 @@
+"""Figures of what stands behind the claims: classes, calibration, training, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ltbench.metrics import metric_of
+from ltbench.report.board import Column, Leaderboard, Table
+from ltbench.report.evidence import Evidence, Floats
+from ltbench.report.pictures import FAINT, MOST_ROWS, Picture, canvas, look, plain, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_PANELS = 6
+
+
+def pictures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[Picture]:
+    """All figures that need the records."""
+    labels = [row.label for row in table.rows]
+    columns = [c for c in table.columns if c in evidence.classes]
+    hardest = _hardest(table, columns)
+    if hardest:
+        yield classes(table, evidence, hardest, shown(labels, table.reference))
+    if any(place in evidence.reliability for place in ((m, c) for m in labels for c in hardest)):
+        yield reliability(table, evidence, hardest[0], shown(labels, table.reference))
+    names = {name for (m, c), found in evidence.curves.items() if m in labels and c in columns for name in found}
+    for name in sorted(names):
+        yield curves(table, evidence, name, hardest, shown(labels, table.reference))
+    if len(table.rows) > 1 and all(m in evidence.seconds for m in labels):
+        yield cost(board, table, evidence)
+
+
+def _hardest(table: Table, columns: Sequence[Column]) -> list[Column]:
+    """Per data set the last column, which is the one with the largest imbalance factor as suites list them."""
+    last = {c[0]: c for c in columns}
+    return list(last.values())[:MOST_PANELS]
+
+
+def classes(table: Table, evidence: Evidence, columns: Sequence[Column], labels: Sequence[str]) -> Picture:
+    """Recall against training images, class by class, smoothed where classes are many."""
+    colours = look([row.label for row in table.rows])
+    figure, axes = canvas(1.4 + 3.8 * min(len(columns), 3), 3.8, min(len(columns), 3))
+    lines = []
+    for axis, column in zip(axes, columns, strict=False):
+        images = evidence.classes[column].train_images
+        order = np.argsort(-images, kind="stable")
+        for m in labels:
+            recall = evidence.recall.get((m, column))
+            if recall is None:
+                continue
+            colour, marker = colours[m]
+            if len(order) > 20:
+                axis.plot(images[order], recall[order], ".", color=colour, markersize=3, alpha=0.25)
+                axis.plot(images[order], smooth(recall[order]), color=colour, label=plain(m))
+            else:
+                axis.plot(images[order], recall[order], color=colour, marker=marker, markersize=4, label=plain(m))
+            lines += [
+                {
+                    "column": table.title(column),
+                    "class": evidence.classes[column].names[c],
+                    "method": m,
+                    "training images": images[c],
+                    "recall": recall[c],
+                }
+                for c in order
+            ]
+        if len(np.unique(images)) > 1:
+            axis.set_xscale("log")
+            _plain_ticks(axis)
+        axis.invert_xaxis()
+        axis.set_title(plain(table.title(column)))
+        axis.set_xlabel("training images of the class")
+    axes[0].set_ylabel("recall, %")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    tail = "; ".join(
+        f"{m} {_of_rarest(evidence, m, columns[0]):.1f}" for m in labels if (m, columns[0]) in evidence.recall
+    )
+    return Picture(
+        "classes",
+        "Recall by class, from head to tail",
+        "Mean over seeds, one point per class, the largest class on the left; with more than 20 classes the "
+        "line is a moving average over a tenth of them. The largest imbalance factor of each data set.",
+        f"Recall of the rarest class on {table.title(columns[0])}: {tail}.",
+        figure,
+        pd.DataFrame(lines),
+    )
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """Counts of images read as counts: 1, 2, 5, 10, 20, ... instead of powers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _of_rarest(evidence: Evidence, method: str, column: Column) -> float:
+    return float(evidence.recall[method, column][np.argmin(evidence.classes[column].train_images)])
+
+
+def smooth(values: Floats) -> Floats:
+    """Moving average over a tenth of the places (at least 3), shorter at the ends."""
+    width = max(3, len(values) // 10) | 1
+    kernel = np.ones(width)
+    return np.asarray(np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same"))
+
+
+def reliability(table: Table, evidence: Evidence, column: Column, labels: Sequence[str]) -> Picture:
+    """Accuracy against confidence, a panel per method."""
+    there = [m for m in labels if (m, column) in evidence.reliability][:MOST_PANELS]
+    figure, axes = canvas(0.8 + 1.9 * len(there), 2.5, len(there), sharey=True)
+    lines = []
+    for axis, m in zip(axes, there, strict=True):
+        confidence, accuracy = evidence.reliability[m, column]
+        axis.plot([0, 100], [0, 100], color=FAINT, linewidth=0.8)
+        axis.plot(confidence, accuracy, color="#0072B2", marker="o", markersize=3)
+        axis.set_title(plain(m))
+        axis.set_aspect("equal")
+        axis.set_xlim(0, 102)
+        axis.set_ylim(0, 102)
+        lines += [
+            {"method": m, "bin": i + 1, "confidence": c, "accuracy": a}
+            for i, (c, a) in enumerate(zip(confidence, accuracy, strict=True))
+        ]
+    axes[0].set_ylabel("accuracy, %")
+    figure.supxlabel("confidence, %", fontsize=9)
+    row = {r.label: r.scores[column].metrics.get("ece") for r in table.rows}
+    eces = ", ".join(f"{m} {found.mean:.1f}" for m in there if (found := row.get(m)) is not None)
+    return Picture(
+        "reliability",
+        f"Calibration on {table.title(column)}",
+        f"15 bins of equal mass over all seeds; below the diagonal is over-confident. ECE in %: {eces}.",
+        f"Reliability diagrams. Expected calibration error: {eces}.",
+        figure,
+        pd.DataFrame(lines),
+    )
+
+
+def curves(table: Table, evidence: Evidence, name: str, columns: Sequence[Column], labels: Sequence[str]) -> Picture:
+    """A curve over training, a panel per data set."""
+    there = [c for c in columns if any(name in evidence.curves.get((m, c), {}) for m in labels)][:3]
+    colours = look([row.label for row in table.rows])
+    figure, axes = canvas(1.4 + 3.8 * len(there), 3.6, len(there))
+    lines = []
+    for axis, column in zip(axes, there, strict=True):
+        for m in labels:
+            found = evidence.curves.get((m, column), {}).get(name)
+            if found is None:
+                continue
+            epochs, mean, low, high = found
+            axis.plot(epochs, mean, color=colours[m][0], label=plain(m))
+            axis.fill_between(epochs, low, high, color=colours[m][0], alpha=0.15, linewidth=0)
+            lines += [
+                {"column": table.title(column), "method": m, "epoch": e, "mean": v, "lowest": a, "highest": b}
+                for e, v, a, b in zip(epochs, mean, low, high, strict=True)
+            ]
+        axis.set_title(plain(table.title(column)))
+        axis.set_xlabel("epoch")
+    axes[0].set_ylabel(plain(name))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    last = {line["method"]: line["mean"] for line in lines if line["column"] == table.title(there[0])}
+    said = ", ".join(f"{m} {v:.3g}" for m, v in last.items())
+    losses = " Losses of different methods are different quantities." if name == "train/loss" else ""
+    return Picture(
+        f"curve-{name.replace('/', '-').replace('_', '-')}",
+        f"Training: {name}",
+        f"Mean over seeds; the band is from the lowest to the highest seed.{losses}",
+        f"{name} at the end: {said}.",
+        figure,
+        pd.DataFrame(lines),
+    )
+
+
+def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
+    """What a point of accuracy costs: seconds of a trial against the mean."""
+    figure, (axis,) = canvas(6.2, 3.8)
+    colours = look([row.label for row in table.rows])
+    for row in table.rows:
+        colour, marker = colours[row.label]
+        seconds, half = evidence.seconds[row.label], row.half or 0.0
+        axis.plot([seconds, seconds], [row.mean - half, row.mean + half], color=colour, linewidth=0.9)
+        axis.plot(seconds, row.mean, marker, color=colour, label=plain(row.label))
+    axis.set(xlabel="seconds per trial", ylabel=metric_of(board.primary).title)
+    axis.margins(0.1)
+    axis.set_xlim(left=0)
+    if len(table.rows) <= MOST_ROWS:
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    data = pd.DataFrame(
+        [{"method": r.label, "seconds per trial": evidence.seconds[r.label], "mean": r.mean} for r in table.rows]
+    )
+    said = ", ".join(f"{row.label} {evidence.seconds[row.label]:.3g} s" for row in table.rows[:MOST_ROWS])
+    return Picture(
+        "cost",
+        "Cost beside accuracy",
+        "Mean wall time of a trial, start-up included, on the machines that ran them (see the runs): other "
+        "trials beside it slow a trial down.",
+        f"Seconds per trial: {said}.",
+        figure,
+        data,
+    )

@@ -1,0 +1,87 @@
+"""`ltbench report`: from a suite's journal to its report, and from there to MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltbench.commands import journal_of, suite_name, warn
+from ltbench.errors import UserError
+from ltbench.plan import Selection
+from ltbench.report.aggregates import aggregates
+from ltbench.report.board import Leaderboard
+from ltbench.report.leaderboard import build
+from ltbench.report.report import write_report
+from ltbench.spec import Result, digest
+
+
+@dataclass(frozen=True)
+class Made:
+    """A report on the disk."""
+
+    board: Leaderboard
+    files: list[Path]
+
+    @property
+    def page(self) -> Path:
+        return self.files[0]
+
+    def upload(self, uri: str) -> None:
+        """Put the board's numbers and the report's files into MLflow, apart from the trials. A store that cannot be
+        reached is a warning: the report is on the disk."""
+        from ltbench.delivery import shown_uri
+
+        folder = self.page.parent
+        try:
+            from ltbench import track
+
+            files = {file.relative_to(folder).as_posix(): file for file in self.files}
+            version = digest([self.board.data, dict(self.board.config)])
+            track.put_board(uri, self.board.suite, version, aggregates(self.board), files)
+        except Exception as error:  # whatever MLflow raises: the report itself is made
+            warn(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
+
+
+def make_report(suite: str | None, results: Path, source: Path | None, out: Path | None, chosen: Selection) -> Made:
+    """Write the report of a suite.
+
+    Raises:
+        UserError: no such suite, no results, or a folder that cannot be written.
+    """
+    journal, expectation = journal_of(results, suite_name(suite) if suite else None, source)
+    records = list(journal.records().values())
+    if not records:
+        raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
+    board = build(
+        [Result.of(r) for r in records],
+        expectation,
+        methods=chosen.methods,
+        datasets=chosen.datasets,
+        seeds=chosen.seeds,
+        predictions=journal.predictions,
+    )
+    folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
+    files = write_report(
+        board,
+        records,
+        journal.predictions,
+        expectation,
+        folder,
+        papers=_papers(expectation),
+        records_folder=journal.folder,
+    )
+    return Made(board, files)
+
+
+def _papers(expectation: Any) -> dict[str, str]:
+    """Row -> the paper of its method, for methods that ltbench finds; the others are left out."""
+    from ltbench.registry import Registry
+
+    registry, papers = Registry(None), {}
+    for label, (method, _) in (expectation or {}).get("methods", {}).items():
+        try:
+            papers[label] = registry.get(method).paper
+        except UserError:
+            continue
+    return {label: paper for label, paper in papers.items() if paper}
