@@ -278,7 +278,7 @@ def test_friedman_of_all_tied_methods_says_so() -> None:
 @with_and_without_ties
 def test_wilcoxon_is_scipys_with_pratt_zeros(seed: int, decimals: int) -> None:
     rng = np.random.default_rng(seed)
-    x = np.round(rng.normal(0, 0.2, ([8, 9, 10, 20][seed % 4], 3)) + [0, 0.1, 0.3], decimals)
+    x = np.round(rng.normal(0, 0.2, ([8, 9, 10, 20][seed % 4], 3)) + np.array([0, 0.1, 0.3]), decimals)
     for found in wilcoxon_pairs(x):
         d = np.round(x[:, found.a] - x[:, found.b], 10)
         assert found.p == pytest.approx(stats.wilcoxon(d, zero_method="pratt").pvalue, rel=1e-12)
