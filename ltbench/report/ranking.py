@@ -15,7 +15,7 @@ from ltbench.report.board import ALPHA, Column, Pair, Pairs
 from ltbench.report.images import ByColumn, by_dataset
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.paired import holm, holm_array
-from ltbench.stats.scope_a import ByDataset, ByImage, scope_a, verdict
+from ltbench.stats.scope_a import ByDataset, ByImage, rank_intervals, scope_a, verdict
 
 ALL_PAIRS = 10
 """Up to this many methods every verdict is of the family of all pairs; above it, gains are a family of their own."""
@@ -63,20 +63,16 @@ def rank(
     tests = all_pairs([quality[label] for label in ordered], by_image)
     adjusted = holm_array(tests.p)
     pairs = Pairs(ordered, tests, adjusted, rope)
-    significant = np.where(adjusted < ALPHA, np.sign(tests.diff), 0)
-    better, worse = np.zeros(len(ordered), dtype=int), np.zeros(len(ordered), dtype=int)
-    for winner, loser, wins in (
-        (tests.first, tests.second, significant > 0),
-        (tests.second, tests.first, significant < 0),
-    ):
-        np.add.at(worse, winner[wins], 1)
-        np.add.at(better, loser[wins], 1)
+    found = np.flatnonzero(adjusted < ALPHA)
+    signs = np.sign(tests.diff[found]).astype(int).tolist()
+    sides = zip(tests.first[found].tolist(), tests.second[found].tolist(), strict=True)
+    significant = {(ordered[i], ordered[j]): sign for (i, j), sign in zip(sides, signs, strict=True)}
     return Ranking(
         labels=tuple(ordered),
         means=means,
         halves={m: _half(quality[m], by_image[i] if by_image else None) for i, m in enumerate(ordered)},
         quality=quality,
-        ranks={m: (1 + int(better[i]), len(ordered) - int(worse[i])) for i, m in enumerate(ordered)},
+        ranks=rank_intervals(ordered, significant),
         pairs=pairs,
         gains=_gains(pairs, reference, ordered, rope) if reference is not None else {},
     )

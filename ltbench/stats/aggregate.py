@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.stats.minimum import min_n
-from ltbench.stats.reasons import Reason
+from ltbench.stats.reasons import NOISE, Reason
 
 Floats = NDArray[np.float64]
 Runs = Mapping[str, Floats]
@@ -108,7 +108,11 @@ def class_level(gains: Floats, level: float = 0.95) -> tuple[float, float | None
     from scipy.special import stdtrit
 
     c = len(gains)
+    if c == 0:
+        raise ValueError("no classes")
     mean = float(gains.mean())
     if c < 6:
         return mean, None, Reason.too_few_classes
+    if np.ptp(gains) < NOISE:
+        return mean, None, Reason.zero_variance
     return mean, float(stdtrit(c - 1, 0.5 + level / 2) * gains.std(ddof=1) / np.sqrt(c)), None

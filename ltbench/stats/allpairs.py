@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from ltbench.stats.reasons import MIN_SEEDS, Reason
+from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 from ltbench.stats.scope_a import ByDataset, ByImage, ScopeATest, scope_a
 
 Floats = NDArray[np.float64]
@@ -93,9 +93,9 @@ def _seeds_only(x: Floats, first: NDArray[np.int64]) -> _Part:
     for a in range(len(x) - 1):
         d = np.round(x[a] - x[a + 1 :], 10)
         rows = slice(at, at + len(d))
-        diff[rows], differ[rows] = d.mean(axis=1), d.any(axis=1)
+        diff[rows], differ[rows] = d.mean(axis=1), (np.abs(d) >= NOISE).any(axis=1)
         if seeds > 1:
-            constant = np.ptp(d, axis=1) == 0
+            constant = np.ptp(d, axis=1) < NOISE
             variance[rows] = np.where(constant, 0.0, d.var(axis=1, ddof=1) / seeds)
         at += len(d)
     return _Part(diff, variance, np.full(len(first), max(seeds - 1.0, 1.0)), differ)
@@ -148,7 +148,7 @@ def _combined(
         p = 2 * stdtr(df, -np.abs(diff) / se)
     identical = ~np.any([p.differ for p in parts], axis=0)
     flat = total == 0
-    few = np.full(len(diff), fewest < MIN_SEEDS) | (df < 2)
+    few = np.full(len(diff), fewest < MIN_SEEDS) | (df < 2 - NOISE)
     reasons = np.full(len(diff), None, dtype=object)
     for reason, where in (
         (Reason.too_few_seeds, few), (Reason.zero_variance, flat),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ltbench.stats.minimum import min_n
-from ltbench.stats.reasons import MIN_SEEDS, Reason
+from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
     """
     seeds, images = d.shape
     diff = float(d.mean())
+    if images < 2:
+        return Crossed(diff, None, None, None, None, Reason.too_few_images)
+    if np.ptp(d) < NOISE:
+        return Crossed(diff, None, None, None, None, Reason.identical if abs(diff) < NOISE else Reason.zero_variance)
     if seeds == 1:
         variance = float(d.var(ddof=1)) / images
         half = float(stdtrit(images - 1, 0.5 + level / 2)) * math.sqrt(variance)
@@ -53,14 +57,14 @@ def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
     ms_s = images * float(((by_seed - diff) ** 2).sum()) / (seeds - 1)
     ms_i = seeds * float(((by_image - diff) ** 2).sum()) / (images - 1)
     ms_e = float(((d - by_seed - by_image + diff) ** 2).sum()) / ((seeds - 1) * (images - 1))
-    if ms_s == ms_i == 0:
-        return Crossed(diff, None, None, None, None, Reason.zero_variance if diff else Reason.identical)
     total = ms_s + ms_i - ms_e
     if total >= max(ms_s, ms_i):
         spread = ms_s**2 / (seeds - 1) + ms_i**2 / (images - 1) + ms_e**2 / ((seeds - 1) * (images - 1))
         df = total**2 / spread
     else:
         total, df = max((ms_s, seeds - 1.0), (ms_i, images - 1.0))
+    if total < NOISE**2:
+        return Crossed(diff, None, None, None, None, Reason.zero_variance)  # they differ in the interaction alone
     variance = total / (seeds * images)
     by_seed_alone, by_image_alone, rest = (max(x, 0.0) / (seeds * images) for x in (ms_s - ms_e, ms_i - ms_e, ms_e))
     half = float(stdtrit(df, 0.5 + level / 2)) * math.sqrt(variance)

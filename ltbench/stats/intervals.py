@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from ltbench.stats.reasons import NOISE
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -34,6 +36,6 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(np.mean(values))
     if n == 1:
         return Interval(mean, None, None, 1)
-    sd = float(np.std(values, ddof=1))
+    sd = 0.0 if np.ptp(values) < NOISE else float(np.std(values, ddof=1))
     # scipy.special, because scipy.stats takes most of a second to import.
     return Interval(mean, sd, float(stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n), n)

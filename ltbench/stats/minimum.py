@@ -19,13 +19,16 @@ def min_n(test: Test, m: int = 1, alpha: float = 0.05) -> int:
 
     Args:
         m: comparisons in the Holm family (friedman, nemenyi: the number of methods).
+
+    Raises:
+        ValueError: no comparison, or fewer than two methods.
     """
+    if m < (2 if test in ("friedman", "nemenyi") else 1):
+        raise ValueError(f"{test} of {m}: there is nothing to compare")
     if test in _POLICY:
         return _POLICY[test]
-    if test in ("sign_flip", "wilcoxon"):
-        return math.ceil(1 + math.log2(m / alpha) + 1e-12)
-    if test == "mcnemar":
-        return math.ceil(1 + math.log2(1 / alpha))
+    if test in ("sign_flip", "wilcoxon", "mcnemar"):
+        return math.floor(1 + math.log2(m / alpha) + 1e-12) + 1
     if test == "mann_whitney":
         return next(n for n in range(2, 100) if 2 * m / math.comb(2 * n, n) < alpha)
     if test == "friedman":

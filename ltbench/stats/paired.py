@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from ltbench.stats.reasons import MIN_SEEDS, Reason
+from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,16 @@ def paired_t(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95
         return PairTest(None, None, 0, None, Reason.too_few_seeds)
     d = np.round([a[s] - b[s] for s in seeds], 10)
     diff = float(d.mean())
-    counts = {"wins": int((d > 0).sum()), "ties": int((d == 0).sum()), "losses": int((d < 0).sum())}
-    if not d.any():
+    counts = {
+        "wins": int((d >= NOISE).sum()),
+        "ties": int((np.abs(d) < NOISE).sum()),
+        "losses": int((d <= -NOISE).sum()),
+    }
+    if not (np.abs(d) >= NOISE).any():
         return PairTest(0.0, 0.0 if n > 1 else None, n, None, Reason.identical, **counts)
     if n == 1:
         return PairTest(diff, None, 1, None, Reason.too_few_seeds, **counts)
-    if np.ptp(d) == 0:
+    if np.ptp(d) < NOISE:
         return PairTest(diff, None, n, None, Reason.zero_variance, **counts)
     se = float(d.std(ddof=1)) / math.sqrt(n)
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * se

@@ -8,6 +8,10 @@ MIN_SEEDS = 3
 """Fewest paired seeds for a p-value: with 2, a t test needs a difference of 9 standard deviations."""
 
 
+NOISE = 1e-9
+"""Spreads below this, in points, are float noise: scores have at most some four decimals that mean anything."""
+
+
 class Reason(StrEnum):
     too_few_seeds = "too_few_seeds"
     zero_variance = "zero_variance"
@@ -20,6 +24,7 @@ class Reason(StrEnum):
     too_many_methods = "too_many_methods"
     too_few_classes = "too_few_classes"
     too_few_discordant = "too_few_discordant"
+    too_few_images = "too_few_images"
 
     @property
     def words(self) -> str:
@@ -37,5 +42,6 @@ _WORDS = {
     Reason.too_many_methods: "too many methods for it",
     Reason.too_few_classes: "too few classes for an interval over classes",
     Reason.too_few_discordant: "the two models disagree on too few images",
+    Reason.too_few_images: "fewer than two test images",
     Reason.incomplete: "one of the two has no result on some data set",
 }

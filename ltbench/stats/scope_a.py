@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from ltbench.stats.crossed import Crossed, crossed_variance
-from ltbench.stats.reasons import MIN_SEEDS, Reason
+from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
 ByDataset = Mapping[str, Mapping[int, float]]
 """Data set -> seed -> value, imbalance factors averaged."""
@@ -72,12 +72,12 @@ def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None =
         return ScopeATest(None, None, None, None, None, Reason.incomplete, 0)
     fewest = min(len(d) for d in rows)
     diff = float(np.mean([d.mean() for d in rows]))
-    if not any(d.any() for d in rows) and not any(c.variance for c in crossed):
+    if not any((np.abs(d) >= NOISE).any() for d in rows) and not any(c.variance for c in crossed):
         return ScopeATest(0.0, None, None, None, None, Reason.identical, fewest)
     if fewest < 2:
         return ScopeATest(diff, None, None, None, None, Reason.too_few_seeds, fewest)
     if images is None:
-        parts = np.array([0.0 if np.ptp(d) == 0 else d.var(ddof=1) / len(d) for d in rows])
+        parts = np.array([0.0 if np.ptp(d) < NOISE else d.var(ddof=1) / len(d) for d in rows])
         dfs = np.array([len(d) - 1.0 for d in rows])
     else:
         parts = np.array([c.variance or 0.0 for c in crossed])
@@ -88,7 +88,7 @@ def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None =
     df = float(parts.sum() ** 2 / np.sum(parts**2 / dfs))
     half = float(stdtrit(df, 0.975)) * se
     shares = _shares(crossed)
-    if fewest < MIN_SEEDS or df < 2:
+    if fewest < MIN_SEEDS or df < 2 - NOISE:
         return ScopeATest(diff, se, df, half, None, Reason.too_few_seeds, fewest, shares)
     return ScopeATest(diff, se, df, half, float(2 * stdtr(df, -abs(diff) / se)), None, fewest, shares)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ltbench.stats.minimum import critical_difference, min_n
 from ltbench.stats.paired import holm
-from ltbench.stats.reasons import Reason
+from ltbench.stats.reasons import NOISE, Reason
 
 Matrix = NDArray[np.float64]
 """(data sets, methods), higher is better, complete."""
@@ -103,6 +103,8 @@ def wilcoxon_pairs(scores: Matrix, pairs: Sequence[tuple[int, int]] | None = Non
     from scipy.stats import wilcoxon
 
     chosen = list(pairs) if pairs is not None else list(combinations(range(scores.shape[1]), 2))
+    if not chosen:
+        return []
     needs = min_n("wilcoxon", len(chosen))
     if len(scores) < needs:
         return [SignedRank(a, b, None, None, Reason.too_few_datasets, needs) for a, b in chosen]
@@ -117,6 +119,8 @@ def wilcoxon_pairs(scores: Matrix, pairs: Sequence[tuple[int, int]] | None = Non
 def nemenyi(scores: Matrix, alpha: float = 0.05) -> tuple[float | None, Reason | None]:
     """Critical difference of mean ranks for the familiar diagram; from 5 data sets and up to 10 methods on."""
     n, k = scores.shape
+    if k < 2:
+        return None, Reason.too_few_methods
     if n < 5:
         return None, Reason.too_few_datasets
     return (critical_difference(k, n, alpha), None) if k <= 10 else (None, Reason.too_many_methods)
@@ -138,12 +142,13 @@ def bayes_signed_rank(d: NDArray[np.float64], rope: float, draws: int = 50_000) 
     within or below +-rope. From 6 data sets on: with 3 that merely agree in sign it would already exceed 0.95."""
     if len(d) < min_n("bayes_signed_rank"):
         return BayesSignedRank(None, None, None, Reason.too_few_datasets)
-    values = np.concatenate([[0.0], d])
+    values = np.concatenate([[0.0], np.round(d, 10)])
     rng = np.random.Generator(np.random.PCG64(0))
     weights = rng.dirichlet(np.r_[0.5, np.ones(len(d))], size=draws)
     sums = values[:, None] + values[None, :]
-    above = np.einsum("ni,ij,nj->n", weights, (sums > 2 * rope).astype(float), weights, optimize=True)
-    below = np.einsum("ni,ij,nj->n", weights, (sums < -2 * rope).astype(float), weights, optimize=True)
+    edge = 2 * rope + NOISE
+    above = np.einsum("ni,ij,nj->n", weights, (sums > edge).astype(float), weights, optimize=True)
+    below = np.einsum("ni,ij,nj->n", weights, (sums < -edge).astype(float), weights, optimize=True)
     inside = 1 - above - below
     winner = np.argmax(np.stack([above, inside, below]), axis=0)
     share = np.bincount(winner, minlength=3) / draws

@@ -308,3 +308,57 @@ def test_every_floor_is_a_number_of_things_one_can_have() -> None:
     for methods in (2, 3, 10):
         assert min_n("friedman", methods) >= 5
         assert min_n("nemenyi", methods) >= 2
+
+
+def test_a_constant_difference_is_no_spread_however_inexact_its_mean() -> None:
+    a, b = {0: 70.1, 1: 71.3, 2: 69.9}, {0: 70.0, 1: 71.2, 2: 69.8}
+    assert scope_a({"d": a}, {"d": b}).reason is Reason.zero_variance
+    assert paired_t(a, b).reason is Reason.zero_variance
+
+
+def test_noise_on_the_edge_of_rounding_is_no_spread() -> None:
+    a = {0: 50.01220703125, 1: float(np.nextafter(50.01220703125, 99)), 2: 50.01220703125}
+    assert paired_t(a, dict.fromkeys(a, 50.0)).reason is Reason.zero_variance
+
+
+def test_three_seeds_on_one_data_set_are_enough_though_the_degrees_of_freedom_are_inexact() -> None:
+    d = dict(enumerate([-0.3116346497492266, -0.04092141140807039, 1.2254772905771096]))
+    assert scope_a({"d": d}, {"d": dict.fromkeys(d, 0.0)}).p is not None
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3])
+def test_equal_contributions_of_images_are_no_variance(value: float) -> None:
+    assert crossed_variance(np.full((3, 7), value)).reason is Reason.zero_variance
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (3, 7)])
+def test_equal_predictions_are_identical(shape: tuple[int, int]) -> None:
+    found = crossed_variance(np.zeros(shape))
+    assert (found.half, found.shares, found.reason) == (None, None, Reason.identical)
+
+
+def test_one_image_has_no_variance() -> None:
+    assert crossed_variance(np.ones((3, 1))).reason is Reason.too_few_images
+
+
+def test_a_pure_interaction_is_not_identical() -> None:
+    assert crossed_variance(np.array([[1.0, -1.0], [-1.0, 1.0]])).reason is Reason.zero_variance
+
+
+def test_the_posterior_is_not_moved_by_float_noise() -> None:
+    exact, noisy = (bayes_signed_rank(np.full(8, x), rope=0.3) for x in (0.3, 0.1 + 0.2))
+    assert exact == noisy
+
+
+@pytest.mark.parametrize("test", ["friedman", "nemenyi"])
+def test_nothing_to_compare_is_refused(test: str) -> None:
+    with pytest.raises(ValueError, match="nothing to compare"):
+        min_n(test, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing to compare"):
+        min_n("wilcoxon", 0)
+
+
+def test_equal_gains_of_classes_have_no_interval() -> None:
+    assert class_level(np.full(6, 0.1))[1:] == (None, Reason.zero_variance)
+    with pytest.raises(ValueError, match="no classes"):
+        class_level(np.empty(0))

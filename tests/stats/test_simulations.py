@@ -17,8 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from ltbench.report.board import Score
-from ltbench.report.ranking import rank_rows
+from ltbench.report.ranking import rank
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.intervals import mean_interval
 from ltbench.stats.paired import holm
@@ -151,11 +150,7 @@ def test_the_leaderboard_decides_as_these_simulations_do() -> None:
         values = {
             (n, c): dict(enumerate(table[i, t].tolist())) for i, n in enumerate(names) for t, c in enumerate(columns)
         }
-        scores = {
-            n: {c: Score({"accuracy": mean_interval([*values[n, c].values()])}, None, None, 4, 0, 0) for c in columns}
-            for n in names
-        }
-        _, pairs = rank_rows(scores, values, "accuracy", 1.0, "m0", 0.5)
+        pairs = rank(names, columns, values, None, 1.0, "m0", 0.5).pairs
         chosen = list(combinations(range(5), 2))
         p = many_scope_a(np.stack([table[a] - table[b] for a, b in chosen])).p
         expected = dict(zip(chosen, many_holm(p[None])[0], strict=True))
