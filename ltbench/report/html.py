@@ -39,7 +39,6 @@ def page(
         records: where the records lie, relative to the page; None leaves runs without links.
     """
     from jinja2 import Environment
-    from markupsafe import Markup
 
     folder = files("ltbench.report").joinpath("page")
     text = {name: folder.joinpath(f"report.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
@@ -49,8 +48,8 @@ def page(
         {
             "recipe": table.recipe_name,
             "verdict": verdict(board, table),
-            "gains": [_drawing(p, Markup) for p in gains],
-            "runs": [_drawing(p, Markup) for p in behind],
+            "gains": [_drawing(p) for p in gains],
+            "runs": [_drawing(p) for p in behind],
             "no_diagram": no_diagram(table),
             "matrix": grids.matrix(board, table, evidence) if len(table.rows) > 1 else None,
             "matrix_cut": grids.MATRIX if len(table.rows) > grids.MATRIX else None,
@@ -78,8 +77,8 @@ def page(
         papers=sorted((papers or {}).items()),
         latex=latex(board),
         sentence=in_a_sentence(board),
-        css=Markup(text["css"]),
-        script=Markup(text["js"]),
+        css=text["css"],
+        script=text["js"],
         script_hash=script_hash,
     )
 
@@ -88,9 +87,9 @@ def _shown(board: Leaderboard) -> list[Table]:
     return [table for table in board.tables if table.rows]
 
 
-def _drawing(picture: Picture, markup: Any) -> dict[str, Any]:
+def _drawing(picture: Picture) -> dict[str, Any]:
     return {"name": picture.name, "title": picture.title, "caption": picture.caption,
-            "svg": markup(inline_svg(picture)), "rows": grids.of_frame(picture.data)}  # fmt: skip
+            "svg": inline_svg(picture), "rows": grids.of_frame(picture.data)}  # fmt: skip
 
 
 def _sections(board: Leaderboard, tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
