@@ -73,7 +73,7 @@ def _pairs(scores: Matrix) -> tuple[tuple[SignedRank, ...], Reason | None, int]:
 
 
 def _bayes(found: Ranking, scores: Matrix, reference: str | None, rope: float) -> dict[str, BayesSignedRank]:
-    if reference is None or len(scores) < min_n("bayes_signed_rank"):
+    if reference is None or not min_n("bayes_signed_rank") <= len(scores) or len(found.labels) > MOST_METHODS:
         return {}
     base = scores[:, found.labels.index(reference)]
     return {m: bayes_signed_rank(scores[:, i] - base, rope) for i, m in enumerate(found.labels) if m != reference}

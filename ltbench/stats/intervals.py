@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-import numpy as np
 from scipy.special import stdtrit
 
 from ltbench.stats.reasons import NOISE
@@ -33,9 +33,16 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     n = len(values)
     if n == 0:
         raise ValueError("no values")
-    mean = float(np.mean(values))
+    mean = math.fsum(values) / n
     if n == 1:
         return Interval(mean, None, None, 1)
-    sd = 0.0 if np.ptp(values) < NOISE else float(np.std(values, ddof=1))
-    # scipy.special, because scipy.stats takes most of a second to import.
-    return Interval(mean, sd, float(stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n), n)
+    # Plain Python: a board has one of these per method, column and metric, and numpy takes longer on a few numbers.
+    flat = max(values) - min(values) < NOISE
+    sd = 0.0 if flat else math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    return Interval(mean, sd, _quantile(n - 1, 0.5 + level / 2) * sd / math.sqrt(n), n)
+
+
+@cache
+def _quantile(df: int, probability: float) -> float:
+    """Student's t. scipy.special, because scipy.stats takes most of a second to import."""
+    return float(stdtrit(df, probability))
