@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ltbench.api import Method, Moment, Stage
+from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.parts import Classifier
@@ -50,27 +51,33 @@ def train(
     clock: Clock,
     recipe: Mapping[str, Any],
     watch: Watch,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Train `model` in place for the recipe's epochs.
 
     Args:
         recipe: epochs, batch_size, schedule, precision as in the suite.
         watch: told at the end of every epoch.
+        checkpoints: where training begins from, and what it leaves on its way. None: from the start, and nothing.
 
     Raises:
         Diverged: the mean loss of an epoch is NaN or infinite.
+        NotResumable: the checkpoint does not fit the method.
         ValueError: the method's stages do not share out exactly the recipe's steps.
     """
     steps_per_epoch = len(batches) / recipe["batch_size"]
     total = max(1, math.ceil(recipe["epochs"] * steps_per_epoch - _SLACK))
     meter = LossMeter(steps_per_epoch, total, watch)
-    for stage, steps in share_out(method.stages(model), total):
+    state = {"model": model, "method": method, "order": order, "crops": batches.rng, "dice": clock.rng, "meter": meter}
+    checkpoints, stages = checkpoints or Checkpoints(), method.stages(model)
+    for stage, steps in share_out(stages, total):
         if steps == 0:  # a miniature too short for this stage; what the method does between stages still happens
             continue
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
         freeze_all_but(model, optimizer)
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
-        for step in range(steps):
+        live = {**state, "stage": stage, "optimizer": optimizer, "schedule": schedule}
+        for step in checkpoints.steps(stage, steps, total, live, stages):
             now = clock.at(stage, step / steps)
             index = method.draw(order.next(stage.class_probs), now)
             x, target = method.mix(*batches.batch(index), now)
@@ -82,6 +89,7 @@ def train(
             optimizer.step()
             schedule.step()
             meter.add(loss.detach())
+    checkpoints.close()
 
 
 def share_out(stages: Iterator[Stage], total: int) -> Iterator[tuple[Stage, int]]:

@@ -1,9 +1,18 @@
-"""Facts about the code a run was made with."""
+"""Facts about the code and the machine a run was made with."""
 
 from __future__ import annotations
 
+import platform
+import resource
+import socket
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ltbench
 
 
 def git_commit(folder: Path) -> dict[str, str]:
@@ -19,3 +28,23 @@ def git_commit(folder: Path) -> dict[str, str]:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def environment_of(device: torch.device, seconds: float) -> dict[str, Any]:
+    """What a record says about the machine and the versions; memory in bytes."""
+    on_gpu = device.type == "cuda"
+    # ru_maxrss is in KiB on Linux; it is the process's peak so far, which a reused worker carries over.
+    memory = (
+        torch.cuda.max_memory_allocated(device) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return {
+        "seconds": seconds,
+        "device": torch.cuda.get_device_name(device) if on_gpu else (platform.processor() or platform.machine()),
+        "threads": torch.get_num_threads(),
+        "peak_memory_bytes": int(memory),
+        "host": socket.gethostname(),
+        "ltbench": ltbench.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

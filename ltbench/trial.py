@@ -9,9 +9,6 @@ import argparse
 import io
 import json
 import os
-import platform
-import resource
-import socket
 import sys
 import time
 import traceback
@@ -24,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import ltbench
 from ltbench.api import Method, Task
+from ltbench.checkpoint import Checkpoints
 from ltbench.data.kinds import open_source
 from ltbench.data.loader import CellData, ImageBatches, cell_data, channel_statistics
 from ltbench.data.order import BatchOrder
@@ -35,9 +32,10 @@ from ltbench.errors import UserError, last_line
 from ltbench.metrics import Predictions, evaluate
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
+from ltbench.provenance import environment_of
 from ltbench.records import Journal
 from ltbench.registry import Registry, unpack_sources
-from ltbench.spec import Cell, Record, TrialSpec
+from ltbench.spec import NUMERICS, Cell, Record, TrialSpec
 
 CURVE_POINTS = 20
 """How often at most a trial is evaluated for a learning curve."""
@@ -53,6 +51,8 @@ class Site:
         device: `cpu`, `cuda` or None for the best there is. threads: CPU threads of torch; None leaves them.
         keep_logits: store the test logits with the predictions.
         provenance: facts for the record's environment, such as the git commit.
+        checkpoints: an existing folder; a trial that was interrupted goes on from its checkpoint in there. None: off.
+        checkpoint_seconds: how often a checkpoint is taken, beside the ends of stages.
     """
 
     data: Path
@@ -63,6 +63,8 @@ class Site:
     threads: int | None = None
     keep_logits: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = 60.0
 
 
 Progress = Callable[[float, float], None]
@@ -75,20 +77,47 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None) -> 
     device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if site.threads is not None:
         torch.set_num_threads(site.threads)
+    checkpoints = _checkpoints(spec, site, device)
     started, started_at = time.perf_counter(), time.time()
     try:
-        record = _run(spec, site, device, progress)
+        record = _run_or_start_over(spec, site, device, progress, checkpoints)
     except Diverged as error:
         record = Record(spec=spec, status="failed", error=f"Diverged: {error}")
     except UserError as error:
         record = Record(spec=spec, status="failed", error=f"UserError: {error}")
     except Exception:
         record = Record(spec=spec, status="failed", error=traceback.format_exc())
-    facts = {"started": started_at, **_environment(device, time.perf_counter() - started)}
+    facts = {"started": started_at, **environment_of(device, time.perf_counter() - started)}
+    facts["resumed"] = checkpoints.resumed
+    if checkpoints.messages:
+        facts["checkpoint_messages"] = checkpoints.messages
     return replace(record, environment={**facts, **site.provenance, **record.environment})
 
 
-def _run(spec: TrialSpec, site: Site, device: torch.device, progress: Progress | None) -> Record:
+def _checkpoints(spec: TrialSpec, site: Site, device: torch.device) -> Checkpoints:
+    """A checkpoint is of use only where the rest of the training would be the same."""
+    folder = None if site.checkpoints is None else site.checkpoints / spec.key
+    identity = {"key": spec.key, "numerics": NUMERICS, "curves": spec.curves, "device": device.type,
+                "threads": torch.get_num_threads(), "torch": str(torch.__version__)}  # fmt: skip
+    return Checkpoints(folder, identity, site.checkpoint_seconds)
+
+
+def _run_or_start_over(
+    spec: TrialSpec, site: Site, device: torch.device, progress: Progress | None, checkpoints: Checkpoints
+) -> Record:
+    """Until the place of a checkpoint is reached, what goes wrong may be the checkpoint's fault."""
+    try:
+        return _run(spec, site, device, progress, checkpoints)
+    except Exception as error:
+        if not checkpoints.replaying:
+            raise
+        checkpoints.start_over(f"{type(error).__name__}: {error}")
+    return _run(spec, site, device, progress, checkpoints)
+
+
+def _run(
+    spec: TrialSpec, site: Site, device: torch.device, progress: Progress | None, checkpoints: Checkpoints
+) -> Record:
     data, facts = load_cell(spec.cell, site)
     method, model, order = assemble(spec, site, data, facts, device)
     recipe = spec.recipe
@@ -117,14 +146,18 @@ def _run(spec: TrialSpec, site: Site, device: torch.device, progress: Progress |
             progress(min(1.0, epochs / recipe["epochs"]), loss)
 
     began = time.perf_counter()
+    checkpoints.begin(curves=curves)
     train(model, method, batches(data.train_x, data.train_y, recipe["augment"]), order,
-          Clock(_dice(spec, "method"), device), recipe, watch)  # fmt: skip
+          Clock(_dice(spec, "method"), device), recipe, watch, checkpoints)  # fmt: skip
     trained = time.perf_counter()
     logits = test_logits(data.test_x, data.test_y)
     if not np.isfinite(logits).all():
         raise Diverged("the test logits are not finite")
     metrics, classes, found = evaluate(logits, data.test_y, counts, spec.shots)
-    seconds = {"train_seconds": trained - began, "test_seconds": time.perf_counter() - trained}
+    seconds = {
+        "train_seconds": checkpoints.seconds_before + trained - began,
+        "test_seconds": time.perf_counter() - trained,
+    }
     images = recipe["epochs"] * len(data.train_y)
     return Record(
         spec=spec,
@@ -193,25 +226,6 @@ def _pack(found: Predictions, truth: NDArray[np.int64], logits: NDArray[np.float
         kept["logits"] = logits.astype(np.float16)
     np.savez_compressed(stream, **kept)
     return stream.getvalue()
-
-
-def _environment(device: torch.device, seconds: float) -> dict[str, Any]:
-    on_gpu = device.type == "cuda"
-    # ru_maxrss is in KiB on Linux; it is the process's peak so far, which a reused worker carries over.
-    memory = (
-        torch.cuda.max_memory_allocated(device) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
-    return {
-        "seconds": seconds,
-        "device": torch.cuda.get_device_name(device) if on_gpu else (platform.processor() or platform.machine()),
-        "threads": torch.get_num_threads(),
-        "peak_memory_bytes": int(memory),
-        "host": socket.gethostname(),
-        "ltbench": ltbench.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArray[np.float32]]]:

@@ -78,7 +78,7 @@ class ImageBatches:
         self.size = x.shape[1]
         self._crop, self._flip = "crop" in augment, "flip" in augment
         self._pad = max(1, self.size // 8) if self._crop else 0
-        self._rng = rng or np.random.default_rng(0)
+        self.rng = rng or np.random.default_rng(0)
         pad = ((0, 0), (self._pad, self._pad), (self._pad, self._pad), (0, 0))
         pixels = np.pad(x, pad) if self._pad else np.array(x)
         self._x = torch.from_numpy(pixels).to(self.device)
@@ -98,8 +98,8 @@ class ImageBatches:
         if not (self._crop or self._flip):
             return self._normalise(self._x[rows]), self._y[rows]
         # Every kind of dice is thrown whether used or not, so that `crop` and `crop_flip` crop alike.
-        offsets = self._rng.integers(0, 2 * self._pad + 1, (2, len(index)))
-        mirrored = self._rng.random(len(index)) < 0.5
+        offsets = self.rng.integers(0, 2 * self._pad + 1, (2, len(index)))
+        mirrored = self.rng.random(len(index)) < 0.5
         dy, dx = torch.from_numpy(offsets).to(self.device, non_blocking=True)
         columns = self._side.expand(len(index), -1)
         if self._flip:
