@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import io
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -61,6 +62,10 @@ class Checkpoints:
         self._beside, self._stages = beside, list[list[Any]]()
         self._began = time.monotonic()
         self._due = self._began + self._seconds
+        if self._files is not None and not self._files.folder.parent.is_dir():
+            host = socket.gethostname()
+            self.messages.append(f"no checkpoints are taken: there is no {self._files.folder.parent} on {host}")
+            self._files = None
         self._found = None if self._files is None or self._anew else self._newest(self._files)
 
     def steps(
@@ -136,7 +141,7 @@ class Checkpoints:
                 }
             )
         except Exception as error:  # no space, no permission, state that cannot be saved: training goes on without
-            reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+            reason = f"{error.strerror} in {self._files.folder.parent}" if isinstance(error, OSError) else str(error)
             message = f"a checkpoint could not be saved ({reason})"
             if message not in self.messages and len(self.messages) < 5:
                 self.messages.append(message)

@@ -95,7 +95,7 @@ def run(
         announce(plan, to_run, len(state.finished), len(state.failed))
         given = Resources(**loaded.resources.per_trial.model_dump(), retries=loaded.resources.retries)
         inline = inline or loaded.resources.executor == "inline"
-        site = site_of(cache, inputs, methods, loaded, Path(suite))
+        site = site_of(cache, inputs, methods, loaded, Path(suite), folders)
         if address is not None:
             os.environ["RAY_ADDRESS"] = address
         run_plan(to_run, inputs, site, journal, tracker, given, inline=inline)

@@ -69,7 +69,7 @@ def folders_of(results: Path, suite: str) -> Folders:
     return Folders(results, suite)
 
 
-def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path) -> Any:
+def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path, folders: Folders) -> Any:
     from ltbench.provenance import git_commit
     from ltbench.registry import read_sources
     from ltbench.trial import Site
@@ -81,6 +81,8 @@ def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, fil
         methods=read_sources(methods) if methods else {},
         keep_logits=suite.protocol.save_logits,
         provenance=git_commit(file.parent if file.exists() else Path()),
+        checkpoints=folders.checkpoints,
+        checkpoint_seconds=suite.resources.checkpoint_seconds,
     )
 
 

@@ -6,7 +6,10 @@ samplers that never reach the loader, seeds that are ignored. So it is also test
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ltbench.api import Choice, LogUniform, Method, Task, Uniform
+from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.engine import Clock, logits_of, train
@@ -47,6 +51,8 @@ def check_method(cls: type[Method]) -> list[str]:
         problems.append("the test logits are not finite")
     if not np.array_equal(first, again):
         problems.append("two runs with one seed differ: every random number must come from `now` or torch's own dice")
+    else:
+        problems += _resume_problems(cls, first)
     if np.array_equal(first, other):
         problems.append("two seeds give the same result: the seed is ignored")
     return problems + list(_idle_options(cls, first))
@@ -82,6 +88,38 @@ def _batch_problems(cls: type[Method]) -> Iterator[str]:
         yield "predict must keep the logits' shape"
 
 
+class _Interrupted(Exception):
+    """Stands for whatever ends a process."""
+
+
+def _resume_problems(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
+    """A training that is interrupted in its middle and again in its last step, and goes on in fresh objects."""
+
+    def stop_at(epoch: float) -> Callable[[float, float], None]:
+        def watch(epochs: float, loss: float) -> None:
+            if epochs >= epoch:
+                raise _Interrupted
+
+        return watch
+
+    with tempfile.TemporaryDirectory() as folder:
+        for epoch in (_RECIPE["epochs"] / 2, _RECIPE["epochs"], np.inf):
+            checkpoints, resumed = Checkpoints(Path(folder) / "trial", seconds=0.0), None
+            try:
+                with suppress(_Interrupted):
+                    resumed = _logits(cls, 0, checkpoints=checkpoints, watch=stop_at(epoch))
+            except Exception as error:  # as in check_method
+                checkpoints.messages.append(f"{type(error).__name__}: {error}")
+            if checkpoints.messages:
+                yield f"an interrupted training cannot go on: {'; '.join(checkpoints.messages)}"
+                return
+    if resumed is None or not np.array_equal(plain, resumed):
+        yield (
+            "a training that was interrupted and resumed ends in another result: the method keeps state where a "
+            "checkpoint cannot see it (a global, a class attribute, a closure); keep it in attributes of self"
+        )
+
+
 def _idle_options(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
     """Hyper-parameters whose change changes nothing at all."""
     for field, declared in cls.hyperparameters.items():
@@ -89,7 +127,7 @@ def _idle_options(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str
         legal = [v for v in others if _legal(cls, field, v)]
         if not legal:
             yield f"{field}: no other legal value was found to try; declare `search=` or `choices=`"
-        elif all(np.array_equal(plain, _logits(cls, 0, **{field: v})) for v in legal):
+        elif all(np.array_equal(plain, _logits(cls, 0, {field: v})) for v in legal):
             yield f"{field} has no effect: the result is the same for {', '.join(map(str, [declared.default, *legal]))}"
 
 
@@ -137,15 +175,23 @@ def _model(method: Method) -> Classifier:
     return Classifier(backbone, method.head(backbone.dim))
 
 
-def _logits(cls: type[Method], seed: int, **values: Any) -> NDArray[np.float32]:
+def _logits(
+    cls: type[Method],
+    seed: int,
+    values: Mapping[str, Any] | None = None,
+    checkpoints: Checkpoints | None = None,
+    watch: Callable[[float, float], None] = lambda epochs, loss: None,
+) -> NDArray[np.float32]:
     """Corrected test logits after a short training."""
     x, y = _images()
     torch.manual_seed(seed)
-    method = cls(_task(seed), **values)
+    method = cls(_task(seed), **(values or {}))
     model = _model(method)
     batches = ImageBatches(x, y, (0.5,), (0.25,))
     order = BatchOrder(y, len(COUNTS), _RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock = Clock(np.random.default_rng([seed, 2]), torch.device("cpu"))
-    train(model, method, batches, order, clock, _RECIPE, lambda epochs, loss: None)
+    checkpoints = checkpoints or Checkpoints()
+    checkpoints.begin()
+    train(model, method, batches, order, clock, _RECIPE, watch, checkpoints)
     raw = torch.from_numpy(logits_of(model, batches, _RECIPE))
     return np.asarray(method.predict(raw).numpy())

@@ -29,6 +29,7 @@ class RunDisplay:
         self._fraction: dict[str, float] = {}
         self._done: set[str] = set()
         self._failed = 0
+        self._told: set[str] = set()
         self._best: tuple[float, str] | None = None
         self._began = time.monotonic()
         self._live: Live | None = None
@@ -63,6 +64,10 @@ class RunDisplay:
         self._done.add(key)
         self._fraction.pop(key, None)
         score = record.metrics.get(self._metric)
+        for message in record.environment.get("checkpoint_messages", []):
+            if message not in self._told:  # that a disk is full is true of every trial
+                self._told.add(message)
+                self._print(f"note    {record.spec.name}: {message}", "yellow")
         if record.status == "failed":
             self._failed += 1
             reason = last_line(record.error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ltbench.checkpoint import discard
 from ltbench.metrics import summarise
 from ltbench.plan import Inputs
 from ltbench.progress import RunDisplay
@@ -27,7 +28,8 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a suite's results lie: records/ is the journal, plan.json what a complete set looks like."""
+    """Where a suite's results lie: records/ is the journal, plan.json what a complete set looks like, checkpoints/ what
+    running trials leave for the case that they are interrupted."""
 
     results: Path
     suite: str
@@ -39,6 +41,10 @@ class Folders:
     @property
     def journal(self) -> Journal:
         return Journal(self.suite_folder / "records")
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.suite_folder.absolute() / "checkpoints"
 
     @property
     def plan_file(self) -> Path:
@@ -94,12 +100,16 @@ def run_plan(
     *,
     inline: bool = False,
 ) -> list[Record]:
-    """Run every trial of the plan; each record is in the journal before anyone else hears of it."""
+    """Run every trial of the plan; each record is in the journal before anyone else hears of it, and before the trial's
+    checkpoints are removed."""
     if not plan.trials:
         return []
     used = {t.cell.dataset for t in plan.trials}
     for name in sorted(used):
         inputs.sources[name].prepare()
+    if site.checkpoints is not None:
+        with suppress(OSError):  # the trials find out, and say so
+            site.checkpoints.mkdir(parents=True, exist_ok=True)
     records: list[Record] = []
 
     class Keeper:
@@ -113,6 +123,7 @@ def run_plan(
 
         def finished(self, record: Record) -> None:
             journal.write(record)
+            discard(site.checkpoints, record.key)
             sink.send(record)
             records.append(record)
             display.finished(record)

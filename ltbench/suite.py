@@ -148,6 +148,8 @@ class Resources(Strict):
     per_trial: PerTrial = PerTrial()
     retries: Annotated[int, Field(ge=0)] = 2
     executor: Literal["ray", "inline"] = "ray"
+    checkpoint_seconds: Positive = 60.0
+    """How often a running trial leaves a checkpoint, beside the ends of its stages."""
 
 
 class Suite(Strict):
