@@ -216,7 +216,8 @@ class _Restore:
             keys = [self(k, _ABSENT, f"{place} key") for k, _ in items]
             values = [self(v, live.get(k, _ABSENT), _at(place, k)) for k, (_, v) in zip(keys, items, strict=True)]
             live.clear()
-            dict.update(live, zip(keys, values, strict=True))
+            for key, value in zip(keys, values, strict=True):
+                live[key] = value
         else:
             new = self._items(items, list(live) if isinstance(live, list | deque) else [], place)
             live.clear()
