@@ -9,24 +9,20 @@ memory, comes back too. What it cannot hold or put back is refused, never guesse
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ltbench.attributes import attributes_of, has_state, is_known, name_of, text_of
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 """Stored as they are; all of them are read back by `torch.load(weights_only=True)`."""
 _MAKEABLE: dict[str, Callable[[], Any]] = {c.__qualname__: c for c in (list, dict, set, OrderedDict, Counter)}
-_LIVING_STDLIB = ("types", "argparse", "collections")
-"""Modules of the standard library whose objects carry attributes that change, such as SimpleNamespace."""
-_BOOKKEEPING = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules", "training"}
-"""Attributes of every module that hold hooks: code, not state."""
 _ABSENT = object()
 
 
@@ -87,27 +83,30 @@ class _Capture:
             return ["enum", value.name]
         if isinstance(value, dict):
             pairs = [[self(k, f"{place} key"), self(v, _at(place, k))] for k, v in value.items()]
-            return ["container", _name(value), pairs, self._inside(value, place)]
+            return ["container", name_of(value), pairs, self._inside(value, place)]
         if isinstance(value, list | set | deque):
             items = [self(v, _at(place, i)) for i, v in enumerate(value)]
-            return ["container", _name(value), items, self._inside(value, place)]
+            return ["container", name_of(value), items, self._inside(value, place)]
         if isinstance(value, tuple | frozenset):
-            return ["frozen", _name(value), [self(v, _at(place, i)) for i, v in enumerate(value)]]
+            return ["frozen", name_of(value), [self(v, _at(place, i)) for i, v in enumerate(value)]]
         if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
             return ["code", value.__qualname__, self(getattr(value, "__self__", None), f"{place}.__self__")]
-        if _has_state(value):
-            return ["object", _name(value), self._inside(value, place)]
+        if has_state(value):
+            return ["object", name_of(value), self._inside(value, place)]
         if hasattr(type(value), "__next__") or isinstance(value, np.random.BitGenerator | np.random.RandomState):
-            raise NotResumable(f"{place}: is a {_name(value)}, whose position cannot be saved")
-        return ["constant", _name(value), _text(value)]
+            raise NotResumable(f"{place}: is a {name_of(value)}, whose position cannot be saved")
+        text = text_of(value)
+        if text is None and not is_known(value):
+            raise NotResumable(f"{place}: is a {name_of(value)}, whose state cannot be seen")
+        return ["constant", name_of(value), text]
 
     def _inside(self, value: Any, place: str) -> list[list[Any]]:
-        return [[name, self(v, f"{place}.{name}")] for name, v in _attributes(value).items()]
+        return [[name, self(v, f"{place}.{name}")] for name, v in attributes_of(value).items()]
 
     def _tensor(self, value: Tensor, place: str) -> list[Any]:
         strided = value.layout == torch.strided and not value.is_quantized and not (value.is_conj() or value.is_neg())
         if type(value) not in (Tensor, nn.Parameter) or not strided or value.device.type == "meta":
-            raise NotResumable(f"{place}: is a {_name(value)} of a kind that cannot be saved")
+            raise NotResumable(f"{place}: is a {name_of(value)} of a kind that cannot be saved")
         storage = value.untyped_storage()
         where = ("tensor", value.device, storage.data_ptr())
         if where not in self._memory:
@@ -207,7 +206,7 @@ class _Restore:
         return type(live)[name]
 
     def _container(self, number: int, live: Any, place: str, cls: str, items: list[Any], inside: list[Any]) -> Any:
-        if _name(live) != cls:
+        if name_of(live) != cls:
             if cls not in _MAKEABLE:
                 raise NotResumable(f"{place}: this {cls} was made while training")
             live = _MAKEABLE[cls]()
@@ -229,7 +228,7 @@ class _Restore:
         new = self._items(items, list(live) if isinstance(live, tuple) else [], place)
         if cls in ("tuple", "frozenset"):
             return tuple(new) if cls == "tuple" else frozenset(new)
-        if _name(live) != cls or not hasattr(live, "_make"):
+        if name_of(live) != cls or not hasattr(live, "_make"):
             raise NotResumable(f"{place}: this {cls} was made while training")
         return live._make(new)
 
@@ -243,19 +242,19 @@ class _Restore:
         return live
 
     def _object(self, number: int, live: Any, place: str, cls: str, inside: list[Any]) -> Any:
-        if live is _ABSENT or _name(live) != cls:
+        if live is _ABSENT or name_of(live) != cls:
             raise NotResumable(f"{place}: this {cls} was made while training; make it in __init__, head or stages")
         self._made[number] = live
         self._fill(live, place, inside)
         return live
 
     def _constant(self, number: int, live: Any, place: str, cls: str, text: str | None) -> Any:
-        if live is _ABSENT or _name(live) != cls or _text(live) != text:
+        if live is _ABSENT or name_of(live) != cls or text_of(live) != text:
             raise NotResumable(f"{place}: this {cls} was set while training")
         return live
 
     def _fill(self, live: Any, place: str, inside: list[Any]) -> None:
-        old = _attributes(live)
+        old = attributes_of(live)
         new = {name: self(node, old.get(name, _ABSENT), f"{place}.{name}") for name, node in inside}
         for name in old.keys() - new.keys():
             object.__delattr__(live, name)
@@ -274,37 +273,5 @@ def _on_the_cpu(storage: Any) -> Any:
     return storage.clone() if storage.device.type == "cpu" else storage.cpu()
 
 
-def _name(value: Any) -> str:
-    """A class by its bare name: the module of a user's method has another name in every process."""
-    return type(value).__qualname__
-
-
-def _text(value: Any) -> str | None:
-    """What tells two constants apart; None where the text is the object's address."""
-    text = value.__name__.rpartition(".")[2] if isinstance(value, ModuleType) else repr(value)
-    return None if " at 0x" in text else text
-
-
 def _at(place: str, key: Any) -> str:
-    return f"{place}[{key!r:.40}]" if isinstance(key, str | int) else f"{place}[{_name(key)}]"
-
-
-def _has_state(value: Any) -> bool:
-    top = type(value).__module__.partition(".")[0]
-    known = top not in sys.stdlib_module_names and top != "numpy"
-    return (known or top in _LIVING_STDLIB) and (hasattr(value, "__dict__") or any(_slots(value)))
-
-
-def _slots(value: Any) -> Iterator[str]:
-    for base in type(value).__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        yield from (s for s in ([slots] if isinstance(slots, str) else slots) if s not in ("__dict__", "__weakref__"))
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    """The attributes of an object, of a module without its bookkeeping, of an optimizer with its parameters first."""
-    found = dict(getattr(value, "__dict__", {}))
-    found |= {name: getattr(value, name) for name in _slots(value) if hasattr(value, name)}
-    if isinstance(value, nn.Module):
-        found = {k: v for k, v in found.items() if k not in _BOOKKEEPING}
-    return dict(sorted(found.items(), key=lambda item: item[0] == "state"))
+    return f"{place}[{key!r:.40}]" if isinstance(key, str | int) else f"{place}[{name_of(key)}]"

@@ -111,6 +111,7 @@ WRONG = [
     Wrong("precision", "precision: fp32", "precision: fp16", "recipes.scratch.precision", ("'fp16'", "'bf16'")),
     Wrong("curves", "curves: none", "curves: train", "protocol.curves", ("'train'", "'holdout'")),
     Wrong("executor", "retries: 2", "executor: slurm", "resources.executor", ("'slurm'", "'inline'")),
+    Wrong("checkpoint_seconds", "retries: 2", "checkpoint_seconds: 0", "resources.checkpoint_seconds", ("0",)),
     Wrong("reference", "reference: ce", "reference: mixip", "protocol.reference", ("'mixip'", "'mixup'")),
     Wrong("recipe_of_methods", "methods:\n  scratch:", "methods:\n  scartch:", "methods.scartch",
           ("no recipe 'scartch'", "'scratch'")),

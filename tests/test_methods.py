@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -347,6 +348,49 @@ class OwnDice(Sound):
         return super().loss(logits, target, now) * float(np.random.default_rng().random())
 
 
+class HiddenInTheClass(Sound):
+    """Counts its steps where all methods of the class share them; every trial starts from 0."""
+
+    steps: ClassVar[list[int]] = [0]
+
+    def __init__(self, task: Task, **values: Any) -> None:
+        super().__init__(task, **values)
+        self.steps[0] = 0
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        self.steps[0] += 1
+        return super().loss(logits, target, now) * (1 + self.steps[0] / 100)
+
+
+class HiddenInAClosure(Sound):
+    """Counts its steps in a variable that belongs to a function."""
+
+    def __init__(self, task: Task, **values: Any) -> None:
+        super().__init__(task, **values)
+        steps = 0
+
+        def grown() -> float:
+            nonlocal steps
+            steps += 1
+            return 1 + steps / 100
+
+        self.grown = grown
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        return super().loss(logits, target, now) * self.grown()
+
+
+class HoldsAnIterator(Sound):
+    """Counts its steps with an iterator."""
+
+    def __init__(self, task: Task, **values: Any) -> None:
+        super().__init__(task, **values)
+        self.steps = itertools.count()
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        return super().loss(logits, target, now) * (1 + next(self.steps) / 100)
+
+
 class Vector(Sound):
     """A loss per image."""
 
@@ -379,6 +423,9 @@ def test_the_contract_finds_nothing_in_a_sound_method() -> None:
         (OutOfRange, "outside the training set"),
         (NoDistribution, "not distributions"),
         (OwnDice, "two runs with one seed differ"),
+        (HiddenInTheClass, "keeps state where a checkpoint cannot see it (a global, a class attribute, a closure)"),
+        (HiddenInAClosure, "keeps state where a checkpoint cannot see it (a global, a class attribute, a closure)"),
+        (HoldsAnIterator, "method.steps: is a count, whose position cannot be saved"),
         (Vector, "single number"),
         (TooLong, "shares sum to 1.5"),
         (Nameless, "`paper` is not stated"),

@@ -152,6 +152,11 @@ def test_set_makes_the_mappings_on_its_way(write: Write) -> None:
     assert loaded(write(SMALL), "resources.per_trial.cpus=2").resources.per_trial.cpus == 2.0
 
 
+def test_checkpoints_are_a_minute_apart_unless_the_suite_says_otherwise(write: Write) -> None:
+    assert loaded(write(SMALL)).resources.checkpoint_seconds == 60.0
+    assert loaded(write(SMALL), "resources.checkpoint_seconds=5").resources.checkpoint_seconds == 5.0
+
+
 def test_set_leaves_the_file_as_it_is(write: Write) -> None:
     file = write(SMALL)
     loaded(file, "recipes.scratch.epochs=1")

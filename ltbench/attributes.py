@@ -1,0 +1,53 @@
+"""What an object is made of, as far as that can change: which attributes are state, and which objects are constants."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+_LIVING_STDLIB = ("types", "argparse", "collections")
+"""Modules of the standard library whose objects carry attributes that change, such as SimpleNamespace."""
+_BOOKKEEPING = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules", "training"}
+"""Attributes of every module that hold hooks: code, not state."""
+
+
+def name_of(value: Any) -> str:
+    """A class by its bare name: the module of a user's method has another name in every process."""
+    return type(value).__qualname__
+
+
+def text_of(value: Any) -> str | None:
+    """What tells two constants apart; None where the text is the object's address."""
+    text = value.__name__.rpartition(".")[2] if isinstance(value, ModuleType) else repr(value)
+    return None if " at 0x" in text else text
+
+
+def has_state(value: Any) -> bool:
+    """Whether attributes are to be looked at: not of numbers, dates, paths and other constants of Python's own."""
+    top = type(value).__module__.partition(".")[0]
+    known = top not in sys.stdlib_module_names and top != "numpy"
+    return (known or top in _LIVING_STDLIB) and (hasattr(value, "__dict__") or any(_slots(value)))
+
+
+def is_known(value: Any) -> bool:
+    """Python's own; an object of anyone else that shows no attributes may hide anything."""
+    return type(value).__module__.partition(".")[0] in sys.stdlib_module_names
+
+
+def attributes_of(value: Any) -> dict[str, Any]:
+    """The attributes of an object, of a module without its bookkeeping, of an optimizer with its parameters first."""
+    found = dict(getattr(value, "__dict__", {}))
+    found |= {name: getattr(value, name) for name in _slots(value) if hasattr(value, name)}
+    if isinstance(value, nn.Module):
+        found = {k: v for k, v in found.items() if k not in _BOOKKEEPING}
+    return dict(sorted(found.items(), key=lambda item: item[0] == "state"))
+
+
+def _slots(value: Any) -> Iterator[str]:
+    for base in type(value).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        yield from (s for s in ([slots] if isinstance(slots, str) else slots) if s not in ("__dict__", "__weakref__"))
