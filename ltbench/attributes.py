@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -13,11 +14,17 @@ _LIVING_STDLIB = ("types", "argparse", "collections")
 """Modules of the standard library whose objects carry attributes that change, such as SimpleNamespace."""
 _BOOKKEEPING = set(vars(nn.Module())) - {"_parameters", "_buffers", "_modules", "training"}
 """Attributes of every module that hold hooks: code, not state."""
+_STATELESS = ("object", "lock", "RLock", "ReferenceType")
 
 
 def name_of(value: Any) -> str:
     """A class by its bare name: the module of a user's method has another name in every process."""
     return type(value).__qualname__
+
+
+def shows_nothing(value: Any) -> bool:
+    """An object without attributes and without a text of its own: it may hide anything, unless it is known not to."""
+    return text_of(value) is None and name_of(value) not in _STATELESS
 
 
 def text_of(value: Any) -> str | None:
@@ -28,18 +35,17 @@ def text_of(value: Any) -> str | None:
 
 def has_state(value: Any) -> bool:
     """Whether attributes are to be looked at: not of numbers, dates, paths and other constants of Python's own."""
+    if isinstance(value, partial):
+        return True
     top = type(value).__module__.partition(".")[0]
     known = top not in sys.stdlib_module_names and top != "numpy"
     return (known or top in _LIVING_STDLIB) and (hasattr(value, "__dict__") or any(_slots(value)))
 
 
-def is_known(value: Any) -> bool:
-    """Python's own; an object of anyone else that shows no attributes may hide anything."""
-    return type(value).__module__.partition(".")[0] in sys.stdlib_module_names
-
-
 def attributes_of(value: Any) -> dict[str, Any]:
     """The attributes of an object, of a module without its bookkeeping, of an optimizer with its parameters first."""
+    if isinstance(value, partial):
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}
     found = dict(getattr(value, "__dict__", {}))
     found |= {name: getattr(value, name) for name in _slots(value) if hasattr(value, name)}
     if isinstance(value, nn.Module):

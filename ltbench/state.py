@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ltbench.attributes import attributes_of, has_state, is_known, name_of, text_of
+from ltbench.attributes import attributes_of, has_state, name_of, shows_nothing, text_of
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 """Stored as they are; all of them are read back by `torch.load(weights_only=True)`."""
@@ -95,10 +95,9 @@ class _Capture:
             return ["object", name_of(value), self._inside(value, place)]
         if hasattr(type(value), "__next__") or isinstance(value, np.random.BitGenerator | np.random.RandomState):
             raise NotResumable(f"{place}: is a {name_of(value)}, whose position cannot be saved")
-        text = text_of(value)
-        if text is None and not is_known(value):
+        if shows_nothing(value):
             raise NotResumable(f"{place}: is a {name_of(value)}, whose state cannot be seen")
-        return ["constant", name_of(value), text]
+        return ["constant", name_of(value), text_of(value)]
 
     def _inside(self, value: Any, place: str) -> list[list[Any]]:
         return [[name, self(v, f"{place}.{name}")] for name, v in attributes_of(value).items()]
@@ -226,6 +225,8 @@ class _Restore:
 
     def _frozen(self, number: int, live: Any, place: str, cls: str, items: list[Any]) -> Any:
         new = self._items(items, list(live) if isinstance(live, tuple) else [], place)
+        if isinstance(live, tuple) and name_of(live) == cls and _equal(tuple(new), tuple(live)):
+            return live
         if cls in ("tuple", "frozenset"):
             return tuple(new) if cls == "tuple" else frozenset(new)
         if name_of(live) != cls or not hasattr(live, "_make"):
@@ -261,6 +262,12 @@ class _Restore:
         for name, value in new.items():
             if value is not old.get(name, _ABSENT):
                 object.__setattr__(live, name, value)
+
+
+def _equal(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """The same objects, or plain values that are equal to the bit: 0.0 is not -0.0, NaN is NaN."""
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(x is y or (type(x) in PLAIN and repr(x) == repr(y)) for x, y in pairs)
 
 
 def _view(storage: Any, like: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ import copy
 import enum
 import io
 import itertools
+import queue
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -238,7 +240,7 @@ def test_what_was_deleted_or_not_yet_there_is_gone() -> None:
 @pytest.mark.parametrize(
     "value",
     [itertools.count(), iter([1]), (i for i in range(3)), np.array([object()]), torch.eye(2).to_sparse(),
-     np.random.RandomState(0), np.random.PCG64(0), torch.empty(2, device="meta")],
+     np.random.RandomState(0), np.random.PCG64(0), torch.empty(2, device="meta"), queue.Queue()],
     ids=lambda v: type(v).__name__,
 )  # fmt: skip
 def test_what_cannot_be_held_is_refused_by_its_place(value: Any) -> None:
@@ -262,7 +264,7 @@ def test_what_is_not_there_to_be_filled_is_refused_by_its_place(value: Any) -> N
 
 
 def test_the_same_code_and_constants_are_accepted() -> None:
-    box = Box(f=first, g=torch.relu, h=nn.ReLU, m=np, r=range(3), t=torch.strided)
+    box = Box(f=first, g=torch.relu, h=nn.ReLU, m=np, r=range(3), t=torch.strided, p=partial(first, 0.5, a=[1]))
     other = copy.copy(box)
     restore({"box": other}, capture({"box": box}))
     assert vars(other) == vars(box)
