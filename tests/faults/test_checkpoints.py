@@ -239,6 +239,31 @@ class FollowsTraining(Method):
         self.factor = norm
         yield Stage("b", share=0.5)
 """,
+    "branches": """
+class Branches(Method):
+    "How many stages there are follows from the training."
+    trained = False
+    def stages(self, model):
+        yield Stage("a", share=0.5)
+        if self.trained:
+            yield Stage("b", share=0.2)
+        yield Stage("c", share=0.3 if self.trained else 0.5)
+    def loss(self, logits, target, now):
+        self.trained = True
+        return super().loss(logits, target, now)
+""",
+    "asserts": """
+class Asserts(Method):
+    "Insists, between two stages, on having been trained."
+    trained = False
+    def stages(self, model):
+        yield Stage("a", share=0.5)
+        assert self.trained, "not trained yet"
+        yield Stage("b", share=0.5)
+    def loss(self, logits, target, now):
+        self.trained = True
+        return super().loss(logits, target, now)
+""",
     "cannot_be_saved": """
 class CannotBeSaved(Method):
     "Holds an iterator, whose place is nobody's business."
@@ -315,6 +340,8 @@ def test_a_users_method_with_state_of_many_kinds_resumes_bit_equally(
     [
         ("made_while_training", "method.extra: this Linear was made while training"),
         ("follows_training", "the variable 'norm' of `stages` follows from the training"),
+        ("branches", "the method's stages end before the place of the checkpoint"),
+        ("asserts", "AssertionError: not trained yet"),
         ("cannot_be_saved", "method.places: is a range_iterator, whose position cannot be saved"),
     ],
 )
@@ -329,7 +356,7 @@ def test_state_that_cannot_be_brought_back_means_starting_over_and_says_so(
 ) -> None:
     spec, methods = of_mine(name), read_sources(mine)
     saving = replace(saving, methods=methods)
-    broken_off(spec, saving, interrupt, 10)
+    broken_off(spec, saving, interrupt, 12)
     resumed = run_trial(spec, saving)
     assert resumed.environment["resumed"] == 0
     assert len(resumed.environment["checkpoint_messages"]) == 1
