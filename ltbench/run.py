@@ -102,14 +102,12 @@ def run_plan(
 ) -> list[Record]:
     """Run every trial of the plan; each record is in the journal before anyone else hears of it, and before the trial's
     checkpoints are removed."""
+    _prepare_checkpoints(site.checkpoints, journal)
     if not plan.trials:
         return []
     used = {t.cell.dataset for t in plan.trials}
     for name in sorted(used):
         inputs.sources[name].prepare()
-    if site.checkpoints is not None:
-        with suppress(OSError):  # the trials find out, and say so
-            site.checkpoints.mkdir(parents=True, exist_ok=True)
     records: list[Record] = []
 
     class Keeper:
@@ -137,6 +135,17 @@ def run_plan(
 
             run_on_ray(plan.trials, site, resources, Keeper())
     return records
+
+
+def _prepare_checkpoints(folder: Path | None, journal: Journal) -> None:
+    """Make the folder, and sweep out of it what a driver left that was killed between a record and its checkpoints."""
+    if folder is None:
+        return
+    with suppress(OSError):  # the trials find out, and say so
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            if journal.read(left.name) is not None:
+                discard(folder, left.name)
 
 
 def run_inline(trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener) -> None:

@@ -544,6 +544,9 @@ def test_the_driver_continues_an_interrupted_trial_and_then_removes_its_checkpoi
     saving = replace(mine_too, checkpoints=folders.checkpoints, checkpoint_seconds=0.0)
     stale = folders.checkpoints / "0123456789ab"
     stale.mkdir(parents=True)
+    finished = make_spec("ce", recipe=TINY)
+    folders.journal.write(Record(spec=finished, status="ok"))  # and the driver was killed before it could remove
+    (folders.checkpoints / finished.key).mkdir()
     specs = [make_spec("crt", recipe=TINY), of_mine("fails")]
     interrupt(7)
     with pytest.raises(KeyboardInterrupt):
