@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from ltbench.report.ranking import rank
+from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.intervals import mean_interval
 from ltbench.stats.paired import holm
@@ -254,3 +255,24 @@ def test_the_crossed_interval_covers_and_one_over_seeds_alone_does_not(draw: obj
         by_seeds_only += abs(over_seeds.mean) <= over_seeds.half
     assert 0.93 <= covered / runs <= 0.97
     assert by_seeds_only / runs < {3: 0.93, 5: 0.87, 10: 0.75}[seeds]
+
+
+@pytest.mark.parametrize(("datasets", "seeds"), [(1, 5), (2, 3), (3, 5), (2, 10)])
+def test_with_test_images_the_verdict_errs_as_often_as_it_says(datasets: int, seeds: int) -> None:
+    """New seeds and new images each time; the means are truly equal. The leaderboard's own function, with its
+    degrees of freedom over data sets, one of which is noisier."""
+    rng = np.random.default_rng([datasets, seeds])
+    wrong, covered, runs = 0, 0, 2000
+    for _ in range(runs):
+        images = [
+            {f"d{t}": dict(enumerate((1 + 2 * (t == 0)) * gaussian(rng, seeds, 120))) for t in range(datasets)}
+            for _ in "ab"
+        ]
+        values = [{t: {s: float(x.mean()) for s, x in rows.items()} for t, rows in m.items()} for m in images]
+        found = all_pairs(values, images).test(0)
+        assert found.p is not None
+        assert found.diff is not None
+        wrong += found.p < ALPHA
+        covered += abs(found.diff) <= (found.half or 0.0)
+    assert 0.03 <= wrong / runs <= 0.06
+    assert 0.94 <= covered / runs <= 0.97
