@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import overhead, packing, training
+from benchmarks import board, overhead, packing, training
 from benchmarks.timing import machine
 
 
@@ -24,6 +24,10 @@ def main() -> None:
     ratios |= {f"two 1-thread / one 2-thread trial, {name}": ratio for name, ratio in packed.items()}
     cost = overhead.measure(few=2, many=4) if chosen.smoke else overhead.measure()
     figures["overhead per further trial, s"] = f"{cost.per_trial:.2f}"
+    size = (10, 100) if chosen.smoke else (25, 1000)
+    figures["board of 25 methods x 12 data sets x 10 seeds, s"] = f"{board.measure(size[0]):.2f}"
+    figures["the same with 10,000 test images each, s"] = f"{board.measure(size[0], images=10_000):.2f}"
+    figures["board of 1,000 methods x 12 data sets x 10 seeds, s"] = f"{board.measure(size[1]):.1f}"
     figures |= {name: f"{ratio:.2f}" for name, ratio in ratios.items()}
     print(tabulate(list(figures.items()), headers=["what", "figure"], tablefmt="pipe", disable_numparse=True))
     print("\n" + "\n".join(f"{key}: {value}" for key, value in machine().items()))

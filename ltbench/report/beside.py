@@ -15,8 +15,7 @@ def beside(tables: Sequence[Table], primary: str, expectation: Expectation | Non
     hyper-parameters and recipe a row stands for, and which columns are the data that papers use."""
     if expectation is None or "as_published" not in expectation:
         return ()
-    found = [line for table in tables for line in _of_table(table, primary, expectation)]
-    return tuple(sorted(found, key=lambda b: (b.label, b.column, b.judgement is Judgement.OTHER_RECIPE)))
+    return tuple(line for table in tables for line in _of_table(table, primary, expectation))
 
 
 def _of_table(table: Table, primary: str, expectation: Mapping[str, Any]) -> Iterator[Beside]:
@@ -30,5 +29,6 @@ def _of_table(table: Table, primary: str, expectation: Mapping[str, Any]) -> Ite
             if ours is None or list(column[:2]) not in expectation["as_published"]:
                 continue
             kind = expectation["kinds"][column[0]]
-            for published in find(kind, column[1], method, hyperparameters, primary):
-                yield Beside(table.recipe_name, row.label, column, published, ours, judge(published, ours, recipe))
+            rows = find(kind, column[1], method, hyperparameters, primary)
+            lines = [Beside(table.recipe_name, row.label, column, p, ours, judge(p, ours, recipe)) for p in rows]
+            yield from sorted(lines, key=lambda b: b.judgement is Judgement.OTHER_RECIPE)

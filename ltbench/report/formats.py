@@ -15,8 +15,9 @@ from ltbench.report.as_json import as_json
 from ltbench.report.board import Column, Leaderboard, Table
 from ltbench.report.latex import latex
 from ltbench.report.notes import header, legend, notes
-from ltbench.report.tables import detail, overview
+from ltbench.report.tables import beside, detail, overview
 
+PUBLISHED = "Published beside ours"
 WIDTH = 100
 """Columns of a terminal that the text format keeps to."""
 
@@ -31,6 +32,8 @@ def text(board: Leaderboard, *, wide: bool = False) -> str:
             blocks.append(f"== recipe {table.recipe_name} ({table.recipe_id}) ==")
         blocks.append(_plain(overview(table, board.primary, wide=wide)))
         blocks += [f"{_heading(table, c)}\n{_plain(detail(table, c, board))}" for c in table.columns]
+    if len(frame := beside(board, every=wide)):
+        blocks.append(f"{PUBLISHED}\n{_plain(frame)}")
     blocks.append("\n".join(line for note in [legend(board), *notes(board)] for line in _wrapped(note)))
     return "\n\n".join(blocks) + "\n"
 
@@ -50,6 +53,8 @@ def markdown(board: Leaderboard, *, wide: bool = False) -> str:
             blocks.append(f"## Recipe {_escape(table.recipe_name)} ({table.recipe_id})")
         blocks.append(_pipes(overview(table, board.primary, wide=wide)))
         blocks += [f"### {_escape(_heading(table, c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
+    if len(frame := beside(board, every=wide)):
+        blocks.append(f"### {PUBLISHED}\n\n{_pipes(frame)}")
     blocks.append("  \n".join(_escape(line) for line in [legend(board), *notes(board)]))
     return "\n\n".join(blocks) + "\n"
 
@@ -108,7 +113,7 @@ def _tabulate(frame: pd.DataFrame, style: str, align: list[str]) -> str:
 
 def _align(frame: pd.DataFrame) -> list[str]:
     """Numbers to the right, names and what carries a mark to the left."""
-    left = {"rank", "method", "gain [95% CI]"}
+    left = {"rank", "method", "gain [95% CI]", "column", "source", ""}
     return ["left" if name in left or _marked(frame[name]) else "right" for name in frame.columns]
 
 

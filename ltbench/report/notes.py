@@ -7,6 +7,7 @@ import math
 from ltbench.errors import last_line
 from ltbench.metrics import metric_of
 from ltbench.report.board import Leaderboard, Pair, ScopeB, Table
+from ltbench.report.published import Judgement
 from ltbench.report.ranking import ALL_PAIRS
 from ltbench.stats.minimum import seeds_to_resolve
 from ltbench.stats.reasons import Reason
@@ -66,6 +67,11 @@ def notes(board: Leaderboard) -> list[str]:
             f"Failed: {result.label} {result.dataset} {result.imbalance} s{result.seed} ({result.key}): {reason}"
         )
     lines += [f"Left out: {n} results {why}." for why, n in board.left_out.items()]
+    others = sum(b.judgement is Judgement.OTHER_RECIPE for b in board.published)
+    if others:
+        lines.append(
+            f"Published under other recipes, not comparable: {others} numbers (--wide and the report list them)."
+        )
     if len(board.tables) > 1:
         lines.append("Tables are apart because their recipes differ; rows of different tables are not comparable.")
     return lines

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ltbench.metrics import metric_of
 from ltbench.report.board import Column, Leaderboard, Row, Score, Table
+from ltbench.report.published import Judgement
 from ltbench.stats.intervals import Interval
 from ltbench.stats.scope_a import ScopeATest, Verdict
 
@@ -98,6 +99,24 @@ def detail(table: Table, column: Column, board: Leaderboard) -> pd.DataFrame:
             line[metric_of(metric).short] = "-" if interval is None else f"{interval.mean:.1f}"
         line["seeds"] = _seeds(score)
         rows.append(line)
+    return pd.DataFrame(rows)
+
+
+def beside(board: Leaderboard, *, every: bool) -> pd.DataFrame:
+    """Published numbers and ours; those of other recipes only if `every`."""
+    rows = []
+    for b in board.published:
+        if every or b.judgement is not Judgement.OTHER_RECIPE:
+            rows.append(
+                {
+                    "method": b.label,
+                    "column": f"{b.column[0]} {b.column[1]}",
+                    "published": f"{b.published.value:.1f}",
+                    "ours": _with_half(b.ours),
+                    "": b.judgement.value.replace("_", " "),
+                    "source": b.published.source.split(" (")[0].split(",")[0],
+                }
+            )
     return pd.DataFrame(rows)
 
 
