@@ -25,6 +25,8 @@ INK = "#010203"
 FAINT = "#8b8c8d"
 MOST_ROWS = 40
 """A figure with one line per method shows this many, best first."""
+MOST_PANELS = 6
+"""A figure with a panel per data set shows this many."""
 MOST_LINES = 8
 """A figure with one curve per method shows this many, best first, and the reference: there are no more colours."""
 
@@ -71,9 +73,23 @@ def canvas(width: float, height: float, columns: int = 1, *, sharey: bool = Fals
     return figure, list(axes)
 
 
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """So many axes of one size, three to a row."""
+    from matplotlib.figure import Figure
+
+    columns, rows = min(count, 3), -(-count // 3)
+    figure = Figure(figsize=(1.2 + 3.6 * columns, 0.7 + 3.0 * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
 def look(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Method -> colour and marker: both differ, so that a print in grey is legible."""
-    return {m: (PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, m in enumerate(labels)}
+    """Method -> colour and marker: both differ, so that a print in grey is legible. With more methods than colours,
+    each pair of the two still comes once (up to 64)."""
+    n = len(PALETTE)
+    return {m: (PALETTE[i % n], MARKERS[(i + i // n) % n]) for i, m in enumerate(labels)}
 
 
 def shown(labels: Sequence[str], reference: str | None, most: int = MOST_LINES) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from ltbench.metrics import metric_of
 from ltbench.report import plots_ranks
 from ltbench.report.board import Leaderboard, Table
-from ltbench.report.pictures import FAINT, INK, MOST_ROWS, Picture, canvas, look, plain, shown
+from ltbench.report.pictures import FAINT, INK, MOST_PANELS, MOST_ROWS, Picture, canvas, look, panels, plain, shown
 from ltbench.report.plots_ranks import methods_down
 from ltbench.stats.scope_a import ScopeATest, Verdict
 
@@ -22,6 +22,8 @@ TONES = {
     Verdict.worse: "#D55E00",
     Verdict.unresolved: FAINT,
 }
+FEW = 6
+"""Up to this many points are named where they lie, more in a legend."""
 
 
 def pictures(board: Leaderboard, table: Table) -> Iterator[Picture]:
@@ -102,7 +104,8 @@ def intervals(board: Leaderboard, table: Table) -> Picture:
     return Picture(
         "intervals",
         "Gains with intervals",
-        f"95 % intervals of the gain over {table.reference}. Colour: green better, red worse, grey not "
+        f"95 % intervals of the gain over {table.reference}. Colour: green better, red worse, blue and orange smaller "
+        "than the region of practical equivalence, grey not "
         f"resolved (first, third and fourth panel); the grey band is the region of practical equivalence, "
         f"±{table.rope:g}. Bootstrap intervals are approximate and too short below 10 seeds.",
         f"Gains over {table.reference}: {said}.",
@@ -124,15 +127,16 @@ def trade_off(table: Table) -> Picture:
     spans = [(row, _span(row.others["many"].test), _span(row.others["few"].test)) for row in rows]
     known = [(row, many, few) for row, many, few in spans if many is not None and few is not None]
     front = pareto([*((many[0], few[0]) for _, many, few in known), (0.0, 0.0)])
-    figure, (axis,) = canvas(6.2, 4.2)
+    figure, (axis,) = canvas(6.2, 4.2 if len(known) <= FEW else 5.0)
     colours = look([row.label for row in table.rows])
     for i, (row, many, few) in enumerate(known):
         colour, marker = colours[row.label]
         axis.plot(many[1:], [few[0]] * 2, color=colour, linewidth=0.9, alpha=0.6)
         axis.plot([many[0]] * 2, few[1:], color=colour, linewidth=0.9, alpha=0.6)
         face = colour if i in front else "none"
-        axis.plot(many[0], few[0], marker, color=colour, markersize=7, markerfacecolor=face)
-        axis.annotate(plain(row.label), (many[0], few[0]), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        axis.plot(many[0], few[0], marker, color=colour, markersize=7, markerfacecolor=face, label=plain(row.label))
+        if len(known) <= FEW:
+            axis.annotate(plain(row.label), (many[0], few[0]), xytext=(6, 5), textcoords="offset points", fontsize=8)
     points = sorted((known[i][1][0], known[i][2][0]) if i < len(known) else (0.0, 0.0) for i in front)
     axis.plot([x for x, _ in points], [y for _, y in points], color=INK, linewidth=0.8, linestyle=":")
     axis.plot(0, 0, "+", color=INK, markersize=10)
@@ -140,6 +144,8 @@ def trade_off(table: Table) -> Picture:
     axis.annotate(name, (0, 0), xytext=(6, -11), textcoords="offset points", fontsize=8)
     axis.set(xlabel="many-shot gain, points", ylabel="few-shot gain, points")
     axis.margins(0.15)
+    if FEW < len(known) <= MOST_ROWS:
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     heads = ["method", "many-shot gain", "low", "high", "few-shot gain", "low ", "high ", "on the front"]
     data = pd.DataFrame([(r.label, *m, *f, i in front) for i, (r, m, f) in enumerate(known)], columns=heads)
     said = "; ".join(f"{row.label} {m[0]:+.1f} many, {f[0]:+.1f} few" for row, m, f in known)
@@ -161,11 +167,11 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
 
 def by_imbalance(board: Leaderboard, table: Table) -> Picture:
     """Accuracy against imbalance factor, a panel per data set that has several."""
-    several = [d for d in table.datasets if len([c for c in table.columns if c[0] == d]) > 1][:4]
+    several = [d for d in table.datasets if len([c for c in table.columns if c[0] == d]) > 1][:MOST_PANELS]
     labels = shown([row.label for row in table.rows], table.reference)
     rows = [row for row in table.rows if row.label in labels]
-    colours = look([row.label for row in table.rows])
-    figure, axes = canvas(1.2 + 3.4 * len(several), 3.6, len(several))
+    colours = look([row.label for row in rows])
+    figure, axes = panels(len(several))
     lines = []
     for axis, dataset in zip(axes, several, strict=True):
         columns = [c for c in table.columns if c[0] == dataset]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ltbench.report.board import ALPHA, Row, Table
 from ltbench.report.pictures import FAINT, INK, MOST_ROWS, Picture, canvas, look, plain, shown
+from ltbench.stats.minimum import min_n
 from ltbench.stats.scope_b import SignedRank
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def profile(table: Table) -> Picture:
     found = table.profile
     assert found is not None
     labels = shown([row.label for row in table.rows if row.label != table.reference], None)
-    colours = look([row.label for row in table.rows])
+    colours = look(labels)
     figure, (axis,) = canvas(6.2, 3.6)
     for m in labels:
         colour, _ = colours[m]
@@ -69,9 +70,7 @@ def profile(table: Table) -> Picture:
         for m in labels
     }
     said = ", ".join(f"{m} {t:+.1f}" for m, t in half.items())
-    band = (
-        "Bands: pointwise 95 %, bootstrap." if found.low else f"No bands: {found.reason.words if found.reason else ''}."
-    )
+    band = "Bands: pointwise 95 %, bootstrap." if found.low else f"No bands: they need {min_n('bootstrap')} seeds."
     return Picture(
         "profile",
         "Performance profile",

@@ -11,12 +11,10 @@ import pandas as pd
 from ltbench.metrics import metric_of
 from ltbench.report.board import Column, Leaderboard, Table
 from ltbench.report.evidence import Evidence, Floats
-from ltbench.report.pictures import FAINT, MOST_ROWS, Picture, canvas, look, plain, shown
+from ltbench.report.pictures import FAINT, MOST_PANELS, MOST_ROWS, Picture, canvas, look, panels, plain, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MOST_PANELS = 6
 
 
 def pictures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[Picture]:
@@ -43,10 +41,10 @@ def _hardest(table: Table, columns: Sequence[Column]) -> list[Column]:
 
 def classes(table: Table, evidence: Evidence, columns: Sequence[Column], labels: Sequence[str]) -> Picture:
     """Recall against training images, class by class, smoothed where classes are many."""
-    colours = look([row.label for row in table.rows])
-    figure, axes = canvas(1.4 + 3.8 * min(len(columns), 3), 3.8, min(len(columns), 3))
+    colours = look(labels)
+    figure, axes = panels(len(columns))
     lines = []
-    for axis, column in zip(axes, columns, strict=False):
+    for axis, column in zip(axes, columns, strict=True):
         images = evidence.classes[column].train_images
         order = np.argsort(-images, kind="stable")
         for m in labels:
@@ -144,9 +142,9 @@ def reliability(table: Table, evidence: Evidence, column: Column, labels: Sequen
 
 def curves(table: Table, evidence: Evidence, name: str, columns: Sequence[Column], labels: Sequence[str]) -> Picture:
     """A curve over training, a panel per data set."""
-    there = [c for c in columns if any(name in evidence.curves.get((m, c), {}) for m in labels)][:3]
-    colours = look([row.label for row in table.rows])
-    figure, axes = canvas(1.4 + 3.8 * len(there), 3.6, len(there))
+    there = [c for c in columns if any(name in evidence.curves.get((m, c), {}) for m in labels)]
+    colours = look(labels)
+    figure, axes = panels(len(there))
     lines = []
     for axis, column in zip(axes, there, strict=True):
         for m in labels:
