@@ -128,12 +128,14 @@ class Stage:
         optimizer: what trains; everything that is not in it is frozen and in eval mode. None: the recipe's optimizer
             over all parameters.
         class_probs: (C,) probabilities with which classes are drawn; None: every image once an epoch.
+        train: False for a stage that takes no steps: a method may train less than its budget, never more.
     """
 
     name: str = "train"
     share: float = 1.0
     optimizer: torch.optim.Optimizer | None = None
     class_probs: NDArray[np.float64] | None = None
+    train: bool = True
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class Task:
         log_prior: (C,) float32 on the training device, log(n_c / N).
         class_names: C strings. num_classes: C.
         text: (C, D) float32 unit vectors of the class names on the CPU, or None.
+        logit_scale: what cosines with the text vectors are multiplied by, where the recipe's head is `text`; else None.
     """
 
     def __init__(
@@ -188,6 +191,7 @@ class Task:
         text: NDArray[np.float32] | None = None,
         optimizer: Mapping[str, Any] | None = None,
         seed: int = 0,
+        logit_scale: float | None = None,
     ) -> None:
         self.labels = labels
         self.class_names = tuple(class_names)
@@ -197,8 +201,27 @@ class Task:
         self.counts = torch.tensor(self.class_counts, dtype=torch.float32, device=self.device)
         self.log_prior = (self.counts.double() / self.counts.double().sum()).log().float()
         self.text = None if text is None else torch.tensor(text, dtype=torch.float32)
+        self.logit_scale = logit_scale
         self._optimizer = dict(optimizer or {"name": "sgd", "lr": 0.1})
         self._cycles = ClassCycles(labels, self.num_classes, np.random.default_rng([seed, 5]))
+
+    def cosine_head(self, dim: int, scale: float) -> nn.Module:
+        """A cosine classifier: from the class names' vectors where the recipe's head is `text`, else from random ones.
+
+        Raises:
+            UserError: the text vectors have not `dim` numbers.
+        """
+        return parts.CosineHead(dim, self.num_classes, scale, None if self.logit_scale is None else self.text_of(dim))
+
+    def text_of(self, dim: int) -> Tensor:
+        """The class names' vectors, (C, dim), for features of the same space. Raises UserError if they are not."""
+        if self.text is None or self.text.shape[1] != dim:
+            have = "there are none" if self.text is None else f"they have {self.text.shape[1]} numbers"
+            raise UserError(
+                f"the features have {dim} numbers, so the class names' vectors must have {dim}, but {have}: take the "
+                f"text tower of the same model"
+            )
+        return self.text
 
     def one_hot(self, y: Tensor) -> Tensor:
         """(N,) int64 -> (N, C) float32."""
@@ -220,7 +243,8 @@ class Method:
     """Plain cross-entropy: the base class and the baseline.
 
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
-    defaults are), `needs` (`text`: class-name vectors), and declares hyper-parameters with `hp`.
+    defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features;
+    `linear_head`: class vectors of different lengths), and declares hyper-parameters with `hp`.
     """
 
     paper: ClassVar[str] = ""
@@ -270,7 +294,10 @@ class Method:
 
     def head(self, dim: int) -> nn.Module:
         """What sits on the backbone: (N, dim) features -> (N, C) logits. Default: linear, Kaiming-normal weights, as in
-        the ResNet-32 of LDAM-DRW (Cao et al., NeurIPS 2019)."""
+        the ResNet-32 of LDAM-DRW (Cao et al., NeurIPS 2019); with the recipe's `head: text`, cosines with the class
+        names' vectors times the logit scale, from which the head then trains."""
+        if self.task.logit_scale is not None:
+            return self.task.cosine_head(dim, self.task.logit_scale)
         head = nn.Linear(dim, self.task.num_classes)
         nn.init.kaiming_normal_(head.weight)
         return head

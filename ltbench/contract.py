@@ -32,6 +32,7 @@ _RECIPE: dict[str, Any] = {
     "precision": "fp32",
     "schedule": {"name": "multistep", "milestones": [0.6], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0},
 }
+_BACKBONE = ("cnn_small", (8, 8, 1))
 _OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
 Images = NDArray[np.uint8]
 
@@ -61,7 +62,7 @@ def check_method(cls: type[Method]) -> list[str]:
 def _batch_problems(cls: type[Method]) -> Iterator[str]:
     """One batch through draw, mix and loss."""
     x, y = _images()
-    method = cls(_task())
+    method = cls(_task(cls))
     batches = ImageBatches(x, y, (0.5,), (0.25,))
     clock = Clock(np.random.default_rng(0), torch.device("cpu"))
     now = clock.at(next(iter(method.stages(_model(method)))), 0.9)
@@ -163,15 +164,25 @@ def _images() -> tuple[Images, NDArray[np.int64]]:
     return (patterns[y] + noise).astype(np.uint8), y
 
 
-def _task(seed: int = 0) -> Task:
-    text = np.random.default_rng(3).normal(size=(len(COUNTS), 16)) + 1.0
+def _task(cls: type[Method], seed: int = 0) -> Task:
+    """Class-name vectors are of another length than the features, unless the method wants both in one space."""
+    clip = "clip" in cls.needs
+    dim = build_backbone(*_BACKBONE).dim if clip else 16
+    text = np.random.default_rng(3).normal(size=(len(COUNTS), dim)) + 1.0
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     names = [f"class {c}" for c in range(len(COUNTS))]
-    return Task(_images()[1], names, text=text.astype(np.float32), optimizer=_OPTIMIZER, seed=seed)
+    return Task(
+        _images()[1],
+        names,
+        text=text.astype(np.float32),
+        optimizer=_OPTIMIZER,
+        seed=seed,
+        logit_scale=100.0 if clip else None,
+    )
 
 
 def _model(method: Method) -> Classifier:
-    backbone = build_backbone("cnn_small", (8, 8, 1))
+    backbone = build_backbone(*_BACKBONE)
     return Classifier(backbone, method.head(backbone.dim))
 
 
@@ -184,8 +195,9 @@ def _logits(
 ) -> NDArray[np.float32]:
     """Corrected test logits after a short training."""
     x, y = _images()
+    task = _task(cls, seed)
     torch.manual_seed(seed)
-    method = cls(_task(seed), **(values or {}))
+    method = cls(task, **(values or {}))
     model = _model(method)
     batches = ImageBatches(x, y, (0.5,), (0.25,))
     order = BatchOrder(y, len(COUNTS), _RECIPE["batch_size"], np.random.default_rng([seed, 1]))

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ltbench.api import Method, Moment, Stage
 from ltbench.checkpoint import Checkpoints
-from ltbench.data.loader import ImageBatches
+from ltbench.data.loader import Batches
 from ltbench.data.order import BatchOrder
 from ltbench.parts import Classifier
 
@@ -46,7 +46,7 @@ class Clock:
 def train(
     model: Classifier,
     method: Method,
-    batches: ImageBatches,
+    batches: Batches,
     order: BatchOrder,
     clock: Clock,
     recipe: Mapping[str, Any],
@@ -71,7 +71,7 @@ def train(
     state = {"model": model, "method": method, "order": order, "crops": batches.rng, "dice": clock.rng, "meter": meter}
     checkpoints, stages = checkpoints or Checkpoints(), method.stages(model)
     for stage, steps in share_out(stages, total):
-        if steps == 0:  # a miniature too short for this stage; what the method does between stages still happens
+        if steps == 0 or not stage.train:  # too short for this stage; what happens between stages still does
             continue
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
         freeze_all_but(model, optimizer)
@@ -172,7 +172,7 @@ class LossMeter:
 
 
 @torch.inference_mode()
-def logits_of(model: Classifier, batches: ImageBatches, recipe: Mapping[str, Any]) -> NDArray[np.float32]:
+def logits_of(model: Classifier, batches: Batches, recipe: Mapping[str, Any]) -> NDArray[np.float32]:
     """The model's logits for all images in order, (N, C) float32; leaves the model's modes as they were."""
     modes = [(m, m.training) for m in model.modules()]
     model.eval()

@@ -69,6 +69,12 @@ def power_probs(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
     return np.asarray(mass / mass.sum())
 
 
+def like_images(weight: Tensor, x: Tensor) -> Tensor:
+    """One weight per example, (B,) or (1,), in a shape that multiplies examples of any: (B, 1, 1, 1) for images, (B, 1)
+    for feature vectors."""
+    return weight.view(-1, *[1] * (x.ndim - 1))
+
+
 def sample_rows(cdf: NDArray[np.float64], rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """One draw from each named row of a table of cumulative distributions (K, C): (B,) rows -> (B,) columns."""
     u = rng.random(len(rows))
@@ -79,13 +85,15 @@ def sample_rows(cdf: NDArray[np.float64], rows: NDArray[np.int64], rng: np.rando
 class CosineHead(nn.Module):
     """Cosine between the feature and each class vector, times `scale`; no bias.
 
-    Class vectors start as in LDAM-DRW's NormedLinear (Cao et al., NeurIPS 2019): uniform on [-1, 1], made unit length.
+    Class vectors start at `start` (C, dim), or as in LDAM-DRW's NormedLinear (Cao et al., NeurIPS 2019): uniform on
+    [-1, 1], made unit length.
     """
 
-    def __init__(self, dim: int, num_classes: int, scale: float = 1.0) -> None:
+    def __init__(self, dim: int, num_classes: int, scale: float = 1.0, start: Tensor | None = None) -> None:
         super().__init__()
         self.scale = scale
-        self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, dim).uniform_(-1, 1), dim=1))
+        vectors = torch.empty(num_classes, dim).uniform_(-1, 1) if start is None else start.clone()
+        self.weight = nn.Parameter(F.normalize(vectors, dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))

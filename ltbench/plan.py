@@ -19,7 +19,7 @@ from ltbench.data.longtail import manifest, select
 from ltbench.data.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
 from ltbench.models import check_backbone
-from ltbench.models.text import NoText, TextVectors, text_vectors
+from ltbench.models.text import NoText, TextVectors, text_of_source, text_vectors
 from ltbench.records import write_atomically
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, Plan, Skip, TrialSpec
@@ -149,9 +149,13 @@ class _Texts:
 
     def of(self, dataset: str) -> TextVectors:
         if dataset not in self._found:
-            names = self._sources[dataset].facts().class_names
+            source = self._sources[dataset]
+            names = source.facts().class_names
             try:
-                self._found[dataset] = text_vectors(self._config, dataset, names, self._data)
+                if self._config is not None and self._config["encoder"] == "dataset":
+                    self._found[dataset] = text_of_source(source.text(), dataset)
+                else:
+                    self._found[dataset] = text_vectors(self._config, dataset, names, self._data)
             except NoText as error:
                 self._found[dataset] = error
         found = self._found[dataset]
@@ -166,16 +170,20 @@ def _row(
     with _at(f"methods.{group}"):
         cls = registry.get(row.method)
         hyperparameters = cls.complete(row.hyperparameters, row.label)
-    recipe = suite.recipes[group].model_dump()
-    with _at(f"recipes.{group}.backbone"):
-        check_backbone(recipe["backbone"], facts.shape)
-    recipe["precision"] = resolve_precision(recipe["precision"])
+    recipe = _recipe(suite, group, facts)
+    if reason := _misfit(cls, recipe):
+        return Skip(label=row.label, cell=cell, reason=reason), None
     vectors = None
-    if "text" in cls.needs:
+    if "text" in cls.needs or "head" in recipe:
         try:
             vectors = texts.of(cell.dataset)
-        except NoText as reason:
-            return Skip(label=row.label, cell=cell, reason=f"needs class-name vectors: {reason}"), None
+        except NoText as error:
+            return Skip(label=row.label, cell=cell, reason=f"needs class-name vectors: {error}"), None
+        if "head" in recipe and _are_vectors(facts) and vectors.vectors.shape[1] != facts.shape[2]:
+            raise UserError(
+                f"recipes.{group}.head: the features of {cell.dataset} have {facts.shape[2]} numbers, the class names' "
+                f"vectors ({vectors.origin}) {vectors.vectors.shape[1]}: take the text tower of the same model"
+            )
     spec = TrialSpec(
         suite=suite.suite,
         cell=cell,
@@ -192,6 +200,34 @@ def _row(
         curves=suite.protocol.curves,
     )
     return spec, vectors
+
+
+def _recipe(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
+    """The recipe's contents as a trial's identity has them: what is not used is not in it."""
+    recipe = suite.recipes[group].model_dump()
+    with _at(f"recipes.{group}.backbone"):
+        check_backbone(recipe["backbone"], facts.shape)
+    if _are_vectors(facts) and recipe["augment"] != "none":
+        raise UserError(f"recipes.{group}.augment: feature vectors cannot be augmented; take `augment: none`")
+    recipe["precision"] = resolve_precision(recipe["precision"])
+    if recipe["head"] == "linear":
+        del recipe["head"], recipe["logit_scale"]
+    if recipe["pretraining"] == "none":
+        del recipe["pretraining"]
+    return recipe
+
+
+def _are_vectors(facts: Facts) -> bool:
+    return facts.shape[:2] == (1, 1)
+
+
+def _misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
+    """Why a method cannot run under a recipe, if it cannot."""
+    if "clip" in cls.needs and "head" not in recipe:
+        return "needs class-name vectors in one space with the features: a recipe with `head: text`"
+    if "linear_head" in cls.needs and "head" in recipe:
+        return "needs a linear head; this recipe has `head: text`"
+    return ""
 
 
 @contextmanager

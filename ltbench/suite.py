@@ -71,6 +71,9 @@ class Recipe(Strict):
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
     augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    head: Literal["linear", "text"] = "linear"
+    logit_scale: Positive = 100.0
+    pretraining: str = "none"
 
 
 class TextBundled(Strict):
@@ -80,6 +83,10 @@ class TextBundled(Strict):
 class TextFile(Strict):
     encoder: Literal["file"]
     path: str
+
+
+class TextOfDataset(Strict):
+    encoder: Literal["dataset"]
 
 
 class TextOpenClip(Strict):
@@ -157,7 +164,10 @@ class Suite(Strict):
 
     suite: str
     question: str = ""
-    text: Annotated[TextBundled | TextFile | TextOpenClip | TextSentence, Field(discriminator="encoder")] | None = None
+    text: (
+        Annotated[TextBundled | TextFile | TextOfDataset | TextOpenClip | TextSentence, Field(discriminator="encoder")]
+        | None
+    ) = None
     datasets: Annotated[list[DatasetEntry], Field(min_length=1)]
     recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
     methods: Annotated[dict[str, Annotated[list[MethodEntry], Field(min_length=1)]], Field(min_length=1)]

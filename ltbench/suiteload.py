@@ -154,7 +154,7 @@ def _check_dataset(source: SuiteData, i: int, entry: DatasetEntry) -> None:
         if option not in kinds[kind].options:
             raise source.error((*path, option), f"unknown key. {did_you_mean(option, allowed)}")
     if kinds[kind].needs_path != bool(entry.path):
-        cure = "add `path:`, the folder with train/CLASS/* and test/CLASS/*" if not entry.path else "remove `path:`"
+        cure = f"add `path:`, {kinds[kind].path_is}" if not entry.path else "remove `path:`"
         raise source.error(path, f"data set {kind!r}: {cure}")
     if entry.profile == "native" and entry.imbalance is not None:
         raise source.error((*path, "imbalance"), "has no effect with `profile: native`; remove one of the two")

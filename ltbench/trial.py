@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ltbench.api import Method, Task
 from ltbench.checkpoint import Checkpoints
 from ltbench.data.kinds import open_source
-from ltbench.data.loader import CellData, ImageBatches, cell_data, channel_statistics
+from ltbench.data.loader import Batches, CellData, ImageBatches, VectorBatches, cell_data, channel_statistics
 from ltbench.data.order import BatchOrder
 from ltbench.data.source import Facts
 from ltbench.engine import Clock, Diverged, logits_of, train
@@ -123,10 +123,12 @@ def _run(
     recipe = spec.recipe
     mean, std = (facts.mean, facts.std) if facts.mean and facts.std else channel_statistics(data.train_x)
 
-    def batches(x: NDArray[np.uint8], y: NDArray[np.int64], augment: str = "none") -> ImageBatches:
+    def batches(x: NDArray[Any], y: NDArray[np.int64], augment: str = "none") -> Batches:
+        if x.ndim == 2:
+            return VectorBatches(x, y, rng=_dice(spec, "augment"), device=device)
         return ImageBatches(x, y, mean, std, augment=augment, rng=_dice(spec, "augment"), device=device)
 
-    def test_logits(x: NDArray[np.uint8], y: NDArray[np.int64]) -> NDArray[np.float32]:
+    def test_logits(x: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.float32]:
         raw = torch.from_numpy(logits_of(model, batches(x, y), recipe)).to(device)
         return np.asarray(method.predict(raw).float().cpu().numpy())
 
@@ -167,7 +169,7 @@ def _run(
         curves=curves,
         environment={
             **seconds,
-            "images_per_second": images / seconds["train_seconds"],
+            **({"images_per_second": images / seconds["train_seconds"]} if curves["train/loss"] else {}),
             "class_names": list(facts.class_names),
         },
         predictions=_pack(found, data.test_y, logits if site.keep_logits else None),
@@ -187,6 +189,7 @@ def assemble(
         text=site.texts[spec.text] if spec.text else None,
         optimizer=spec.recipe["optimizer"],
         seed=spec.seed,
+        logit_scale=spec.recipe.get("logit_scale"),
     )
     method = Registry(folder).get(spec.method)(task, **spec.hyperparameters)
     backbone = build_backbone(spec.recipe["backbone"], facts.shape)

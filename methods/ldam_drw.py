@@ -7,7 +7,6 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ltbench.api import Moment, hp
-from ltbench.parts import CosineHead
 
 from .ce_drw import DeferredReweight
 
@@ -27,7 +26,7 @@ class LdamDrw(DeferredReweight):
         return fourth_root * (self.max_margin / fourth_root.max())
 
     def head(self, dim: int) -> nn.Module:
-        return CosineHead(dim, self.task.num_classes)
+        return self.task.cosine_head(dim, 1.0)
 
     def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
         return super().loss(self.scale * (logits - self.margin * target), target, now)

@@ -17,6 +17,7 @@ class TauNorm(Method):
         "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier. ICLR 2020, eq. 5."
     )
     defaults_from = "BagofTricks-LT (tau 1); classifier-balancing looks through 0 to 2"
+    needs = frozenset({"linear_head"})  # on cosines the length of a class vector has no effect
     tau: float = hp(1.0, "0 changes nothing but the bias, 1 makes all class vectors unit length",
                     search=Uniform(0.0, 2.0), low=0.0)  # fmt: skip
 

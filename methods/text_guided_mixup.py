@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltbench.api import Index, LogUniform, Method, Moment, Uniform, hp
-from ltbench.parts import sample_rows
+from ltbench.parts import like_images, sample_rows
 
 
 class TextGuidedMixup(Method):
@@ -36,6 +36,10 @@ class TextGuidedMixup(Method):
         cdf = np.cumsum(torch.softmax(cosine / self.tau, dim=1).numpy(), axis=1)
         return np.asarray(cdf / cdf[:, -1:])  # ends in exactly 1, so no draw falls off the end
 
+    def label_shift(self, now: Moment) -> float:
+        """How far the label moves; a method of several phases may have one for each."""
+        return self.alpha
+
     def draw(self, index: Index, now: Moment) -> Index:
         partner_class = sample_rows(self.partner_cdf, self.task.labels[index], now.rng)
         return np.concatenate([index, self.task.pick(partner_class, now.rng)])
@@ -44,7 +48,7 @@ class TextGuidedMixup(Method):
         (x_i, x_j), (y_i, y_j) = x.chunk(2), y.chunk(2)
         n_i, n_j = self.task.counts[y_i], self.task.counts[y_j]
         keep = now.beta(self.beta, self.beta, len(y_i) if self.per_sample else 1)
-        keep_label = (keep - self.alpha * (n_i - n_j) / (n_i + n_j)).clamp(0, 1)[:, None]
+        keep_label = (keep - self.label_shift(now) * (n_i - n_j) / (n_i + n_j)).clamp(0, 1)[:, None]
         target = keep_label * self.task.one_hot(y_i) + (1 - keep_label) * self.task.one_hot(y_j)
-        keep_image = keep[:, None, None, None]
+        keep_image = like_images(keep, x)
         return keep_image * x_i + (1 - keep_image) * x_j, target

@@ -18,6 +18,7 @@ from ltbench.api import Task
 from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
 from ltbench.data.source import Source
+from ltbench.models import build_backbone
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, TrialSpec
 from ltbench.trial import Site
@@ -76,7 +77,11 @@ def text_digits() -> Any:
 
 @pytest.fixture(scope="session")
 def site(data_root: Path, text_digits: Any) -> Site:
-    return Site(data_root, texts={text_digits.digest: text_digits.vectors}, device="cpu", threads=1)
+    """Beside the real vectors of the names, the same cut to the length of the tiny backbone's features: for methods
+    that want both in one space."""
+    cut = text_digits.vectors[:, : build_backbone("mlp", (8, 8, 1)).dim]
+    cut = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    return Site(data_root, texts={text_digits.digest: text_digits.vectors, "cut": cut}, device="cpu", threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +91,7 @@ def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
 
     def make(method: str = "ce", *, seed: int = 0, recipe: dict[str, Any] | None = None, **values: Any) -> TrialSpec:
         cls = registry.get(method)
+        clip = "clip" in cls.needs
         return TrialSpec(
             suite="test",
             cell=digits_cell,
@@ -94,9 +100,9 @@ def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
             hyperparameters=cls.complete(values),
             code=fingerprint(cls),
             recipe_name="tiny",
-            recipe={**RECIPE, **(recipe or {})},
+            recipe={**RECIPE, **({"head": "text", "logit_scale": 100.0} if clip else {}), **(recipe or {})},
             seed=seed,
-            text=text_digits.digest if "text" in cls.needs else None,
+            text="cut" if clip else text_digits.digest if "text" in cls.needs else None,
             text_origin=text_digits.origin if "text" in cls.needs else None,
         )
 

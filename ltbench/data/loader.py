@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +25,13 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CellData:
-    """The images of one cell: x uint8 (N, H, W, channels), y int64 (N,)."""
+    """The images of one cell: x uint8 (N, H, W, channels), or feature vectors float32 (N, D); y int64 (N,)."""
 
-    train_x: NDArray[np.uint8]
+    train_x: NDArray[Any]
     train_y: Index
-    holdout_x: NDArray[np.uint8]
+    holdout_x: NDArray[Any]
     holdout_y: Index
-    test_x: NDArray[np.uint8]
+    test_x: NDArray[Any]
     test_y: Index
 
 
@@ -118,6 +119,30 @@ class ImageBatches:
     def _normalise(self, pixels: Tensor) -> Tensor:
         """(B, H, W, channels) uint8 -> (B, channels, H, W) float32 in channels-last memory."""
         return pixels.float().mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
+
+
+class VectorBatches:
+    """The same for feature vectors: x float32 (N, D), nothing to augment or to normalise."""
+
+    def __init__(self, x: NDArray[np.float32], y: Index, *, rng: np.random.Generator, device: torch.device) -> None:
+        self.device, self.rng = device, rng
+        self._x, self._y = (torch.from_numpy(np.array(part)).to(device) for part in (x, y))
+
+    def __len__(self) -> int:
+        return len(self._y)
+
+    def batch(self, index: Index) -> tuple[Tensor, Tensor]:
+        """Vectors (B, D) float32 and labels (B,)."""
+        rows = torch.from_numpy(np.ascontiguousarray(index)).to(self.device, non_blocking=True)
+        return self._x[rows], self._y[rows]
+
+    def in_order(self, batch_size: int) -> Iterator[Tensor]:
+        """All vectors in their order, (<= batch_size, D) at a time."""
+        for start in range(0, len(self), batch_size):
+            yield self._x[start : start + batch_size]
+
+
+Batches = ImageBatches | VectorBatches
 
 
 def channel_statistics(x: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

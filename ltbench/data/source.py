@@ -30,7 +30,7 @@ class Facts:
         class_names: C names in label order.
         train_counts, test_counts: images per class, C each.
         fingerprint: changes when, and only when, the images change.
-        shape: (height, width, channels).
+        shape: (height, width, channels); (1, 1, D) for feature vectors.
         mean, std: per channel on the 0..1 scale; None: taken from the chosen training images.
     """
 
@@ -45,11 +45,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Arrays:
-    """The images: x uint8 (N, H, W, channels), y int64 (N,)."""
+    """The images: x uint8 (N, H, W, channels), or feature vectors float32 (N, D); y int64 (N,)."""
 
-    train_x: NDArray[np.uint8]
+    train_x: NDArray[Any]
     train_y: NDArray[np.int64]
-    test_x: NDArray[np.uint8]
+    test_x: NDArray[Any]
     test_y: NDArray[np.int64]
 
 
@@ -61,6 +61,8 @@ class Source(ABC):
     options: ClassVar[Mapping[str, Any]] = {}
     """Options a suite may set, with their defaults; part of the trial's identity."""
     needs_path: ClassVar[bool] = False
+    path_is: ClassVar[str] = "the folder with train/CLASS/* and test/CLASS/*"
+    """What `path:` names, for messages."""
 
     def __init__(self, data: Path, path: Path | None = None, **options: Any) -> None:
         self.data, self.path = data, path
@@ -73,6 +75,10 @@ class Source(ABC):
     @abstractmethod
     def read(self) -> Arrays:
         """Read (and, where the source can, fetch) every image. Raises UserError naming what is missing or corrupt."""
+
+    def text(self) -> NDArray[np.float32] | None:
+        """(C, D) vectors of the class names that came with the data; None for images."""
+        return None
 
     @property
     def packed(self) -> Path:

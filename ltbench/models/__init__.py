@@ -14,6 +14,7 @@ BACKBONES = {
     "resnet56": "ltbench.models.resnet_cifar",
     "cnn_small": "ltbench.models.small",
     "mlp": "ltbench.models.small",
+    "identity": "ltbench.models.identity",
 }
 """Our own backbones, and the module whose `build(name, shape)` makes each. Any other name is torchvision's."""
 
@@ -31,6 +32,12 @@ def build_backbone(name: str, shape: tuple[int, int, int]) -> Any:
 
 def check_backbone(name: str, shape: tuple[int, int, int]) -> None:
     """Raise UserError when there is no such backbone or it cannot read images of that shape; allocates no weights."""
+    if (name == "identity") != (shape[:2] == (1, 1)):
+        raise UserError(
+            f"backbone {name!r} reads images, but the data are feature vectors: take `backbone: identity`"
+            if name != "identity"
+            else "backbone 'identity' is for data of kind `features`; images need a network"
+        )
     if name not in BACKBONES:
         _check_known(name)
         import_module("ltbench.models.torchvision").check(name, shape)

@@ -57,6 +57,13 @@ def text_vectors(config: Mapping[str, Any] | None, dataset: str, names: Sequence
     return _encoded(config, names, data)
 
 
+def text_of_source(matrix: NDArray[Any] | None, dataset: str) -> TextVectors:
+    """The vectors that came with a data set. Raises NoText where none did."""
+    if matrix is None:
+        raise NoText(f"the data set {dataset} brings no class-name vectors")
+    return _finished(matrix, f"with the data set {dataset}")
+
+
 def _bundled(names: Sequence[str]) -> TextVectors:
     known, matrix, encoder = bundled_table()
     return _chosen(names, known, matrix, f"bundled vectors ({encoder})")

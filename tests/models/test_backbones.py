@@ -14,7 +14,7 @@ from ltbench.models.torchvision import names
 from ltbench.parts import Classifier, CosineHead
 
 CIFAR = (32, 32, 3)
-OURS = tuple(BACKBONES)
+OURS = tuple(name for name in BACKBONES if name != "identity")
 FAMILIES = {  # one of each torchvision family with a linear classifier, and its features
     "alexnet": 4096,
     "convnext_tiny": 768,
