@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import last_line
 from ltbench.report.board import Column, Leaderboard
-from ltbench.report.images import Predictions
+from ltbench.report.images import Predictions, read_arrays
 from ltbench.report.wanted import Expectation, belonging
 from ltbench.spec import Record, Result
 
@@ -116,14 +114,11 @@ def _reliability(rows: Sequence[Record], predictions: Predictions | None) -> tup
     confidence, right = [], []
     for record in rows:
         stored = predictions(record.key) if predictions is not None else None
-        if stored is None:
+        kept = read_arrays(stored, "confidence", "label", "truth")
+        if kept is None:
             return None
-        try:
-            kept = np.load(io.BytesIO(stored), allow_pickle=False)
-            confidence.append(kept["confidence"].astype(np.float64))
-            right.append(kept["label"] == kept["truth"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return None
+        confidence.append(kept[0].astype(np.float64))
+        right.append(kept[1] == kept[2])
     sure, hit = np.concatenate(confidence), np.concatenate(right)
     bins = np.array_split(np.argsort(sure, kind="stable"), min(BINS, len(sure)))
     return 100 * np.array([sure[b].mean() for b in bins]), 100 * np.array([hit[b].mean() for b in bins])

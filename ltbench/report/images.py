@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ LINEAR = ("accuracy", "balanced_accuracy")
 """Metrics that are a weighted share of right images."""
 MOST_METHODS = 100
 """Beyond this, the predictions of all methods would not fit into memory."""
+_ZIP = (zipfile.BadZipFile, zlib.error)
 
 
 class NoImages(Exception):
@@ -42,7 +44,7 @@ def contributions(
 
     Raises:
         NoImages: the metric is no share of right images, a trial's predictions are not at hand, or two trials of a
-            column were tested on different images.
+            data set were tested on different images.
     """
     if predictions is None:
         raise NoImages("no predictions are at hand")
@@ -51,29 +53,35 @@ def contributions(
     if len({label for label, _, _ in keys}) > MOST_METHODS:
         raise NoImages(f"more than {MOST_METHODS} methods")
     found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
-    weights: dict[Column, tuple[NDArray[Any], NDArray[np.float32]]] = {}
+    weights: dict[str, tuple[NDArray[Any], NDArray[np.float32]]] = {}
     for done, ((label, column, seed), key) in enumerate(keys.items()):
         kept = _read(predictions(key))
         if kept is None:
             raise NoImages(f"predictions of {len(keys) - done} of {len(keys)} trials are not at hand")
         predicted, truth = kept
-        known, weight = weights.setdefault(column, (truth, _weights(truth, metric)))
+        known, weight = weights.setdefault(column[0], (truth, _weights(truth, metric)))
         if known is not truth and not np.array_equal(known, truth):
-            raise NoImages(f"trials of {column[0]} {column[1]} were tested on different images")
+            raise NoImages(f"trials of {column[0]} were tested on different images")
         found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
     return found
 
 
 def _read(stored: bytes | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Predicted and true labels; None where they are missing or damaged."""
+    kept = read_arrays(stored, "label", "truth")
+    return (kept[0], kept[1]) if kept is not None else None
+
+
+def read_arrays(stored: bytes | None, *names: str) -> list[NDArray[Any]] | None:
+    """Arrays of a trial's predictions, one entry per test image; None where they are missing or damaged."""
     if stored is None:
         return None
     try:
         kept = np.load(io.BytesIO(stored), allow_pickle=False)
-        predicted, truth = kept["label"], kept["truth"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        found = [np.asarray(kept[name]) for name in names]
+    except (OSError, EOFError, ValueError, LookupError, NotImplementedError, RuntimeError, *_ZIP):
         return None
-    return (predicted, truth) if len(predicted) == len(truth) > 1 else None
+    return found if len({x.shape for x in found}) == 1 and found[0].ndim == 1 and len(found[0]) > 1 else None
 
 
 def _weights(truth: NDArray[Any], metric: str) -> NDArray[np.float32]:
