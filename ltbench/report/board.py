@@ -207,8 +207,9 @@ class Table:
     def title(self, column: Column) -> str:
         """Data set and imbalance; with the manifest where two columns would otherwise look alike."""
         dataset, imbalance, manifest = column
-        alike = sum(c[:2] == column[:2] for c in self.columns) > 1
-        return f"{dataset} {imbalance}" + (f" #{manifest[:6]}" if alike else "")
+        alike = [c[2] for c in self.columns if c[:2] == column[:2]]
+        told = next((n for n in range(6, len(max(alike, key=len))) if len({m[:n] for m in alike}) == len(alike)), None)
+        return f"{dataset} {imbalance}" + (f" #{manifest[:told]}" if len(alike) > 1 else "")
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _caption(board: Leaderboard, table: Table) -> str:
     sets = f"{len(table.datasets)} data set" + "s" * (len(table.datasets) > 1)
     unit = f" ({escape(metric.unit)})" if metric.unit else ""
     said = [
-        f"{_capital(metric.title)}{unit} of {len(table.rows)} methods on {sets} "
+        f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
         f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {counted} paired seeds, last epoch.",
         rf"Intervals are 95\,\% Student-t ({escape(scope(board)).lower()}); rank intervals hold simultaneously "
         f"(Holm over {len(table.pairs)} pairs).",
@@ -130,9 +130,10 @@ def _capital(title: str) -> str:
 
 
 def escape(value: str) -> str:
-    """Text that LaTeX prints as it is; line breaks become spaces, other control characters are dropped."""
-    flat = re.sub(r"[\x00-\x1f\x7f]", "", " ".join(value.splitlines()))
-    return "".join(_SPECIAL.get(character, character) for character in flat)
+    """Text that LaTeX prints as it is; line breaks become spaces, other control characters are dropped, and two hyphens
+    or commas are kept from becoming one sign."""
+    flat = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", " ".join(value.splitlines()))
+    return re.sub(r"([-,])(?=\1)", r"\1{}", "".join(_SPECIAL.get(character, character) for character in flat))
 
 
 def _comment(line: str) -> str:

@@ -13,13 +13,15 @@ from ltbench.spec import Result, digest
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
 OPTIONAL = ("manifest", "recipe")
+BUCKETS = ("many", "medium", "few")
 _FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step)?", re.IGNORECASE)
 
 
 def read_scores(file: Path) -> list[Result]:
     """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
     manifest and recipe (rows of different manifests or recipes are never compared). Values are in points, as the file
-    has them. An empty or NaN value is a failed trial: counted, never imputed.
+    has them. An empty or NaN value is a failed trial: counted, never imputed; except in a shot bucket, which may be
+    empty.
 
     Raises:
         UserError: an unreadable file, a missing or unknown column, a bad value (with its line), or two different values
@@ -58,7 +60,9 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
                 if None in row or None in row.values():
                     raise UserError(f"{where}: has not as many fields as the header")
                 yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
+        raise UserError(f"{file}, after line {reader.line_num}: is no CSV ({error}); close or double its quotes") from error
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
 
 
@@ -88,7 +92,7 @@ def _factor(value: str, where: str) -> str:
     if given.lower() in ("", "native"):
         return "native"
     match = _FACTOR.fullmatch(given)
-    if match is None or float(match[1]) < 1:
+    if match is None or not 1 <= float(match[1]) < math.inf:
         raise UserError(f"{where}: imbalance_factor is {value!r}; expected a number from 1 up, such as 100, 100step "
                         f"for a step profile, or native")  # fmt: skip
     return f"IF{float(match[1]):g}{(match[2] or '').lower()}"
@@ -116,7 +120,8 @@ def _value(value: str, where: str) -> float | None:
 
 def _result(suite: str, place: tuple[str, ...], metrics: Mapping[str, float | None]) -> Result:
     method, dataset, imbalance, seed, manifest, recipe = place
-    failed = all(value is None for value in metrics.values())
+    lost = [m for m, value in metrics.items() if value is None and m not in BUCKETS]
+    failed = bool(lost) or all(value is None for value in metrics.values())
     return Result(
         key=digest(list(place)),
         suite=suite,
@@ -130,5 +135,5 @@ def _result(suite: str, place: tuple[str, ...], metrics: Mapping[str, float | No
         seed=int(seed),
         status="failed" if failed else "ok",
         metrics={} if failed else dict(metrics),
-        error="no value" if failed else None,
+        error=f"no value of {', '.join(lost or metrics)}" if failed else None,
     )
