@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ MOST_ROWS = 40
 """A figure with one line per method shows this many, best first."""
 MOST_PANELS = 6
 """A figure with a panel per data set shows this many."""
+LONGEST = 36
+"""Characters of a name in a figure."""
 MOST_LINES = 8
 """A figure with one curve per method shows this many, best first, and the reference: there are no more colours."""
 
@@ -58,7 +61,8 @@ def style() -> Iterator[None]:
         "grid.alpha": 0.25, "grid.linewidth": 0.6, "legend.frameon": False, "legend.fontsize": 8.5,
         "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "lines.linewidth": 1.6,
     }  # fmt: skip
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # an SVG is drawn with the reader's fonts
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(settings)
         yield
@@ -101,8 +105,10 @@ def shown(labels: Sequence[str], reference: str | None, most: int = MOST_LINES) 
 
 
 def plain(text: str) -> str:
-    """A name that matplotlib draws as it is: it would read a pair of dollar signs as mathematics."""
-    return re.sub(r"[\x00-\x1f\x7f]", " ", text).replace("$", r"\$")
+    """A name that matplotlib draws as it is: it would read a pair of dollar signs as mathematics. Of a long one the
+    middle is left out, or nothing of the figure would be left; the figure's data have it in full."""
+    short = text if len(text) <= LONGEST else f"{text[: LONGEST - 12]}…{text[-11:]}"
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", short).replace("$", r"\$")
 
 
 def svg(figure: Figure) -> str:
@@ -126,11 +132,14 @@ def inline_svg(picture: Picture) -> str:
     body = svg(picture.figure)
     body = body[body.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    for attribute in ('id="', 'href="#', "url(#"):
-        body = body.replace(attribute, f"{attribute}{picture.name}-")
-    body = body.replace(INK, "currentColor")
+    body = re.sub(r"<[^<>]+>", lambda tag: _of_page(tag[0], picture.name), body)
     head, rest = body.split(">", 1)
     head = re.sub(r' (?:width|height)="[^"]*"', "", head)
     inches = float(picture.figure.get_figwidth())
     size = f"max-width:{7.5 * inches:.1f}rem;min-width:{min(7.5 * inches, max(30.0, 5 * inches)):.1f}rem"
     return f'{head} role="img" style="{size}" aria-label="{escape(picture.alt)}">{rest}'
+
+
+def _of_page(tag: str, name: str) -> str:
+    """A tag with identifiers and colours of the page; what stands between tags is text, and stays."""
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", tag).replace(INK, "currentColor")

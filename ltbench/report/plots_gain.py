@@ -58,8 +58,8 @@ def intervals(board: Leaderboard, table: Table) -> Picture:
         )
     )
     iqm = [
-        (row.iqm.value, row.iqm.low or row.iqm.value, row.iqm.high or row.iqm.value) if row.iqm else None
-        for row in rows
+        None if e is None else (e.value, e.value if e.low is None else e.low, e.value if e.high is None else e.high)
+        for e in (row.iqm for row in rows)
     ]
     panels.append(("interquartile mean gain (bootstrap)", iqm, [FAINT] * len(rows)))
     for metric in ("few", "ece"):
@@ -170,7 +170,7 @@ def by_imbalance(board: Leaderboard, table: Table) -> Picture:
     several = [d for d in table.datasets if len([c for c in table.columns if c[0] == d]) > 1][:MOST_PANELS]
     labels = shown([row.label for row in table.rows], table.reference)
     rows = [row for row in table.rows if row.label in labels]
-    colours = look([row.label for row in rows])
+    colours = look(labels)
     figure, axes = panels(len(several))
     lines = []
     for axis, dataset in zip(axes, several, strict=True):

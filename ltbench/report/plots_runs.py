@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from ltbench.metrics import metric_of
 from ltbench.report.board import Column, Leaderboard, Table
 from ltbench.report.evidence import Evidence, Floats
 from ltbench.report.pictures import FAINT, MOST_PANELS, MOST_ROWS, Picture, canvas, look, panels, plain, shown
+from ltbench.report.wanted import column_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,22 +22,25 @@ if TYPE_CHECKING:
 def pictures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[Picture]:
     """All figures that need the records."""
     labels = [row.label for row in table.rows]
+    first = shown(labels, table.reference)
     columns = [c for c in table.columns if c in evidence.classes]
     hardest = _hardest(table, columns)
     if hardest:
-        yield classes(table, evidence, hardest, shown(labels, table.reference))
-    if any(place in evidence.reliability for place in ((m, c) for m in labels for c in hardest)):
-        yield reliability(table, evidence, hardest[0], shown(labels, table.reference))
-    names = {name for (m, c), found in evidence.curves.items() if m in labels and c in columns for name in found}
+        yield classes(table, evidence, hardest, first)
+    calibrated = next((c for c in hardest if any((m, c) in evidence.reliability for m in first)), None)
+    if calibrated is not None:
+        yield reliability(table, evidence, calibrated, first)
+    names = {name for (m, c), found in evidence.curves.items() if m in first and c in hardest for name in found}
     for name in sorted(names):
-        yield curves(table, evidence, name, hardest, shown(labels, table.reference))
+        yield curves(table, evidence, name, hardest, first)
     if len(table.rows) > 1 and all(m in evidence.seconds for m in labels):
         yield cost(board, table, evidence)
 
 
 def _hardest(table: Table, columns: Sequence[Column]) -> list[Column]:
-    """Per data set the last column, which is the one with the largest imbalance factor as suites list them."""
-    last = {c[0]: c for c in columns}
+    """Per data set the column with the largest imbalance factor."""
+    last = {c[0]: c for c in sorted(columns, key=column_order)}
+    last = {c[0]: last[c[0]] for c in columns}
     return list(last.values())[:MOST_PANELS]
 
 
@@ -166,7 +171,7 @@ def curves(table: Table, evidence: Evidence, name: str, columns: Sequence[Column
     said = ", ".join(f"{m} {v:.3g}" for m, v in last.items())
     losses = " Losses of different methods are different quantities." if name == "train/loss" else ""
     return Picture(
-        f"curve-{name.replace('/', '-').replace('_', '-')}",
+        f"curve-{re.sub('[^A-Za-z0-9]+', '-', name)}",
         f"Training: {name}",
         f"Mean over seeds; the band is from the lowest to the highest seed.{losses}",
         f"{name} at the end: {said}.",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from ltbench.errors import UserError
 from ltbench.records import write_atomically
@@ -55,7 +56,7 @@ def write_report(
             )
             for i, table in enumerate(shown)
         ]
-        link = None if records_folder is None else Path(os.path.relpath(records_folder, folder)).as_posix()
+        link = None if records_folder is None else quote(Path(os.path.relpath(records_folder, folder)).as_posix())
         started = [float(s) for r in records if isinstance(s := r.environment.get("started"), int | float)]
         html = page(board, evidence, drawn, papers, max(started, default=None), link)
         written = {Path(PAGE): html.encode()}

@@ -83,12 +83,13 @@ def columns_of(
 ) -> list[Column]:
     there = {(r.dataset, r.imbalance, r.manifest) for r in results}
     if expectation is None:
-        return sorted(there, key=_column_order)
+        return sorted(there, key=column_order)
     planned: list[Column] = [(c[0], c[1], c[2]) for c in expectation["cells"]]
     return [c for c in planned if datasets is None or c[0] in datasets]
 
 
-def _column_order(column: Column) -> tuple[str, float, str]:
+def column_order(column: Column) -> tuple[str, float, str]:
+    """By data set, then from the smallest to the largest imbalance factor."""
     digits = "".join(ch for ch in column[1] if ch.isdigit() or ch == ".")
     return column[0], float(digits or 0), column[2]
 

@@ -17,7 +17,9 @@ def verdict(board: Leaderboard, table: Table) -> list[str]:
         return [f"{table.rows[0].label} is the only method with a complete set of results: nothing is compared."]
     first = [row for row in table.rows if row.rank[0] == 1]
     where = f"{metric_of(board.primary).title}, {scope(board)[0].lower()}{scope(board)[1:]}"
-    if len(first) == len(table.rows):
+    if not first:
+        lead = f"No method is first: each is worse than another on the seeds that both have ({where})."
+    elif len(first) == len(table.rows):
         lead = f"These data do not tell the {len(table.rows)} methods apart ({where})."
     elif len(first) == 1:
         lead = f"{first[0].label} is first of {len(table.rows)} methods ({where})."

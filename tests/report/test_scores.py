@@ -172,7 +172,8 @@ BAD = {
     "twice": ([GOOD, GOOD], "line 3: accuracy of ce on a IF10 seed 0 is on line 2 already, with the same value; keep"),
     "two values": ([GOOD, "ce,a,IF10,0,accuracy,51"], "line 3: accuracy of ce on a IF10 seed 0 is on line 2 already, "
                    "with another value; keep one of the two"),
-    "a quote": (['ce,a,10,0,accuracy,"50'], "after line 1: is no CSV (unexpected end of data); close or double its quotes"),
+    "a quote": (['ce,a,10,0,accuracy,"50'], "after line 1: is no CSV (unexpected end of data); close or "
+                "double its quotes"),
     "nothing": ([], "holds no scores below its header"),
 }  # fmt: skip
 
