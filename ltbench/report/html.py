@@ -95,13 +95,7 @@ def _drawing(picture: Picture) -> dict[str, Any]:
 def _sections(board: Leaderboard, tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     found = [("verdict", "Verdict"), ("leaderboard", "Leaderboard")]
     first = tables[0] if tables else {}
-    for key, anchor, title in (
-        ("gains", "gains", "Claims"),
-        ("matrix", "pairs", "Pairs"),
-        ("runs", "behind", "Behind"),
-    ):
-        if first.get(key):
-            found.append((anchor, title))
+    found += [(anchor, title) for key, anchor, title in GROUPS if first.get(key)]
     if board.published:
         found.append(("published", "Published"))
     return [*found, ("runs", "Runs"), ("how", "How"), ("cite", "Cite")]

@@ -4,7 +4,7 @@
   const state = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
   const keep = (name, value) => {
     if (value) state.set(name, value); else state.delete(name);
-    history.replaceState(null, "", state.size ? "#" + state : location.pathname + location.search);
+    history.replaceState(null, "", String(state) ? "#" + state : location.pathname + location.search);
   };
 
   const worth = (row, column) => {
@@ -43,20 +43,19 @@
   const view = get("view"), filter = get("filter"), views = [...document.querySelectorAll(".view")];
   const byMethod = () => {
     const open = get("view-" + view.value);
-    narrow(filter, get("count"), [...open.querySelectorAll("tbody tr")], (row) => row.dataset.name);
-    keep("methods", filter.value.trim());
+    if (open) narrow(filter, get("count"), [...open.querySelectorAll("tbody tr")], (row) => row.dataset.name);
   };
   const choose = () => {
     views.forEach((other) => { other.hidden = other.id !== "view-" + view.value; });
-    keep("view", view.selectedIndex ? view.value : "");
     byMethod();
   };
   const runs = get("filter-runs"), lines = [...get("runs-table").tBodies[0].rows];
-  const byRun = () => narrow(runs, get("count-runs"), lines, (row) => row.textContent);
+  const words = (row) => [...row.cells].map((cell) => cell.textContent).join(" ");
+  const byRun = () => narrow(runs, get("count-runs"), lines, words);
   if ([...view.options].some((option) => option.value === state.get("view"))) view.value = state.get("view");
   filter.value = state.get("methods") ?? "";
-  view.addEventListener("change", choose);
-  filter.addEventListener("input", byMethod);
+  view.addEventListener("change", () => { keep("view", view.selectedIndex ? view.value : ""); choose(); });
+  filter.addEventListener("input", () => { keep("methods", filter.value.trim()); byMethod(); });
   runs.addEventListener("input", byRun);
   for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
   choose();
