@@ -210,7 +210,7 @@ def test_a_curve_of_any_name_has_a_name_for_files_and_identifiers(kept: list[Rec
 
 NAMES = [
     *("$x^2$", r"\$x$", "_hidden", "a & b", "<script>alert(1)</script>", "-->", "]]>", "\"quoted\" 'name'", "100 %"),
-    *(r"\frac{1}{2}", "=1+1", 'id="q"', "url(#clip)", "#010203", "naïve β→δ", "漢字", "a b", "</text></svg>"),  # noqa: RUF001 - on purpose
+    *(r"\frac{1}{2}", "=1+1", 'id="q"', "url(#clip)", "#010203", "naïve β→δ", "漢字", "a b", "</text></svg>"),
 ]
 
 
