@@ -9,11 +9,17 @@ from ltbench.report.board import Beside, Table
 from ltbench.report.published import Judgement, find, judge
 from ltbench.report.wanted import Expectation
 
+SHOTS = ("many", "medium", "few")
+USUAL = {"many": 100, "few": 20}
+"""The thresholds of the buckets in papers."""
+
 
 def beside(tables: Sequence[Table], primary: str, expectation: Expectation | None) -> tuple[Beside, ...]:
     """All published rows that match, those of the same recipe first. Nothing without a plan: it says which method,
     hyper-parameters and recipe a row stands for, and which columns are the data that papers use."""
     if expectation is None or "as_published" not in expectation:
+        return ()
+    if primary in SHOTS and expectation["protocol"].get("shots", USUAL) != USUAL:
         return ()
     return tuple(line for table in tables for line in _of_table(table, primary, expectation))
 
