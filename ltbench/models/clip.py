@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError, did_you_mean
@@ -40,6 +41,42 @@ def encode_text(model: str, pretrained: str, prompts: Sequence[str], batch_size:
             for start in range(0, len(prompts), batch_size)
         ]
     return np.asarray(torch.cat(parts).numpy())
+
+
+class ImageTower:
+    """The image tower of an open_clip model, in float32, for reading features: nothing in it trains.
+
+    Images are resized to the tower's size (bicubic, antialiased, on float pixels, clipped to 0..255) and normalised
+    with the model's own mean and standard deviation.
+
+    Args:
+        model: open_clip architecture. pretrained: a tag, or the path of a checkpoint.
+
+    Raises:
+        UserError: unknown model or tag, or weights that are neither cached nor downloadable.
+    """
+
+    def __init__(self, model: str, pretrained: str, device: str | None = None) -> None:
+        import open_clip
+
+        tower = _load(open_clip, model, pretrained)
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._visual = tower.visual.to(self._device)
+        side = tower.visual.image_size
+        self.side = int(side[0] if isinstance(side, tuple | list) else side)
+        mean = getattr(tower.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN
+        std = getattr(tower.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD
+        self._mean, self._std = (torch.tensor(v, device=self._device).view(1, -1, 1, 1) for v in (mean, std))
+
+    @torch.inference_mode()
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, H, W, 1 or 3) uint8 -> (N, D) float32, not normalised."""
+        x = torch.from_numpy(np.ascontiguousarray(images)).to(self._device).permute(0, 3, 1, 2).float()
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        if x.shape[-2:] != (self.side, self.side):
+            x = F.interpolate(x, (self.side, self.side), mode="bicubic", antialias=True, align_corners=False)
+        features = self._visual((x.clamp(0, 255) / 255 - self._mean) / self._std)
+        return np.asarray(features.float().cpu().numpy())
 
 
 def _load(open_clip: Any, model: str, pretrained: str) -> Any:
