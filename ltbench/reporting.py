@@ -13,7 +13,7 @@ from ltbench.report.aggregates import aggregates
 from ltbench.report.board import Leaderboard
 from ltbench.report.leaderboard import build
 from ltbench.report.report import write_report
-from ltbench.spec import Result, digest
+from ltbench.spec import Record, Result, digest
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,12 @@ def make_report(suite: str | None, results: Path, source: Path | None, out: Path
         UserError: no such suite, no results, or a folder that cannot be written.
     """
     journal, expectation = journal_of(results, suite_name(suite) if suite else None, source)
-    records = list(journal.records().values())
+    records = []
+    for found in journal:
+        if isinstance(found, Record):
+            records.append(found)
+        else:
+            warn(f"{found.file}: left out: {found.reason}")
     if not records:
         raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
     board = build(
