@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,8 @@ from ltbench.report.tables import beside, detail, overview
 PUBLISHED = "Published beside ours"
 WIDTH = 100
 """Columns of a terminal that the text format keeps to."""
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What could steer a terminal."""
 
 
 def text(board: Leaderboard, *, wide: bool = False) -> str:
@@ -29,13 +32,15 @@ def text(board: Leaderboard, *, wide: bool = False) -> str:
         if not table.rows:
             continue
         if len(board.tables) > 1:
-            blocks.append(f"== recipe {table.recipe_name} ({table.recipe_id}) ==")
+            blocks.append(f"== recipe {_one_line(table.recipe_name)} ({table.recipe_id}) ==")
         blocks.append(_plain(overview(table, board.primary, wide=wide)))
-        blocks += [f"{_heading(table, c)}\n{_plain(detail(table, c, board))}" for c in table.columns]
+        blocks += [f"{_one_line(_heading(table, c))}
+{_plain(detail(table, c, board))}" for c in table.columns]
     if len(frame := beside(board, every=wide)):
-        blocks.append(f"{PUBLISHED}\n{_plain(frame)}")
+        blocks.append(f"{PUBLISHED}
+{_plain(frame)}")
     blocks.append("\n".join(line for note in [legend(board), *notes(board)] for line in _wrapped(note)))
-    return "\n\n".join(blocks) + "\n"
+    return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
 
 
 def _wrapped(paragraph: str) -> list[str]:
@@ -56,7 +61,7 @@ def markdown(board: Leaderboard, *, wide: bool = False) -> str:
     if len(frame := beside(board, every=wide)):
         blocks.append(f"### {PUBLISHED}\n\n{_pipes(frame)}")
     blocks.append("  \n".join(_escape(line) for line in [legend(board), *notes(board)]))
-    return "\n\n".join(blocks) + "\n"
+    return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
 
 
 def _heading(table: Table, column: Column) -> str:
@@ -95,6 +100,7 @@ def renderer(name: str, *, wide: bool = False) -> Callable[[Leaderboard], str]:
 
 
 def _plain(frame: pd.DataFrame) -> str:
+    frame = frame.map(_one_line).rename(columns=_one_line)
     return _tabulate(frame, "simple", _align(frame))
 
 
@@ -119,6 +125,10 @@ def _align(frame: pd.DataFrame) -> list[str]:
 
 def _marked(column: pd.Series[str]) -> bool:
     return any(str(value).endswith((" ^", " v", " ?", " ^~", " v~", " =")) for value in column)
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).splitlines())
 
 
 def _escape(value: object) -> str:

@@ -61,9 +61,8 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
                     raise UserError(f"{where}: has not as many fields as the header")
                 yield reader.line_num, row
     except csv.Error as error:
-        raise UserError(
-            f"{file}, after line {reader.line_num}: is no CSV ({error}); close or double its quotes"
-        ) from error
+        where = f"{file}, after line {reader.line_num}"
+        raise UserError(f"{where}: is no CSV ({error}); close or double its quotes") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
 

@@ -18,7 +18,7 @@ from ltbench.report.leaderboard import build
 from ltbench.report.pictures import Picture, style
 from ltbench.report.plots_gain import pictures as gain_pictures
 from ltbench.report.plots_runs import pictures as run_pictures
-from ltbench.report.report import write_report
+from ltbench.report.report import _named, write_report
 from ltbench.spec import Cell, Plan, Record, Result, TrialSpec
 
 METHODS = {"ce": 0.5, "good": 0.7, "bad": 0.3, "twin": 0.5}
@@ -119,8 +119,7 @@ def page_of(board: Leaderboard, kept: Sequence[Record] = (), plan: Mapping[str, 
     evidence = gather(kept, board, plan, stored(kept))
     with style():
         figures = [
-            (list(gain_pictures(board, table)), list(run_pictures(board, table, evidence)))
-            for table in board.tables
-            if table.rows
+            (_named(list(gain_pictures(board, table)), i), _named(list(run_pictures(board, table, evidence)), i))
+            for i, table in enumerate(t for t in board.tables if t.rows)
         ]
         return page(board, evidence, figures)
