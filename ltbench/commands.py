@@ -58,7 +58,7 @@ def data_folder(chosen: Path | None) -> Path:
 
 
 def tracking_store(chosen: str | None, results: Path) -> str:
-    from ltbench.delivery import default_uri
+    from ltbench.uris import default_uri
 
     return chosen or default_uri(results)
 
@@ -116,7 +116,7 @@ def find_results(suite: str | None, results: Path, uri: str | None, source: Path
             found, expectation = of_suite(found, expectation, suite_name(suite), source)
         return Found(found, expectation, predictions)
     from ltbench import track
-    from ltbench.delivery import shown_uri
+    from ltbench.uris import shown_uri
 
     store = tracking_store(uri, results)
     if suite is None:

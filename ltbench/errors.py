@@ -6,10 +6,21 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
     """Bad input. The message names the place, the cause and the cure."""
+
+
+class NotWritten(UserError, OSError):
+    """A file could not be written: no space, no permission. An OSError as well, for whoever can do without the file."""
+
+    def __init__(self, error: OSError, file: Path) -> None:
+        OSError.__init__(self, error.errno, error.strerror, str(file))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: cannot be written ({self.strerror}); make room, or choose another place"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

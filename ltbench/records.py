@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from ltbench.errors import UserError
-from ltbench.spec import Record
+from ltbench.errors import NotWritten, UserError
+from ltbench.spec import KEY, Record
 
 
 class Unreadable(NamedTuple):
@@ -27,17 +29,22 @@ class Journal:
         self.folder = folder
 
     def write(self, record: Record) -> Path:
-        """Store a record so that a crash at any moment leaves either all of it or nothing.
+        """Store a record so that a crash at any moment leaves either all of it or nothing. What lies under its name and
+        is no record is kept aside.
 
         Raises:
             UserError: the folder cannot be written (no space, no permission).
         """
+        file = self.folder / f"{record.key}.json"
+        contents = {file: json.dumps(record.to_json(), indent=1, allow_nan=False).encode()}
+        if record.predictions is not None:  # first, so that whoever finds the record finds them too
+            contents = {file.with_suffix(".npz"): record.predictions, **contents}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if record.predictions is not None:
-                write_atomically(self.folder / f"{record.key}.npz", record.predictions)
-            file = self.folder / f"{record.key}.json"
-            write_atomically(file, json.dumps(record.to_json(), indent=1, allow_nan=False).encode())
+            if file.exists() and isinstance(read_record(file), Unreadable):
+                for damaged in (file, file.with_suffix(".npz")):
+                    _keep_aside(damaged)
+            write_together(contents)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: the record {record.key} cannot be written ({error.strerror}); make room or choose "
@@ -48,7 +55,7 @@ class Journal:
     def read(self, key: str) -> Record | None:
         """The record of a key, or None; a damaged file counts as none, so its trial runs again."""
         file = self.folder / f"{key}.json"
-        found = read_record(file) if file.exists() else None
+        found = read_record(file) if KEY.fullmatch(key) and file.exists() else None
         return found if isinstance(found, Record) else None
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
@@ -60,9 +67,9 @@ class Journal:
         return {r.key: r for r in self if isinstance(r, Record)}
 
     def predictions(self, key: str) -> bytes | None:
-        """The stored npz of a key, or None."""
+        """The stored npz of a key, or None. Keys come back from MLflow as well: one that is none names no file."""
         file = self.folder / f"{key}.npz"
-        return file.read_bytes() if file.exists() else None
+        return file.read_bytes() if KEY.fullmatch(key) and file.exists() else None
 
 
 def read_record(file: Path) -> Record | Unreadable:
@@ -76,21 +83,50 @@ def read_record(file: Path) -> Record | Unreadable:
         return Unreadable(file, str(error))
 
 
+def _keep_aside(file: Path) -> None:
+    """KEY.json becomes KEY.json.damaged, or .damaged2 and so on where that is taken."""
+    if file.exists():
+        names = (file.with_name(f"{file.name}.damaged{n if n > 1 else ''}") for n in count(1))
+        os.replace(file, next(name for name in names if not name.exists()))
+
+
 def write_atomically(file: Path, content: bytes) -> None:
-    """Write beside the target, flush to the disk, rename over it, flush the folder."""
-    handle, scratch = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    """Write beside the target, flush to the disk, rename over it, flush the folder.
+
+    Raises:
+        NotWritten: no space, no permission; the target is as it was.
+    """
+    write_together({file: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """`write_atomically` for files of one folder: no name changes before all contents are on the disk; then they
+    change in the order given."""
+    scratch: dict[Path, str] = {}
+    file = next(iter(contents))
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, file)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        for file, content in contents.items():
+            handle, scratch[file] = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(scratch[file], 0o644)
+        for file in contents:
+            os.replace(scratch[file], file)
+            del scratch[file]
+        _flush_folder(file.parent)
+    except OSError as error:
+        raise NotWritten(error, file) from error
     finally:
-        os.close(folder)
+        for left in scratch.values():
+            with suppress(OSError):
+                os.unlink(left)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -30,7 +30,7 @@ class Made:
     def upload(self, uri: str) -> None:
         """Put the board's numbers and the report's files into MLflow, apart from the trials. A store that cannot be
         reached is a warning: the report is on the disk."""
-        from ltbench.delivery import shown_uri
+        from ltbench.uris import shown_uri
 
         folder = self.page.parent
         try:

@@ -18,6 +18,7 @@ models. Bumped by hand, with a line in CHANGELOG.md; a bump makes every earlier 
 
 Status = Literal["ok", "failed"]
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
+KEY = re.compile(r"[0-9a-f]{12}")
 
 
 def canonical(value: object) -> str:

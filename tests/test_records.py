@@ -220,13 +220,13 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_cure(tmp_path: Path) ->
 def test_a_record_is_never_seen_without_its_predictions(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Predictions first: whoever finds the record finds them too."""
     names: list[str] = []
-    real = records_module.write_atomically
+    real = os.replace
 
-    def note(file: Path, content: bytes) -> None:
-        names.append(file.suffix)
-        real(file, content)
+    def note(source: str, target: Path) -> None:
+        names.append(target.suffix)
+        real(source, target)
 
-    monkeypatch.setattr(records_module, "write_atomically", note)
+    monkeypatch.setattr(os, "replace", note)
     journal.write(NEW)
     assert names == [".npz", ".json"]
 
@@ -293,6 +293,30 @@ def test_a_trial_whose_record_is_damaged_counts_as_not_run(damage: str, journal:
     journal.folder.mkdir()
     (journal.folder / FILE).write_bytes(FOREIGN[damage])
     assert journal.read(SPEC.key) is None
+
+
+@pytest.mark.parametrize("damage", FOREIGN)
+def test_a_damaged_file_is_kept_aside_when_its_trial_ran_again(damage: str, journal: Journal) -> None:
+    journal.folder.mkdir()
+    for _ in range(2):
+        (journal.folder / FILE).write_bytes(FOREIGN[damage])
+        (journal.folder / FILE).with_suffix(".npz").write_bytes(b"old")
+        journal.write(NEW)
+    assert journal.read(NEW.key) == NEW
+    assert journal.predictions(NEW.key) == NEW.predictions
+    for name in (f"{FILE}.damaged", f"{FILE}.damaged2"):
+        assert (journal.folder / name).read_bytes() == FOREIGN[damage]
+    assert (journal.folder / f"{NEW.key}.npz.damaged").read_bytes() == b"old"
+    assert list(journal.records()) == [NEW.key]
+
+
+@pytest.mark.parametrize("key", ["../outside", "/etc/passwd", "", "ABCDEF012345", "0123456789ab/../x"])
+def test_a_key_that_is_none_names_no_file(key: str, journal: Journal, tmp_path: Path) -> None:
+    journal.folder.mkdir()
+    for name in ("outside.npz", "outside.json"):
+        (tmp_path / name).write_text("secret")
+    assert journal.predictions(key) is None
+    assert journal.read(key) is None
 
 
 def test_a_record_under_the_name_of_another_trial_is_not_taken_for_it(journal: Journal) -> None:

@@ -141,6 +141,13 @@ def test_an_unknown_suite_is_refused_with_those_there_are(results: Path, journal
         ("http://me:pw@host:5000/x", "http://***@host:5000/x"),
         ("https://token@host/", "https://***@host/"),
         ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
+        ("https://host/?token=abcdef&x=1#frag", "https://host/?token=***&x=***#***"),
+        ("https://host/?abcdef", "https://host/?***"),
+        ("postgresql://me:p@ss@host:5432/db?sslmode=require", "postgresql://***@host:5432/db?sslmode=***"),
+        ("http://me:pw@[::1]:5000/", "http://***@[::1]:5000/"),
+        ("http://me:a/b?c#d@host/x", "http://***@host/x"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://[broken?password=abc", "http://[broken?password=***"),
     ],
 )
 def test_passwords_are_not_shown(uri: str, shown: str) -> None:

@@ -34,11 +34,9 @@ def text(board: Leaderboard, *, wide: bool = False) -> str:
         if len(board.tables) > 1:
             blocks.append(f"== recipe {_one_line(table.recipe_name)} ({table.recipe_id}) ==")
         blocks.append(_plain(overview(table, board.primary, wide=wide)))
-        blocks += [f"{_one_line(_heading(table, c))}
-{_plain(detail(table, c, board))}" for c in table.columns]
+        blocks += [f"{_one_line(_heading(table, c))}\n{_plain(detail(table, c, board))}" for c in table.columns]
     if len(frame := beside(board, every=wide)):
-        blocks.append(f"{PUBLISHED}
-{_plain(frame)}")
+        blocks.append(f"{PUBLISHED}\n{_plain(frame)}")
     blocks.append("\n".join(line for note in [legend(board), *notes(board)] for line in _wrapped(note)))
     return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
 
