@@ -325,6 +325,24 @@ def import_(
 
 
 @app.command()
+def sync(
+    suite: Annotated[
+        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: all under --results")
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Send MLflow what it lacks of the records. Runs do so by themselves; this is for a store that was away, or new."""
+    from ltbench.syncing import sync as sync_suites
+
+    left = 0
+    for name, done in sync_suites(suite, results, tracking_uri):
+        typer.echo(f"{name}: {done.sent} sent, {done.before} there before, {done.left} not sent")
+        left += done.left
+    raise typer.Exit(1 if left else 0)
+
+
+@app.command()
 def ui(
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,

@@ -64,8 +64,12 @@ def tracking_store(chosen: str | None, results: Path) -> str:
 
 
 def folders_of(results: Path, suite: str) -> Folders:
+    """Names come from suites, records, plan.json and MLflow: one that is none must not become a path."""
     from ltbench.run import Folders
+    from ltbench.spec import SAFE_NAME
 
+    if not SAFE_NAME.fullmatch(suite):
+        raise UserError(f"{suite!r} is not a usable name of a suite")
     return Folders(results, suite)
 
 
@@ -193,11 +197,13 @@ def read_plan(file: Path) -> Any:
     """What `ltbench run` kept of the plan, or None."""
     import json
 
+    from ltbench.expectation import checked
+
     if not file.exists():
         return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return checked(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged ({error}); remove it; the next run writes it anew") from error
 
 
@@ -260,7 +266,6 @@ def take_over(folder: Path, results: Path, uri: str | None) -> dict[str, int]:
 
     from ltbench.delivery import Tracker
     from ltbench.records import Journal, Unreadable
-    from ltbench.spec import SAFE_NAME
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -270,8 +275,6 @@ def take_over(folder: Path, results: Path, uri: str | None) -> dict[str, int]:
             warn(f"{record.file}: left out: {record.reason}")
             continue
         suite = record.spec.suite
-        if not SAFE_NAME.fullmatch(suite):
-            raise UserError(f"{folder / record.key}.json: {suite!r} is not a usable name of a suite")
         journal = folders_of(results, suite).journal
         known = journal.read(record.key)
         new = known is None or (known.status == "failed" and record.status == "ok")

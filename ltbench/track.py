@@ -51,13 +51,14 @@ _LOCK_SECONDS = 120.0
 def _client(uri: str) -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri)
     file = sqlite_file(uri)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(file.with_name(f".{file.name}.lock")):  # two migrations of one new database end in an error
-            client.search_experiments(max_results=1)
-    return client
+    if file is None:
+        return MlflowClient(tracking_uri=uri)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(file.with_name(f".{file.name}.lock")):  # two migrations of one new database end in an error
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+        return client
 
 
 @contextmanager
