@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ltbench.spec import SAFE_NAME
-
-Check = Callable[[Any], bool]
+from ltbench.shape import Check, is_name, is_number, is_text, is_whole
 
 
 def checked(found: Any) -> dict[str, Any]:
@@ -27,14 +25,6 @@ def checked(found: Any) -> dict[str, Any]:
     return found
 
 
-def _name(value: Any) -> bool:
-    return isinstance(value, str) and SAFE_NAME.fullmatch(value) is not None
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _list(value: Any, check: Check) -> bool:
     return isinstance(value, list) and all(map(check, value))
 
@@ -44,42 +34,38 @@ def _mapping(value: Any, keys: Check, values: Check) -> bool:
 
 
 def _texts(value: Any, length: int) -> bool:
-    return _list(value, _text) and len(value) == length
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return _list(value, is_text) and len(value) == length
 
 
 def _protocol(value: Any) -> bool:
     checks: dict[str, Check] = {
-        "seeds": lambda v: _list(v, _number),
-        "primary": _text,
-        "report": lambda v: _list(v, _text),
-        "reference": _text,
-        "shots": lambda v: _mapping(v, _text, _number),
-        "rope": lambda v: v is None or (isinstance(v, int | float) and not isinstance(v, bool) and v >= 0),
+        "seeds": lambda v: _list(v, is_whole),
+        "primary": is_text,
+        "report": lambda v: _list(v, is_text),
+        "reference": is_text,
+        "shots": lambda v: _mapping(v, is_text, is_whole),
+        "rope": lambda v: v is None or (is_number(v) and v >= 0),
     }
     return isinstance(value, Mapping) and "seeds" in value and all(c(value[k]) for k, c in checks.items() if k in value)
 
 
 def _skip(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and _texts(value[:2], 2) and _list(value[2], _text)
+    return isinstance(value, list) and len(value) == 3 and _texts(value[:2], 2) and _list(value[2], is_text)
 
 
 def _method(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and _name(value[0]) and isinstance(value[1], Mapping)
+    return isinstance(value, list) and len(value) == 2 and is_name(value[0]) and isinstance(value[1], Mapping)
 
 
 _PARTS: dict[str, Check] = {
-    "suite": _name,
-    "question": _text,
+    "suite": is_name,
+    "question": is_text,
     "protocol": _protocol,
-    "rows": lambda v: _mapping(v, _name, lambda row: _texts(row, 2)),
+    "rows": lambda v: _mapping(v, is_name, lambda row: _texts(row, 2)),
     "cells": lambda v: _list(v, lambda cell: _texts(cell, 3)),
-    "kinds": lambda v: _mapping(v, _name, _text),
+    "kinds": lambda v: _mapping(v, is_name, is_text),
     "as_published": lambda v: _list(v, lambda cell: _texts(cell, 2)),
-    "recipes": lambda v: _mapping(v, _text, lambda recipe: isinstance(recipe, Mapping)),
-    "methods": lambda v: _mapping(v, _name, _method),
+    "recipes": lambda v: _mapping(v, is_text, lambda recipe: isinstance(recipe, Mapping)),
+    "methods": lambda v: _mapping(v, is_name, _method),
     "skips": lambda v: _list(v, _skip),
 }

@@ -97,7 +97,19 @@ def read_sources(folder: Path) -> Sources:
     """The Python files of a user's folder, to be shipped to workers."""
     if not folder.is_dir():
         raise UserError(f"--methods {folder}: no such folder")
+    _announce(folder.expanduser().resolve())
     return {f.name: _text(f) for f in sorted(folder.glob("*.py"))}
+
+
+def _announce(folder: Path) -> None:
+    """Before code from outside ltbench runs, say once which; on a worker, which got it from here, not again."""
+    if folder not in _announced and folder not in map(Path.resolve, _unpacked.values()):
+        _announced.add(folder)
+        names = ", ".join(f.name for f in sorted(folder.glob("*.py")))
+        print(f"code from outside ltbench will run: {folder}: {names or 'no files'}", file=sys.stderr)
+
+
+_announced: set[Path] = set()
 
 
 def _text(file: Path) -> str:
@@ -112,7 +124,7 @@ def unpack_sources(sources: Sources) -> Path:
     content = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
     if content not in _unpacked:
         folder = Path(tempfile.mkdtemp(prefix="ltbench-methods-"))
-        for name, text in sources.items():
+        for name, text in sources.items():  # the last part: a name from elsewhere leads out of no folder
             (folder / Path(name).name).write_text(text, encoding="utf-8")
         _unpacked[content] = folder
     return _unpacked[content]
@@ -133,6 +145,7 @@ def _user_package(folder: Path) -> types.ModuleType:
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
         raise UserError(f"--methods {folder}: no such folder")
+    _announce(folder)
     name = "ltbench_user_" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # so that `import helper` works beside `from .helper import ...`

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from ltbench.errors import UserError
+from ltbench.shape import CELL, KEY, RECORD, SAFE_NAME, SPEC, check
+
+__all__ = ["KEY", "NUMERICS", "SAFE_NAME", "Cell", "Plan", "Record", "Result", "Skip", "Status", "TrialSpec"]
+__all__ += ["canonical", "digest"]
 
 NUMERICS = 1
 """Version of everything in ltbench that can move a number without changing a method's own file: engine, parts, data,
 models. Bumped by hand, with a line in CHANGELOG.md; a bump makes every earlier record stale."""
 
 Status = Literal["ok", "failed"]
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
-KEY = re.compile(r"[0-9a-f]{12}")
 
 
 def canonical(value: object) -> str:
@@ -29,11 +30,6 @@ def canonical(value: object) -> str:
 def digest(value: object, length: int = 12) -> str:
     """First `length` hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
-
-
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +102,7 @@ class TrialSpec:
     def recipe_id(self) -> str:
         return digest(self.recipe, 8)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """12 hex digits that name this trial everywhere: journal, MLflow, command line.
 
@@ -114,7 +110,7 @@ class TrialSpec:
         table) and the curves, none of which changes what is trained.
         """
         identity = {
-            "cell": {k: v for k, v in asdict(self.cell).items() if k != "dataset"},
+            "cell": {k: v for k, v in vars(self.cell).items() if k != "dataset"},
             "method": self.method,
             "hyperparameters": dict(self.hyperparameters),
             "code": self.code,
@@ -139,13 +135,9 @@ class TrialSpec:
         """Inverse of `to_json`. Raises UserError for missing or unknown fields, or a key that does not fit."""
         try:
             body = {k: v for k, v in data.items() if k != "key"}
+            check(body, SPEC, ["cell"])
+            check(body["cell"], CELL)
             spec = cls(**{**body, "cell": Cell(**body["cell"])})
-            _require(
-                isinstance(spec.seed, int)
-                and isinstance(spec.cell.imbalance, int | float | None)
-                and all(isinstance(v, str) for v in (spec.suite, spec.label, spec.method, spec.cell.dataset)),
-                "a field has the wrong type",
-            )
             key = spec.key
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"not a trial specification of this version of ltbench: {error}") from error
@@ -187,12 +179,8 @@ class Record:
             raise UserError("not a record of this version of ltbench (no `schema: 1`).")
         try:
             body = {k: v for k, v in data.items() if k not in ("schema", "spec")}
-            record = cls(spec=TrialSpec.from_json(data["spec"]), **body)
-            _require(record.status in ("ok", "failed"), f"its status is {record.status!r}")
-            for name, value in record.metrics.items():
-                number = isinstance(value, int | float) and math.isfinite(value)
-                _require(value is None or number, f"its metric {name!r} is {value!r}")
-            return record
+            check(body, RECORD)
+            return cls(spec=TrialSpec.from_json(data["spec"]), **body)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"not a record of this version of ltbench: {error}.") from error
 

@@ -114,7 +114,7 @@ def no_network(*_: Any, **__: Any) -> None:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", no_network)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", no_network)
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""What the JSON of a trial and of a record must look like: whatever else a file holds is refused, not carried along."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
+KEY = re.compile(r"[0-9a-f]{12}")
+Check = Callable[[Any], bool]
+
+
+def is_name(value: Any) -> bool:
+    """Names become names of folders and files: none leads out of its folder."""
+    return type(value) is str and SAFE_NAME.fullmatch(value) is not None
+
+
+def is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def is_number(value: Any) -> bool:
+    """True and false are no numbers, nor is infinity."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def optional(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _one_of(*allowed: str) -> Check:
+    return lambda value: type(value) is str and value in allowed
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(is_text, value))
+
+
+def _shots(value: Any) -> bool:
+    return _mapping(value) and set(value) == {"many", "few"} and all(map(is_count, value.values()))
+
+
+def _metrics(value: Any) -> bool:
+    return _mapping(value) and all(v is None or is_number(v) for v in value.values())
+
+
+def _per_class(value: Any) -> bool:
+    """Columns of one length; a measure that is undefined for a class is null."""
+    if not (_mapping(value) and all(isinstance(column, list) for column in value.values())):
+        return False
+    return len({len(column) for column in value.values()}) <= 1 and all(
+        v is None or is_number(v) for column in value.values() for v in column
+    )
+
+
+def _curves(value: Any) -> bool:
+    return _mapping(value) and all(isinstance(curve, list) and all(map(_point, curve)) for curve in value.values())
+
+
+def _point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and is_number(value[0]) and is_number(value[1])
+
+
+def _environment(value: Any) -> bool:
+    """Anything, but what is read back is what it should be: times are numbers, names of classes are texts."""
+    if not _mapping(value):
+        return False
+    names = value.get("class_names", [])
+    times = (value[name] for name in ("started", "seconds", "train_seconds", "test_seconds") if name in value)
+    return isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times))
+
+
+CELL: Mapping[str, Check] = {
+    "dataset": is_name,
+    "kind": is_name,
+    "imbalance": optional(lambda v: is_number(v) and v >= 1),
+    "profile": _one_of("exp", "step", "native"),
+    "subset_seed": is_count,
+    "class_order": lambda v: is_text(v) or is_count(v),
+    "holdout_per_class": is_count,
+    "options": _mapping,
+    "manifest": is_text,
+}
+SPEC: Mapping[str, Check] = {
+    "suite": is_name,
+    "label": is_name,
+    "method": is_name,
+    "hyperparameters": _mapping,
+    "code": is_text,
+    "recipe_name": is_name,
+    "recipe": _mapping,
+    "seed": is_count,
+    "text": optional(is_text),
+    "text_origin": optional(is_text),
+    "shots": _shots,
+    "role": is_text,
+    "curves": _one_of("none", "holdout", "test"),
+    "numerics": is_whole,
+}
+RECORD: Mapping[str, Check] = {
+    "status": _one_of("ok", "failed"),
+    "metrics": _metrics,
+    "per_class": _per_class,
+    "curves": _curves,
+    "environment": _environment,
+    "error": optional(is_text),
+}
+
+
+def check(body: Mapping[str, Any], checks: Mapping[str, Check], beside: Iterable[str] = ()) -> None:
+    """Raise ValueError for the first field that is not as it should be, or is not known.
+
+    Args:
+        beside: fields that others look at.
+    """
+    for name, value in body.items():
+        if name in checks:
+            if not checks[name](value):
+                raise ValueError(f"its {name!r} is {_shown(value)}")
+        elif name not in beside:
+            raise ValueError(f"it has a field {name!r}, which this version does not know")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
