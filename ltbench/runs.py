@@ -151,7 +151,9 @@ def plan_of(tags: Mapping[str, str]) -> dict[str, Any] | None:
     try:
         return checked(json.loads("".join(tags[f"{PLAN}.{i}"] for i in range(int(tags[PLAN])))))
     except (ValueError, KeyError, RecursionError) as error:
-        raise UserError(f"its tags {PLAN}.* are damaged ({error}); the next run writes them anew") from error
+        raise UserError(
+            f"the tags {PLAN}.* of the experiment are damaged ({error}); `ltbench sync` writes them anew"
+        ) from error
 
 
 def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str) -> Result:

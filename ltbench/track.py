@@ -245,9 +245,14 @@ def put_board(uri: str, suite: str, digest: str, runs: Sequence[Aggregate], file
 
 
 def suites(uri: str) -> list[str]:
-    """Names of the store's experiments that ltbench made, the last used first."""
-    found = [e for e in _client(uri).search_experiments() if PLAN in e.tags]
-    return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
+    """Names of the store's experiments that ltbench made, the last used first.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    with _reading(uri):
+        found = [e for e in _client(uri).search_experiments() if PLAN in e.tags]
+        return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
 
 
 def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None]:
@@ -256,16 +261,23 @@ def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None]:
     Raises:
         UserError: the store cannot be reached or has no such suite, or what it has was changed.
     """
-    try:
+    with _reading(uri):
         client = _client(uri)
         experiment = client.get_experiment_by_name(suite)
         if experiment is None:
             known = ", ".join(suites(uri)) or "none"
-            raise UserError(f"there is no such suite; it has: {known}")
+            raise UserError(f"no suite {suite!r} in the MLflow store {shown_uri(uri)}; it has: {known}")
         trials = list(_runs(client, experiment.experiment_id, f"tags.`{KIND}` = 'trial'"))
         return _results(trials, suite), plan_of(experiment.tags)
-    except UserError as error:
-        raise UserError(f"the MLflow store {shown_uri(uri)}, suite {suite!r}: {error}") from error
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """Whatever MLflow raises is a store that cannot be read; its messages hold the address with the password."""
+    try:
+        yield
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the MLflow store {shown_uri(uri)} cannot be read ({type(error).__name__}); `--from DIR` reads a folder "
