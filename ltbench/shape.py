@@ -77,7 +77,19 @@ def _environment(value: Any) -> bool:
         return False
     names = value.get("class_names", [])
     times = (value[name] for name in ("started", "seconds", "train_seconds", "test_seconds") if name in value)
-    return isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times))
+    rest = (entry for name, entry in value.items() if name != "class_names")
+    return (
+        isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times)) and all(map(_plain, rest))
+    )
+
+
+def _plain(value: Any) -> bool:
+    """What JSON can hold: `json` itself reads NaN and infinity, which nobody else does."""
+    if isinstance(value, Mapping):
+        return _mapping(value) and all(map(_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return type(value) is not float or math.isfinite(value)
 
 
 CELL: Mapping[str, Check] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltbench import records as records_module
+from ltbench import runs
 from ltbench.errors import UserError
 from ltbench.records import Journal, Unreadable, read_record, write_atomically
-from ltbench.spec import Cell, Record, TrialSpec
+from ltbench.spec import Cell, Record, Result, TrialSpec
 
 SPEC = TrialSpec(
     suite="s", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
@@ -272,6 +274,15 @@ FOREIGN: dict[str, bytes] = {
     "metrics_are_a_list": json.dumps({**GOOD, "metrics": [1.0]}).encode(),
     "metric_is_a_text": json.dumps({**GOOD, "metrics": {"few": "high"}}).encode(),
     "metric_is_not_a_number": json.dumps({**GOOD, "metrics": {"few": float("nan")}}).encode(),
+    "fact_is_infinite": json.dumps({**GOOD, "environment": {"load": [float("inf")]}}).encode(),
+    "fact_is_too_large": json.dumps({**GOOD, "environment": {"x": 5.25}}).replace("5.25", "1e999").encode(),
+    "seconds_are_a_text": json.dumps({**GOOD, "environment": {"seconds": "5"}}).encode(),
+    "columns_of_two_lengths": json.dumps({**GOOD, "per_class": {"recall": [1.0], "n": [1, 2]}}).encode(),
+    "curve_without_epochs": json.dumps({**GOOD, "curves": {"train/loss": [1.0]}}).encode(),
+    "error_is_a_list": json.dumps({**GOOD, "error": ["boom"]}).encode(),
+    "seed_is_negative": with_key({**GOOD["spec"], "seed": -1}),
+    "seed_is_true": with_key({**GOOD["spec"], "seed": True}),
+    "shots_are_texts": with_key({**GOOD["spec"], "shots": {"many": "a", "few": "b"}}),
     "seed_is_a_text": with_key({**GOOD["spec"], "seed": "zero"}),
     "imbalance_is_a_text": with_key({**GOOD["spec"], "cell": {**GOOD["spec"]["cell"], "imbalance": "much"}}),
     "label_is_a_number": with_key({**GOOD["spec"], "label": 5}),
@@ -336,6 +347,66 @@ def test_a_damaged_record_does_not_hide_the_others(journal: Journal) -> None:
 def test_a_record_cut_off_anywhere_is_unreadable(length: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("cut", numbered=True) / "x.json"
     file.write_text(json.dumps(GOOD)[:length])
+    assert isinstance(read_record(file), Unreadable)
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["../x", "ok", "a"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def holders(node: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) of nested data."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [found for key, child in list(items) for found in [(node, key), *holders(child)]]
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_record_with_any_value_anywhere_is_refused_or_makes_sense(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever is accepted can be written again, ranked, sent to MLflow and read back from there, and names nothing
+    outside its folder."""
+    changed = json.loads(json.dumps(GOOD))
+    del changed["spec"]["key"]
+    for _ in range(data.draw(st.integers(1, 2))):
+        holder, key = data.draw(st.sampled_from(holders(changed)))
+        if data.draw(st.integers(0, 3)):
+            holder[key] = data.draw(values)
+        elif isinstance(holder, dict):
+            holder[data.draw(st.text(max_size=5))] = holder.pop(key)
+        else:
+            del holder[key]
+    try:
+        record = Record.from_json(changed)
+    except UserError:
+        return
+    journal = Journal(tmp_path_factory.mktemp("any", numbered=True) / "records")
+    journal.write(record)
+    assert journal.read(record.key) == record
+    tags = runs.tags_of(record, "d")
+    assert replace(runs.result_of(tags, {}, record.spec.suite), metrics={}) == replace(Result.of(record), metrics={})
+    assert all(isinstance(value, str) for value in (*tags.values(), *runs.params_of(record).values()))
+    assert all(math.isfinite(point.value) for point in runs.metrics_of(record))
+    assert runs.Times.of(record).started <= runs.Times.of(record).ended
+    spec = record.spec
+    for name in (spec.suite, spec.label, spec.method, spec.recipe_name, spec.cell.dataset, record.key):
+        assert (journal.folder / name).resolve().parent == journal.folder.resolve()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(content=st.binary(max_size=60) | values.map(lambda v: json.dumps(v).encode()))
+def test_any_bytes_are_a_record_or_unreadable(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.getbasetemp() / "0123456789ab.json"
+    file.write_bytes(content)
     assert isinstance(read_record(file), Unreadable)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ltbench import cli, commands, registry
 from ltbench.data.cifar import unpack
@@ -19,8 +21,9 @@ from ltbench.errors import UserError
 from ltbench.expectation import checked
 from ltbench.records import Journal, Unreadable, read_record
 from ltbench.registry import Registry, read_sources, unpack_sources
+from ltbench.report.wanted import belonging, skip_reason
 from ltbench.runs import plan_of, plan_tags, result_of, tags_of
-from ltbench.spec import Cell, Record, TrialSpec
+from ltbench.spec import Cell, Record, Result, TrialSpec
 from ltbench.uris import without_secrets
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +92,27 @@ def test_a_plan_that_someone_changed_is_refused(change: dict[str, Any], tmp_path
     (tmp_path / "plan.json").write_text(json.dumps({**PLAN, **change}))
     with pytest.raises(UserError, match="damaged"):
         commands.read_plan(tmp_path / "plan.json")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(value=anything, key=st.sampled_from([None, *PLAN]))
+def test_any_plan_is_refused_or_can_be_used(value: Any, key: str | None) -> None:
+    plan = value if key is None else {**PLAN, key: value}
+    try:
+        found = checked(plan)
+    except ValueError:
+        return
+    result = Result.of(Record(spec=SPEC, status="ok", metrics={"balanced_accuracy": 1.0}))
+    belonging([result], found)
+    assert [label for label, (name, _) in found["rows"].items() if isinstance(name, str)] == list(found["rows"])
+    assert skip_reason(found["skips"], "ce", ("d", "IF2", "m")) in (None, "why", *(s[1] for s in found["skips"]))
 
 
 @pytest.mark.parametrize("key", [k for k in PLAN if k not in ("kinds", "methods")])
