@@ -10,6 +10,7 @@ from typing import Any
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 KEY = re.compile(r"[0-9a-f]{12}")
 Check = Callable[[Any], bool]
+_NUMBERS = (int, float)
 
 
 def is_name(value: Any) -> bool:
@@ -23,7 +24,7 @@ def is_text(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """True and false are no numbers, nor is infinity."""
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in _NUMBERS and math.isfinite(value)
 
 
 def is_whole(value: Any) -> bool:
@@ -64,11 +65,13 @@ def _per_class(value: Any) -> bool:
 
 
 def _curves(value: Any) -> bool:
-    return _mapping(value) and all(isinstance(curve, list) and all(map(_point, curve)) for curve in value.values())
-
-
-def _point(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and is_number(value[0]) and is_number(value[1])
+    """Name -> [[epoch, value], ...]. Written flat: most of what is in a record is here."""
+    return _mapping(value) and all(
+        isinstance(curve, list)
+        and all(isinstance(point, list) and len(point) == 2 for point in curve)
+        and all(type(v) in _NUMBERS and math.isfinite(v) for point in curve for v in point)
+        for curve in value.values()
+    )
 
 
 def _environment(value: Any) -> bool:
