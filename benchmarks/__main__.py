@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import board, overhead, packing, training
+from benchmarks import board, overhead, packing, reading, training
 from benchmarks.timing import machine
 
 
@@ -16,6 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--smoke", action="store_true", help="one short round of each, to see that they run")
+    parser.add_argument("--reading", action="store_true", help="also 100,000 records and 2,000 runs: some minutes")
     chosen = parser.parse_args()
     rates = training.measure(steps=2, rounds=1) if chosen.smoke else training.measure()
     figures = {f"{name}, images/s": str(rate) for name, rate in rates.items()}
@@ -28,6 +29,10 @@ def main() -> None:
     figures["board of 25 methods x 12 data sets x 10 seeds, s"] = f"{board.measure(size[0]):.2f}"
     figures["the same with 10,000 test images each, s"] = f"{board.measure(size[0], images=10_000):.2f}"
     figures["board of 1,000 methods x 12 data sets x 10 seeds, s"] = f"{board.measure(size[1]):.1f}"
+    if chosen.reading:
+        read = reading.measure(100, 10) if chosen.smoke else reading.measure()
+        figures |= {"reading the journal, CPU s": f"{read.journal:.1f}"}
+        figures |= {"leaderboard from MLflow, CPU s": f"{read.leaderboard:.1f}"}
     figures |= {name: f"{ratio:.2f}" for name, ratio in ratios.items()}
     print(tabulate(list(figures.items()), headers=["what", "figure"], tablefmt="pipe", disable_numparse=True))
     print("\n" + "\n".join(f"{key}: {value}" for key, value in machine().items()))

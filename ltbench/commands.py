@@ -12,13 +12,13 @@ import typer
 from ltbench.errors import UserError
 
 if TYPE_CHECKING:
-    from ltbench.plan import Inputs, Selection
+    from ltbench.plan import Inputs
     from ltbench.records import Journal
     from ltbench.registry import Registry
     from ltbench.report.board import Leaderboard
     from ltbench.report.images import Predictions
     from ltbench.run import Folders
-    from ltbench.spec import Plan, Result
+    from ltbench.spec import Plan, Result, Selection
     from ltbench.suite import Suite
 
 
@@ -38,7 +38,7 @@ def lay_out(suite: Suite, registry: Registry, data: Path, chosen: Selection | No
 
 
 def selection(only: str | None, datasets: str | None, seeds: str | None) -> Selection:
-    from ltbench.plan import Selection
+    from ltbench.spec import Selection
 
     try:
         numbers = None if seeds is None else [int(s) for s in seeds.split(",")]
@@ -64,13 +64,18 @@ def tracking_store(chosen: str | None, results: Path) -> str:
 
 
 def folders_of(results: Path, suite: str) -> Folders:
-    """Names come from suites, records, plan.json and MLflow: one that is none must not become a path."""
     from ltbench.run import Folders
+
+    return Folders(results, checked_name(suite))
+
+
+def checked_name(suite: str) -> str:
+    """Names come from suites, records, plan.json and MLflow: one that is none must not become a path."""
     from ltbench.spec import SAFE_NAME
 
     if not SAFE_NAME.fullmatch(suite):
         raise UserError(f"{suite!r} is not a usable name of a suite")
-    return Folders(results, suite)
+    return suite
 
 
 def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path, folders: Folders) -> Any:
@@ -119,8 +124,11 @@ def find_results(suite: str | None, results: Path, uri: str | None, source: Path
         if suite is not None:
             found, expectation = of_suite(found, expectation, suite_name(suite), source)
         return Found(found, expectation, predictions)
-    from ltbench import track
+    from ltbench.records import Journal, without_collecting
     from ltbench.uris import shown_uri
+
+    with without_collecting():
+        from ltbench import track
 
     store = tracking_store(uri, results)
     if suite is None:
@@ -132,8 +140,8 @@ def find_results(suite: str | None, results: Path, uri: str | None, source: Path
         suite = names[0]
         if len(names) > 1:
             typer.echo(f"{len(names)} suites are there ({', '.join(names)}); showing the last used", err=True)
-    name = suite_name(suite)
-    return Found(*track.read(store, name), folders_of(results, name).journal.predictions)
+    name = checked_name(suite_name(suite))  # and not `folders_of`, which brings torch: seconds for a mere reader
+    return Found(*track.read(store, name), Journal(results / name / "records").predictions)
 
 
 def suite_name(suite: str) -> str:

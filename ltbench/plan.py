@@ -22,7 +22,7 @@ from ltbench.models import check_backbone
 from ltbench.models.text import NoText, TextVectors, text_of_source, text_vectors
 from ltbench.records import write_atomically
 from ltbench.registry import Registry, fingerprint
-from ltbench.spec import Cell, Plan, Skip, TrialSpec
+from ltbench.spec import Cell, Plan, Selection, Skip, TrialSpec
 from ltbench.suite import DatasetEntry, MethodEntry, Suite
 
 
@@ -38,15 +38,6 @@ class Inputs:
     @property
     def paths(self) -> dict[str, str]:
         return {name: str(source.path) for name, source in self.sources.items() if source.path is not None}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """`--only`, `--datasets`, `--seeds`: the part of a suite to look at; None is everything."""
-
-    methods: Sequence[str] | None = None
-    datasets: Sequence[str] | None = None
-    seeds: Sequence[int] | None = None
 
 
 def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | None = None) -> tuple[Plan, Inputs]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -64,12 +65,27 @@ class Journal:
 
     def records(self) -> dict[str, Record]:
         """All readable records by key."""
-        return {r.key: r for r in self if isinstance(r, Record)}
+        with without_collecting():
+            return {r.key: r for r in self if isinstance(r, Record)}
 
     def predictions(self, key: str) -> bytes | None:
         """The stored npz of a key, or None. Keys come back from MLflow as well: one that is none names no file."""
         file = self.folder / f"{key}.npz"
         return file.read_bytes() if KEY.fullmatch(key) and file.exists() else None
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Where hundreds of thousands of objects are made and kept, looking for circles among them takes most of the
+    time; there are none."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def read_record(file: Path) -> Record | Unreadable:

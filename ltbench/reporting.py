@@ -8,12 +8,11 @@ from typing import Any
 
 from ltbench.commands import journal_of, suite_name, warn
 from ltbench.errors import UserError
-from ltbench.plan import Selection
 from ltbench.report.aggregates import aggregates
 from ltbench.report.board import Leaderboard
 from ltbench.report.leaderboard import build
 from ltbench.report.report import write_report
-from ltbench.spec import Record, Result, digest
+from ltbench.spec import Record, Result, Selection, digest
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -12,8 +12,8 @@ from typing import Any, Literal
 from ltbench.errors import UserError
 from ltbench.shape import CELL, KEY, RECORD, SAFE_NAME, SPEC, check
 
-__all__ = ["KEY", "NUMERICS", "SAFE_NAME", "Cell", "Plan", "Record", "Result", "Skip", "Status", "TrialSpec"]
-__all__ += ["canonical", "digest"]
+__all__ = ["KEY", "NUMERICS", "SAFE_NAME", "Cell", "Plan", "Record", "Result", "Selection"]
+__all__ += ["Skip", "Status", "TrialSpec", "canonical", "digest"]
 
 NUMERICS = 1
 """Version of everything in ltbench that can move a number without changing a method's own file: engine, parts, data,
@@ -236,6 +236,15 @@ class Skip:
     label: str
     cell: Cell
     reason: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`--only`, `--datasets`, `--seeds`: the part of a suite to look at; None is everything."""
+
+    methods: Sequence[str] | None = None
+    datasets: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

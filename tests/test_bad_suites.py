@@ -18,6 +18,8 @@ from ltbench import cli
 from ltbench.errors import UserError, exponent_hint
 from ltbench.plan import make_plan
 from ltbench.registry import Registry
+from ltbench.spec import SAFE_NAME
+from ltbench.suite import Suite
 from ltbench.suiteload import load_suite
 
 GOOD = """\
@@ -433,8 +435,15 @@ def mangled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load_or_refuse(file: Path, overrides: tuple[str, ...] = ()) -> None:
-    with contextlib.suppress(UserError):
-        load_suite(str(file), overrides)
+    """What is loaded makes sense: it is the same when it is written down and read again, and its names are names."""
+    try:
+        suite = load_suite(str(file), overrides)
+    except UserError:
+        return
+    assert Suite.model_validate_json(suite.model_dump_json()) == suite
+    entries = [e for group in suite.methods.values() for e in group]
+    for name in (suite.suite, *suite.methods, *(d.name for d in suite.datasets), *(e.label for e in entries)):
+        assert SAFE_NAME.fullmatch(name)
 
 
 @careful

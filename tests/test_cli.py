@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def records(tmp_path: Path, make_spec: Make) -> Path:
 def test_help_names_every_command(ltbench: Run) -> None:
     code, out, _ = ltbench("--help")
     assert code == 0
-    for command in ("run", "plan", "leaderboard", "methods", "datasets", "check", "trial", "import", "ui"):
+    for command in ("run", "plan", "leaderboard", "methods", "datasets", "check", "trial", "import", "sync", "ui"):
         assert f"\n  {command} " in out
 
 
@@ -550,6 +551,32 @@ def test_a_folder_with_nothing_to_import_is_refused(bring: Run, tmp_path: Path, 
     code, _, err = bring(tmp_path / name)
     assert code == 2
     assert says in err
+
+
+# -- sync --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_sync_sends_what_a_store_lacks_of_all_suites_or_one(ltbench: Run, records: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for suite in ("test", "other"):
+        shutil.copytree(records, results / suite / "records")
+    where = ("--results", str(results))
+    assert ltbench("sync", "test", *where)[:2] == (0, "test: 6 sent, 0 there before, 0 not sent\n")
+    both = "other: {} sent, {} there before, 0 not sent\ntest: 0 sent, 6 there before, 0 not sent\n"
+    assert ltbench("sync", *where)[:2] == (0, both.format(6, 0))
+    assert ltbench("sync", *where)[:2] == (0, both.format(0, 6))
+    (results / "mlflow.db").unlink()
+    assert ltbench("sync", "test", *where)[:2] == (0, "test: 6 sent, 0 there before, 0 not sent\n"), "a new store"
+
+
+def test_sync_of_what_is_not_there_is_refused(ltbench: Run, records: Path, tmp_path: Path) -> None:
+    code, _, err = ltbench("sync", "--results", str(tmp_path / "nowhere"))
+    assert code == 2
+    assert "holds no records" in err
+    code, _, err = ltbench("sync", "mode", "--results", str(records.parent.parent))
+    assert code == 2
+    assert "Did you mean 'made'?" in err
 
 
 def test_the_ui_of_a_server_is_the_servers_own(ltbench: Run) -> None:

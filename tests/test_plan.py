@@ -354,8 +354,8 @@ mappings = st.dictionaries(st.text(max_size=4), plain, max_size=3)
 specs = st.builds(
     replace,
     st.just(SPEC),
-    suite=st.text(max_size=4),
-    label=st.text(max_size=4),
+    suite=st.text(min_size=1, max_size=4),
+    label=st.text(min_size=1, max_size=4),
     hyperparameters=mappings,
     recipe=mappings,
     seed=st.integers(0, 2**31),
