@@ -21,7 +21,7 @@ from ltbench.plan import Inputs, Selection, export, make_plan, resolve_precision
 from ltbench.records import Journal
 from ltbench.registry import Registry
 from ltbench.run import bring_up_to_date, state_of
-from ltbench.spec import Cell, Plan, Record, Result, TrialSpec, canonical
+from ltbench.spec import SAFE_NAME, Cell, Plan, Record, Result, TrialSpec, canonical
 from ltbench.suiteload import load_suite
 from ltbench.trial import read_bundle
 
@@ -354,8 +354,8 @@ mappings = st.dictionaries(st.text(max_size=4), plain, max_size=3)
 specs = st.builds(
     replace,
     st.just(SPEC),
-    suite=st.text(min_size=1, max_size=4),
-    label=st.text(min_size=1, max_size=4),
+    suite=st.from_regex(SAFE_NAME, fullmatch=True),
+    label=st.from_regex(SAFE_NAME, fullmatch=True),
     hyperparameters=mappings,
     recipe=mappings,
     seed=st.integers(0, 2**31),
