@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast lint bench setup clean
+.PHONY: quickstart test test-fast lint bench storm setup clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+storm: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm
 
 bench: setup
 	$(BIN)/python -m benchmarks
