@@ -566,8 +566,8 @@ def test_sync_sends_what_a_store_lacks_of_all_suites_or_one(ltbench: Run, record
     both = "other: {} sent, {} there before, 0 not sent\ntest: 0 sent, 6 there before, 0 not sent\n"
     assert ltbench("sync", *where)[:2] == (0, both.format(6, 0))
     assert ltbench("sync", *where)[:2] == (0, both.format(0, 6))
-    (results / "mlflow.db").unlink()
-    assert ltbench("sync", "test", *where)[:2] == (0, "test: 6 sent, 0 there before, 0 not sent\n"), "a new store"
+    new = ("--tracking-uri", f"sqlite:///{tmp_path / 'new.db'}")
+    assert ltbench("sync", "test", *where, *new)[:2] == (0, "test: 6 sent, 0 there before, 0 not sent\n")
 
 
 def test_sync_of_what_is_not_there_is_refused(ltbench: Run, records: Path, tmp_path: Path) -> None:
