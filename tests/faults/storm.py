@@ -80,7 +80,8 @@ class Server:
     def start(self) -> None:
         store, artifacts = f"sqlite:///{self._folder / 'server.db'}", str(self._folder / "artifacts")
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store,
-                   "--artifacts-destination", artifacts, "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]  # fmt: skip
+                   "--artifacts-destination", artifacts, "--host", "127.0.0.1", "--port", str(self.port),
+                   "--workers", "1"]  # fmt: skip
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
