@@ -8,7 +8,7 @@ import io
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import GeneratorType
@@ -24,6 +24,10 @@ from ltbench.state import NotResumable, capture, restore
 _MAGIC = b"ltbench checkpoint 1 "
 
 
+class Stopped(BaseException):
+    """The trial was asked to stop, took a checkpoint and leaves the rest to another process."""
+
+
 class Checkpoints:
     """Takes checkpoints of one trial and takes a trial up from the last one.
 
@@ -31,16 +35,23 @@ class Checkpoints:
         folder: KEY/, for this trial alone; its parent must exist. None: nothing is ever saved or read.
         identity: what a checkpoint must share with this trial to be of use: its key, the device, the threads.
         seconds: how often one is taken at most, beside the end of every stage; 0 is after every step.
+        stop: asked after every step whether to stop there.
 
     Attributes:
+        step: the step of the whole training that was begun last, from 1; 0 before the first.
         resumed: how often this trial was taken up. seconds_before: training time until the checkpoint it began from.
         messages: what went wrong, for the record's environment. Nothing that goes wrong here fails the trial.
     """
 
     def __init__(
-        self, folder: Path | None = None, identity: Mapping[str, Any] | None = None, seconds: float = 60.0
+        self,
+        folder: Path | None = None,
+        identity: Mapping[str, Any] | None = None,
+        seconds: float = 60.0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.resumed, self.seconds_before, self.messages = 0, 0.0, list[str]()
+        self.step, self.resumed, self.seconds_before, self.messages = 0, 0, 0.0, list[str]()
+        self._stop = stop
         self._files = None if folder is None else Files(folder)
         self._identity, self._seconds = dict(identity or {}), seconds
         self._found: dict[str, Any] | None = None
@@ -79,20 +90,23 @@ class Checkpoints:
 
         Raises:
             NotResumable: the checkpoint does not fit the trial.
+            Stopped: it was asked for, and steps are left to take.
         """
-        if self._files is None:
-            yield from range(steps)
-            return
         self._stages.append([stage.name, steps])
         if self._found is not None and len(self._stages) < len(self._found["stages"]):
             return
         live = {**live, **self._beside, "locals": _locals_of(stages)}
         first = 0 if self._found is None else self._take_up(self._found, live)
-        in_all = sum(n for _, n in self._stages)
+        before = sum(n for _, n in self._stages) - steps
         for step in range(first, steps):
+            self.step = before + step + 1
             yield step
-            if (step + 1 == steps or time.monotonic() >= self._due) and in_all - steps + step + 1 < total:
-                self._save(step + 1, live)
+            if self.step < total:
+                stop = self._stop()
+                if self._files is not None and (stop or step + 1 == steps or time.monotonic() >= self._due):
+                    self._save(step + 1, live)
+                if stop:
+                    raise Stopped
 
     def close(self) -> None:
         """Training is over. Raises NotResumable if it never came to the place of the checkpoint."""

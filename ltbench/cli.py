@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,6 @@ from typing import Annotated
 import typer
 
 from ltbench.commands import (
-    announce,
-    board_of_records,
     data_folder,
     find_results,
     folders_of,
@@ -21,12 +18,11 @@ from ltbench.commands import (
     load,
     print_board,
     selection,
-    site_of,
     take_over,
     tracking_store,
-    warn,
 )
 from ltbench.errors import UserError
+from ltbench.interrupt import Interrupt, Interrupted
 
 app = typer.Typer(
     help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
@@ -75,45 +71,13 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run only the trials that failed")] = False,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
-    loaded, registry, cache = load(suite, set_, methods, data)
-    from ltbench.delivery import Tracker
-    from ltbench.resources import Resources
-    from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
+    with Interrupt() as interrupt:  # from before the imports that take seconds
+        from ltbench.running import RunOptions, run_suite
 
-    chosen = selection(only, datasets, seeds)
-    whole, _ = lay_out(loaded, registry, cache, None)
-    plan, inputs = lay_out(loaded, registry, cache, chosen)
-    folders = folders_of(results, loaded.suite)
-    write_plan(folders, whole, loaded)
-    journal = folders.journal
-    tracker = Tracker(tracking_store(tracking_uri, results), loaded.suite, journal, whole.expectation(), warn)
-    try:
-        state = state_of(plan, journal)
-        bring_up_to_date(plan, state, journal, tracker)
-        tracker.deliver_backlog()
-        to_run = state.to_run(plan, retry_failed)
-        announce(plan, to_run, len(state.finished), len(state.failed))
-        given = Resources(**loaded.resources.per_trial.model_dump(), retries=loaded.resources.retries)
-        inline = inline or loaded.resources.executor == "inline"
-        site = site_of(cache, inputs, methods, loaded, Path(suite), folders)
-        if address is not None:
-            os.environ["RAY_ADDRESS"] = address
-        run_plan(to_run, inputs, site, journal, tracker, given, inline=inline)
-    finally:
-        unsent = tracker.close()
-    if unsent:
-        warn(f"{unsent} records wait to be sent to MLflow")
-    board = board_of_records(folders, chosen, plan)
-    if board is not None:
-        print_board(board)
-    after = state_of(plan, journal)
-    left = len(plan.trials) - len(after.finished) - len(after.failed)
-    if left:
-        warn(f"{left} trials did not run; the same command continues")
-    if after.failed:
-        warn(f"{len(after.failed)} trials failed; run only these again with: ltbench run {suite} --retry-failed")
-    if left or after.failed:
-        raise typer.Exit(1)
+        options = RunOptions(suite, results, tracking_uri, data, methods, set_, only, datasets, seeds, inline, address,
+                             retry_failed)  # fmt: skip
+        code = run_suite(options, interrupt)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -373,3 +337,6 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except Interrupted as stop:
+        typer.echo("stopped; the same command continues", err=True)
+        sys.exit(stop.code)

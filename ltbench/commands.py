@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -273,27 +274,31 @@ def take_over(folder: Path, results: Path, uri: str | None) -> dict[str, int]:
     from dataclasses import replace
 
     from ltbench.delivery import Tracker
+    from ltbench.lock import SuiteLock
     from ltbench.records import Journal, Unreadable
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     source, taken = Journal(folder), dict[str, int]()
-    for record in source:
-        if isinstance(record, Unreadable):
-            warn(f"{record.file}: left out: {record.reason}")
-            continue
-        suite = record.spec.suite
-        journal = folders_of(results, suite).journal
-        known = journal.read(record.key)
-        new = known is None or (known.status == "failed" and record.status == "ok")
-        if new:
-            journal.write(replace(record, predictions=source.predictions(record.key)))
-        taken[suite] = taken.get(suite, 0) + new
-    if not taken:
-        raise UserError(f"{folder}: holds no records")
-    for suite in taken:
-        folders = folders_of(results, suite)
-        tracker = Tracker(tracking_store(uri, results), suite, folders.journal, read_plan(folders.plan_file), warn)
-        tracker.deliver_backlog()
-        tracker.close()
+    with ExitStack() as locks:
+        for record in source:
+            if isinstance(record, Unreadable):
+                warn(f"{record.file}: left out: {record.reason}")
+                continue
+            suite = record.spec.suite
+            if suite not in taken:
+                locks.enter_context(SuiteLock(folders_of(results, suite).suite_folder, warn))
+            journal = folders_of(results, suite).journal
+            known = journal.read(record.key)
+            new = known is None or (known.status == "failed" and record.status == "ok")
+            if new:
+                journal.write(replace(record, predictions=source.predictions(record.key)))
+            taken[suite] = taken.get(suite, 0) + new
+        if not taken:
+            raise UserError(f"{folder}: holds no records")
+        for suite in taken:
+            folders = folders_of(results, suite)
+            tracker = Tracker(tracking_store(uri, results), suite, folders.journal, read_plan(folders.plan_file), warn)
+            tracker.deliver_backlog()
+            tracker.close()
     return taken

@@ -57,6 +57,21 @@ class RunDisplay:
         self._fraction[spec.key] = fraction
         self._refresh()
 
+    def note(self, message: str) -> None:
+        """Something to know about the whole run."""
+        self._print(f"note    {message}", "yellow")
+
+    def waits(self, record: Record, reason: str) -> None:
+        """A trial that is to run again later."""
+        self._fraction.pop(record.key, None)
+        self._print(f"again   {record.spec.name}: {reason}", "yellow")
+        self._refresh()
+
+    def restore(self) -> None:
+        """Give the terminal its cursor back, from wherever the process is."""
+        if self._live is not None:
+            self._console.show_cursor(True)
+
     def finished(self, record: Record) -> None:
         key = record.key
         if key in self._done:

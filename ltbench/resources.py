@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from ltbench.spec import Record, TrialSpec
 
@@ -14,6 +15,7 @@ class Listener(Protocol):
     def started(self, spec: TrialSpec) -> None: ...
     def progressed(self, spec: TrialSpec, fraction: float) -> None: ...
     def finished(self, record: Record) -> None: ...
+    def noted(self, message: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,9 @@ class Resources:
     @property
     def threads(self) -> int:
         return max(1, int(self.cpus))
+
+    def larger(self, environment: Mapping[str, Any]) -> Resources:
+        """For a trial whose GPU's memory did not suffice: twice the share of a GPU that its record names, at most
+        one."""
+        share = environment.get("gpu_share")
+        return self if share is None else replace(self, gpus=max(share, min(1.0, 2 * share)))

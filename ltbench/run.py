@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ltbench.checkpoint import discard
+from ltbench.checkpoint import Stopped, discard
+from ltbench.interrupt import Interrupt
 from ltbench.metrics import summarise
 from ltbench.plan import Inputs
 from ltbench.progress import RunDisplay
@@ -99,42 +100,80 @@ def run_plan(
     resources: Resources,
     *,
     inline: bool = False,
+    interrupt: Interrupt | None = None,
 ) -> list[Record]:
-    """Run every trial of the plan; each record is in the journal before anyone else hears of it, and before the trial's
-    checkpoints are removed."""
+    """Run every trial of the plan, or as many as there are until `interrupt` asks to stop. Those that ran out of the
+    GPU's memory run once more after the others, with a larger share of it."""
     _prepare_checkpoints(site.checkpoints, journal)
     if not plan.trials:
         return []
-    used = {t.cell.dataset for t in plan.trials}
-    for name in sorted(used):
+    interrupt = interrupt or Interrupt()
+    for name in sorted({t.cell.dataset for t in plan.trials}):
         inputs.sources[name].prepare()
-    records: list[Record] = []
+    run_trials: Runner = run_inline
+    if not inline:
+        from ltbench.schedule import run_on_ray as run_trials
+    with RunDisplay(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
+        interrupt.at_once.append(display.restore)
+        keeper = Keeper(site, journal, sink, display)
+        run_trials(plan.trials, keeper.site, resources, keeper, interrupt)
+        if keeper.again and not interrupt.asked:
+            larger = resources.larger(keeper.again[0].environment)
+            trials = keeper.start_again()
+            run_trials(trials, keeper.site, larger, keeper, interrupt)
+    return keeper.records
 
-    class Keeper:
-        """Journal first, then MLflow and the screen."""
 
-        def started(self, spec: TrialSpec) -> None:
-            display.started(spec)
+class Runner(Protocol):
+    """A way of running trials: `run_inline`, or through Ray."""
 
-        def progressed(self, spec: TrialSpec, fraction: float) -> None:
-            display.progressed(spec, fraction)
+    def __call__(
+        self, trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
+    ) -> None: ...
 
-        def finished(self, record: Record) -> None:
-            journal.write(record)
-            discard(site.checkpoints, record.key)
-            sink.send(record)
-            records.append(record)
-            display.finished(record)
 
-    with ExitStack() as stack:
-        display = stack.enter_context(RunDisplay(plan.trials, plan.protocol["primary"]))
-        if inline:
-            run_inline(plan.trials, site, resources, Keeper())
-        else:
-            from ltbench.schedule import run_on_ray
+class Keeper:
+    """Each record goes to the journal first, before anyone else hears of it and before its checkpoints are removed;
+    then to MLflow and the screen. In `again`: records of the trials that ran out of memory for the first time."""
 
-            run_on_ray(plan.trials, site, resources, Keeper())
-    return records
+    def __init__(self, site: Site, journal: Journal, sink: Sink, display: RunDisplay) -> None:
+        self.site = replace(site, provenance={**site.provenance, "out_of_memory_retries": 0})
+        self.records: list[Record] = []
+        self.again: list[Record] = []
+        self._journal, self._sink, self._display = journal, sink, display
+
+    def started(self, spec: TrialSpec) -> None:
+        self._display.started(spec)
+
+    def progressed(self, spec: TrialSpec, fraction: float) -> None:
+        self._display.progressed(spec, fraction)
+
+    def noted(self, message: str) -> None:
+        self._display.note(message)
+
+    def finished(self, record: Record) -> None:
+        facts = record.environment
+        if facts.get("out_of_memory") and not facts.get("out_of_memory_retries"):
+            self.again.append(record)
+            self._display.waits(record, "the GPU's memory did not suffice; runs again after the other trials")
+            return
+        self._journal.write(record)
+        if not keeps_checkpoints(record):
+            discard(self.site.checkpoints, record.key)
+        self._sink.send(record)
+        self.records.append(record)
+        self._display.finished(record)
+
+    def start_again(self) -> list[TrialSpec]:
+        """The trials of `again`, whose next record is their last."""
+        self.site = replace(self.site, provenance={**self.site.provenance, "out_of_memory_retries": 1})
+        trials, self.again = [record.spec for record in self.again], []
+        return trials
+
+
+def keeps_checkpoints(record: Record) -> bool:
+    """Nothing was wrong with a trial whose worker was lost: `--retry-failed` goes on where it was."""
+    return record.status == "failed" and bool(record.environment.get("workers_lost"))
 
 
 def _prepare_checkpoints(folder: Path | None, journal: Journal) -> None:
@@ -144,20 +183,26 @@ def _prepare_checkpoints(folder: Path | None, journal: Journal) -> None:
     with suppress(OSError):  # the trials find out, and say so
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
-            if journal.read(left.name) is not None:
+            record = journal.read(left.name)
+            if record is not None and not keeps_checkpoints(record):
                 discard(folder, left.name)
 
 
-def run_inline(trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener) -> None:
+def run_inline(
+    trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
+) -> None:
     """One trial after the other in this process, for a debugger."""
     site = replace(site, threads=resources.threads)
     for spec in trials:
+        if interrupt.asked:
+            return
         listener.started(spec)
 
         def progress(fraction: float, loss: float, spec: TrialSpec = spec) -> None:
             listener.progressed(spec, fraction)
 
-        listener.finished(run_trial(spec, site, progress))
+        with suppress(Stopped):
+            listener.finished(run_trial(spec, site, progress, lambda: interrupt.asked))
 
 
 def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:

@@ -1,10 +1,7 @@
-"""Trials on the machines there are, through Ray Tune. The only file that imports ray."""
+"""Trials on the machines there are, through Ray Tune."""
 
 from __future__ import annotations
 
-import gc
-import logging
-import os
 import secrets
 import shutil
 import tempfile
@@ -14,108 +11,66 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Read by ray when it is imported: no output but ours, no usage statistics, no log files per trial. Tune's own state is
-# never read again, because the journal is what counts, so it is hardly ever saved.
-os.environ.update(
-    RAY_AIR_NEW_OUTPUT="0",
-    RAY_USAGE_STATS_ENABLED="0",
-    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
-    TUNE_GLOBAL_CHECKPOINT_S="3600",
-)
+from ltbench.cluster import Home, check_nodes, connect, disconnect, node_id, place  # first: it prepares ray's import
 
+import ray  # isort: skip
+from ray import tune  # isort: skip
+from ray.tune.progress_reporter import TrialProgressCallback  # isort: skip
 
-def _choose_authentication() -> None:
-    """Ray reads this, too, when it is imported. A Ray of our own gets a token of its own rather than one written to
-    the home folder; a cluster's (RAY_ADDRESS) is the one its nodes use, unless the user says otherwise."""
-    if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-        return
-    if "RAY_ADDRESS" not in os.environ:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    elif (Path.home() / ".ray" / "auth_token").exists():
-        os.environ["RAY_AUTH_MODE"] = "token"
-
-
-_choose_authentication()
-
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.progress_reporter import TrialProgressCallback  # noqa: E402
-
-from ltbench.errors import UserError  # noqa: E402
-from ltbench.resources import Listener, Resources  # noqa: E402
-from ltbench.spec import Record, TrialSpec  # noqa: E402
-from ltbench.trial import Site, run_trial  # noqa: E402
+from ltbench import nodes
+from ltbench.checkpoint import Stopped
+from ltbench.interrupt import Interrupt
+from ltbench.resources import Listener, Resources
+from ltbench.spec import Record, TrialSpec
+from ltbench.trial import Site, run_trial
 
 REPORT_SECONDS = 2.0
 """How often at most a running trial reports how far it is."""
+ASK_SECONDS = 1.0
+"""How often at most a running trial asks whether it is to stop."""
 
 
-def run_on_ray(trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener) -> None:
+def run_on_ray(
+    trials: Sequence[TrialSpec],
+    site: Site,
+    resources: Resources,
+    listener: Listener,
+    interrupt: Interrupt | None = None,
+) -> None:
     """All trials through one Tuner, as many at once as the machines hold: the cluster that RAY_ADDRESS names, or Ray
-    started on this machine and stopped afterwards.
+    started on this machine and stopped afterwards. Returns early, with fewer records, when `interrupt` asks for it.
 
     Raises:
-        UserError: no node can hold a trial, or the cluster cannot be reached.
+        UserError: no node can hold a trial, the cluster cannot be reached, or one of its nodes has another ltbench or
+            lacks the data.
     """
-    _connect()
+    interrupt = interrupt or Interrupt()
+    connect()
+    interrupt.take_back()  # ray, too, catches SIGTERM
     scratch = Path(tempfile.mkdtemp(prefix="ltbench-ray-"))
+    interrupt.at_once.append(lambda: shutil.rmtree(scratch))
     try:
-        placed = _placed(resources, [n["Resources"] for n in ray.nodes() if n["Alive"]])
-        _fit(trials, site, placed, listener, scratch)
+        placed = place(resources, [n["Resources"] for n in ray.nodes() if n["Alive"]])
+        home = check_nodes(trials, site, placed, listener)
+        if not interrupt.asked:
+            _fit(trials, home, site, placed, _Watch(listener, trials, interrupt), scratch)
     finally:
-        _disconnect()
+        disconnect()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _connect() -> None:
-    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine."""
-    address = os.environ.get("RAY_ADDRESS")
-    local = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        place = f"the Ray cluster at {address} could not be joined" if address else "Ray could not be started"
-        raise UserError(f"{place}: {str(error).strip().splitlines()[0]}") from error
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _disconnect() -> None:
-    """Leave Ray. Another thread (the one that talks to MLflow) must not collect garbage meanwhile: freeing a leftover
-    object reference of Tune's in the middle of the shutdown ends the whole process."""
-    gc.collect()
-    gc.disable()
-    try:
-        ray.shutdown()
-    finally:
-        gc.enable()
-
-
-def _placed(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:
-    """The resources with `gpus` decided, once it is certain that some node can hold a trial; Ray itself would wait
-    for ever."""
-    gpus = resources.gpus
-    if gpus is None:
-        gpus = 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
-    if not any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        have = "; ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
-        cure = "--set resources.per_trial.gpus=0 runs on the CPU" if gpus else "lower resources.per_trial.cpus"
-        raise UserError(
-            f"resources.per_trial: a trial asks for {resources.cpus:g} CPUs and {gpus:g} GPUs, but the machines have "
-            f"{have}. {cure}"
-        )
-    return replace(resources, gpus=gpus)
-
-
-def _fit(trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, scratch: Path) -> None:
+def _fit(
+    trials: Sequence[TrialSpec], home: Home, site: Site, resources: Resources, watch: _Watch, scratch: Path
+) -> None:
     specs = {spec.key: spec for spec in trials}
-    site = replace(site, threads=resources.threads, device="cuda" if resources.gpus else "cpu")
+    facts = {**site.provenance, "gpu_share": resources.gpus}
+    device = "cuda" if resources.gpus else "cpu"
+    site = replace(site, threads=resources.threads, device=device, provenance=facts)
     bundle = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
-    token = secrets.token_hex(8)
-    _listening[token] = (listener, specs)
+    _watches[watch.token] = watch
     try:
         # with_parameters makes a fresh function, which matters: with_resources writes on the function it is given.
-        trainable = tune.with_parameters(_trial, specs=specs, site=site)
+        trainable = tune.with_parameters(_trial, specs=specs, site=site, home=home, token=watch.token)
         tune.Tuner(
             tune.with_resources(trainable, tune.PlacementGroupFactory([bundle])),
             param_space={"key": tune.grid_search(list(specs))},
@@ -128,15 +83,16 @@ def _fit(trials: Sequence[TrialSpec], site: Site, resources: Resources, listener
                 name="trials",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[_Relay(token), _Silence()],
+                stop=_Stopper(watch.token),
+                callbacks=[_Relay(watch.token), _Silence()],
                 failure_config=tune.FailureConfig(max_failures=resources.retries),
             ),
         ).fit()
     finally:
-        del _listening[token]
+        del _watches[watch.token]
 
 
-def _trial(config: dict[str, Any], specs: Mapping[str, TrialSpec], site: Site) -> None:
+def _trial(config: dict[str, Any], specs: Mapping[str, TrialSpec], site: Site, home: Home, token: str) -> None:
     """One trial on a worker; reports how far it is, then its record."""
     last = time.monotonic()
 
@@ -146,11 +102,88 @@ def _trial(config: dict[str, Any], specs: Mapping[str, TrialSpec], site: Site) -
             last = time.monotonic()
             tune.report({"fraction": fraction})
 
-    tune.report({"record": run_trial(specs[config["key"]], site, progress)})
+    spec, stop = specs[config["key"]], _Asking(token)
+    if stop():
+        tune.report({"stopped": True})
+        return
+    site = nodes.on_this_node(site, node_id() == home.node)
+    unfit = None if node_id() in home.checked else nodes.check_late(home.versions, nodes.cells_of([spec]), site)
+    if unfit is not None:
+        tune.report({"record": Record(spec=spec, status="failed", error=f"UserError: {unfit}")})
+        return
+    try:
+        tune.report({"record": run_trial(spec, site, progress, stop)})
+    except Stopped:
+        tune.report({"stopped": True})
 
 
-_listening: dict[str, tuple[Listener, Mapping[str, TrialSpec]]] = {}
-"""Listeners by token. Tune pickles its callbacks, and a listener holds a live display, so a callback holds a token."""
+def _flag(token: str) -> str:
+    return f"ltbench-stop-{token}"
+
+
+class _Flag:
+    """An actor whose being there says that trials are to stop: its name reaches every node without a shared disk, and
+    until somebody asks to stop there is no process."""
+
+
+class _Asking:
+    """On a worker: is there a flag?"""
+
+    def __init__(self, token: str) -> None:
+        self._name, self._next = _flag(token), 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + ASK_SECONDS
+        try:
+            ray.get_actor(self._name)
+        except (ValueError, ray.exceptions.RayError):
+            return False
+        return True
+
+
+class _Watch:
+    """What the driver knows while trials run: who is to be told, and, once it is asked to stop, for whom it waits."""
+
+    def __init__(self, listener: Listener, trials: Sequence[TrialSpec], interrupt: Interrupt) -> None:
+        self.token = secrets.token_hex(8)
+        self.listener, self.interrupt = listener, interrupt
+        self.specs = {spec.key: spec for spec in trials}
+        self._flag: Any = None
+        self._until = 0.0
+        self._running: list[Any] = []
+
+    def look(self, trials: Sequence[Any]) -> None:
+        """Called many times a second: tell the workers, once, that they are asked to stop."""
+        if self._flag is None and self.interrupt.asked:
+            self._flag = ray.remote(_Flag).options(num_cpus=0, name=_flag(self.token)).remote()
+            self._until = time.monotonic() + self.interrupt.grace
+            self._running = [trial for trial in trials if trial.status == "RUNNING"]
+
+    def over(self) -> bool:
+        """Trials that ran when it was asked to stop have stopped, or had their time. (Those that start after it find
+        the flag and end.)"""
+        if self._flag is None:
+            return False
+        return time.monotonic() > self._until or all(trial.status != "RUNNING" for trial in self._running)
+
+
+_watches: dict[str, _Watch] = {}
+"""By token. Tune pickles its callbacks, and a listener holds a live display, so a callback holds a token."""
+
+
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Ends everything when the watch of a token is over."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return _watches[self._token].over()
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
@@ -159,23 +192,30 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     def __init__(self, token: str) -> None:
         self._token = token
 
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        _watches[self._token].look(trials)
+
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        listener, specs = _listening[self._token]
-        listener.started(specs[trial.config["key"]])
+        watch = _watches[self._token]
+        if not watch.interrupt.asked:
+            watch.listener.started(watch.specs[trial.config["key"]])
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        listener, specs = _listening[self._token]
+        watch = _watches[self._token]
         # Taken out of the result, or Tune would carry every record in its own state.
         record = result.pop("record", None)
         if record is not None:
-            listener.finished(record)
+            watch.listener.finished(record)
         elif "fraction" in result:
-            listener.progressed(specs[trial.config["key"]], result["fraction"])
+            watch.listener.progressed(watch.specs[trial.config["key"]], result["fraction"])
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        listener, specs = _listening[self._token]
-        reason = f"the worker process was lost {trial.num_failures} times (killed, out of memory, or its node is gone)"
-        listener.finished(Record(spec=specs[trial.config["key"]], status="failed", error=reason))
+        watch, lost = _watches[self._token], trial.num_failures
+        if watch.interrupt.asked:
+            return  # lost on the way out: it is left for the next time
+        reason = f"the worker process was lost {lost} times (killed, out of memory, or its node is gone)"
+        spec, facts = watch.specs[trial.config["key"]], {"workers_lost": lost}
+        watch.listener.finished(Record(spec=spec, status="failed", error=reason, environment=facts))
 
 
 class _Silence(TrialProgressCallback):  # type: ignore[misc]

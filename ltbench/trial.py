@@ -69,15 +69,17 @@ class Site:
 
 Progress = Callable[[float, float], None]
 """Called now and then with the fraction of training done and the training loss."""
+Stop = Callable[[], bool]
+"""Asked after every step whether the trial is to take a checkpoint and stop."""
 
 
-def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None) -> Record:
-    """Train and test once. A failure is a Record too: status `failed`, with the traceback; only an interrupt by the
-    user leaves this function as an exception."""
+def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, stop: Stop = lambda: False) -> Record:
+    """Train and test once. A failure is a Record too: status `failed`, with the traceback and the step it happened in;
+    only an interrupt by the user (KeyboardInterrupt, Stopped) leaves this function as an exception."""
     device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if site.threads is not None:
         torch.set_num_threads(site.threads)
-    checkpoints = _checkpoints(spec, site, device)
+    checkpoints = _checkpoints(spec, site, device, stop)
     started, started_at = time.perf_counter(), time.time()
     try:
         record = _run_or_start_over(spec, site, device, progress, checkpoints)
@@ -85,21 +87,26 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None) -> 
         record = Record(spec=spec, status="failed", error=f"Diverged: {error}")
     except UserError as error:
         record = Record(spec=spec, status="failed", error=f"UserError: {error}")
-    except Exception:
-        record = Record(spec=spec, status="failed", error=traceback.format_exc())
+    except Exception as error:
+        found = {"out_of_memory": True} if isinstance(error, torch.cuda.OutOfMemoryError) else {}
+        record = Record(spec=spec, status="failed", error=traceback.format_exc(), environment=found)
+    if record.environment.get("out_of_memory"):
+        torch.cuda.empty_cache()  # the process goes on with other trials
     facts = {"started": started_at, **environment_of(device, time.perf_counter() - started)}
     facts["resumed"] = checkpoints.resumed
+    if record.status == "failed" and checkpoints.step:
+        facts["failed_at_step"] = checkpoints.step
     if checkpoints.messages:
         facts["checkpoint_messages"] = checkpoints.messages
     return replace(record, environment={**facts, **site.provenance, **record.environment})
 
 
-def _checkpoints(spec: TrialSpec, site: Site, device: torch.device) -> Checkpoints:
+def _checkpoints(spec: TrialSpec, site: Site, device: torch.device, stop: Stop) -> Checkpoints:
     """A checkpoint is of use only where the rest of the training would be the same."""
     folder = None if site.checkpoints is None else site.checkpoints / spec.key
     identity = {"key": spec.key, "numerics": NUMERICS, "curves": spec.curves, "device": device.type,
                 "threads": torch.get_num_threads(), "torch": str(torch.__version__)}  # fmt: skip
-    return Checkpoints(folder, identity, site.checkpoint_seconds)
+    return Checkpoints(folder, identity, site.checkpoint_seconds, stop)
 
 
 def _run_or_start_over(

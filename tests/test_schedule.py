@@ -63,6 +63,9 @@ class Notes:
     def progressed(self, spec: TrialSpec, fraction: float) -> None:
         assert 0.0 <= fraction <= 1.0
 
+    def noted(self, message: str) -> None:
+        raise AssertionError(message)
+
     def finished(self, record: Record) -> None:
         assert record.key not in self.records, "each trial ends once"
         self.records[record.key] = record
@@ -124,12 +127,12 @@ def test_a_worker_that_dies_once_is_retried(outcome: Notes, specs: dict[str, Tri
 
 
 def test_a_trial_that_no_machine_can_hold_is_refused_at_once() -> None:
+    from ltbench.cluster import place
     from ltbench.errors import UserError
-    from ltbench.schedule import _placed
 
     with pytest.raises(UserError, match=r"gpus=0 runs on the CPU"):
-        _placed(Resources(gpus=1.0), [{"CPU": 2.0}])
+        place(Resources(gpus=1.0), [{"CPU": 2.0}])
     with pytest.raises(UserError, match=r"lower resources\.per_trial\.cpus"):
-        _placed(Resources(cpus=8.0), [{"CPU": 2.0}, {"CPU": 4.0}])
-    assert _placed(Resources(), [{"CPU": 2.0}]).gpus == 0.0
-    assert _placed(Resources(), [{"CPU": 2.0, "GPU": 1.0}]).gpus == 1.0
+        place(Resources(cpus=8.0), [{"CPU": 2.0}, {"CPU": 4.0}])
+    assert place(Resources(), [{"CPU": 2.0}]).gpus == 0.0
+    assert place(Resources(), [{"CPU": 2.0, "GPU": 1.0}]).gpus == 1.0

@@ -1,0 +1,172 @@
+"""The machines there are: joining Ray or starting it, and whether its nodes can be used. With `schedule` the only file
+that imports ray."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+# Read by ray when it is imported: no output but ours, no usage statistics, no log files per trial. Tune's own state is
+# never read again, because the journal is what counts, so it is hardly ever saved.
+os.environ.update(
+    RAY_AIR_NEW_OUTPUT="0",
+    RAY_USAGE_STATS_ENABLED="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_GLOBAL_CHECKPOINT_S="3600",
+    TUNE_DISABLE_SIGINT_HANDLER="1",  # signals are ours
+)
+
+
+def _choose_authentication() -> None:
+    """Ray reads this, too, when it is imported. A Ray of our own gets a token of its own rather than one written to
+    the home folder; a cluster's (RAY_ADDRESS) is the one its nodes use, unless the user says otherwise."""
+    if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    elif (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+_choose_authentication()
+
+import ray  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+from ltbench import nodes  # noqa: E402
+from ltbench.errors import UserError, last_line  # noqa: E402
+from ltbench.resources import Listener, Resources  # noqa: E402
+from ltbench.spec import Cell, TrialSpec  # noqa: E402
+from ltbench.trial import Site  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Home:
+    """The driver's node, its ltbench, and the nodes that were checked."""
+
+    node: str
+    versions: nodes.Versions
+    checked: frozenset[str]
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine."""
+    address = os.environ.get("RAY_ADDRESS")
+    local = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        place = f"the Ray cluster at {address} could not be joined" if address else "Ray could not be started"
+        raise UserError(f"{place}: {str(error).strip().splitlines()[0]}") from error
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def disconnect() -> None:
+    """Leave Ray. Another thread (the one that talks to MLflow) must not collect garbage meanwhile: freeing a leftover
+    object reference of Tune's in the middle of the shutdown ends the whole process."""
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
+
+
+def place(resources: Resources, machines: Sequence[Mapping[str, float]]) -> Resources:
+    """The resources with `gpus` decided, once it is certain that some node can hold a trial; Ray itself would wait
+    for ever."""
+    gpus = resources.gpus
+    if gpus is None:
+        gpus = 1.0 if any(node.get("GPU", 0) >= 1 for node in machines) else 0.0
+    if not any(_holds(node, replace(resources, gpus=gpus)) for node in machines):
+        have = "; ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in machines)
+        cure = "--set resources.per_trial.gpus=0 runs on the CPU" if gpus else "lower resources.per_trial.cpus"
+        raise UserError(
+            f"resources.per_trial: a trial asks for {resources.cpus:g} CPUs and {gpus:g} GPUs, but the machines have "
+            f"{have}. {cure}"
+        )
+    return replace(resources, gpus=gpus)
+
+
+def _holds(node: Mapping[str, float], placed: Resources) -> bool:
+    """Can a node hold a trial?"""
+    return node.get("CPU", 0) >= placed.cpus and node.get("GPU", 0) >= (placed.gpus or 0)
+
+
+def node_id() -> str:
+    """Of the node this process is on."""
+    return str(ray.get_runtime_context().getnode_id())
+
+
+def check_nodes(trials: Sequence[TrialSpec], site: Site, placed: Resources, listener: Listener) -> Home:
+    """Before anything trains: every node that can hold a trial has this ltbench and the data. A node that does not see
+    the results folder is told of, and serves.
+
+    Raises:
+        UserError: a node has another ltbench, or lacks the data.
+    """
+    probe, home = nodes.version_probe(), node_id()
+    mine = probe()
+    if "RAY_ADDRESS" not in os.environ:  # Ray was started here, by this process
+        return Home(home, mine, frozenset({home}))
+    names = {
+        n["NodeID"]: f"node {n['NodeManagerHostname']} ({n['NodeManagerAddress']})"
+        for n in ray.nodes()
+        if n["Alive"] and _holds(n["Resources"], placed)
+    }
+    found = _on_nodes(names, probe)
+    nodes.refuse_other_versions(mine, {names[i]: versions for i, versions in found.items()})
+    with ExitStack() as stack:
+        mark = None
+        if site.checkpoints is not None:
+            with suppress(OSError):
+                mark = Path(
+                    stack.enter_context(tempfile.NamedTemporaryFile(dir=site.checkpoints, prefix=".seen-")).name
+                )
+        cells = nodes.cells_of(trials)
+        told = _on_nodes(names, _look_around, cells, site, home, mark)
+    nodes.refuse_nodes_without_data({names[i]: problem for i, (problem, _) in told.items()})
+    unseen = [names[i] for i, (_, seen) in told.items() if not seen]
+    if unseen and site.checkpoints is not None:
+        listener.noted(nodes.unseen_warning(site.checkpoints, unseen))
+    return Home(home, mine, frozenset(told))
+
+
+def _look_around(cells: Sequence[Cell], site: Site, home: str, mark: Path | None) -> tuple[str | None, bool]:
+    """On a node: what is wrong with its data, and whether it sees the driver's file."""
+    site = nodes.on_this_node(site, node_id() == home)
+    return nodes.check_data(cells, site), mark is None or mark.exists()
+
+
+def _on_nodes(names: Mapping[str, str], function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Call a function on every node, at the same time: what it returned, by the node's id; without nodes that were
+    lost meanwhile.
+
+    Raises:
+        UserError: it failed on a node.
+    """
+    task = ray.remote(function)
+    waiting = {
+        node: task.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            *arguments
+        )
+        for node in names
+    }
+    answers = {}
+    for node, answer in waiting.items():
+        try:
+            answers[node] = ray.get(answer)
+        except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+            continue
+        except ray.exceptions.RayError as error:
+            raise UserError(f"{names[node]}: cannot be used ({last_line(str(error))}); mend or remove it") from error
+    return answers

@@ -1,0 +1,151 @@
+"""`ltbench run`, from its options to its exit code: one driver per suite, what is left to do, what went wrong."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltbench.commands import (
+    announce,
+    board_of_records,
+    folders_of,
+    lay_out,
+    load,
+    print_board,
+    selection,
+    site_of,
+    tracking_store,
+    warn,
+)
+from ltbench.errors import last_line
+from ltbench.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from ltbench.spec import Record
+
+NAMED_FAILURES = 10
+"""How many trials that failed are named at the end, beside their number."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the user typed."""
+
+    suite: str
+    results: Path
+    tracking_uri: str | None
+    data: Path | None
+    methods: Path | None
+    overrides: list[str]
+    only: str | None
+    datasets: str | None
+    seeds: str | None
+    inline: bool
+    address: str | None
+    retry_failed: bool
+
+    def command(self, *more: str) -> str:
+        """The same command for a shell, and more. Without the store: it may hold a password, and an environment
+        variable names it as well."""
+        named = {
+            "--results": self.results if self.results != Path("results") else None,
+            "--data": self.data,
+            "--methods": self.methods,
+            "--only": self.only,
+            "--datasets": self.datasets,
+            "--seeds": self.seeds,
+            "--address": self.address,
+        }
+        words = ["ltbench", "run", self.suite]
+        for name, value in named.items():
+            words += [] if value is None else [name, str(value)]
+        for override in self.overrides:
+            words += ["--set", override]
+        return shlex.join([*words, *(["--inline"] if self.inline else []), *more])
+
+
+def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
+    """Run what is missing, then show the leaderboard; the exit code.
+
+    Raises:
+        UserError: anything the user can mend. Interrupted: by a signal while there was nothing to wait for.
+    """
+    from ltbench.lock import SuiteLock
+
+    loaded, registry, cache = load(options.suite, options.overrides, options.methods, options.data)
+    whole, _ = lay_out(loaded, registry, cache, None)
+    chosen = selection(options.only, options.datasets, options.seeds)
+    plan, inputs = lay_out(loaded, registry, cache, chosen)
+    folders = folders_of(options.results, loaded.suite)
+    if options.address is not None:
+        os.environ["RAY_ADDRESS"] = options.address
+    with SuiteLock(folders.suite_folder, warn) as lock:
+        interrupt.at_once.append(lock.release)
+        from ltbench.delivery import Tracker
+        from ltbench.resources import Resources
+        from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
+
+        write_plan(folders, whole, loaded)
+        journal = folders.journal
+        store = tracking_store(options.tracking_uri, options.results)
+        tracker = Tracker(store, loaded.suite, journal, whole.expectation(), warn)
+        try:
+            state = state_of(plan, journal)
+            bring_up_to_date(plan, state, journal, tracker)
+            tracker.deliver_backlog()
+            to_run = state.to_run(plan, options.retry_failed)
+            announce(plan, to_run, len(state.finished), len(state.failed))
+            given = Resources(**loaded.resources.per_trial.model_dump(), retries=loaded.resources.retries)
+            inline = options.inline or loaded.resources.executor == "inline"
+            site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), folders)
+            run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)
+        finally:
+            unsent = tracker.close()
+        if unsent:
+            warn(f"{unsent} records wait to be sent to MLflow")
+        after = state_of(plan, journal)
+        left = [t for t in plan.trials if t.key not in after.finished and t.key not in after.failed]
+        if interrupt.asked:
+            begun = sum(_has_checkpoint(site.checkpoints, t.key) for t in left)
+            tell(f"stopped: {len(left)} of {len(plan.trials)} trials are left, {begun} of them with a checkpoint; the "
+                 f"same command continues")  # fmt: skip
+            return interrupt.code
+        board = board_of_records(folders, chosen, plan)
+        if board is not None:
+            print_board(board)
+        if left:
+            warn(f"{len(left)} trials did not run; the same command continues")
+        for line in failures(list(after.failed.values()), options):
+            warn(line)
+        return 1 if left or after.failed else 0
+
+
+def failures(failed: Sequence[Record], options: RunOptions) -> Iterator[str]:
+    """The trials that failed, by name, with the last line of the reason; then how to run only these again."""
+    for record in failed[:NAMED_FAILURES]:
+        yield f"failed: {record.spec.name}: {last_line(record.error)}{_at_step(record)}"
+    if len(failed) > NAMED_FAILURES:
+        yield f"... and {len(failed) - NAMED_FAILURES} more"
+    if failed:
+        yield f"{len(failed)} trials failed; run only these again with: {options.command('--retry-failed')}"
+
+
+def _at_step(record: Record) -> str:
+    step = record.environment.get("failed_at_step")
+    return "" if step is None else f" (in step {step})"
+
+
+def _has_checkpoint(checkpoints: Path | None, key: str) -> bool:
+    with suppress(OSError):
+        return checkpoints is not None and any((checkpoints / key).glob("*.ckpt"))
+    return False
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
