@@ -104,7 +104,7 @@ def _holds(node: Mapping[str, float], placed: Resources) -> bool:
 
 def node_id() -> str:
     """Of the node this process is on."""
-    return str(ray.get_runtime_context().getnode_id())
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def check_nodes(trials: Sequence[TrialSpec], site: Site, placed: Resources, listener: Listener) -> Home:

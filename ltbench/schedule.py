@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,14 @@ class _Watch:
         the flag and end.)"""
         if self._flag is None:
             return False
-        return time.monotonic() > self._until or all(trial.status != "RUNNING" for trial in self._running)
+        late = [trial for trial in self._running if trial.status == "RUNNING"]
+        if late and time.monotonic() <= self._until:
+            return False
+        for trial in late:  # Tune would wait for them
+            with suppress(Exception):
+                ray.kill(trial.temporary_state.ray_actor)
+        self._running = []
+        return True
 
 
 _watches: dict[str, _Watch] = {}

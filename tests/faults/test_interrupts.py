@@ -1,0 +1,213 @@
+"""Ctrl-C and SIGTERM, in another process: what is left behind, what is told, and how the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ltbench.interrupt import Interrupt, Interrupted
+from ltbench.lock import NAME
+from ltbench.registry import read_sources
+from ltbench.run import Folders
+from ltbench.spec import Record, TrialSpec
+from ltbench.trial import Site, run_trial
+
+MINE = """
+import os, pathlib, time
+from ltbench.api import Method
+
+class NAME(Method):
+    "Leaves a mark when it trains, DOES."
+    def loss(self, logits, target, now):
+        mark = pathlib.Path(MARKS) / str(os.getpid())
+        mark.touch()
+        BODY
+        return super().loss(logits, target, now)
+"""
+SUITE = """
+suite: stopped
+datasets: [{name: digits, imbalance: [20]}]
+recipes:
+  scratch:
+    backbone: cnn_small
+    epochs: 10
+    batch_size: 32
+    optimizer: {name: sgd, lr: 0.05, momentum: 0.9}
+    augment: crop
+methods: [slow, {hangs: {as: hangs}}]
+protocol: {final: {seeds: [0, 1, 2, 3]}, reference: slow}
+resources: {checkpoint_seconds: 3600}
+"""
+SHORT_GRACE = """
+import sys
+from ltbench import cli
+from ltbench.interrupt import Interrupt
+Interrupt.__init__.__defaults__ = (1.0,)
+cli.main()
+"""
+
+
+class Workplace:
+    """A suite of two methods, one that takes its time and one that never comes back, and drivers in other processes."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.folder, self.mine, self.marks = folder, folder / "mine", folder / "marks"
+        self.mine.mkdir()
+        self.marks.mkdir()
+        for name, body in {"slow": "time.sleep(0.02)", "hangs": "time.sleep(600)"}.items():
+            text = MINE.replace("NAME", name.title()).replace("BODY", body).replace("DOES", name)
+            (self.mine / f"{name}.py").write_text(text.replace("MARKS", repr(str(self.marks))))
+        (folder / "suite.yaml").write_text(SUITE)
+        self.folders = Folders(folder / "results", "stopped")
+        self.arguments = ["run", str(folder / "suite.yaml"), "--methods", str(self.mine), "--data", str(data),
+                          "--results", str(folder / "results")]  # fmt: skip
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+
+    @contextmanager
+    def driver(self, *more: str, program: tuple[str, ...] = ("-m", "ltbench")) -> Iterator[subprocess.Popen[str]]:
+        """A driver in a process group of its own, with a trial that trains."""
+        with subprocess.Popen(
+            [sys.executable, *program, *self.arguments, *more],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=self.folder,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                deadline = time.monotonic() + 120
+                while not any(self.marks.iterdir()):
+                    assert process.poll() is None, process.communicate()[0]
+                    assert time.monotonic() < deadline, "nothing trains"
+                    time.sleep(0.02)
+                yield process
+            finally:
+                process.kill()
+
+    def finish(self, *more: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "ltbench", *self.arguments, *more],
+            capture_output=True, text=True, timeout=240, env=self.environment, cwd=self.folder, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def place(tmp_path: Path, data_root: Path) -> Workplace:
+    return Workplace(tmp_path, data_root)
+
+
+def whole(record: Record, folders: Folders) -> Record:
+    """A record of the journal as a trial returns it."""
+    spec = TrialSpec.from_json(record.spec.to_json())
+    return replace(record, spec=spec, predictions=folders.journal.predictions(record.key))
+
+
+def no_workers_are_left(marks: Path) -> bool:
+    """Processes that trained are gone."""
+    deadline = time.monotonic() + 10
+    pids = {int(mark.name) for mark in marks.iterdir()}
+    while time.monotonic() < deadline:
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("executor", "ask", "code"),
+    [
+        ("ray", lambda driver: os.killpg(driver.pid, signal.SIGINT), 130),  # Ctrl-C reaches all of the terminal's group
+        ("inline", lambda driver: driver.terminate(), 143),
+    ],
+    ids=["ray-int", "inline-term"],
+)
+def test_the_first_signal_lets_running_trials_take_a_checkpoint(
+    executor: str, ask: Callable[[subprocess.Popen[str]], None], code: int, place: Workplace, site: Site
+) -> None:
+    options = ["--only", "slow", "--set", f"resources.executor={executor}"]
+    with place.driver(*options) as driver:
+        began = time.monotonic()
+        ask(driver)
+        told = driver.communicate(timeout=60)[0]
+        assert time.monotonic() - began < 20
+    assert driver.returncode == code, told
+    assert "Traceback" not in told
+    finished = place.folders.journal.records()
+    begun = {f.parent.name for f in place.folders.checkpoints.glob("*/*.ckpt")}
+    assert 1 <= len(begun) <= 2
+    assert told.splitlines()[-1] == (
+        f"stopped: {4 - len(finished)} of 4 trials are left, {len(begun)} of them with a checkpoint; the same command "
+        f"continues"
+    )
+    assert not (place.folders.suite_folder / NAME).exists()
+    assert no_workers_are_left(place.marks)
+    place.finish(*options)
+    records = place.folders.journal.records()
+    assert {key: r.environment["resumed"] for key, r in records.items()} == {k: int(k in begun) for k in records}
+    assert len(records) == 4
+    for key in begun:
+        again = run_trial(records[key].spec, replace(site, methods=read_sources(place.mine)))
+        found = whole(records[key], place.folders)
+        assert again.numbers() == found.numbers()
+        assert again.predictions == found.predictions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["ray", "inline"])
+def test_the_second_signal_ends_it_at_once(executor: str, place: Workplace) -> None:
+    with place.driver("--only", "hangs", "--set", f"resources.executor={executor}") as driver:
+        driver.send_signal(signal.SIGINT)
+        time.sleep(1.0)
+        assert driver.poll() is None
+        began = time.monotonic()
+        driver.send_signal(signal.SIGINT)
+        told = driver.communicate(timeout=30)[0]
+        assert time.monotonic() - began < 5
+    assert driver.returncode == 130
+    assert "Traceback" not in told
+    assert told.splitlines()[-1].startswith("stopped at once")
+    assert not (place.folders.suite_folder / NAME).exists()
+    assert no_workers_are_left(place.marks)
+
+
+@pytest.mark.slow
+def test_a_trial_that_does_not_come_to_the_end_of_its_step_is_not_waited_for(place: Workplace) -> None:
+    with place.driver("--only", "hangs", program=("-c", SHORT_GRACE)) as driver:
+        began = time.monotonic()
+        driver.terminate()
+        told = driver.communicate(timeout=60)[0]
+        assert time.monotonic() - began < 10, told
+    assert driver.returncode == 143
+    assert "Traceback" not in told
+    assert "stopped: 4 of 4 trials are left, 0 of them with a checkpoint" in told.splitlines()[-1]
+    assert no_workers_are_left(place.marks)
+
+
+def test_where_there_is_nothing_to_wait_for_a_signal_ends_the_command() -> None:
+    with Interrupt() as interrupt, pytest.raises(Interrupted) as stop:
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.value.code == interrupt.code == 143
+
+
+def test_handlers_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_echo_of_a_signal_is_not_a_second_one(capfd: pytest.CaptureFixture[str]) -> None:
+    with Interrupt() as interrupt, interrupt.gently():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # the process would be gone
+        assert interrupt.asked
+    assert capfd.readouterr().err.count("stopping") == 1
