@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -322,9 +323,11 @@ def ui(
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
         return
     typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     try:
-        code = subprocess.call([*command, "--port", str(port), "--workers", "1"])
+        code = subprocess.call(command, env=environment)
     except KeyboardInterrupt:
         code = 0
     raise typer.Exit(1 if code > 0 else 0)

@@ -28,6 +28,9 @@ os.environ.update(
 def _choose_authentication() -> None:
     """Ray reads this, too, when it is imported. A Ray of our own gets a token of its own rather than one written to
     the home folder; a cluster's (RAY_ADDRESS) is the one its nodes use, unless the user says otherwise."""
+    if "RAY_ADDRESS" not in os.environ:
+        # A Ray of our own is for this machine: without this its sockets would listen on every interface.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         return
     if "RAY_ADDRESS" not in os.environ:

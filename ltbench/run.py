@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ltbench.checkpoint import Stopped, discard
+from ltbench.errors import NotWritten
 from ltbench.interrupt import Interrupt
 from ltbench.metrics import summarise
 from ltbench.plan import Inputs
@@ -208,6 +209,9 @@ def run_inline(
 def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:
     """Keep beside the records what a complete set looks like, and the suite as it was run: `extends` and `--set`
     merged in."""
-    folders.suite_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folders.suite_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWritten(error, folders.suite_folder) from error
     write_atomically(folders.plan_file, json.dumps(plan.expectation(), indent=1).encode())
     write_atomically(folders.suite_folder / "suite.json", suite.model_dump_json(indent=1).encode())

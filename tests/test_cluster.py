@@ -29,8 +29,10 @@ def test_a_suite_runs_on_a_cluster_with_a_method_of_the_users(tmp_path: Path, da
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "louder.py").write_text(
-        "from ltbench.api import Method\nfrom .shared_part import twice\n\n\nclass Louder(Method):\n"
+        "import os\nfrom ltbench.api import Method\nfrom .shared_part import twice\n\n\nclass Louder(Method):\n"
         "    '''Twice the loss.'''\n    def loss(self, logits, target, now):\n"
+        f"        assert not __file__.startswith({str(mine)!r}), 'on another machine there is no such folder'\n"
+        f"        assert os.getcwd() != {str(tmp_path)!r}, 'a worker is elsewhere'\n"
         "        return twice(super().loss(logits, target, now))\n"
     )
     (mine / "shared_part.py").write_text("def twice(x):\n    return 2 * x\n")

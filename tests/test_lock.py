@@ -175,3 +175,25 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another --results"), SuiteLock(tmp_path / "file"):
         pass
+
+
+def test_the_command_is_refused_while_another_runs_and_reading_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ltbench import cli
+
+    forge(tmp_path / "quickstart")
+
+    def ltbench(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["ltbench", *arguments, "--results", str(tmp_path)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    code, told = ltbench("run", "quickstart", "--inline")
+    assert code == 2
+    assert told.startswith(f"error: {tmp_path / 'quickstart' / NAME}: another ltbench works on this suite")
+    assert [f.name for f in (tmp_path / "quickstart").iterdir()] == [NAME], "nothing was written"
+    assert ltbench("plan", "quickstart") == (0, "")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from ltbench import nodes
 from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
 from ltbench.errors import UserError
-from ltbench.spec import Cell, TrialSpec
+from ltbench.resources import Resources
+from ltbench.spec import Cell, Record, TrialSpec
 from ltbench.trial import Site
 
 ROOT = Path(__file__).parent.parent
@@ -123,6 +125,49 @@ def test_a_node_that_joins_later_is_looked_at_when_its_first_trial_comes(cell: C
 
 def test_cells_are_named_once(make_spec: Callable[..., TrialSpec]) -> None:
     assert nodes.cells_of([make_spec("ce"), make_spec("mixup", seed=3)]) == [make_spec("ce").cell]
+
+
+class Notes:
+    """What the scheduler told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def started(self, spec: TrialSpec) -> None: ...
+    def progressed(self, spec: TrialSpec, fraction: float) -> None: ...
+    def finished(self, record: Record) -> None: ...
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_nodes_that_do_not_see_the_results_are_told_of_once(
+    make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ltbench import cluster
+
+    machines = [
+        {"NodeID": n, "NodeManagerHostname": f"host-{n}", "NodeManagerAddress": "10.0.0.1", "Alive": n != "d",
+         "Resources": {"CPU": 0.0 if n == "e" else 4.0}} for n in "abcde"
+    ]  # fmt: skip
+
+    def ask(names: dict[str, str], function: Any, *arguments: Any) -> dict[str, Any]:
+        assert set(names) == set("abc"), "one node is lost, and one holds no trial"
+        if not arguments:
+            return {n: function() for n in names}
+        (mark,) = tmp_path.iterdir()
+        assert arguments[-1] == mark
+        return {n: (None, n == "a") for n in names}
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: machines)
+    monkeypatch.setattr(cluster, "node_id", lambda: "a")
+    monkeypatch.setattr(cluster, "_on_nodes", ask)
+    listener = Notes()
+    home = cluster.check_nodes([make_spec("ce")], replace(site, checkpoints=tmp_path), Resources(gpus=0.0), listener)
+    assert (home.node, home.checked) == ("a", frozenset("abc"))
+    (note,) = listener.notes
+    assert "is not visible from node host-b (10.0.0.1), node host-c (10.0.0.1): trials there take no" in note
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- on a cluster ------------------------------------------------------------------------------------------------------
