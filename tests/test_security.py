@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from ltbench import cli, commands, registry
 from ltbench.data.cifar import unpack
@@ -25,6 +29,7 @@ from ltbench.report.wanted import belonging, skip_reason
 from ltbench.runs import plan_of, plan_tags, result_of, tags_of
 from ltbench.spec import Cell, Record, Result, TrialSpec
 from ltbench.uris import without_secrets
+from tests.faults import listening
 
 ROOT = Path(__file__).parent.parent
 SPEC = TrialSpec(
@@ -290,3 +295,32 @@ def test_no_command_tells_or_keeps_a_password(
     if command == ["sync"]:
         assert code == 1
         assert "s: 0 sent, 0 there before, 1 not sent" in told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are found under /proc")
+def test_ray_of_our_own_listens_on_this_machine_only() -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    command = [sys.executable, "-m", "tests.faults.listening"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=True, env={**environment, listening.MARK: "1"}
+    )
+    found = done.stdout.split()
+    assert found, done.stderr
+    assert set(found) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_the_ui_listens_on_loopback_and_no_password_is_among_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = {}
+
+    def call(command: list[str], env: dict[str, str]) -> int:
+        called.update(command=command, env=env)
+        return 0
+
+    monkeypatch.setattr(subprocess, "call", call)
+    uri = "postgresql://me:geheim@db/mlflow"
+    done = CliRunner().invoke(cli.app, ["ui", "--tracking-uri", uri])
+    assert done.exit_code == 0
+    assert called["command"][called["command"].index("--host") + 1] == "127.0.0.1"
+    assert "geheim" not in " ".join([*called["command"], done.output])
+    assert called["env"]["MLFLOW_BACKEND_STORE_URI"] == uri
