@@ -52,7 +52,9 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+            handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+            # What a shell set to be ignored (Ctrl-C, for a job in the background) stays so.
+            self._before = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}
             self.take_back()
         return self
 

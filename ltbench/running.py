@@ -111,7 +111,7 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
             warn(f"{unsent} records wait to be sent to MLflow")
         after = state_of(plan, journal)
         left = [t for t in plan.trials if t.key not in after.finished and t.key not in after.failed]
-        if interrupt.asked:
+        if interrupt.asked and left:
             begun = sum(_has_checkpoint(site.checkpoints, t.key) for t in left)
             tell(f"stopped: {len(left)} of {len(plan.trials)} trials are left, {begun} of them with a checkpoint; the "
                  f"same command continues")  # fmt: skip

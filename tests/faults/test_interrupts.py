@@ -211,3 +211,14 @@ def test_the_echo_of_a_signal_is_not_a_second_one(capfd: pytest.CaptureFixture[s
         signal.raise_signal(signal.SIGINT)  # the process would be gone
         assert interrupt.asked
     assert capfd.readouterr().err.count("stopping") == 1
+
+
+def test_a_signal_that_the_shell_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            assert not interrupt.asked
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
