@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ltbench.errors import UserError
+from ltbench.errors import NotWritten, UserError
 
 # A file of our own rather than the package filelock: the operating system's locks (flock) do not reach across hosts on
 # every shared file system, and a lock file that only exists cannot tell a holder on another host from a dead one.
@@ -53,7 +53,7 @@ class SuiteLock:
             with _one_taker_at_a_time(self._file.parent):
                 self._take()
         except OSError as error:
-            raise UserError(f"{self._file}: cannot be written ({error.strerror}); choose another --results") from error
+            raise NotWritten(error, self._file) from error
         threading.Thread(target=self._beat, name="lock", daemon=True).start()
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -221,8 +222,12 @@ def test_a_failing_method_is_named_and_the_exit_code_is_1(ltbench: Run, tmp_path
     code, out, err = ltbench(*arguments)
     assert code == 1
     assert "no good" in out
-    assert "1 trials failed; run only these again with: ltbench run quickstart --retry-failed" in err
-    code, _, err = ltbench(*arguments, "--retry-failed")
+    assert "failed: broken digits IF20 s0: RuntimeError: no good (in step 1)" in err
+    (cure,) = [line for line in err.splitlines() if "1 trials failed; run only these again with: " in line]
+    again = shlex.split(cure.partition("with: ")[2])
+    assert again[:3] == ["ltbench", "run", "quickstart"]
+    assert {"--retry-failed", "--inline", str(mine), "methods={scratch: [ce, broken]}"} <= set(again)
+    code, _, err = ltbench(*again[1:])
     assert code == 1
     assert "1 trials to run" in err
 

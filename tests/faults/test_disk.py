@@ -172,7 +172,7 @@ def test_a_command_on_a_full_disk_ends_with_code_2_and_goes_on_when_there_is_roo
     disk.fill()
     code, told = ltbench(disk.folder)
     assert code == 2
-    assert "plan.json: cannot be written (No space left on device); make room" in told
+    assert "run.lock: cannot be written (No space left on device); make room" in told
     assert not folders.plan_file.exists()
     disk.make_room()
     disk.fill(leave=24_576)  # room for the plan, not for all records
