@@ -82,8 +82,12 @@ class SuiteLock:
             handle = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump({**_myself(), "token": self._token}, stream, indent=1)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump({**_myself(), "token": self._token}, stream, indent=1)
+        except OSError:  # a full disk: an empty lock would look like somebody's
+            self._file.unlink(missing_ok=True)
+            raise
         return True
 
     def _beat(self) -> None:

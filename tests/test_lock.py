@@ -173,7 +173,7 @@ sys.stdin.readline()
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another --results"), SuiteLock(tmp_path / "file"):
+    with pytest.raises(UserError, match="choose another place"), SuiteLock(tmp_path / "file"):
         pass
 
 

@@ -179,6 +179,7 @@ from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 for environment in json.loads(sys.argv[1]):
     node = cluster.add_node(num_cpus=1, env_vars=environment)
+    cluster.wait_for_nodes(60)
     command = [sys.executable, "-m", "ltbench", "run", *sys.argv[2:], "--address", cluster.address]
     print("exit code", subprocess.call(command, stderr=subprocess.STDOUT), flush=True)
     cluster.remove_node(node, allow_graceful=True)
