@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -49,6 +50,9 @@ from ltbench.errors import UserError, last_line  # noqa: E402
 from ltbench.resources import Listener, Resources  # noqa: E402
 from ltbench.spec import Cell, TrialSpec  # noqa: E402
 from ltbench.trial import Site  # noqa: E402
+
+JOIN_SECONDS = 10.0
+"""How long a node that has just joined may be unknown to the driver's own Ray."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,7 @@ def check_nodes(trials: Sequence[TrialSpec], site: Site, placed: Resources, list
     mine = probe()
     if "RAY_ADDRESS" not in os.environ:  # Ray was started here, by this process
         return Home(home, mine, frozenset({home}))
-    names = {
-        n["NodeID"]: f"node {n['NodeManagerHostname']} ({n['NodeManagerAddress']})"
-        for n in ray.nodes()
-        if n["Alive"] and _holds(n["Resources"], placed)
-    }
+    names = _names([n for n in ray.nodes() if n["Alive"] and _holds(n["Resources"], placed)])
     found = _on_nodes(names, probe)
     nodes.refuse_other_versions(mine, {names[i]: versions for i, versions in found.items()})
     with ExitStack() as stack:
@@ -144,6 +144,13 @@ def check_nodes(trials: Sequence[TrialSpec], site: Site, placed: Resources, list
     return Home(home, mine, frozenset(told))
 
 
+def _names(machines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Node's id -> how it is called in messages: with its id where two of them run on one host."""
+    called = {n["NodeID"]: f"node {n['NodeManagerHostname']} ({n['NodeManagerAddress']})" for n in machines}
+    twins = {name for name in called.values() if list(called.values()).count(name) > 1}
+    return {i: f"{name[:-1]}, {i[:8]})" if name in twins else name for i, name in called.items()}
+
+
 def _look_around(cells: Sequence[Cell], site: Site, home: str, mark: Path | None) -> tuple[str | None, bool]:
     """On a node: what is wrong with its data, and whether it sees the driver's file."""
     site = nodes.on_this_node(site, node_id() == home)
@@ -158,18 +165,24 @@ def _on_nodes(names: Mapping[str, str], function: Callable[..., Any], *arguments
         UserError: it failed on a node.
     """
     task = ray.remote(function)
-    waiting = {
-        node: task.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            *arguments
-        )
-        for node in names
-    }
-    answers = {}
-    for node, answer in waiting.items():
+
+    def ask(node: str) -> Any:
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
+        return task.options(num_cpus=0, scheduling_strategy=here).remote(*arguments)
+
+    waiting, answers = {node: ask(node) for node in names}, {}
+    deadline = time.monotonic() + JOIN_SECONDS
+    while waiting:
+        node = next(iter(waiting))
         try:
-            answers[node] = ray.get(answer)
-        except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+            answers[node] = ray.get(waiting.pop(node))
+        except ray.exceptions.NodeDiedError:
             continue
+        except ray.exceptions.TaskUnschedulableError:
+            # Lost, or so new that this machine's Ray has not heard of it.
+            if time.monotonic() < deadline and any(n["NodeID"] == node and n["Alive"] for n in ray.nodes()):
+                time.sleep(0.2)
+                waiting[node] = ask(node)
         except ray.exceptions.RayError as error:
             raise UserError(f"{names[node]}: cannot be used ({last_line(str(error))}); mend or remove it") from error
     return answers

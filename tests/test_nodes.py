@@ -209,3 +209,14 @@ def test_a_cluster_is_looked_at_before_anything_trains(tmp_path: Path, data_root
     assert [line[0] for line in done.stdout.split("exit code ")[1:]] == ["2", "2", "0"], done.stdout
     assert "4 of 4 trials, 0 failed" in good
     assert list((own / "packed").iterdir()), "the second node used its own folder"
+
+
+def test_two_nodes_on_one_host_are_told_apart() -> None:
+    """Else one would answer for both."""
+    machines = [
+        {"NodeID": i * 16, "NodeManagerHostname": h, "NodeManagerAddress": "10.0.0.1"} for i, h in ("ax", "bx", "cy")
+    ]
+    names = cluster._names(machines)
+    assert names["c" * 16] == "node y (10.0.0.1)"
+    assert names["a" * 16] == "node x (10.0.0.1, aaaaaaaa)"
+    assert len(set(names.values())) == 3
