@@ -213,8 +213,11 @@ def test_a_cluster_is_looked_at_before_anything_trains(tmp_path: Path, data_root
 
 def test_two_nodes_on_one_host_are_told_apart() -> None:
     """Else one would answer for both."""
+    from ltbench import cluster
+
+    hosts = {"a": "x", "b": "x", "c": "y"}
     machines = [
-        {"NodeID": i * 16, "NodeManagerHostname": h, "NodeManagerAddress": "10.0.0.1"} for i, h in ("ax", "bx", "cy")
+        {"NodeID": i * 16, "NodeManagerHostname": h, "NodeManagerAddress": "10.0.0.1"} for i, h in hosts.items()
     ]
     names = cluster._names(machines)
     assert names["c" * 16] == "node y (10.0.0.1)"
