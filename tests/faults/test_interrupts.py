@@ -56,6 +56,12 @@ cli.main()
 """
 
 
+def _hear_ctrl_c() -> None:
+    """In the new process: a shell in the background starts its programs deaf to Ctrl-C, tests included, and a driver
+    respects that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Workplace:
     """A suite of two methods, one that takes its time and one that never comes back, and drivers in other processes."""
 
@@ -78,7 +84,7 @@ class Workplace:
         with subprocess.Popen(
             [sys.executable, *program, *self.arguments, *more],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=self.folder,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=_hear_ctrl_c,
         ) as process:  # fmt: skip
             try:
                 deadline = time.monotonic() + 120
