@@ -270,8 +270,9 @@ def trial(
 ) -> None:
     """Run exported trials in this process: for a debugger, or a machine without Ray. (python -m ltbench.trial does the
     same where only torch is installed.)"""
+    from ltbench.bundle import run_files
     from ltbench.registry import read_sources
-    from ltbench.trial import Site, run_files
+    from ltbench.site import Site
 
     site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, device=device, threads=threads)
     records = run_files(specs, out, site)

@@ -48,8 +48,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from ltbench import nodes  # noqa: E402
 from ltbench.errors import UserError, last_line  # noqa: E402
 from ltbench.resources import Listener, Resources  # noqa: E402
+from ltbench.site import Site  # noqa: E402
 from ltbench.spec import Cell, TrialSpec  # noqa: E402
-from ltbench.trial import Site  # noqa: E402
 
 JOIN_SECONDS = 10.0
 """How long a node that has just joined may be unknown to the driver's own Ray."""

@@ -82,7 +82,7 @@ def checked_name(suite: str) -> str:
 def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path, folders: Folders) -> Any:
     from ltbench.provenance import git_commit
     from ltbench.registry import read_sources
-    from ltbench.trial import Site
+    from ltbench.site import Site
 
     return Site(
         data=cache,

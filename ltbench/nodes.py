@@ -10,8 +10,8 @@ from pathlib import Path
 from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
 from ltbench.errors import UserError
+from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
-from ltbench.trial import Site
 
 Versions = tuple[str, str]
 """What ltbench a machine has: its version, and 12 hex digits that stand for its files and those of its methods."""

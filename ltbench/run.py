@@ -17,9 +17,10 @@ from ltbench.plan import Inputs
 from ltbench.progress import RunDisplay
 from ltbench.records import Journal, write_atomically
 from ltbench.resources import Listener, Resources
+from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.suite import Suite
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 
 class Sink(Protocol):

@@ -22,8 +22,9 @@ from ltbench import nodes
 from ltbench.checkpoint import Stopped
 from ltbench.interrupt import Interrupt
 from ltbench.resources import Listener, Resources
+from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 REPORT_SECONDS = 2.0
 """How often at most a running trial reports how far it is."""

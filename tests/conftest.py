@@ -20,8 +20,8 @@ from ltbench.data.longtail import manifest, select
 from ltbench.data.source import Source
 from ltbench.models import build_backbone
 from ltbench.registry import Registry, fingerprint
+from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
-from ltbench.trial import Site
 
 torch.set_num_threads(1)
 

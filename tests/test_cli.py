@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from ltbench import cli
+from ltbench.bundle import read_bundle
 from ltbench.records import Journal
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.trial import read_bundle
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., tuple[int, str, str]]

@@ -19,8 +19,9 @@ from ltbench.models.identity import Identity
 from ltbench.parts import Classifier, CosineHead
 from ltbench.plan import make_plan
 from ltbench.registry import Registry
+from ltbench.site import Site
 from ltbench.suiteload import load_suite
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 REGISTRY = Registry()
 COUNTS = (50, 20, 5)

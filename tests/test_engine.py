@@ -18,12 +18,14 @@ from scipy import stats
 from torch import Tensor, nn
 
 from ltbench.api import Method, Moment, Stage, Task
+from ltbench.assemble import assemble, load_cell
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.engine import Clock, Diverged, LossMeter, freeze_all_but, logits_of, lr_factor, share_out, train
 from ltbench.parts import Classifier
+from ltbench.site import Site
 from ltbench.spec import TrialSpec
-from ltbench.trial import Site, assemble, load_cell, run_trial
+from ltbench.trial import run_trial
 
 Make = Callable[..., TrialSpec]
 CPU = torch.device("cpu")

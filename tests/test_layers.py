@@ -206,8 +206,8 @@ class Without:
         return getattr(self.finder, name)
 
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from ltbench import trial
-code = trial.main([*sys.argv[1:], "--device", "cpu", "--threads", "1"])
+from ltbench import bundle
+code = bundle.main([*sys.argv[1:], "--device", "cpu", "--threads", "1"])
 assert not ABSENT & {name.partition(".")[0] for name in sys.modules}
 sys.exit(code)
 """

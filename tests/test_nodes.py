@@ -22,8 +22,8 @@ from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
 from ltbench.errors import UserError
 from ltbench.resources import Resources
+from ltbench.site import Site
 from ltbench.spec import Cell, Record, TrialSpec
-from ltbench.trial import Site
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ltbench.bundle import read_bundle
 from ltbench.errors import UserError
 from ltbench.plan import Inputs, Selection, export, make_plan, resolve_precision
 from ltbench.records import Journal
@@ -23,7 +24,6 @@ from ltbench.registry import Registry
 from ltbench.run import bring_up_to_date, state_of
 from ltbench.spec import SAFE_NAME, Cell, Plan, Record, Result, TrialSpec, canonical
 from ltbench.suiteload import load_suite
-from ltbench.trial import read_bundle
 
 SUITE = """\
 suite: small

@@ -14,8 +14,9 @@ from ltbench.plan import Inputs
 from ltbench.records import Journal
 from ltbench.resources import Resources
 from ltbench.run import Folders, bring_up_to_date, run_plan, state_of
+from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 Make = Callable[..., TrialSpec]
 

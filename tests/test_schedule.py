@@ -10,8 +10,9 @@ import pytest
 
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.resources import Resources
+from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]

@@ -13,8 +13,9 @@ from ltbench import delivery, track
 from ltbench.delivery import Tracker
 from ltbench.records import Journal
 from ltbench.run import Folders
+from ltbench.site import Site
 from ltbench.spec import Record, Result, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]

@@ -20,9 +20,10 @@ import numpy as np
 from ltbench.plan import make_plan
 from ltbench.registry import Registry
 from ltbench.run import Folders
+from ltbench.site import Site
 from ltbench.spec import Record
 from ltbench.suiteload import load_suite
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 SUITE = """
 suite: storm

@@ -27,8 +27,9 @@ from ltbench.plan import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.resources import Resources
 from ltbench.run import Folders, run_plan
+from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 Make = Callable[..., TrialSpec]
 Interrupt = Callable[[float], None]

@@ -21,8 +21,9 @@ from ltbench.records import Journal
 from ltbench.report.aggregates import Aggregate
 from ltbench.run import Folders
 from ltbench.runs import Times
+from ltbench.site import Site
 from ltbench.spec import Cell, Record, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 from ltbench.uris import default_uri
 
 SPEC = TrialSpec(

@@ -15,8 +15,9 @@ from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.resources import Resources
 from ltbench.run import Folders, run_plan, state_of
 from ltbench.running import NAMED_FAILURES, RunOptions, failures
+from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 Make = Callable[..., TrialSpec]
 TINY = {"epochs": 2.0, "batch_size": 64}

@@ -18,8 +18,9 @@ from ltbench.interrupt import Interrupt, Interrupted
 from ltbench.lock import NAME
 from ltbench.registry import read_sources
 from ltbench.run import Folders
+from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 MINE = """
 import os, pathlib, time

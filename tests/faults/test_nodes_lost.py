@@ -12,8 +12,9 @@ import pytest
 
 from ltbench.registry import read_sources
 from ltbench.run import Folders
+from ltbench.site import Site
 from ltbench.spec import TrialSpec
-from ltbench.trial import Site, run_trial
+from ltbench.trial import run_trial
 
 METHOD = """
 import os, pathlib, time

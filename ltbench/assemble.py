@@ -1,0 +1,65 @@
+"""What a trial is made of: its data, method, model and order of batches, all fixed by its spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ltbench.api import Method, Task
+from ltbench.data.kinds import open_source
+from ltbench.data.loader import CellData, cell_data
+from ltbench.data.order import BatchOrder
+from ltbench.data.source import Facts
+from ltbench.models import build_backbone
+from ltbench.parts import Classifier
+from ltbench.registry import Registry, unpack_sources
+from ltbench.site import Site
+from ltbench.spec import Cell, TrialSpec
+
+
+def assemble(
+    spec: TrialSpec, site: Site, data: CellData, facts: Facts, device: torch.device
+) -> tuple[Method, Classifier, BatchOrder]:
+    """The method, the freshly initialised model and the order of batches of a trial, all fixed by its seed."""
+    folder = unpack_sources(site.methods) if site.methods else None
+    torch.manual_seed(int(dice(spec, "init").integers(2**31)))
+    task = Task(
+        data.train_y,
+        facts.class_names,
+        device=device,
+        text=site.texts[spec.text] if spec.text else None,
+        optimizer=spec.recipe["optimizer"],
+        seed=spec.seed,
+        logit_scale=spec.recipe.get("logit_scale"),
+    )
+    method = Registry(folder).get(spec.method)(task, **spec.hyperparameters)
+    backbone = build_backbone(spec.recipe["backbone"], facts.shape)
+    model = Classifier(backbone, method.head(backbone.dim)).to(device)
+    model.to(memory_format=torch.channels_last)
+    order = BatchOrder(data.train_y, task.num_classes, spec.recipe["batch_size"], dice(spec, "order"))
+    return method, model, order
+
+
+def dice(spec: TrialSpec, purpose: str) -> np.random.Generator:
+    """One stream of random numbers per purpose, all following from the training seed: a method that throws more dice
+    than another still sees the same initial weights, order and crops."""
+    streams = {"init": 0, "order": 1, "method": 2, "augment": 3}
+    return np.random.default_rng([spec.seed, streams[purpose]])
+
+
+def load_cell(cell: Cell, site: Site) -> tuple[CellData, Facts]:
+    """The images of a cell. The last two are kept in this process: most trials of a suite share few cells."""
+    path = site.paths.get(cell.dataset)
+    key = (cell.manifest, site.data, path)
+    if key not in _kept_cells:
+        source = open_source(cell.kind, site.data, path, cell.options)
+        facts = source.facts()
+        while len(_kept_cells) >= 2:
+            _kept_cells.pop(next(iter(_kept_cells)))
+        _kept_cells[key] = cell_data(cell, facts, source.arrays()), facts
+    return _kept_cells[key]
+
+
+_kept_cells: dict[tuple[str, Path, str | None], tuple[CellData, Facts]] = {}

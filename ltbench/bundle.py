@@ -1,0 +1,79 @@
+"""Trials as files (`ltbench plan --export`), for machines without Ray or a network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.errors import UserError, last_line
+from ltbench.records import Journal
+from ltbench.site import Site
+from ltbench.spec import Record, TrialSpec
+from ltbench.trial import run_trial
+
+
+def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArray[np.float32]]]:
+    """A trial exported by `ltbench plan --export`: its spec, data paths, and class-name vectors from texts.npz."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: not a trial written by `ltbench plan --export`")
+    paths = data.pop("paths", {})
+    try:
+        spec = TrialSpec.from_json(data)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    texts: dict[str, NDArray[np.float32]] = {}
+    if spec.text:
+        try:
+            texts[spec.text] = np.load(file.parent / "texts.npz", allow_pickle=False)[spec.text]
+        except (OSError, KeyError) as error:
+            raise UserError(f"{file}: class-name vectors {spec.text} are not in {file.parent / 'texts.npz'}") from error
+    return spec, paths, texts
+
+
+def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
+    """Run exported trials one after the other; records go to `out`, finished ones are not run again."""
+    journal, records = Journal(out), []
+    for file in files:
+        spec, paths, texts = read_bundle(file)
+        record = journal.read(spec.key)
+        if record is None:
+            record = run_trial(spec, replace(site, paths={**paths, **site.paths}, texts=texts))
+            journal.write(record)
+        score = record.metrics.get("balanced_accuracy")
+        told = f"balanced accuracy {score:.2f} %" if score is not None else last_line(record.error)
+        print(f"{spec.key}  {spec.name}: {record.status}, {told}", flush=True)
+        records.append(record)
+    return records
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m ltbench.trial`: for machines without the command line's own dependencies."""
+    parser = argparse.ArgumentParser(prog="python -m ltbench.trial", description="Run exported trials in this process.")
+    parser.add_argument("spec", nargs="+", type=Path, help="files written by `ltbench plan SUITE --export DIR`")
+    parser.add_argument("--out", type=Path, default=Path("results/trials"), help="folder for the records")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LTBENCH_DATA", "data")))
+    parser.add_argument("--methods", type=Path, help="folder with methods of your own")
+    parser.add_argument("--device", help="cpu or cuda; default: the best there is")
+    parser.add_argument("--threads", type=int)
+    chosen = parser.parse_args(argv)
+    from ltbench.registry import read_sources
+
+    methods = read_sources(chosen.methods) if chosen.methods else {}
+    site = Site(chosen.data, methods=methods, device=chosen.device, threads=chosen.threads)
+    try:
+        records = run_files(chosen.spec, chosen.out, site)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return int(any(record.status == "failed" for record in records))

@@ -1,0 +1,37 @@
+"""Where a trial runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a trial runs: everything it needs that does not change its numbers.
+
+    Attributes:
+        data: root of the data cache. paths: data set name -> folder, for sources that have one.
+        texts: digest -> (C, D) class-name vectors. methods: files of the user's methods.
+        device: `cpu`, `cuda` or None for the best there is. threads: CPU threads of torch; None leaves them.
+        keep_logits: store the test logits with the predictions.
+        provenance: facts for the record's environment, such as the git commit.
+        checkpoints: an existing folder; a trial that was interrupted goes on from its checkpoint in there. None: off.
+        checkpoint_seconds: how often a checkpoint is taken, beside the ends of stages.
+    """
+
+    data: Path
+    paths: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    device: str | None = None
+    threads: int | None = None
+    keep_logits: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = 60.0
