@@ -64,6 +64,8 @@ def tags_of(record: Record, digest: str) -> dict[str, str]:
         "role": spec.role,
         "mlflow.source.name": "ltbench",
     }
+    if "pretraining" in spec.recipe:
+        tags["ltbench.pretraining"] = str(spec.recipe["pretraining"])
     if record.environment.get("git_commit"):
         tags["mlflow.source.git.commit"] = tags["git_commit"] = str(record.environment["git_commit"])
     if record.error:
@@ -180,4 +182,5 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
         status="ok" if ok else "failed",
         metrics={name: metrics.get(f"test/{name}") for name in METRICS} if ok else {},
         error=tags.get("ltbench.error"),
+        pretraining=tags.get("ltbench.pretraining", ""),
     )

@@ -208,6 +208,8 @@ class Result:
     status: Status
     metrics: Mapping[str, float | None]
     error: str | None = None
+    pretraining: str = ""
+    """What the model started from, where it was not from scratch."""
 
     @classmethod
     def of(cls, record: Record) -> Result:
@@ -226,6 +228,7 @@ class Result:
             status=record.status,
             metrics=record.metrics,
             error=record.error,
+            pretraining=str(spec.recipe.get("pretraining", "")),
         )
 
 

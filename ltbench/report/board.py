@@ -180,6 +180,8 @@ class Table:
 
     recipe_name: str
     recipe_id: str
+    pretraining: str
+    """What all its models started from; empty: random weights."""
     reference: str | None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -198,6 +200,11 @@ class Table:
     """Why it is not."""
     scope_b: ScopeB | None = None
     profile: Profile | None = None
+
+    @property
+    def start(self) -> str:
+        """What its models started from, in words."""
+        return f"pre-trained: {self.pretraining}" if self.pretraining else "trained from scratch"
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -233,6 +240,7 @@ class Leaderboard:
     primary: str
     report: tuple[str, ...]
     tables: tuple[Table, ...]
+    """Those from scratch first."""
     trials: int
     finished: int
     failed: int
@@ -252,3 +260,13 @@ class Leaderboard:
     """What was chosen: seeds, reference, ROPE, level, corrections."""
     published: tuple[Beside, ...] = ()
     """Published numbers of the same methods on the same data."""
+
+    @property
+    def starts_differ(self) -> bool:
+        """Some tables are of other pre-training than others."""
+        return len({t.pretraining for t in self.tables}) > 1
+
+    @property
+    def titled(self) -> bool:
+        """Tables need a heading: there are several, or what the one started from must be said."""
+        return len(self.tables) > 1 or any(t.pretraining for t in self.tables)

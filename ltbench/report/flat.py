@@ -10,11 +10,12 @@ import pandas as pd
 from ltbench.report.board import Column, Leaderboard, Pair, Row, Score, Table
 from ltbench.stats.intervals import Interval
 
-SCORE_COLUMNS = ["suite", "recipe", "recipe_id", "method", "rank_low", "rank_high", "dataset", "imbalance", "manifest",
-                 "metric", "mean", "sd", "ci95_half", "ci_kind", "seeds", "failed", "missing", "column_rank_low",
-                 "column_rank_high", "gain", "gain_ci95_half", "p", "p_holm", "verdict", "reason"]  # fmt: skip
-PAIR_COLUMNS = ["suite", "recipe", "recipe_id", "a", "b", "scope", "test", "metric", "diff", "se", "df", "ci95_low",
-                "ci95_high", "p", "p_holm", "n", "share_seeds", "share_images", "share_both", "verdict",
+SCORE_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "method", "rank_low", "rank_high", "dataset",
+                 "imbalance", "manifest", "metric", "mean", "sd", "ci95_half", "ci_kind", "seeds", "failed", "missing",
+                 "column_rank_low", "column_rank_high", "gain", "gain_ci95_half", "p", "p_holm", "verdict",
+                 "reason"]  # fmt: skip
+PAIR_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "a", "b", "scope", "test", "metric", "diff", "se", "df",
+                "ci95_low", "ci95_high", "p", "p_holm", "n", "share_seeds", "share_images", "share_both", "verdict",
                 "reason"]  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def _score_line(
     tested = score.gain if primary else None
     low, high = score.rank or (None, None)
     return (
-        board.suite, table.recipe_name, table.recipe_id, row.label, *row.rank, *column, metric,
+        board.suite, table.recipe_name, table.recipe_id, table.pretraining, row.label, *row.rank, *column, metric,
         *((interval.mean, interval.sd, interval.half) if interval else (None, None, None)),
         interval_kind(table, primary=primary) if interval and interval.half is not None else None,
         score.finished, score.failed, score.missing, low, high,
@@ -55,7 +56,7 @@ def interval_kind(table: Table, *, primary: bool) -> str:
 def pairs(board: Leaderboard) -> pd.DataFrame:
     """One line per pair of methods: scope A in the primary metric, its gains in the other metrics, and scope B."""
     lines = [
-        (board.suite, table.recipe_name, table.recipe_id, *line)
+        (board.suite, table.recipe_name, table.recipe_id, table.pretraining, *line)
         for table in board.tables
         for line in _pair_lines(board, table)
     ]

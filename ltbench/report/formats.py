@@ -31,8 +31,8 @@ def text(board: Leaderboard, *, wide: bool = False) -> str:
     for table in board.tables:
         if not table.rows:
             continue
-        if len(board.tables) > 1:
-            blocks.append(f"== recipe {_one_line(table.recipe_name)} ({table.recipe_id}) ==")
+        if board.titled:
+            blocks.append("\n".join(_wrapped(f"== {_one_line(_title(table))} ==")))
         blocks.append(_plain(overview(table, board.primary, wide=wide)))
         blocks += [f"{_one_line(_heading(table, c))}\n{_plain(detail(table, c, board))}" for c in table.columns]
     if len(frame := beside(board, every=wide)):
@@ -52,14 +52,18 @@ def markdown(board: Leaderboard, *, wide: bool = False) -> str:
     for table in board.tables:
         if not table.rows:
             continue
-        if len(board.tables) > 1:
-            blocks.append(f"## Recipe {_escape(table.recipe_name)} ({table.recipe_id})")
+        if board.titled:
+            blocks.append(f"## {_escape(_title(table))}")
         blocks.append(_pipes(overview(table, board.primary, wide=wide)))
         blocks += [f"### {_escape(_heading(table, c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
     if len(frame := beside(board, every=wide)):
         blocks.append(f"### {PUBLISHED}\n\n{_pipes(frame)}")
     blocks.append("  \n".join(_escape(line) for line in [legend(board), *notes(board)]))
     return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
+
+
+def _title(table: Table) -> str:
+    return f"recipe {table.recipe_name} ({table.recipe_id}), {table.start}"
 
 
 def _heading(table: Table, column: Column) -> str:

@@ -52,7 +52,8 @@ class Grid:
 
 def views(board: Leaderboard, table: Table, number: int) -> list[dict[str, Any]]:
     """The overview of a table, then every column in full."""
-    recipe = f"{table.recipe_name}: " if len(board.tables) > 1 else ""
+    starts = f" ({table.start})" if board.starts_differ else ""
+    recipe = f"{table.recipe_name}{starts}: " if len(board.tables) > 1 else ""
     frames = [(f"{recipe}all data sets", _overview(board, table))]
     frames += [(f"{recipe}{table.title(c)}", _detail(board, table, c)) for c in table.columns]
     return [{"id": f"{number}-{i}", "title": title, "rows": rows} for i, (title, rows) in enumerate(frames)]

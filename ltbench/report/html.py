@@ -47,6 +47,7 @@ def page(
     tables = [
         {
             "recipe": table.recipe_name,
+            "start": table.start,
             "verdict": verdict(board, table),
             "gains": [_drawing(p) for p in gains],
             "runs": [_drawing(p) for p in behind],

@@ -6,7 +6,7 @@ import re
 
 from ltbench.metrics import metric_of
 from ltbench.report.board import Leaderboard, Row, Table
-from ltbench.report.notes import header, notes, scope
+from ltbench.report.notes import header, notes, of_table, scope
 from ltbench.report.tables import MOST_COLUMNS, plain_mean
 from ltbench.stats.scope_a import Verdict
 
@@ -109,13 +109,14 @@ def _caption(board: Leaderboard, table: Table) -> str:
     unit = f" ({escape(metric.unit)})" if metric.unit else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
-        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {counted} paired seeds, last epoch.",
+        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {counted} paired seeds, last epoch, "
+        f"{escape(table.start)}.",
         rf"Intervals are 95\,\% Student-t ({escape(scope(board)).lower()}); rank intervals hold simultaneously "
         f"(Holm over {len(table.pairs)} pairs).",
         rf"Bold: rank interval includes 1. $\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than "
         rf"{table.rope:g}; $=$: equivalent within {table.rope:g}; ?: not resolved.",
     ]
-    lines = [escape(n) for n in notes(board) if n.startswith(("Nothing is said", "Other data sets", "Not ranked"))]
+    lines = [escape(n) for n in of_table(table) if n.startswith(("Nothing is said", "Other data sets", "Not ranked"))]
     return " ".join([*said, *lines])
 
 

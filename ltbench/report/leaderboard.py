@@ -81,6 +81,7 @@ def build(
         predictions=predictions,
     )
     tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, methods).items()]
+    tables.sort(key=lambda table: table.pretraining != "")
     missing = sum(t.missing for t in tables)
     finished = sum(r.status == "ok" for r in wanted)
     return Leaderboard(

@@ -57,8 +57,7 @@ def notes(board: Leaderboard) -> list[str]:
             f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
             f"afterwards, are descriptive."
         )
-    for table in board.tables:
-        lines += _of_table(table)
+    lines += _of_tables(board)
     if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
         lines.append("* some seeds are missing or failed; means are over the seeds that finished, nothing is imputed.")
     for result in board.failures:
@@ -73,11 +72,26 @@ def notes(board: Leaderboard) -> list[str]:
             f"Published under other recipes, not comparable: {others} numbers (--wide and the report list them)."
         )
     if len(board.tables) > 1:
-        lines.append("Tables are apart because their recipes differ; rows of different tables are not comparable.")
+        starts = ", and so does what their models started from" if board.starts_differ else ""
+        lines.append(
+            f"Tables are apart because their recipes differ{starts}; rows of different tables are not comparable."
+        )
     return lines
 
 
-def _of_table(table: Table) -> list[str]:
+def _of_tables(board: Leaderboard) -> list[str]:
+    """What holds for all tables is said once; what holds for one says for which."""
+    said = [of_table(table) for table in board.tables]
+    lines = []
+    for table, found in zip(board.tables, said, strict=True):
+        for line in found:
+            shared = all(line in other for other in said)
+            lines.append(line if shared else f"Recipe {table.recipe_name}: {line[:1].lower()}{line[1:]}")
+    return list(dict.fromkeys(lines))
+
+
+def of_table(table: Table) -> list[str]:
+    """What must be known of one table."""
     lines = _undecided(table)
     if table.scope_b is not None:
         lines.append(other_datasets(table, table.scope_b))

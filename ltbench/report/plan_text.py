@@ -33,6 +33,7 @@ def plan_text(plan: Plan, state: State) -> str:
             f"recipe {name}: {recipe['backbone']}, {recipe['epochs']:g} epochs, batch {recipe['batch_size']}, "
             f"{recipe['optimizer']['name']} {recipe['optimizer']['lr']:g}, {recipe['schedule']['name']}, "
             f"{recipe['augment']}, {recipe['precision']}"
+            + (f", pre-trained: {recipe['pretraining']}" if "pretraining" in recipe else "")
         )
     by_reason: dict[str, list[str]] = {}
     for skip in plan.skips:

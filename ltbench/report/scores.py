@@ -12,14 +12,14 @@ from ltbench.errors import UserError, did_you_mean
 from ltbench.spec import Result, digest
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
-OPTIONAL = ("manifest", "recipe")
+OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
 _FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step)?", re.IGNORECASE)
 
 
 def read_scores(file: Path) -> list[Result]:
     """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
-    manifest and recipe (rows of different manifests or recipes are never compared). Values are in points, as the file
+    manifest, recipe and pretraining (rows that differ in one are never compared). Values are in points, as the file
     has them. An empty or NaN value is a failed trial: counted, never imputed; except in a shot bucket, which may be
     empty.
 
@@ -33,7 +33,7 @@ def read_scores(file: Path) -> list[Result]:
         where = f"{file}, line {number}"
         place = (
             _text(row, "method", where), _text(row, "dataset", where), _factor(row["imbalance_factor"], where),
-            str(_seed(row["seed"], where)), (row.get("manifest") or "").strip(), (row.get("recipe") or "").strip(),
+            str(_seed(row["seed"], where)), *((row.get(name) or "").strip() for name in OPTIONAL),
         )  # fmt: skip
         metric, value = _text(row, "metric", where), _value(row["value"], where)
         earlier = lines.setdefault((place, metric), (number, value))
@@ -120,7 +120,7 @@ def _value(value: str, where: str) -> float | None:
 
 
 def _result(suite: str, place: tuple[str, ...], metrics: Mapping[str, float | None]) -> Result:
-    method, dataset, imbalance, seed, manifest, recipe = place
+    method, dataset, imbalance, seed, manifest, recipe, pretraining = place
     lost = [m for m, value in metrics.items() if value is None and m not in BUCKETS]
     failed = bool(lost) or all(value is None for value in metrics.values())
     return Result(
@@ -132,7 +132,8 @@ def _result(suite: str, place: tuple[str, ...], metrics: Mapping[str, float | No
         label=method,
         variant="",
         recipe_name=recipe or "unstated",
-        recipe_id=recipe,
+        recipe_id=f"{recipe}, {pretraining}" if pretraining else recipe,
+        pretraining=pretraining,
         seed=int(seed),
         status="failed" if failed else "ok",
         metrics={} if failed else dict(metrics),

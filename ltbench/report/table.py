@@ -72,6 +72,7 @@ def make_table(group: tuple[str, str], results: Sequence[Result], context: Conte
     return Table(
         recipe_name=group[0],
         recipe_id=group[1],
+        pretraining=_pretraining(group[0], results, context),
         reference=reference,
         columns=tuple(columns),
         rows=rows,
@@ -85,6 +86,13 @@ def make_table(group: tuple[str, str], results: Sequence[Result], context: Conte
         scope_b=other_datasets(ranking, reference, context.rope) if ranking else None,
         profile=profile_of(ranking, runs_of(ranking, reference)) if ranking else None,
     )
+
+
+def _pretraining(recipe: str, results: Sequence[Result], context: Context) -> str:
+    if results:
+        return results[0].pretraining
+    planned: Mapping[str, Any] = (context.expectation or {}).get("recipes", {}).get(recipe, {})
+    return str(planned.get("pretraining", ""))
 
 
 def _rows(

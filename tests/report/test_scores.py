@@ -16,7 +16,7 @@ from ltbench import cli
 from ltbench.errors import UserError
 from ltbench.report.formats import FORMATS
 from ltbench.report.leaderboard import build
-from ltbench.report.scores import OPTIONAL, REQUIRED, read_scores
+from ltbench.report.scores import REQUIRED, read_scores
 from ltbench.spec import Result
 from tests.report.test_leaderboard import grid
 
@@ -91,13 +91,20 @@ def test_columns_may_stand_in_any_order(write: Write) -> None:
 
 
 def test_manifests_split_columns_and_recipes_split_tables(write: Write) -> None:
-    head = f"{HEAD},{','.join(OPTIONAL)}"
+    head = f"{HEAD},manifest,recipe"
     kinds = ("version-1,short", "version-2,short", "version-1,long")
     lines = [f"{m},a,10,{s},accuracy,{50 + s},{kind}" for m in ("ce", "x") for s in range(3) for kind in kinds]
     board = build(read_scores(write(*lines, head=head)))
     assert {t.recipe_name: len(t.columns) for t in board.tables} == {"short": 2, "long": 1}
     (short,) = (t for t in board.tables if t.recipe_name == "short")
     assert len({short.title(c) for c in short.columns}) == 2, "titles tell columns apart beyond their first letters"
+
+
+def test_other_pretraining_is_another_table(write: Write) -> None:
+    lines = [f"{m},a,10,{s},accuracy,{50 + s},{start}"
+             for m in ("ce", "x") for s in range(3) for start in ("CLIP", "")]  # fmt: skip
+    board = build(read_scores(write(*lines, head=f"{HEAD},pretraining")))
+    assert [(t.pretraining, len(t.rows)) for t in board.tables] == [("", 2), ("CLIP", 2)]
 
 
 def test_the_statistics_are_those_of_the_same_numbers_from_trials(write: Write) -> None:
