@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import pandas as pd
 import tabulate as tabulate_module
@@ -73,12 +74,19 @@ def _heading(table: Table, column: Column) -> str:
 
 def csv(board: Leaderboard) -> str:
     """One line per method, column and metric; full precision, empty where undefined."""
-    return flat.scores(board).to_csv(index=False, lineterminator="\n")
+    return _csv(flat.scores(board))
 
 
 def pairs_csv(board: Leaderboard) -> str:
     """One line per pair of methods: difference, interval, p, adjusted p, verdict, reason."""
-    return flat.pairs(board).to_csv(index=False, lineterminator="\n")
+    return _csv(flat.pairs(board))
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """Python's csv quotes no lone carriage return, where readers end a line: then every text is quoted."""
+    returns = any(frame[name].astype(str).str.contains("\r").any() for name in frame.select_dtypes(exclude="number"))
+    quoting: Literal[0, 2] = 2 if returns else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
+    return frame.to_csv(index=False, lineterminator="\n", quoting=quoting)
 
 
 FORMATS: dict[str, Callable[[Leaderboard], str]] = {

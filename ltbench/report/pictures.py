@@ -105,10 +105,12 @@ def shown(labels: Sequence[str], reference: str | None, most: int = MOST_LINES) 
 
 
 def plain(text: str) -> str:
-    """A name that matplotlib draws as it is: it would read a pair of dollar signs as mathematics. Of a long one the
-    middle is left out, or nothing of the figure would be left; the figure's data have it in full."""
+    """A name that matplotlib draws as it is: it would read a pair of dollar signs as mathematics, and leave a name that
+    begins with an underscore out of legends. Of a long one the middle is left out, or nothing of the figure would be
+    left; the figure's data have it in full."""
     short = text if len(text) <= LONGEST else f"{text[: LONGEST - 12]}…{text[-11:]}"
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", short).replace("$", r"\$")
+    drawn = re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", short).replace("$", r"\$")
+    return f" {drawn}" if drawn.startswith("_") else drawn
 
 
 def svg(figure: Figure) -> str:

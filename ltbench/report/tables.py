@@ -35,7 +35,8 @@ def overview(table: Table, primary: str, *, wide: bool = False) -> pd.DataFrame:
             line["gain [95% CI]"] = "(reference)" if row.gain is None else difference(row.gain.test, row.gain.verdict)
         if wide:
             line |= _wide(table, i, row)
-        rows.append({**line, **_places(table, row, primary, every=wide)})
+        places = _places(table, row, primary, every=wide)
+        rows.append({**line, **{f"data set {name}" if name in line else name: shown for name, shown in places.items()}})
     return pd.DataFrame(rows)
 
 

@@ -22,9 +22,10 @@ from ltbench.registry import Registry
 from ltbench.report.board import Leaderboard
 from ltbench.report.formats import FORMATS
 from ltbench.report.leaderboard import build
+from ltbench.report.tables import overview
 from ltbench.spec import Record, Result
 from ltbench.suiteload import load_suite
-from tests.report.test_leaderboard import expectation, grid
+from tests.report.test_leaderboard import expectation, grid, table
 
 HOSTILE = ["<script>alert(1)</script>", "a|b", "x_y*z`", "50%&more", "naïve \\textbf{}", "'\"quoted\"'"]
 
@@ -267,3 +268,20 @@ def test_a_metric_where_less_is_better_says_so_by_its_marks(results: list[Result
     best = next(line for line in shown.splitlines() if line.startswith("1 "))
     assert "good" in best
     assert "^" in best
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\r\nb", '\rb,"c'])
+def test_a_carriage_return_in_a_name_ends_no_line_of_the_csv(name: str, results: list[Result]) -> None:
+    board = named(results, name)
+    for form, heads in (("csv", ("method",)), ("pairs", ("a", "b"))):
+        lines = list(csv.DictReader(io.StringIO(FORMATS[form](board), newline="")))
+        assert {line[head] for line in lines for head in heads} == {row.label for row in board.tables[0].rows}
+
+
+@pytest.mark.parametrize("dataset", ["mean", "rank", "method", "gain [95% CI]"])
+def test_a_data_set_named_like_a_column_does_not_replace_it(dataset: str) -> None:
+    """With more than three columns the overview has one for each data set, by its bare name."""
+    results = grid({"ce": 50, "good": 60}, {d: ["IF10", "IF50"] for d in (dataset, "b")})
+    frame = overview(table(build(results, expectation(results))), "balanced_accuracy")
+    assert list(frame.columns) == ["rank", "method", "mean", "gain [95% CI]", f"data set {dataset}", "b"]
+    assert set(frame["method"]) == {"ce", "good"}

@@ -288,3 +288,13 @@ def test_without_a_reference_nothing_is_called_a_gain() -> None:
     board = build(grid({"one": 50, "two": 60, "three": 55}, {"a": ["IF10"]}))
     names = {p.name for p in made.drawn(board, [])}
     assert names == {"ranks", "profile"}
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
+    kept = made.records({"ce": 0.5, "_mine": 0.6}, {"a": (10.0, 100.0)})
+    board = made.board_of(kept, made.plan_of(kept))
+    shown = [p for p in made.drawn(board, kept, made.plan_of(kept)) if p.figure.legends]
+    assert shown
+    for picture in shown:
+        named = {text.get_text().strip() for legend in picture.figure.legends for text in legend.get_texts()}
+        assert "_mine" in named, picture.name
