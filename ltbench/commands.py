@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -125,24 +126,34 @@ def find_results(suite: str | None, results: Path, uri: str | None, source: Path
         if suite is not None:
             found, expectation = of_suite(found, expectation, suite_name(suite), source)
         return Found(found, expectation, predictions)
-    from ltbench.records import Journal, without_collecting
+    from ltbench import sqlitestore
+    from ltbench.records import Journal
     from ltbench.uris import shown_uri
-
-    with without_collecting():
-        from ltbench import track
 
     store = tracking_store(uri, results)
     if suite is None:
         if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
             raise UserError(f"nothing has been run yet: there is no {store}. Run a suite first: ltbench run quickstart")
-        names = track.suites(store)
+        names = sqlitestore.suites(store)
+        if names is None:
+            names = _mlflow().suites(store)
         if not names:
             raise UserError(f"the MLflow store {shown_uri(store)} holds no suite; run one: ltbench run quickstart")
         suite = names[0]
         if len(names) > 1:
             typer.echo(f"{len(names)} suites are there ({', '.join(names)}); showing the last used", err=True)
     name = checked_name(suite_name(suite))  # and not `folders_of`, which brings torch: seconds for a mere reader
-    return Found(*track.read(store, name), Journal(results / name / "records").predictions)
+    found, plan = sqlitestore.read(store, name) or _mlflow().read(store, name)
+    return Found(found, plan, Journal(results / name / "records").predictions)
+
+
+def _mlflow() -> ModuleType:
+    """Two seconds and more to import, a third of it for the garbage collector if that is left on."""
+    from ltbench.records import without_collecting
+
+    with without_collecting():
+        from ltbench import track
+    return track
 
 
 def suite_name(suite: str) -> str:

@@ -168,6 +168,10 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
     if not (KEY.fullmatch(tags["ltbench.key"]) and all(SAFE_NAME.fullmatch(tags[name]) for name in names)):
         raise ValueError(f"its key {tags['ltbench.key']!r}, data set, method or recipe is no name")
     ok = tags["ltbench.status"] == "ok"
+    values = {name: metrics.get(f"test/{name}") for name in METRICS} if ok else {}
+    for name, value in values.items():
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise ValueError(f"its metric {name} is {value!r}")
     return Result(
         key=tags["ltbench.key"],
         suite=suite,
@@ -180,7 +184,7 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
         recipe_id=tags["ltbench.recipe_id"],
         seed=int(tags["seed"]),
         status="ok" if ok else "failed",
-        metrics={name: metrics.get(f"test/{name}") for name in METRICS} if ok else {},
+        metrics=values,
         error=tags.get("ltbench.error"),
         pretraining=tags.get("ltbench.pretraining", ""),
     )
