@@ -10,11 +10,13 @@ import torch
 from ltbench.api import Method, Task
 from ltbench.data.kinds import open_source
 from ltbench.data.loader import CellData, cell_data
+from ltbench.data.longtail import manifest, select
 from ltbench.data.order import BatchOrder
-from ltbench.data.source import Facts
+from ltbench.data.source import Facts, Source
+from ltbench.errors import UserError
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
-from ltbench.registry import Registry, unpack_sources
+from ltbench.registry import Registry, fingerprint, unpack_sources
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 
@@ -23,7 +25,6 @@ def assemble(
     spec: TrialSpec, site: Site, data: CellData, facts: Facts, device: torch.device
 ) -> tuple[Method, Classifier, BatchOrder]:
     """The method, the freshly initialised model and the order of batches of a trial, all fixed by its seed."""
-    folder = unpack_sources(site.methods) if site.methods else None
     torch.manual_seed(int(dice(spec, "init").integers(2**31)))
     task = Task(
         data.train_y,
@@ -34,12 +35,33 @@ def assemble(
         seed=spec.seed,
         logit_scale=spec.recipe.get("logit_scale"),
     )
-    method = Registry(folder).get(spec.method)(task, **spec.hyperparameters)
+    method = method_of(spec, site)(task, **spec.hyperparameters)
     backbone = build_backbone(spec.recipe["backbone"], facts.shape)
     model = Classifier(backbone, method.head(backbone.dim)).to(device)
     model.to(memory_format=torch.channels_last)
     order = BatchOrder(data.train_y, task.num_classes, spec.recipe["batch_size"], dice(spec, "order"))
     return method, model, order
+
+
+def method_of(spec: TrialSpec, site: Site) -> type[Method]:
+    """The class of a trial's method.
+
+    Raises:
+        UserError: there is none here, or it is not the code that the trial was planned with.
+    """
+    folder = unpack_sources(site.methods) if site.methods else None
+    cls = Registry(folder).get(spec.method)
+    if cls not in _fingerprints:
+        _fingerprints[cls] = fingerprint(cls)
+    if _fingerprints[cls] != spec.code:
+        raise UserError(
+            f"the method {spec.method!r} is other code here (fingerprint {_fingerprints[cls]}) than the trial was "
+            f"planned with ({spec.code}): install the same, or plan anew with what is here"
+        )
+    return cls
+
+
+_fingerprints: dict[type[Method], str] = {}
 
 
 def dice(spec: TrialSpec, purpose: str) -> np.random.Generator:
@@ -50,16 +72,35 @@ def dice(spec: TrialSpec, purpose: str) -> np.random.Generator:
 
 
 def load_cell(cell: Cell, site: Site) -> tuple[CellData, Facts]:
-    """The images of a cell. The last two are kept in this process: most trials of a suite share few cells."""
+    """The images of a cell. The last two are kept in this process: most trials of a suite share few cells.
+
+    Raises:
+        UserError: there are none here, or not those that the trial was planned with.
+    """
     path = site.paths.get(cell.dataset)
     key = (cell.manifest, site.data, path)
     if key not in _kept_cells:
         source = open_source(cell.kind, site.data, path, cell.options)
         facts = source.facts()
+        found = manifest_here(cell, source)
+        if found != cell.manifest:
+            raise UserError(
+                f"data set {cell.dataset!r} has other images here (manifest {found}) than the trial was planned with "
+                f"({cell.manifest}): {source.path or site.data}"
+            )
         while len(_kept_cells) >= 2:
             _kept_cells.pop(next(iter(_kept_cells)))
         _kept_cells[key] = cell_data(cell, facts, source.arrays()), facts
     return _kept_cells[key]
+
+
+def manifest_here(cell: Cell, source: Source) -> str:
+    """The manifest of a cell as the images of this machine give it."""
+    facts = source.facts()
+    train, held = select(facts.train_counts, imbalance=cell.imbalance, profile=cell.profile,
+                         subset_seed=cell.subset_seed, order=cell.class_order,
+                         holdout_per_class=cell.holdout_per_class)  # fmt: skip
+    return manifest(facts.fingerprint, source.chosen, train, held)
 
 
 _kept_cells: dict[tuple[str, Path, str | None], tuple[CellData, Facts]] = {}

@@ -9,7 +9,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +47,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 
 from ltbench import nodes  # noqa: E402
 from ltbench.errors import UserError, last_line  # noqa: E402
+from ltbench.placement import Machine, Placed  # noqa: E402
 from ltbench.resources import Listener, Resources  # noqa: E402
 from ltbench.site import Site  # noqa: E402
 from ltbench.spec import Cell, TrialSpec  # noqa: E402
@@ -88,25 +89,17 @@ def disconnect() -> None:
         gc.enable()
 
 
-def place(resources: Resources, machines: Sequence[Mapping[str, float]]) -> Resources:
-    """The resources with `gpus` decided, once it is certain that some node can hold a trial; Ray itself would wait
-    for ever."""
-    gpus = resources.gpus
-    if gpus is None:
-        gpus = 1.0 if any(node.get("GPU", 0) >= 1 for node in machines) else 0.0
-    if not any(_holds(node, replace(resources, gpus=gpus)) for node in machines):
-        have = "; ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in machines)
-        cure = "--set resources.per_trial.gpus=0 runs on the CPU" if gpus else "lower resources.per_trial.cpus"
-        raise UserError(
-            f"resources.per_trial: a trial asks for {resources.cpus:g} CPUs and {gpus:g} GPUs, but the machines have "
-            f"{have}. {cure}"
-        )
-    return replace(resources, gpus=gpus)
-
-
-def _holds(node: Mapping[str, float], placed: Resources) -> bool:
-    """Can a node hold a trial?"""
-    return node.get("CPU", 0) >= placed.cpus and node.get("GPU", 0) >= (placed.gpus or 0)
+def machines(resources: Resources, trials: Sequence[TrialSpec]) -> list[Machine]:
+    """The nodes there are; with the memory of their GPUs if a trial asks for some."""
+    alive = [n for n in ray.nodes() if n["Alive"]]
+    names = _names(alive)
+    found = [Machine(n["NodeID"], names[n["NodeID"]], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0))
+             for n in alive]  # fmt: skip
+    if all(resources.of(spec).gpu_memory_gb is None for spec in trials):
+        return found
+    with_gpus = {m.id: m.name for m in found if m.gpus >= 1}
+    memories = _on_nodes(with_gpus, nodes.gpu_probe(), once=True)
+    return [replace(m, gpu_memory=min(memories[m.id])) if memories.get(m.id) else m for m in found]
 
 
 def node_id() -> str:
@@ -114,9 +107,14 @@ def node_id() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def check_nodes(trials: Sequence[TrialSpec], site: Site, placed: Resources, listener: Listener) -> Home:
+def check_nodes(
+    trials: Sequence[TrialSpec], site: Site, placed: Collection[Placed], there: Sequence[Machine], listener: Listener
+) -> Home:
     """Before anything trains: every node that can hold a trial has this ltbench and the data. A node that does not see
     the results folder is told of, and serves.
+
+    Args:
+        placed: what trials are given. there: the nodes.
 
     Raises:
         UserError: a node has another ltbench, or lacks the data.
@@ -125,7 +123,7 @@ def check_nodes(trials: Sequence[TrialSpec], site: Site, placed: Resources, list
     mine = probe()
     if "RAY_ADDRESS" not in os.environ:  # Ray was started here, by this process
         return Home(home, mine, frozenset({home}))
-    names = _names([n for n in ray.nodes() if n["Alive"] and _holds(n["Resources"], placed)])
+    names = {m.id: m.name for m in there if any(each.fits(m) for each in placed)}
     found = _on_nodes(names, probe)
     nodes.refuse_other_versions(mine, {names[i]: versions for i, versions in found.items()})
     with ExitStack() as stack:
@@ -157,14 +155,19 @@ def _look_around(cells: Sequence[Cell], site: Site, home: str, mark: Path | None
     return nodes.check_data(cells, site), mark is None or mark.exists()
 
 
-def _on_nodes(names: Mapping[str, str], function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+def _on_nodes(
+    names: Mapping[str, str], function: Callable[..., Any], *arguments: Any, once: bool = False
+) -> dict[str, Any]:
     """Call a function on every node, at the same time: what it returned, by the node's id; without nodes that were
     lost meanwhile.
+
+    Args:
+        once: the process ends afterwards, and with it what it holds of a GPU.
 
     Raises:
         UserError: it failed on a node.
     """
-    task = ray.remote(function)
+    task = ray.remote(max_calls=1)(function) if once else ray.remote(function)
 
     def ask(node: str) -> Any:
         here = NodeAffinitySchedulingStrategy(node, soft=False)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ltbench.registry import Registry
     from ltbench.report.board import Leaderboard
     from ltbench.report.images import Predictions
+    from ltbench.resources import Resources
     from ltbench.run import Folders
     from ltbench.spec import Plan, Result, Selection
     from ltbench.suite import Suite
@@ -95,6 +96,19 @@ def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, fil
         checkpoints=folders.checkpoints,
         checkpoint_seconds=suite.resources.checkpoint_seconds,
     )
+
+
+def resources_of(suite: Suite) -> Resources:
+    """What the suite gives its trials; where it says nothing of a method's, what it gives all of them."""
+    from ltbench.resources import Need, Resources
+
+    whole = suite.resources.per_trial
+    methods = {}
+    for name, own in suite.resources.methods.items():
+        gpu = whole if own.gpus is None and own.gpu_memory_gb is None else own
+        cpus = whole.cpus if own.cpus is None else own.cpus
+        methods[name] = Need(cpus, gpu.gpus, gpu.gpu_memory_gb)
+    return Resources(whole.cpus, whole.gpus, whole.gpu_memory_gb, suite.resources.retries, methods)
 
 
 def announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ltbench.assemble import manifest_here
 from ltbench.data.kinds import open_source
-from ltbench.data.longtail import manifest, select
 from ltbench.errors import UserError
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
@@ -39,6 +39,21 @@ def version_probe() -> Callable[[], Versions]:
         return ltbench.__version__, whole.hexdigest()[:12]
 
     return versions
+
+
+def gpu_probe() -> Callable[[], list[int]]:
+    """A function that tells the bytes of memory of each GPU of the machine it is called on; travels as code, too."""
+
+    def memories() -> list[int]:
+        import os
+
+        import torch
+
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray's way of saying that this task was given none
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+
+    return memories
 
 
 def refuse_other_versions(mine: Versions, found: Mapping[str, Versions]) -> None:
@@ -76,11 +91,7 @@ def check_data(cells: Sequence[Cell], site: Site) -> str | None:
     try:
         for cell in cells:
             source = open_source(cell.kind, site.data, site.paths.get(cell.dataset), cell.options)
-            facts = source.facts()
-            train, held = select(facts.train_counts, imbalance=cell.imbalance, profile=cell.profile,
-                                 subset_seed=cell.subset_seed, order=cell.class_order,
-                                 holdout_per_class=cell.holdout_per_class)  # fmt: skip
-            if manifest(facts.fingerprint, source.chosen, train, held) != cell.manifest:
+            if manifest_here(cell, source) != cell.manifest:
                 return f"data set {cell.dataset!r} has other images there ({source.path or site.data})"
             source.prepare()
     except (UserError, OSError) as error:

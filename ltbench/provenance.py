@@ -39,7 +39,7 @@ def environment_of(device: torch.device, seconds: float) -> dict[str, Any]:
     )
     return {
         "seconds": seconds,
-        "device": torch.cuda.get_device_name(device) if on_gpu else (platform.processor() or platform.machine()),
+        "device": _name_of_gpu(device) if on_gpu else (platform.processor() or platform.machine()),
         "threads": torch.get_num_threads(),
         "peak_memory_bytes": int(memory),
         "host": socket.gethostname(),
@@ -48,3 +48,11 @@ def environment_of(device: torch.device, seconds: float) -> dict[str, Any]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def _name_of_gpu(device: torch.device) -> str:
+    """A GPU that fails, or is not there, has a record all the same."""
+    try:
+        return torch.cuda.get_device_name(device)
+    except (RuntimeError, AssertionError):
+        return "a GPU that does not answer"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 from ltbench.spec import Record, TrialSpec
 
@@ -19,20 +19,58 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a trial is given. gpus None: one if there are any, else none. One CPU is one thread: on a CPU, two
-    one-thread trials side by side beat one two-thread trial (1.1 to 2.6 times, benchmarks/README.md)."""
+class Need:
+    """What one trial asks for. One CPU is one thread: on a CPU, two one-thread trials side by side beat one two-thread
+    trial (1.1 to 2.6 times, benchmarks/README.md).
+
+    Attributes:
+        cpus: CPUs, and threads of torch.
+        gpus: a share of a GPU, or whole ones. None: what `gpu_memory_gb` says, else one if there are any, else none.
+        gpu_memory_gb: memory of a GPU in GB (10^9 bytes), CUDA's own part included; becomes a share of the GPUs there
+            are, of at least `gpus`.
+    """
 
     cpus: float = 1.0
     gpus: float | None = None
-    retries: int = 2
+    gpu_memory_gb: float | None = None
 
     @property
     def threads(self) -> int:
         return max(1, int(self.cpus))
 
-    def larger(self, environment: Mapping[str, Any]) -> Resources:
+    def larger(self, environment: Mapping[str, Any]) -> Self:
         """For a trial whose GPU's memory did not suffice: twice the share of a GPU that its record names, at most
         one."""
         share = environment.get("gpu_share")
         return self if share is None else replace(self, gpus=max(share, min(1.0, 2 * share)))
+
+
+@dataclass(frozen=True)
+class Resources(Need):
+    """What the trials of a suite ask for: by itself what all of them do, unless their method says otherwise.
+
+    Attributes:
+        retries: how often a trial goes on whose worker was lost.
+        methods: what differs, by a row's name or, for all of its rows, by a method's.
+        trials: what differs once more, by key.
+    """
+
+    retries: int = 2
+    methods: Mapping[str, Need] = field(default_factory=dict)
+    trials: Mapping[str, Need] = field(default_factory=dict)
+
+    def of(self, spec: TrialSpec) -> Need:
+        """What a trial asks for."""
+        return self.trials.get(spec.key) or self.of_row(spec.label, spec.method)
+
+    def of_row(self, label: str, method: str) -> Need:
+        return self.methods.get(label) or self.methods.get(method) or Need(self.cpus, self.gpus, self.gpu_memory_gb)
+
+    def where(self, spec: TrialSpec) -> str:
+        """The place in the suite that says so."""
+        named = [name for name in (spec.label, spec.method) if name in self.methods]
+        return f"resources.methods.{named[0]}" if named else "resources.per_trial"
+
+    def again(self, records: Iterable[Record]) -> Resources:
+        """For trials whose GPU's memory did not suffice: each with a larger share than before."""
+        return replace(self, trials={r.key: self.of(r.spec).larger(r.environment) for r in records})

@@ -120,7 +120,7 @@ def run_plan(
         keeper = Keeper(site, journal, sink, display)
         run_trials(plan.trials, keeper.site, resources, keeper, interrupt)
         if keeper.again and not interrupt.asked:
-            larger = resources.larger(keeper.again[0].environment)
+            larger = resources.again(keeper.again)
             trials = keeper.start_again()
             run_trials(trials, keeper.site, larger, keeper, interrupt)
     return keeper.records
@@ -194,10 +194,10 @@ def run_inline(
     trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
 ) -> None:
     """One trial after the other in this process, for a debugger."""
-    site = replace(site, threads=resources.threads)
     for spec in trials:
         if interrupt.asked:
             return
+        site = replace(site, threads=resources.of(spec).threads)
         listener.started(spec)
 
         def progress(fraction: float, loss: float, spec: TrialSpec = spec) -> None:

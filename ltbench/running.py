@@ -18,6 +18,7 @@ from ltbench.commands import (
     lay_out,
     load,
     print_board,
+    resources_of,
     selection,
     site_of,
     tracking_store,
@@ -88,7 +89,6 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
     with SuiteLock(folders.suite_folder, warn) as lock:
         interrupt.at_once.append(lock.release)
         from ltbench.delivery import Tracker
-        from ltbench.resources import Resources
         from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
 
         write_plan(folders, whole, loaded)
@@ -101,7 +101,7 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
             tracker.deliver_backlog()
             to_run = state.to_run(plan, options.retry_failed)
             announce(plan, to_run, len(state.finished), len(state.failed))
-            given = Resources(**loaded.resources.per_trial.model_dump(), retries=loaded.resources.retries)
+            given = resources_of(loaded)
             inline = options.inline or loaded.resources.executor == "inline"
             site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), folders)
             run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)

@@ -8,11 +8,10 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ltbench.cluster import Home, check_nodes, connect, disconnect, node_id, place  # first: it prepares ray's import
+from ltbench.cluster import Home, check_nodes, connect, disconnect, machines, node_id  # first: it prepares ray's import
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -21,6 +20,7 @@ from ray.tune.progress_reporter import TrialProgressCallback  # isort: skip
 from ltbench import nodes
 from ltbench.checkpoint import Stopped
 from ltbench.interrupt import Interrupt
+from ltbench.placement import Placed, place_all
 from ltbench.resources import Listener, Resources
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
@@ -52,29 +52,32 @@ def run_on_ray(
     scratch = Path(tempfile.mkdtemp(prefix="ltbench-ray-"))
     interrupt.at_once.append(lambda: shutil.rmtree(scratch))
     try:
-        placed = place(resources, [n["Resources"] for n in ray.nodes() if n["Alive"]])
-        home = check_nodes(trials, site, placed, listener)
+        there = machines(resources, trials)
+        placed = place_all(trials, resources, there)
+        home = check_nodes(trials, site, set(placed.values()), there, listener)
         if not interrupt.asked:
-            _fit(trials, home, site, placed, _Watch(listener, trials, interrupt), scratch)
+            _fit(trials, home, site, placed, resources.retries, _Watch(listener, trials, interrupt), scratch)
     finally:
         disconnect()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _fit(
-    trials: Sequence[TrialSpec], home: Home, site: Site, resources: Resources, watch: _Watch, scratch: Path
+    trials: Sequence[TrialSpec],
+    home: Home,
+    site: Site,
+    placed: Mapping[str, Placed],
+    retries: int,
+    watch: _Watch,
+    scratch: Path,
 ) -> None:
-    specs = {spec.key: spec for spec in trials}
-    facts = {**site.provenance, "gpu_share": resources.gpus}
-    device = "cuda" if resources.gpus else "cpu"
-    site = replace(site, threads=resources.threads, device=device, provenance=facts)
-    bundle = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
+    specs = {spec.key: (spec, placed[spec.key]) for spec in trials}
     _watches[watch.token] = watch
     try:
         # with_parameters makes a fresh function, which matters: with_resources writes on the function it is given.
         trainable = tune.with_parameters(_trial, specs=specs, site=site, home=home, token=watch.token)
         tune.Tuner(
-            tune.with_resources(trainable, tune.PlacementGroupFactory([bundle])),
+            tune.with_resources(trainable, lambda config: _bundle(placed[config["key"]])),
             param_space={"key": tune.grid_search(list(specs))},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,  # else every trial imports torch anew, for seconds
@@ -87,14 +90,25 @@ def _fit(
                 verbose=0,
                 stop=_Stopper(watch.token),
                 callbacks=[_Relay(watch.token), _Silence()],
-                failure_config=tune.FailureConfig(max_failures=resources.retries),
+                failure_config=tune.FailureConfig(max_failures=retries),
             ),
         ).fit()
     finally:
         del _watches[watch.token]
 
 
-def _trial(config: dict[str, Any], specs: Mapping[str, TrialSpec], site: Site, home: Home, token: str) -> None:
+def _bundle(placed: Placed) -> tune.PlacementGroupFactory:
+    """What a trial is given, in Ray's words. Nodes are kept out by name, so that one that joins later is not."""
+    bundle = {"CPU": placed.cpus, **({"GPU": placed.gpus} if placed.gpus else {})}
+    if not placed.too_small:
+        return tune.PlacementGroupFactory([bundle])
+    elsewhere = {"ray.io/node-id": f"!in({','.join(placed.too_small)})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
+
+
+def _trial(
+    config: dict[str, Any], specs: Mapping[str, tuple[TrialSpec, Placed]], site: Site, home: Home, token: str
+) -> None:
     """One trial on a worker; reports how far it is, then its record."""
     last = time.monotonic()
 
@@ -104,11 +118,11 @@ def _trial(config: dict[str, Any], specs: Mapping[str, TrialSpec], site: Site, h
             last = time.monotonic()
             tune.report({"fraction": fraction})
 
-    spec, stop = specs[config["key"]], _Asking(token)
+    (spec, placed), stop = specs[config["key"]], _Asking(token)
     if stop():
         tune.report({"stopped": True})
         return
-    site = nodes.on_this_node(site, node_id() == home.node)
+    site = nodes.on_this_node(placed.site(site), node_id() == home.node)
     unfit = None if node_id() in home.checked else nodes.check_late(home.versions, nodes.cells_of([spec]), site)
     if unfit is not None:
         tune.report({"record": Record(spec=spec, status="failed", error=f"UserError: {unfit}")})

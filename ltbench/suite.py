@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -145,14 +145,34 @@ class Protocol(Strict):
     save_logits: bool = False
 
 
-class PerTrial(Strict):
-    cpus: Positive = 1.0
+class PerMethod(Strict):
+    """What the trials of one row, or of all rows of a method, are given where it differs from `per_trial`."""
+
+    cpus: Positive | None = None
     gpus: Annotated[float, Field(ge=0)] | None = None
     """None: a whole GPU where there is one, else none."""
+    gpu_memory_gb: Positive | None = None
+    """Instead of `gpus`: becomes a share of the GPUs there are."""
+
+    @model_validator(mode="after")
+    def _one_way_to_ask_for_a_gpu(self) -> Self:
+        if self.gpus is not None and self.gpu_memory_gb is not None:
+            raise ValueError("`gpus` and `gpu_memory_gb` are two ways to ask for the same; keep one of them")
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"`gpus` is a share of one GPU, or a whole number of them, got {self.gpus:g}")
+        return self
+
+
+class PerTrial(PerMethod):
+    """What every trial is given."""
+
+    cpus: Positive = 1.0
 
 
 class Resources(Strict):
     per_trial: PerTrial = PerTrial()
+    methods: dict[str, PerMethod] = {}
+    """By a row's name or, for all of its rows, by a method's."""
     retries: Annotated[int, Field(ge=0)] = 2
     executor: Literal["ray", "inline"] = "ray"
     checkpoint_seconds: Positive = 60.0

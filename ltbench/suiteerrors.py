@@ -14,6 +14,7 @@ from ltbench.suite import (
     DatasetEntry,
     Final,
     Multistep,
+    PerMethod,
     PerTrial,
     Protocol,
     Recipe,
@@ -92,6 +93,8 @@ def _known_keys(source: SuiteData, path: KeyPath) -> list[str]:
     for step in path[:-1]:
         if step in by_name:
             model = by_name[str(step)]
+    if path[:2] == ("resources", "methods") and len(path) > 3:
+        model = PerMethod
     if path[-2:-1] in (("optimizer",), ("schedule",), ("text",)):
         holder: Any = source.data
         for step in path[:-1]:

@@ -126,6 +126,11 @@ def _check_names(source: SuiteData, suite: Suite) -> None:
         twice = next(label for label in labels if labels.count(label) > 1)
         raise source.error(("methods",), f"{twice!r} stands under two recipes; give one another name with `as:`")
     _check_protocol(source, suite.protocol, labels)
+    rows = {*labels, *(e.method for entries in suite.methods.values() for e in entries)}
+    for name in suite.resources.methods:
+        if name not in rows:
+            hint = did_you_mean(name, rows)
+            raise source.error(("resources", "methods", name), f"{name!r} is not among the methods. {hint}")
 
 
 def _check_labels(source: SuiteData, path: KeyPath, labels: list[str]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltbench.assemble import assemble, dice, load_cell
+from ltbench.assemble import assemble, dice, load_cell, method_of
 from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_statistics
 from ltbench.engine import Clock, Diverged, logits_of, train
@@ -89,6 +89,7 @@ def _run_or_start_over(
 def _run(
     spec: TrialSpec, site: Site, device: torch.device, progress: Progress | None, checkpoints: Checkpoints
 ) -> Record:
+    method_of(spec, site)  # before anything that takes time
     data, facts = load_cell(spec.cell, site)
     method, model, order = assemble(spec, site, data, facts, device)
     recipe = spec.recipe

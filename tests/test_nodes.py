@@ -21,6 +21,7 @@ from ltbench import nodes
 from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
 from ltbench.errors import UserError
+from ltbench.placement import Placed
 from ltbench.resources import Resources
 from ltbench.site import Site
 from ltbench.spec import Cell, Record, TrialSpec
@@ -162,8 +163,10 @@ def test_nodes_that_do_not_see_the_results_are_told_of_once(
     monkeypatch.setattr(cluster.ray, "nodes", lambda: machines)
     monkeypatch.setattr(cluster, "node_id", lambda: "a")
     monkeypatch.setattr(cluster, "_on_nodes", ask)
-    listener = Notes()
-    home = cluster.check_nodes([make_spec("ce")], replace(site, checkpoints=tmp_path), Resources(gpus=0.0), listener)
+    spec, listener = make_spec("ce"), Notes()
+    there = cluster.machines(Resources(gpus=0.0), [spec])
+    placed = {Placed(cpus=1.0, gpus=0.0)}
+    home = cluster.check_nodes([spec], replace(site, checkpoints=tmp_path), placed, there, listener)
     assert (home.node, home.checked) == ("a", frozenset("abc"))
     (note,) = listener.notes
     assert "is not visible from node host-b (10.0.0.1), node host-c (10.0.0.1): trials there take no" in note

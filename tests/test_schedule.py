@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.resources import Resources
+from ltbench.run import Folders
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
@@ -127,13 +132,71 @@ def test_a_worker_that_dies_once_is_retried(outcome: Notes, specs: dict[str, Tri
     assert outcome.records[specs["dies_once"].key].status == "ok"
 
 
-def test_a_trial_that_no_machine_can_hold_is_refused_at_once() -> None:
-    from ltbench.cluster import place
-    from ltbench.errors import UserError
+# -- GPUs that Ray is told of and that nobody has ----------------------------------------------------------------------
 
-    with pytest.raises(UserError, match=r"gpus=0 runs on the CPU"):
-        place(Resources(gpus=1.0), [{"CPU": 2.0}])
-    with pytest.raises(UserError, match=r"lower resources\.per_trial\.cpus"):
-        place(Resources(cpus=8.0), [{"CPU": 2.0}, {"CPU": 4.0}])
-    assert place(Resources(), [{"CPU": 2.0}]).gpus == 0.0
-    assert place(Resources(), [{"CPU": 2.0, "GPU": 1.0}]).gpus == 1.0
+FAKE_GPUS = """
+import os, sys
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="t" * 64, RAY_USAGE_STATS_ENABLED="0")
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for name, gpus, memory in (("small", 1, "8"), ("large", 1, "24"), ("plain", 0, "0")):
+    cluster.add_node(num_cpus=2, num_gpus=gpus, env_vars={"TEST_NODE": name, "TEST_GPU_GB": memory})
+cluster.wait_for_nodes(60)
+from ltbench import cli, nodes
+
+def probe():
+    def memories():
+        import os
+        return [int(os.environ["TEST_GPU_GB"]) * 10**9]
+    return memories
+
+nodes.gpu_probe = probe
+sys.argv = ["ltbench", *sys.argv[1:], "--address", cluster.address]
+cli.main()
+"""
+MARKS = """
+import os, pathlib
+from ltbench.api import Method
+
+where = [pathlib.Path(__file__).stem, os.environ.get("TEST_NODE", "-"), os.environ.get("CUDA_VISIBLE_DEVICES", "-")]
+(pathlib.Path(MARKS) / " ".join([*where, str(os.getpid())])).touch()
+
+class Marks(Method):
+    "Says where it was."
+"""
+ASKS = """
+suite: asks
+datasets: [{name: digits, imbalance: [20]}]
+recipes:
+  scratch: {backbone: mlp, epochs: 1, batch_size: 32, optimizer: {name: sgd, lr: 0.05}}
+methods: [{any_gpu: {as: any}}, half_large, on_cpu]
+protocol: {final: {seeds: [0, 1, 2, 3]}, reference: any}
+resources:
+  per_trial: {gpu_memory_gb: 4}
+  methods: {half_large: {gpu_memory_gb: 12}, on_cpu: {gpus: 0, cpus: 2}}
+"""
+
+
+def test_every_method_is_given_what_it_asks_for(tmp_path: Path, data_root: Path) -> None:
+    """4 GB are half of the small GPU and fit everywhere; 12 GB are half of the large one and must not go to the small
+    one; nothing of a GPU may be anywhere, on two threads."""
+    mine, marks = tmp_path / "mine", tmp_path / "marks"
+    for folder in (mine, marks):
+        folder.mkdir()
+    for name in ("any_gpu", "half_large", "on_cpu"):
+        (mine / f"{name}.py").write_text(MARKS.replace("MARKS", repr(str(marks))))
+    (tmp_path / "asks.yaml").write_text(ASKS)
+    command = [sys.executable, "-c", FAKE_GPUS, "run", str(tmp_path / "asks.yaml"), "--methods", str(mine),
+               "--data", str(data_root), "--results", str(tmp_path / "results")]  # fmt: skip
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "LTBENCH_"))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, cwd=tmp_path)
+    on_gpu = "ok" if torch.cuda.is_available() else "failed"
+    assert done.returncode == int(on_gpu == "failed"), done.stdout + done.stderr
+    records = Folders(tmp_path / "results", "asks").journal.records().values()
+    assert {r.spec.label: r.status for r in records} == {"any": on_gpu, "half_large": on_gpu, "on_cpu": "ok"}
+    given = {r.spec.label: (r.environment["gpu_share"], r.environment["threads"]) for r in records}
+    assert given == {"any": (0.5, 1), "half_large": (0.5, 1), "on_cpu": (0.0, 2)}
+    seen = {tuple(f.name.split()[:3]) for f in marks.iterdir() if f.name.split()[1] != "-"}
+    assert {node for method, node, _ in seen if method == "half_large"} == {"large"}
+    assert {node for method, node, _ in seen if method == "any_gpu"} <= {"small", "large"}
+    assert {gpu for method, _, gpu in seen if method != "on_cpu"} == {"0"}

@@ -1,0 +1,152 @@
+"""What trials are given on the machines there are: shares of GPUs by memory, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltbench import suite as suite_module
+from ltbench.commands import resources_of
+from ltbench.errors import UserError
+from ltbench.placement import GB, Machine, Placed, place, place_all
+from ltbench.resources import Need, Resources
+from ltbench.site import Site
+from ltbench.spec import Record, TrialSpec
+
+Make = Callable[..., TrialSpec]
+HERE = "resources.per_trial"
+
+
+def machine(cpus: float = 8.0, gpus: float = 0.0, memory: float | None = None, name: str = "a") -> Machine:
+    return Machine(name, f"node {name}", cpus, gpus, memory and memory * GB)
+
+
+SMALL, LARGE = machine(8, 2, 8, "small"), machine(16, 1, 24, "large")
+PLAIN = machine(32, name="plain")
+
+
+def test_a_trial_that_no_machine_can_hold_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match=r"--set resources\.per_trial\.gpus=0 runs on the CPU"):
+        place(Need(gpus=1.0), HERE, [machine(2)])
+    with pytest.raises(
+        UserError, match=r"have 2 CPUs and 0 GPUs; 4 CPUs and 0 GPUs\. lower resources\.per_trial\.cpus"
+    ):
+        place(Need(cpus=8.0), HERE, [machine(2), machine(4)])
+    with pytest.raises(UserError, match=r"GPUs that are large enough have 16 CPUs and 1 GPUs\. lower .*\.cpus"):
+        place(Need(cpus=20.0, gpu_memory_gb=20.0), HERE, [SMALL, LARGE, PLAIN])
+
+
+def test_nothing_said_is_a_whole_gpu_where_there_is_one() -> None:
+    assert place(Need(), HERE, [machine(2)]) == Placed(1.0, 0.0)
+    assert place(Need(), HERE, [machine(2, 1), machine(2)]) == Placed(1.0, 1.0)
+    assert place(Need(gpus=0.25), HERE, [machine(2, 1)]) == Placed(1.0, 0.25)
+
+
+def test_memory_becomes_a_share_of_the_smallest_gpu_that_is_large_enough() -> None:
+    assert place(Need(gpu_memory_gb=4), HERE, [SMALL, LARGE, PLAIN]) == Placed(1.0, 0.5)
+    assert place(Need(gpu_memory_gb=12), HERE, [SMALL, LARGE, PLAIN]) == Placed(1.0, 0.5, ("small",))
+    assert place(Need(gpu_memory_gb=8), HERE, [SMALL, LARGE]) == Placed(1.0, 1.0)
+    assert place(Need(gpu_memory_gb=7), HERE, [LARGE]).gpus == 0.2917, "rounded up to what Ray can count"
+
+
+def test_a_gpu_whose_memory_is_not_known_is_kept_out() -> None:
+    unknown = machine(8, 1, None, "unknown")
+    assert place(Need(gpu_memory_gb=4), HERE, [SMALL, unknown]) == Placed(1.0, 0.5, ("unknown",))
+    with pytest.raises(UserError, match=r"could not be found out \(node unknown\); say resources\.per_trial\.gpus"):
+        place(Need(gpu_memory_gb=4), HERE, [unknown])
+
+
+def test_memory_that_no_gpu_has_is_refused() -> None:
+    with pytest.raises(UserError, match=r"methods\.big\.gpu_memory_gb: .* 30 GB .* the largest GPU has 24\.0 GB"):
+        place(Need(gpu_memory_gb=30), "resources.methods.big", [SMALL, LARGE])
+    with pytest.raises(UserError, match=r"no machine has a GPU; with resources\.per_trial\.gpus: 0 instead"):
+        place(Need(gpu_memory_gb=3), HERE, [PLAIN])
+
+
+@given(
+    st.floats(0.1, 80),
+    st.lists(st.tuples(st.sampled_from([8.0, 11.8, 16.0, 25.4, 85.0]), st.integers(1, 8)), min_size=1, max_size=4),
+)
+def test_what_runs_side_by_side_on_a_gpu_never_asks_for_more_than_it_has(
+    wanted: float, gpus: list[tuple[float, int]]
+) -> None:
+    machines = [machine(1000, n, memory, str(i)) for i, (memory, n) in enumerate(gpus)]
+    if wanted > max(memory for memory, _ in gpus):
+        with pytest.raises(UserError):
+            place(Need(gpu_memory_gb=wanted), HERE, machines)
+        return
+    placed = place(Need(gpu_memory_gb=wanted), HERE, machines)
+    assert placed.gpus * 10_000 == pytest.approx(round(placed.gpus * 10_000), abs=1e-6)
+    for (memory, n), there in zip(gpus, machines, strict=True):
+        assert placed.fits(there) == (memory >= wanted)
+        assert placed.side_by_side(there) * wanted <= n * memory * (1 + 1e-6)
+    assert any(placed.side_by_side(m) for m in machines)
+
+
+@pytest.mark.parametrize(
+    ("placed", "there", "number"),
+    [
+        (Placed(1, 0), machine(8), 8),
+        (Placed(3, 0), machine(8), 2),
+        (Placed(0.1, 0), machine(1), 10),
+        (Placed(1, 0.25), machine(8, 1), 4),
+        (Placed(4, 0.25), machine(8, 1), 2),
+        (Placed(1, 0.4), machine(8, 2), 4),  # and not 5: a share is of one GPU
+        (Placed(1, 2), machine(8, 5), 2),
+        (Placed(1, 1), machine(8), 0),
+        (Placed(1, 0.5, ("a",)), machine(8, 1), 0),
+    ],
+)
+def test_how_many_run_at_once(placed: Placed, there: Machine, number: int) -> None:
+    assert placed.side_by_side(there) == number
+
+
+def test_a_row_is_asked_first_then_its_method_then_the_suite(make_spec: Make) -> None:
+    resources = Resources(gpus=0.25, methods={"mixup": Need(cpus=2), "loud": Need(cpus=4)})
+    mixup = make_spec("mixup")
+    asked = [resources.of(s).cpus for s in (make_spec("ce"), mixup, replace(mixup, label="loud"))]
+    assert asked == [1, 2, 4]
+    assert resources.of(make_spec("ce")) == Need(gpus=0.25)
+    places = [
+        resources.where(s) for s in (make_spec("ce"), replace(mixup, label="quiet"), replace(mixup, label="loud"))
+    ]
+    assert places == ["resources.per_trial", "resources.methods.mixup", "resources.methods.loud"]
+    whole = place_all([make_spec("ce"), mixup], resources, [machine(8, 1)])
+    assert whole == {make_spec("ce").key: Placed(1, 0.25), mixup.key: Placed(2, 1.0)}
+
+
+def test_what_a_trial_is_given_is_not_in_its_key(make_spec: Make, site: Site) -> None:
+    given_there = Placed(3.5, 0.5).site(site)
+    assert (given_there.device, given_there.threads, given_there.provenance["gpu_share"]) == ("cuda", 3, 0.5)
+    assert Placed(1, 0).site(site).device == "cpu"
+
+
+def test_a_trial_that_ran_out_of_memory_gets_twice_the_share_and_no_smaller_gpu(make_spec: Make) -> None:
+    spec, other = make_spec("ce"), make_spec("mixup")
+    resources = Resources(gpu_memory_gb=12, methods={"mixup": Need(gpus=0.25)})
+    failed = [
+        Record(spec=s, status="failed", environment={"gpu_share": share}) for s, share in ((spec, 0.5), (other, 0.25))
+    ]
+    again = resources.again(failed)
+    assert place_all([spec, other], again, [SMALL, LARGE]) == {
+        spec.key: Placed(1, 1.0, ("small",)),
+        other.key: Placed(1, 0.5),
+    }
+    assert place_all([make_spec("ce", seed=1)], again, [SMALL, LARGE])[make_spec("ce", seed=1).key].gpus == 0.5
+
+
+def test_what_the_suite_says_of_a_method_is_filled_up_with_what_it_says_of_all() -> None:
+    settings = suite_module.Resources.model_validate(
+        {"per_trial": {"cpus": 2.0, "gpus": 0.25},
+         "methods": {"a": {"cpus": 4.0}, "b": {"gpu_memory_gb": 12.0}, "c": {"gpus": 0.0}, "d": {}}, "retries": 5}
+    )  # fmt: skip
+    resources = resources_of(SimpleNamespace(resources=settings))  # type: ignore[arg-type]
+    assert (resources.cpus, resources.gpus, resources.gpu_memory_gb, resources.retries) == (2.0, 0.25, None, 5)
+    assert resources.methods == {
+        "a": Need(4.0, 0.25), "b": Need(2.0, None, 12.0), "c": Need(2.0, 0.0), "d": Need(2.0, 0.25),
+    }  # fmt: skip
