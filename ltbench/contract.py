@@ -20,8 +20,9 @@ from ltbench.api import Choice, LogUniform, Method, Task, Uniform
 from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
-from ltbench.engine import Clock, logits_of, train
+from ltbench.engine import Clock, train
 from ltbench.errors import UserError
+from ltbench.evaluation import logits_of
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 

@@ -1,16 +1,14 @@
-"""The one training loop, and the test pass. A method changes it through its six hooks only."""
+"""The one training loop. A method changes it through its six hooks only."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -18,6 +16,7 @@ from ltbench.api import Method, Moment, Stage
 from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import Batches
 from ltbench.data.order import BatchOrder
+from ltbench.evaluation import precision
 from ltbench.parts import Classifier
 
 Watch = Callable[[float, float], None]
@@ -105,11 +104,6 @@ def share_out(stages: Iterator[Stage], total: int) -> Iterator[tuple[Stage, int]
         raise ValueError(f"the stages' shares sum to {done:g}; they must sum to 1 so that all methods train as long")
 
 
-def precision(recipe: Mapping[str, Any], device: torch.device) -> AbstractContextManager[Any]:
-    """fp32, or bf16 autocast: matrix products in bfloat16, weights, batch-norm statistics and loss in float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe["precision"] == "bf16")
-
-
 def freeze_all_but(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Train what is in the optimizer; freeze everything else and put it in eval mode, or its batch-norm would drift."""
     training = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -169,18 +163,3 @@ class LossMeter:
         self._sum, self._since = None, 0
         self._epoch = math.floor(epochs + _SLACK) + 1
         self._watch(epochs, mean)
-
-
-@torch.inference_mode()
-def logits_of(model: Classifier, batches: Batches, recipe: Mapping[str, Any]) -> NDArray[np.float32]:
-    """The model's logits for all images in order, (N, C) float32; leaves the model's modes as they were."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    batch_size = 128 if batches.device.type == "cpu" else 1024
-    try:
-        with precision(recipe, batches.device):
-            parts = [model(x).float() for x in batches.in_order(batch_size)]
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    return np.asarray(torch.cat(parts).cpu().numpy())

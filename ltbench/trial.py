@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from ltbench.assemble import assemble, dice, load_cell, method_of
 from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_statistics
-from ltbench.engine import Clock, Diverged, logits_of, train
+from ltbench.engine import Clock, Diverged, train
 from ltbench.errors import UserError
+from ltbench.evaluation import logits_of
 from ltbench.metrics import Predictions, evaluate
 from ltbench.provenance import environment_of
 from ltbench.site import Site
@@ -100,8 +101,8 @@ def _run(
             return VectorBatches(x, y, rng=dice(spec, "augment"), device=device)
         return ImageBatches(x, y, mean, std, augment=augment, rng=dice(spec, "augment"), device=device)
 
-    def test_logits(x: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.float32]:
-        raw = torch.from_numpy(logits_of(model, batches(x, y), recipe)).to(device)
+    def test_logits(x: NDArray[Any], y: NDArray[np.int64], *, fold: bool = False) -> NDArray[np.float32]:
+        raw = torch.from_numpy(logits_of(model, batches(x, y), recipe, fold=fold)).to(device)
         return np.asarray(method.predict(raw).float().cpu().numpy())
 
     counts = [int(n) for n in method.task.class_counts]
@@ -114,7 +115,7 @@ def _run(
         if curve_data is not None:
             points = curves.setdefault(f"curve/{spec.curves}_balanced_accuracy", [])
             if not points or epochs - points[-1][0] >= curve_step - 1e-6:
-                scores, _, _ = evaluate(test_logits(*curve_data), curve_data[1], counts, spec.shots)
+                scores, _, _ = evaluate(test_logits(*curve_data, fold=True), curve_data[1], counts, spec.shots)
                 points.append([round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)])
         if progress is not None:
             progress(min(1.0, epochs / recipe["epochs"]), loss)

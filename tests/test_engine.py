@@ -21,7 +21,8 @@ from ltbench.api import Method, Moment, Stage, Task
 from ltbench.assemble import assemble, load_cell
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
-from ltbench.engine import Clock, Diverged, LossMeter, freeze_all_but, logits_of, lr_factor, share_out, train
+from ltbench.engine import Clock, Diverged, LossMeter, freeze_all_but, lr_factor, share_out, train
+from ltbench.evaluation import logits_of
 from ltbench.parts import Classifier
 from ltbench.site import Site
 from ltbench.spec import TrialSpec

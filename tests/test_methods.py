@@ -20,8 +20,9 @@ from ltbench.api import Choice, Method, Moment, Stage, Task, hp
 from ltbench.contract import check_method
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
-from ltbench.engine import Clock, logits_of, lr_factor, train
+from ltbench.engine import Clock, lr_factor, train
 from ltbench.errors import UserError
+from ltbench.evaluation import logits_of
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier, CosineHead
 from ltbench.registry import Registry
