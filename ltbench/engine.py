@@ -18,6 +18,7 @@ from ltbench.data.loader import Batches
 from ltbench.data.order import BatchOrder
 from ltbench.evaluation import precision
 from ltbench.parts import Classifier
+from ltbench.stopwatch import Stopwatch
 
 Watch = Callable[[float, float], None]
 """Called at the end of every epoch with the epochs done and the mean training loss since the last call."""
@@ -51,6 +52,7 @@ def train(
     recipe: Mapping[str, Any],
     watch: Watch,
     checkpoints: Checkpoints | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> None:
     """Train `model` in place for the recipe's epochs.
 
@@ -58,6 +60,7 @@ def train(
         recipe: epochs, batch_size, schedule, precision as in the suite.
         watch: told at the end of every epoch.
         checkpoints: where training begins from, and what it leaves on its way. None: from the start, and nothing.
+        stopwatch: learns where the time goes.
 
     Raises:
         Diverged: the mean loss of an epoch is NaN or infinite.
@@ -69,6 +72,7 @@ def train(
     meter = LossMeter(steps_per_epoch, total, watch)
     state = {"model": model, "method": method, "order": order, "crops": batches.rng, "dice": clock.rng, "meter": meter}
     checkpoints, stages = checkpoints or Checkpoints(), method.stages(model)
+    stopwatch = stopwatch or Stopwatch(batches.device)
     for stage, steps in share_out(stages, total):
         if steps == 0 or not stage.train:  # too short for this stage; what happens between stages still does
             continue
@@ -77,9 +81,11 @@ def train(
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
         live = {**state, "stage": stage, "optimizer": optimizer, "schedule": schedule}
         for step in checkpoints.steps(stage, steps, total, live, stages):
+            stopwatch.start()
             now = clock.at(stage, step / steps)
             index = method.draw(order.next(stage.class_probs), now)
             x, target = method.mix(*batches.batch(index), now)
+            stopwatch.data_ready()
             with precision(recipe, x.device):
                 logits = model(x)
             loss = method.loss(logits.float(), target, now)
@@ -87,6 +93,7 @@ def train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
+            stopwatch.stop()
             meter.add(loss.detach())
     checkpoints.close()
 

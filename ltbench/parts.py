@@ -101,9 +101,10 @@ class CosineHead(nn.Module):
 
 def make_optimizer(params: Any, name: str, lr: float, **settings: Any) -> torch.optim.Optimizer:
     """`sgd`, `adam` or `adamw` over `params`; `settings` are torch's own names (momentum, weight_decay, nesterov,
-    betas)."""
+    betas). All parameters are updated in a few calls (`foreach`): torch's own default on a GPU, and bit-equal to its
+    loop on a CPU. (`fused` is faster still on a CPU, but rounds differently.)"""
     kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     if "betas" in settings:
         settings["betas"] = tuple(settings["betas"])
-    optimizer: torch.optim.Optimizer = kinds[name](params, lr=lr, **settings)
+    optimizer: torch.optim.Optimizer = kinds[name](params, lr=lr, **{"foreach": True, **settings})
     return optimizer

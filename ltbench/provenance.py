@@ -6,6 +6,8 @@ import platform
 import resource
 import socket
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +32,35 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
-def environment_of(device: torch.device, seconds: float) -> dict[str, Any]:
-    """What a record says about the machine and the versions; memory in bytes."""
-    on_gpu = device.type == "cuda"
-    # ru_maxrss is in KiB on Linux; it is the process's peak so far, which a reused worker carries over.
-    memory = (
-        torch.cuda.max_memory_allocated(device) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
-    return {
-        "seconds": seconds,
-        "device": _name_of_gpu(device) if on_gpu else (platform.processor() or platform.machine()),
-        "threads": torch.get_num_threads(),
-        "peak_memory_bytes": int(memory),
-        "host": socket.gethostname(),
-        "ltbench": ltbench.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
+def forget_peak_memory(device: torch.device) -> None:
+    """Count peak memory from here: a process that is used again carries over the peak of the trials before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # only Linux has it
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes since `forget_peak_memory`: what torch allocated on a GPU, else what the process had in memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    with suppress(OSError, ValueError, IndexError):
+        found = [line.split() for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+        return int(found[0][1]) * 1024
+    # In KiB on Linux and in bytes on macOS; the process's peak, which a worker that is used again carries over.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the CPU's model where the system tells it."""
+    if device.type == "cuda":
+        return _name_of_gpu(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _name_of_gpu(device: torch.device) -> str:
@@ -56,3 +69,19 @@ def _name_of_gpu(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     except (RuntimeError, AssertionError):
         return "a GPU that does not answer"
+
+
+def environment_of(device: torch.device, seconds: float) -> dict[str, Any]:
+    """What a record says about the machine and the versions; memory in bytes."""
+    return {
+        "seconds": seconds,
+        "device": device_name(device),
+        "device_kind": device.type,
+        "threads": torch.get_num_threads(),
+        "peak_memory_bytes": _peak_memory(device),
+        "host": socket.gethostname(),
+        "ltbench": ltbench.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

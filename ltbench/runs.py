@@ -111,7 +111,8 @@ def metrics_of(record: Record) -> list[Point]:
     points = [Point(f"test/{k}", v, 0) for k, v in record.metrics.items() if v is not None]
     for name, curve in record.curves.items():
         points += [Point(name, value, step) for step, (_, value) in enumerate(curve, start=1)]
-    for name in ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes"):
+    shares = ("data_share", "step_share", "evaluation_share")
+    for name in ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes", *shares):
         if name in record.environment:
             points.append(Point(f"usage/{name}", _fact(record, name), 0))
     return points[:1000]

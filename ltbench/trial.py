@@ -24,9 +24,10 @@ from ltbench.engine import Clock, Diverged, train
 from ltbench.errors import UserError
 from ltbench.evaluation import logits_of
 from ltbench.metrics import Predictions, evaluate
-from ltbench.provenance import environment_of
+from ltbench.provenance import environment_of, forget_peak_memory
 from ltbench.site import Site
 from ltbench.spec import NUMERICS, Record, TrialSpec
+from ltbench.stopwatch import Stopwatch
 
 CURVE_POINTS = 20
 """How often at most a trial is evaluated for a learning curve."""
@@ -45,6 +46,7 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, sto
     if site.threads is not None:
         torch.set_num_threads(site.threads)
     checkpoints = _checkpoints(spec, site, device, stop)
+    forget_peak_memory(device)
     started, started_at = time.perf_counter(), time.time()
     try:
         record = _run_or_start_over(spec, site, device, progress, checkpoints)
@@ -108,31 +110,34 @@ def _run(
     counts = [int(n) for n in method.task.class_counts]
     curves: dict[str, list[list[float]]] = {"train/loss": []}
     curve_data = {"holdout": (data.holdout_x, data.holdout_y), "test": (data.test_x, data.test_y)}.get(spec.curves)
-    curve_step = recipe["epochs"] / CURVE_POINTS
+    curve_step, curve_seconds = recipe["epochs"] / CURVE_POINTS, 0.0
 
     def watch(epochs: float, loss: float) -> None:
+        nonlocal curve_seconds
         curves["train/loss"].append([round(epochs, 4), loss])
         if curve_data is not None:
             points = curves.setdefault(f"curve/{spec.curves}_balanced_accuracy", [])
             if not points or epochs - points[-1][0] >= curve_step - 1e-6:
+                paused = time.perf_counter()
                 scores, _, _ = evaluate(test_logits(*curve_data, fold=True), curve_data[1], counts, spec.shots)
+                curve_seconds += time.perf_counter() - paused
                 points.append([round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)])
         if progress is not None:
             progress(min(1.0, epochs / recipe["epochs"]), loss)
 
-    began = time.perf_counter()
+    began, stopwatch = time.perf_counter(), Stopwatch(device)
     checkpoints.begin(curves=curves)
     train(model, method, batches(data.train_x, data.train_y, recipe["augment"]), order,
-          Clock(dice(spec, "method"), device), recipe, watch, checkpoints)  # fmt: skip
+          Clock(dice(spec, "method"), device), recipe, watch, checkpoints, stopwatch)  # fmt: skip
+    data_seconds, step_seconds = stopwatch.seconds()
     trained = time.perf_counter()
     logits = test_logits(data.test_x, data.test_y)
     if not np.isfinite(logits).all():
         raise Diverged("the test logits are not finite")
     metrics, classes, found = evaluate(logits, data.test_y, counts, spec.shots)
-    seconds = {
-        "train_seconds": checkpoints.seconds_before + trained - began,
-        "test_seconds": time.perf_counter() - trained,
-    }
+    tested = time.perf_counter()
+    seconds = {"train_seconds": checkpoints.seconds_before + trained - began, "test_seconds": tested - trained}
+    parts = {"data": data_seconds, "step": step_seconds, "evaluation": curve_seconds + tested - trained}
     images = recipe["epochs"] * len(data.train_y)
     return Record(
         spec=spec,
@@ -142,6 +147,7 @@ def _run(
         curves=curves,
         environment={
             **seconds,
+            **{f"{name}_share": round(part / (tested - began), 4) for name, part in parts.items()},
             **({"images_per_second": images / seconds["train_seconds"]} if curves["train/loss"] else {}),
             "class_names": list(facts.class_names),
         },
