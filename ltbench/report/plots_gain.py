@@ -61,7 +61,7 @@ def intervals(board: Leaderboard, table: Table) -> Picture:
         None if e is None else (e.value, e.value if e.low is None else e.low, e.value if e.high is None else e.high)
         for e in (row.iqm for row in rows)
     ]
-    panels.append(("interquartile mean gain (bootstrap)", iqm, [FAINT] * len(rows)))
+    panels.append(("interquartile gain (bootstrap)", iqm, [FAINT] * len(rows)))
     for metric in ("few", "ece"):
         if any(metric in row.others for row in rows):
             title = f"{metric_of(metric).title} gain" + (
