@@ -36,7 +36,9 @@ def assemble(
         logit_scale=spec.recipe.get("logit_scale"),
     )
     method = method_of(spec, site)(task, **spec.hyperparameters)
-    backbone = build_backbone(spec.recipe["backbone"], facts.shape)
+    tower = spec.recipe.get("tower")
+    checkpoint = site.paths.get(tower["pretrained"]) if tower else None
+    backbone = build_backbone(spec.recipe["backbone"], facts.shape, tower, checkpoint, device)
     model = Classifier(backbone, method.head(backbone.dim)).to(device)
     model.to(memory_format=torch.channels_last)
     order = BatchOrder(data.train_y, task.num_classes, spec.recipe["batch_size"], dice(spec, "order"))

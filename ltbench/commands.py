@@ -81,15 +81,23 @@ def checked_name(suite: str) -> str:
     return suite
 
 
-def site_of(cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path, folders: Folders) -> Any:
+def site_of(
+    cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path, folders: Folders, to_run: Plan
+) -> Any:
+    """The site of the trials that are to run. Raises UserError where a tower's weights or an encoder cannot be had."""
+    from ltbench.models.towers import weights_of
     from ltbench.provenance import git_commit
     from ltbench.registry import read_sources
     from ltbench.site import Site
+    from ltbench.towerplan import refuse_without_weights
 
+    towers = {weights_of(t.recipe["tower"]): t.recipe["tower"] for t in to_run.trials if "tower" in t.recipe}
+    refuse_without_weights(towers, inputs.paths)
     return Site(
         data=cache,
         paths=inputs.paths,
-        texts=inputs.texts,
+        texts={name: inputs.texts[name] for name in {t.text for t in to_run.trials} if name is not None},
+        towers=towers,
         methods=read_sources(methods) if methods else {},
         keep_logits=suite.protocol.save_logits,
         provenance=git_commit(file.parent if file.exists() else Path()),

@@ -17,6 +17,8 @@ from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import Batches
 from ltbench.data.order import BatchOrder
 from ltbench.evaluation import precision
+from ltbench.frozen import FrozenFeatures
+from ltbench.models.towers import PreparedBatches
 from ltbench.parts import Classifier
 from ltbench.stopwatch import Stopwatch
 
@@ -46,13 +48,14 @@ class Clock:
 def train(
     model: Classifier,
     method: Method,
-    batches: Batches,
+    batches: Batches | PreparedBatches,
     order: BatchOrder,
     clock: Clock,
     recipe: Mapping[str, Any],
     watch: Watch,
     checkpoints: Checkpoints | None = None,
     stopwatch: Stopwatch | None = None,
+    features: FrozenFeatures | None = None,
 ) -> None:
     """Train `model` in place for the recipe's epochs.
 
@@ -61,6 +64,7 @@ def train(
         watch: told at the end of every epoch.
         checkpoints: where training begins from, and what it leaves on its way. None: from the start, and nothing.
         stopwatch: learns where the time goes.
+        features: of a frozen tower, for stages that train only what sits on it. None: the tower runs in every step.
 
     Raises:
         Diverged: the mean loss of an epoch is NaN or infinite.
@@ -78,16 +82,19 @@ def train(
             continue
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
         freeze_all_but(model, optimizer)
+        network, source = model, batches
+        if features is not None:
+            network, source = features.serve(model, method, optimizer, batches)
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
         live = {**state, "stage": stage, "optimizer": optimizer, "schedule": schedule}
         for step in checkpoints.steps(stage, steps, total, live, stages):
             stopwatch.start()
             now = clock.at(stage, step / steps)
             index = method.draw(order.next(stage.class_probs), now)
-            x, target = method.mix(*batches.batch(index), now)
+            x, target = method.mix(*source.batch(index), now)
             stopwatch.data_ready()
             with precision(recipe, x.device):
-                logits = model(x)
+                logits = network(x)
             loss = method.loss(logits.float(), target, now)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

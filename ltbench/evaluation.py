@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ltbench.data.loader import Batches
+from ltbench.models.towers import PreparedBatches
 from ltbench.parts import Classifier
 
 FOLD_FROM = 2_000
@@ -29,7 +30,7 @@ def precision(recipe: Mapping[str, Any], device: torch.device) -> AbstractContex
 
 @torch.inference_mode()
 def logits_of(
-    model: Classifier, batches: Batches, recipe: Mapping[str, Any], *, fold: bool = False
+    model: Classifier, batches: Batches | PreparedBatches, recipe: Mapping[str, Any], *, fold: bool = False
 ) -> NDArray[np.float32]:
     """The model's logits for all images in order, (N, C) float32; leaves the model's modes as they were.
 
@@ -44,7 +45,7 @@ def logits_of(
         backbone = folded(model.backbone) if fold and len(batches) >= FOLD_FROM else model.backbone
         features = in_pieces(backbone, recipe) if on_cpu else backbone
         with precision(recipe, batches.device):
-            parts = [model.head(features(x)).float() for x in batches.in_order(128 if on_cpu else 1024)]
+            parts = [model.classify(features(x)).float() for x in batches.in_order(128 if on_cpu else 1024)]
     finally:
         for module, mode in modes:
             module.training = mode

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.data.kinds import open_source
+from ltbench.data.shards import SHARD, keep, kept
 from ltbench.data.source import Source
 from ltbench.errors import UserError
 from ltbench.models.text import NoText, text_vectors
 from ltbench.records import write_atomically
 from ltbench.spec import digest
 
-SHARD = 1024
-"""Images to a shard: at 11 images/s on a CPU core, a minute and a half is what an interruption costs at most."""
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Progress = Callable[[int, int], None]
 
@@ -99,13 +98,17 @@ def write_features(
         shards = []
         for start in range(0, len(first), SHARD):
             file = folder / f"{part}-{start // SHARD:05d}.npy"
-            shard = _kept(file)
+            shard = kept(file)
             if shard is None:
                 encode = encode or tower()
                 rows = first[start : start + SHARD]
                 batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
                 shard = np.concatenate([encode(np.asarray(x[batch])) for batch in batches])
-                _keep(file, shard)
+                try:
+                    keep(file, shard)
+                except OSError as error:
+                    raise UserError(f"{folder}: the features cannot be kept ({error.strerror}); make room or choose "
+                                    f"another --data; the same command continues") from error  # fmt: skip
             shards.append(shard)
             progress(done + int((copies < start + SHARD).sum()), total)
         parts[part] = np.concatenate(shards)[copies]
@@ -141,22 +144,3 @@ def _distinct(x: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64
             first.append(i)
         copies[i] = seen[name]
     return np.array(first, dtype=np.int64), copies
-
-
-def _kept(file: Path) -> NDArray[np.float32] | None:
-    """A shard from an earlier call; a damaged one is made again."""
-    try:
-        shard: NDArray[np.float32] = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return shard
-
-
-def _keep(file: Path, shard: NDArray[np.float32]) -> None:
-    stream = io.BytesIO()
-    np.save(stream, shard)
-    try:
-        write_atomically(file, stream.getvalue())
-    except OSError as error:
-        raise UserError(f"{file.parent}: the features cannot be kept ({error.strerror}); make room or choose another "
-                        f"--data; the same command continues") from error  # fmt: skip

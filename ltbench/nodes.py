@@ -87,7 +87,8 @@ def cells_of(trials: Sequence[TrialSpec]) -> list[Cell]:
 
 
 def check_data(cells: Sequence[Cell], site: Site) -> str | None:
-    """Have the images of all cells packed on this machine, fetching what can be fetched; what is wrong with them."""
+    """Have the images of all cells packed on this machine, and the weights of image towers there, fetching what can be
+    fetched; what is wrong with them."""
     try:
         for cell in cells:
             source = open_source(cell.kind, site.data, site.paths.get(cell.dataset), cell.options)
@@ -96,7 +97,11 @@ def check_data(cells: Sequence[Cell], site: Site) -> str | None:
             source.prepare()
     except (UserError, OSError) as error:
         return f"data set {cell.dataset!r}: {error}"
-    return None
+    if not site.towers:
+        return None
+    from ltbench.towerplan import missing
+
+    return next((problem for tower in site.towers.values() if (problem := missing(tower, site.paths))), None)
 
 
 def refuse_nodes_without_data(problems: Mapping[str, str | None]) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module):
-    """A backbone that gives features (N, dim) and a head that gives logits (N, C)."""
+    """A backbone that gives features (N, dim) and a head that gives logits (N, C). With `backbone.float_head` the head
+    computes in float32 also where the backbone does not."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -20,8 +21,30 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.backbone(x))
-        return logits
+        return self.classify(self.backbone(x))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features (N, dim) -> logits (N, C)."""
+        if not getattr(self.backbone, "float_head", False):
+            logits: Tensor = self.head(features)
+            return logits
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.as_tensor(self.head(features.float()))
+
+    def on_features(self) -> Classifier:
+        """The same head, for features that the backbone has given already."""
+        return Classifier(_Given(bool(getattr(self.backbone, "float_head", False))), self.head)
+
+
+class _Given(nn.Module):
+    """Features -> the same; stands where a backbone has been."""
+
+    def __init__(self, float_head: bool) -> None:
+        super().__init__()
+        self.float_head = float_head
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
 from ltbench.data.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
-from ltbench.models import check_backbone
+from ltbench.models import check_backbone, has_blocks
 from ltbench.models.text import NoText, TextVectors, text_of_source, text_vectors
+from ltbench.models.towers import CONTENT, weights_of
 from ltbench.records import write_atomically
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, Plan, Selection, Skip, TrialSpec
 from ltbench.suite import DatasetEntry, MethodEntry, Suite
+from ltbench.towerplan import refuse_other_text, text_config, tower_of
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,30 @@ class Inputs:
     sources: Mapping[str, Source]
     """Data set name -> source."""
     texts: Mapping[str, NDArray[np.float32]]
-    """Digest -> class-name vectors."""
+    """Digest -> class-name vectors; an encoder runs when they are asked for."""
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    """What stands for a tower's checkpoint in a recipe -> where it lies."""
 
     @property
     def paths(self) -> dict[str, str]:
-        return {name: str(source.path) for name, source in self.sources.items() if source.path is not None}
+        sources = {name: str(source.path) for name, source in self.sources.items() if source.path is not None}
+        return {**sources, **self.checkpoints}
+
+
+class _Vectors(Mapping[str, NDArray[np.float32]]):
+    """Digest -> vectors, made when they are looked up: laying out a suite runs no encoder."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, TextVectors] = {}
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self.found[name].vectors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
 
 
 def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | None = None) -> tuple[Plan, Inputs]:
@@ -55,7 +76,7 @@ def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | 
     sources = {e.name: _open(e, data) for e in entries}
     cells = [cell for entry in entries for cell in _cells(entry, sources[entry.name], suite)]
     row_plan = partial(_row, suite, registry, _Texts(suite, sources, data))
-    texts: dict[str, NDArray[np.float32]] = {}
+    texts = _Vectors()
     templates: list[TrialSpec] = []
     skips: list[Skip] = []
     for cell in cells:
@@ -66,12 +87,17 @@ def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | 
                 continue
             templates.append(planned)
             if vectors is not None:
-                texts[vectors.digest] = vectors.vectors
+                texts.found[vectors.digest] = vectors
     _refuse_twins(templates)
     trials = tuple(replace(template, seed=seed) for seed in seeds for template in templates)
     plan = Plan(suite=suite.suite, question=suite.question, trials=trials, skips=tuple(skips),
                 protocol=_protocol(suite, [row.label for _, row in rows], seeds))  # fmt: skip
-    return plan, Inputs(sources, texts)
+    checkpoints = {
+        str(t.recipe["tower"]["pretrained"]): str(suite.recipes[t.recipe_name].pretrained)
+        for t in templates
+        if "tower" in t.recipe and t.recipe["tower"]["pretrained"].startswith(CONTENT)
+    }
+    return plan, Inputs(sources, texts, checkpoints)
 
 
 def _refuse_twins(templates: Sequence[TrialSpec]) -> None:
@@ -136,20 +162,23 @@ class _Texts:
     def __init__(self, suite: Suite, sources: Mapping[str, Source], data: Path) -> None:
         self._config = suite.text.model_dump() if suite.text else None
         self._sources, self._data = sources, data
-        self._found: dict[str, TextVectors | NoText] = {}
+        self._recipes = suite.recipes
+        self._found: dict[tuple[str, str], TextVectors | NoText] = {}
 
-    def of(self, dataset: str) -> TextVectors:
-        if dataset not in self._found:
+    def of(self, dataset: str, group: str) -> TextVectors:
+        key = (dataset, group)
+        if key not in self._found:
             source = self._sources[dataset]
             names = source.facts().class_names
             try:
-                if self._config is not None and self._config["encoder"] == "dataset":
-                    self._found[dataset] = text_of_source(source.text(), dataset)
+                config = text_config(self._config, self._recipes[group])
+                if config is not None and config["encoder"] == "dataset":
+                    self._found[key] = text_of_source(source.text(), dataset)
                 else:
-                    self._found[dataset] = text_vectors(self._config, dataset, names, self._data)
+                    self._found[key] = text_vectors(config, dataset, names, self._data, later=True)
             except NoText as error:
-                self._found[dataset] = error
-        found = self._found[dataset]
+                self._found[key] = error
+        found = self._found[key]
         if isinstance(found, NoText):
             raise found
         return found
@@ -167,14 +196,16 @@ def _row(
     vectors = None
     if "text" in cls.needs or "head" in recipe:
         try:
-            vectors = texts.of(cell.dataset)
+            vectors = texts.of(cell.dataset, group)
         except NoText as error:
             return Skip(label=row.label, cell=cell, reason=f"needs class-name vectors: {error}"), None
-        if "head" in recipe and _are_vectors(facts) and vectors.vectors.shape[1] != facts.shape[2]:
+        if "head" in recipe and _are_vectors(facts) and vectors.dim != facts.shape[2]:
             raise UserError(
                 f"recipes.{group}.head: the features of {cell.dataset} have {facts.shape[2]} numbers, the class names' "
-                f"vectors ({vectors.origin}) {vectors.vectors.shape[1]}: take the text tower of the same model"
+                f"vectors ({vectors.origin}) {vectors.dim}: take the text tower of the same model"
             )
+        if "head" in recipe and "tower" in recipe:
+            refuse_other_text(recipe["tower"], vectors, group)
     spec = TrialSpec(
         suite=suite.suite,
         cell=cell,
@@ -201,6 +232,13 @@ def _recipe(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
     if _are_vectors(facts) and recipe["augment"] != "none":
         raise UserError(f"recipes.{group}.augment: feature vectors cannot be augmented; take `augment: none`")
     recipe["precision"] = resolve_precision(recipe["precision"])
+    tower = tower_of(suite.recipes[group], f"recipes.{group}")
+    for key in ("pretrained", "image_size", "interpolation"):
+        del recipe[key]
+    if tower is not None:
+        recipe["tower"] = tower
+        if recipe["pretraining"] == "none":
+            recipe["pretraining"] = f"open_clip {weights_of(tower)}"
     if recipe["head"] == "linear":
         del recipe["head"], recipe["logit_scale"]
     if recipe["pretraining"] == "none":
@@ -218,6 +256,8 @@ def _misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
         return "needs class-name vectors in one space with the features: a recipe with `head: text`"
     if "linear_head" in cls.needs and "head" in recipe:
         return "needs a linear head; this recipe has `head: text`"
+    if "blocks" in cls.needs and not has_blocks(recipe["backbone"]):
+        return f"needs transformer blocks to put adapters into; the backbone {recipe['backbone']} has none"
     return ""
 
 
@@ -279,7 +319,7 @@ def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:
 
 def _export_one(spec: TrialSpec, inputs: Inputs, folder: Path) -> Path:
     file = folder / f"{spec.key}.json"
-    path = inputs.paths.get(spec.cell.dataset)
-    paths = {spec.cell.dataset: path} if path else {}
+    wanted = (spec.cell.dataset, spec.recipe.get("tower", {}).get("pretrained"))
+    paths = {name: path for name, path in inputs.paths.items() if name in wanted}
     write_atomically(file, json.dumps({**spec.to_json(), "paths": paths}, indent=1).encode())
     return file

@@ -103,7 +103,7 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
             announce(plan, to_run, len(state.finished), len(state.failed))
             given = resources_of(loaded)
             inline = options.inline or loaded.resources.executor == "inline"
-            site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), folders)
+            site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), folders, to_run)
             run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)
         finally:
             unsent = tracker.close()

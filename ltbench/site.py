@@ -16,7 +16,11 @@ class Site:
     """Where a trial runs: everything it needs that does not change its numbers.
 
     Attributes:
-        data: root of the data cache. paths: data set name -> folder, for sources that have one.
+        data: root of the data cache. paths: data set name -> folder, for sources that have one; `sha256:...` -> file,
+            for checkpoints of image towers.
+        towers: the image towers of the trials, by the name of their weights, so that a machine can be asked for them.
+        cache_features: what trains only what sits on a frozen image tower reads its features once (frozen.py). Off, the
+            numbers agree to rounding.
         texts: digest -> (C, D) class-name vectors. methods: files of the user's methods.
         device: `cpu`, `cuda` or None for the best there is. threads: CPU threads of torch; None leaves them.
         keep_logits: store the test logits with the predictions.
@@ -28,6 +32,8 @@ class Site:
     data: Path
     paths: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    towers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cache_features: bool = True
     methods: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
     threads: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -74,6 +74,42 @@ class Recipe(Strict):
     head: Literal["linear", "text"] = "linear"
     logit_scale: Positive = 100.0
     pretraining: str = "none"
+    pretrained: str | None = None
+    """For an image tower: a tag of open_clip's, or the path of a checkpoint; None: OpenAI's, where there is one."""
+    image_size: Annotated[int, Field(ge=16, le=1024)] | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+
+
+class Names(Strict):
+    """How class names are put into words."""
+
+    underscores: Literal["space", "keep"] = "space"
+    article: bool = False
+    """`a {}` becomes `an {}` before a vowel."""
+
+
+def _with_a_place(template: str) -> str:
+    if "{}" not in template:
+        raise ValueError(f"the template {template!r} has no {{}} where the class name goes")
+    return template
+
+
+Template = Annotated[str, AfterValidator(_with_a_place)]
+
+
+class Prompts(Strict):
+    """What a text encoder is given: one template, or several whose vectors are averaged."""
+
+    template: Template = "a photo of a {}"
+    templates: Annotated[list[Template], Field(min_length=1)] | str | None = None
+    """A list, or the name of a set (imagenet_80, imagenet_7); instead of `template`."""
+    names: Names = Names()
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Prompts:
+        if self.templates is not None and "template" in self.model_fields_set:
+            raise ValueError("give `template` or `templates`, not both")
+        return self
 
 
 class TextBundled(Strict):
@@ -89,17 +125,21 @@ class TextOfDataset(Strict):
     encoder: Literal["dataset"]
 
 
-class TextOpenClip(Strict):
+class TextOfTower(Prompts):
+    """The text tower that was trained with the image tower of a recipe."""
+
+    encoder: Literal["tower"]
+
+
+class TextOpenClip(Prompts):
     encoder: Literal["open_clip"]
     model: str
     pretrained: str
-    template: str = "a photo of a {}"
 
 
-class TextSentence(Strict):
+class TextSentence(Prompts):
     encoder: Literal["sentence_transformers"]
     model: str
-    template: str = "a photo of a {}"
 
 
 class DatasetEntry(BaseModel):
@@ -185,7 +225,10 @@ class Suite(Strict):
     suite: str
     question: str = ""
     text: (
-        Annotated[TextBundled | TextFile | TextOfDataset | TextOpenClip | TextSentence, Field(discriminator="encoder")]
+        Annotated[
+            TextBundled | TextFile | TextOfDataset | TextOfTower | TextOpenClip | TextSentence,
+            Field(discriminator="encoder"),
+        ]
         | None
     ) = None
     datasets: Annotated[list[DatasetEntry], Field(min_length=1)]

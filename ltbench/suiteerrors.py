@@ -24,6 +24,8 @@ from ltbench.suite import (
     Suite,
     TextBundled,
     TextFile,
+    TextOfDataset,
+    TextOfTower,
     TextOpenClip,
     TextSentence,
 )
@@ -100,9 +102,10 @@ def _known_keys(source: SuiteData, path: KeyPath) -> list[str]:
         for step in path[:-1]:
             holder = holder[step]
         tag = holder.get("name") or holder.get("encoder")
-        choices = (Sgd, Adam, Multistep, Cosine, Constant, TextBundled, TextFile, TextOpenClip, TextSentence)
-        for choice in choices:
-            literal = next(iter(choice.model_fields.values())).annotation
+        choices = (Sgd, Adam, Multistep, Cosine, Constant)
+        texts = (TextBundled, TextFile, TextOfDataset, TextOfTower, TextOpenClip, TextSentence)
+        for choice in (*choices, *texts):
+            literal = choice.model_fields["encoder" if choice in texts else "name"].annotation
             if tag in getattr(literal, "__args__", ()):
                 model = choice
     return list(model.model_fields)

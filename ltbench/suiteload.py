@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -80,15 +81,30 @@ def _arrange(source: SuiteData) -> None:
             _resolve(source, entry, ("datasets", i, "path"))
     if isinstance(source.data.get("text"), dict):
         _resolve(source, source.data["text"], ("text", "path"))
+        _resolve_if_file(source, source.data["text"], ("text", "pretrained"))
+    for name, recipe in recipes.items() if isinstance(recipes, dict) else ():
+        if isinstance(recipe, dict):
+            _resolve_if_file(source, recipe, ("recipes", name, "pretrained"))
 
 
 def _resolve(source: SuiteData, holder: dict[str, Any], path: KeyPath) -> None:
     """A relative path is relative to the file it is written in (on the command line: to the working directory)."""
     value = holder.get("path")
     if isinstance(value, str) and value:
-        file = source.place(path).file
-        base = file.parent if file else Path()
-        holder["path"] = str((base / Path(value).expanduser()).absolute())
+        holder["path"] = str(_absolute(source, value, path))
+
+
+def _resolve_if_file(source: SuiteData, holder: dict[str, Any], path: KeyPath) -> None:
+    """`pretrained:` is a path where there is such a file, and else the tag of published weights."""
+    value = holder.get("pretrained")
+    if isinstance(value, str) and value and os.path.isfile(file := _absolute(source, value, path)):
+        holder["pretrained"] = str(file)
+
+
+def _absolute(source: SuiteData, value: str, path: KeyPath) -> Path:
+    file = source.place(path).file
+    base = file.parent if file else Path()
+    return (base / Path(value).expanduser()).absolute()
 
 
 def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:

@@ -23,7 +23,9 @@ from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_st
 from ltbench.engine import Clock, Diverged, train
 from ltbench.errors import UserError
 from ltbench.evaluation import logits_of
+from ltbench.frozen import FrozenFeatures
 from ltbench.metrics import Predictions, evaluate
+from ltbench.models.towers import RAW, PreparedBatches, Tower
 from ltbench.provenance import environment_of, forget_peak_memory
 from ltbench.site import Site
 from ltbench.spec import NUMERICS, Record, TrialSpec
@@ -96,30 +98,44 @@ def _run(
     data, facts = load_cell(spec.cell, site)
     method, model, order = assemble(spec, site, data, facts, device)
     recipe = spec.recipe
+    labelled = {"train": (data.train_x, data.train_y), "holdout": (data.holdout_x, data.holdout_y),
+                "test": (data.test_x, data.test_y)}  # fmt: skip
     mean, std = (facts.mean, facts.std) if facts.mean and facts.std else channel_statistics(data.train_x)
 
-    def batches(x: NDArray[Any], y: NDArray[np.int64], augment: str = "none") -> Batches:
+    tower = model.backbone if isinstance(model.backbone, Tower) else None
+    mean, std = RAW if tower is not None else (mean, std)
+    features = FrozenFeatures(model, recipe, site.data, device) if tower is not None and site.cache_features else None
+
+    def batches(part: str, augment: str = "none") -> Batches | PreparedBatches:
+        x, y = labelled[part]
         if x.ndim == 2:
             return VectorBatches(x, y, rng=dice(spec, "augment"), device=device)
-        return ImageBatches(x, y, mean, std, augment=augment, rng=dice(spec, "augment"), device=device)
+        images = ImageBatches(x, y, mean, std, augment=augment, rng=dice(spec, "augment"), device=device)
+        if tower is None:
+            return images
+        named = [facts.fingerprint, dict(spec.cell.options)] if part == "test" else [spec.cell.manifest]
+        return PreparedBatches(images, y, tower.prepare, [part, spec.cell.kind, *named])
 
-    def test_logits(x: NDArray[Any], y: NDArray[np.int64], *, fold: bool = False) -> NDArray[np.float32]:
-        raw = torch.from_numpy(logits_of(model, batches(x, y), recipe, fold=fold)).to(device)
+    def test_logits(part: str, *, fold: bool = False) -> NDArray[np.float32]:
+        images = batches(part)
+        network, source = (model, images) if features is None else features.evaluate(model, images)
+        raw = torch.from_numpy(logits_of(network, source, recipe, fold=fold)).to(device)
         return np.asarray(method.predict(raw).float().cpu().numpy())
 
     counts = [int(n) for n in method.task.class_counts]
     curves: dict[str, list[list[float]]] = {"train/loss": []}
-    curve_data = {"holdout": (data.holdout_x, data.holdout_y), "test": (data.test_x, data.test_y)}.get(spec.curves)
     curve_step, curve_seconds = recipe["epochs"] / CURVE_POINTS, 0.0
 
     def watch(epochs: float, loss: float) -> None:
         nonlocal curve_seconds
         curves["train/loss"].append([round(epochs, 4), loss])
-        if curve_data is not None:
+        if spec.curves != "none":
             points = curves.setdefault(f"curve/{spec.curves}_balanced_accuracy", [])
             if not points or epochs - points[-1][0] >= curve_step - 1e-6:
                 paused = time.perf_counter()
-                scores, _, _ = evaluate(test_logits(*curve_data, fold=True), curve_data[1], counts, spec.shots)
+                scores, _, _ = evaluate(
+                    test_logits(spec.curves, fold=True), labelled[spec.curves][1], counts, spec.shots
+                )
                 curve_seconds += time.perf_counter() - paused
                 points.append([round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)])
         if progress is not None:
@@ -127,11 +143,11 @@ def _run(
 
     began, stopwatch = time.perf_counter(), Stopwatch(device)
     checkpoints.begin(curves=curves)
-    train(model, method, batches(data.train_x, data.train_y, recipe["augment"]), order,
-          Clock(dice(spec, "method"), device), recipe, watch, checkpoints, stopwatch)  # fmt: skip
+    train(model, method, batches("train", recipe["augment"]), order, Clock(dice(spec, "method"), device), recipe, watch,
+          checkpoints, stopwatch, features)  # fmt: skip
     data_seconds, step_seconds = stopwatch.seconds()
     trained = time.perf_counter()
-    logits = test_logits(data.test_x, data.test_y)
+    logits = test_logits("test")
     if not np.isfinite(logits).all():
         raise Diverged("the test logits are not finite")
     metrics, classes, found = evaluate(logits, data.test_y, counts, spec.shots)

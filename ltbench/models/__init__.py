@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
 from ltbench.errors import UserError, did_you_mean
+from ltbench.models.towers import NAMED, is_tower
 
 BACKBONES = {
     "resnet20": "ltbench.models.resnet_cifar",
@@ -13,17 +15,34 @@ BACKBONES = {
     "resnet44": "ltbench.models.resnet_cifar",
     "resnet56": "ltbench.models.resnet_cifar",
     "cnn_small": "ltbench.models.small",
+    "vit_small": "ltbench.models.small",
     "mlp": "ltbench.models.small",
     "identity": "ltbench.models.identity",
 }
-"""Our own backbones, and the module whose `build(name, shape)` makes each. Any other name is torchvision's."""
+"""Our own backbones, and the module whose `build(name, shape)` makes each. Any other name is
+torchvision's, or an image tower's (models/towers.py)."""
 
 
-def build_backbone(name: str, shape: tuple[int, int, int]) -> Any:
-    """A freshly initialised backbone for images of `shape` (height, width, channels).
+def build_backbone(
+    name: str,
+    shape: tuple[int, int, int],
+    tower: Mapping[str, Any] | None = None,
+    checkpoint: str | None = None,
+    device: Any = "cpu",
+) -> Any:
+    """A freshly initialised backbone for images of `shape` (height, width, channels), or a pre-trained image tower.
 
-    Draws its weights from torch's global generator. Raises UserError for an unknown name or an unfit image shape.
+    Draws its weights from torch's global generator; a tower has its own.
+
+    Args:
+        tower: the recipe's description of a tower (models/towers.py). checkpoint: where its weights lie, if they are a
+            file of the user's. device: where images will be prepared for it.
+
+    Raises:
+        UserError: an unknown name, an unfit image shape, or weights that cannot be had.
     """
+    if tower is not None:
+        return import_module("ltbench.models.clip").image_tower(tower, checkpoint, device)
     if name not in BACKBONES:
         _check_known(name)
     module = import_module(BACKBONES.get(name, "ltbench.models.torchvision"))
@@ -38,15 +57,22 @@ def check_backbone(name: str, shape: tuple[int, int, int]) -> None:
             if name != "identity"
             else "backbone 'identity' is for data of kind `features`; images need a network"
         )
-    if name not in BACKBONES:
+    if name not in BACKBONES and not is_tower(name):  # a tower resizes what it is given; its name is checked elsewhere
         _check_known(name)
         import_module("ltbench.models.torchvision").check(name, shape)
+
+
+def has_blocks(name: str) -> bool:
+    """Whether a backbone is made of transformer blocks, on which adapters can sit (parts.transformer_blocks)."""
+    if is_tower(name):
+        return bool(import_module("ltbench.models.clip").has_blocks(name))
+    return name.startswith("vit_")
 
 
 def _check_known(name: str) -> None:
     known = import_module("ltbench.models.torchvision").names()
     if name not in known:
-        raise UserError(f"unknown backbone {name!r}. {did_you_mean(name, [*BACKBONES, *known])}")
+        raise UserError(f"unknown backbone {name!r}. {did_you_mean(name, [*BACKBONES, *NAMED, *known])}")
 
 
 def parameter_count(model: Any) -> int:

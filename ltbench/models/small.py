@@ -1,11 +1,14 @@
-"""Backbones for tiny images and quick tests: a small convolutional network and a multi-layer perceptron."""
+"""Backbones for tiny images and quick tests: a small convolutional network, a small transformer, a perceptron."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
 def build(name: str, shape: tuple[int, int, int]) -> nn.Module:
+    if name == "vit_small":
+        return SmallVit(shape)
     return Mlp(shape) if name == "mlp" else SmallCnn(shape[2])
 
 
@@ -30,6 +33,44 @@ class SmallCnn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.layers(x)
         return out.mean(dim=(2, 3))
+
+
+class SmallVit(nn.Module):
+    """A vision transformer (Dosovitskiy et al., ICLR 2021) with three pre-norm blocks of width 64 and four heads, on a
+    grid of 4x4 patches (of single pixels below 8x8; rows and columns left over are cut off), averaged; 64 features."""
+
+    dim = 64
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        height, width, channels = shape
+        patch = (max(1, height // 4), max(1, width // 4))
+        places = (height // patch[0]) * (width // patch[1])
+        self.embed = nn.Conv2d(channels, self.dim, patch, stride=patch)
+        self.place = nn.Parameter(torch.randn(1, places, self.dim) * 0.02)
+        self.blocks = nn.Sequential(*(Block(self.dim, heads=4) for _ in range(3)))
+        self.norm = nn.LayerNorm(self.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.embed(x).flatten(2).transpose(1, 2) + self.place
+        out: Tensor = self.norm(self.blocks(tokens)).mean(dim=1)
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + attention(norm1(x)), then x + mlp(norm2(x))."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm1(x)
+        x = x + self.attention(normed, normed, normed, need_weights=False)[0]
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Mlp(nn.Module):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,29 +20,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
+from ltbench.models.towers import CONTENT
 from ltbench.spec import digest
 
 
-@dataclass(frozen=True)
 class TextVectors:
-    """Unit vectors of the class names: (C, D) float32, in label order; `digest` names them in a trial's identity."""
+    """Unit vectors of the class names: (C, D) float32, in label order, made when they are first asked for.
 
-    vectors: NDArray[np.float32]
-    digest: str
-    origin: str
+    Attributes:
+        digest: names them in a trial's identity. origin: the same in words. dim: D.
+        model: the description of the open_clip model whose text tower they come from, or None.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], NDArray[np.float32]],
+        digest: str,
+        origin: str,
+        dim: int | None = None,
+        model: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._make, self.digest, self.origin, self._dim, self.model = make, digest, origin, dim, model
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        return self._make()
+
+    @property
+    def dim(self) -> int:
+        return self._dim or int(self.vectors.shape[1])
 
 
 class NoText(Exception):
     """This data set's class names have no vectors; methods that need them are skipped, with this reason."""
 
 
-def text_vectors(config: Mapping[str, Any] | None, dataset: str, names: Sequence[str], data: Path) -> TextVectors:
+def text_vectors(
+    config: Mapping[str, Any] | None, dataset: str, names: Sequence[str], data: Path, *, later: bool = False
+) -> TextVectors:
     """The vectors of a data set's class names.
 
     Args:
         config: the suite's `text:` (encoder: bundled, file, open_clip or sentence_transformers, and its settings).
         dataset: name of the data set, put in place of `{dataset}` in a file's path.
         names: class names in label order. data: folder of the cache.
+        later: an encoder runs when the vectors are asked for, not now; a plan needs their name only.
 
     Raises:
         NoText: no text source, or it lacks a name. UserError: the source itself is wrong or cannot be loaded.
@@ -54,7 +76,10 @@ def text_vectors(config: Mapping[str, Any] | None, dataset: str, names: Sequence
         return _bundled(names)
     if encoder == "file":
         return _from_file(Path(config["path"].replace("{dataset}", dataset)).expanduser(), names)
-    return _encoded(config, names, data)
+    found = _encoded(config, names, data)
+    if not later:
+        _ = found.vectors
+    return found
 
 
 def text_of_source(matrix: NDArray[Any] | None, dataset: str) -> TextVectors:
@@ -126,41 +151,98 @@ def _normal(name: str) -> str:
     return name.lower().replace("_", " ").replace("-", " ").strip()
 
 
-def _finished(matrix: NDArray[Any], origin: str, identity: str | None = None) -> TextVectors:
-    """Unit length, float32. Named by content, or by how they were made where making them again may move a last bit."""
+def _finished(matrix: NDArray[Any], origin: str) -> TextVectors:
+    """Unit length, float32, named by content."""
+    unit = _unit(matrix, origin)
+    return TextVectors(lambda: unit, hashlib.sha256(unit.tobytes()).hexdigest()[:12], origin)
+
+
+def _unit(matrix: NDArray[Any], origin: str) -> NDArray[np.float32]:
     vectors = np.asarray(matrix, dtype=np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(vectors).all() or (lengths == 0).any():
         raise UserError(f"text: {origin}: a class-name vector is zero or not a number")
-    unit = np.ascontiguousarray(vectors / lengths, dtype=np.float32)
-    return TextVectors(unit, identity or hashlib.sha256(unit.tobytes()).hexdigest()[:12], origin)
+    return np.ascontiguousarray(vectors / lengths, dtype=np.float32)
 
 
 def _encoded(config: Mapping[str, Any], names: Sequence[str], data: Path) -> TextVectors:
     """Run a text encoder once; its vectors are kept in the data folder under a name made from everything they depend
-    on."""
+    on (how they are made, not their contents: making them again may move a last bit)."""
     settings = {k: config[k] for k in ("encoder", "model", "pretrained", "template") if config.get(k)}
-    prompts = [config["template"].replace("{}", name.replace("_", " ")) for name in names]
-    checkpoint = Path(str(config.get("pretrained") or "")).expanduser()
-    if checkpoint.is_file():
-        settings["pretrained"] = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    identity = digest([settings, prompts])
-    kept = data / "text" / f"{identity}.npy"
-    if not kept.exists():
-        matrix = _encode(config, prompts)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        scratch = kept.with_suffix(f".{os.getpid()}.npy")
-        np.save(scratch, matrix)
-        scratch.replace(kept)
-    origin = " ".join(str(settings[k]) for k in ("encoder", "model", "pretrained") if k in settings)
-    return _finished(np.load(kept, allow_pickle=False), origin, identity)
-
-
-def _encode(config: Mapping[str, Any], prompts: Sequence[str]) -> NDArray[np.float32]:
+    model: dict[str, Any] | None = None
     if config["encoder"] == "open_clip":
-        from ltbench.models.clip import encode_text
+        from ltbench.models.clip import describe
 
-        return encode_text(config["model"], config["pretrained"], prompts)
+        model = describe(config["model"], config["pretrained"])
+        settings |= {"model": model["architecture"]}
+        if model["pretrained"].startswith(CONTENT):
+            settings["pretrained"] = hashlib.sha256(Path(config["pretrained"]).expanduser().read_bytes()).hexdigest()
+        if model["quick_gelu"] and not model["architecture"].endswith("quickgelu"):
+            settings["activation"] = "quick_gelu"
+    prompts = _prompts(config, names)
+    if config.get("templates"):
+        settings["template"] = config["templates"][0] if len(prompts) == 1 else ""  # of more, the prompts tell
+    identity = digest([settings, prompts[0] if len(prompts) == 1 else prompts])
+    origin = " ".join(str(settings[k]) for k in ("encoder", "model", "pretrained") if k in settings)
+
+    def make() -> NDArray[np.float32]:
+        kept = data / "text" / f"{identity}.npy"
+        if not kept.exists():
+            flat = [prompt for group in prompts for prompt in group]
+            matrix = ensemble(_encode(config, model, flat).reshape(len(prompts), len(names), -1))
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            scratch = kept.with_suffix(f".{os.getpid()}.npy")
+            np.save(scratch, matrix)
+            scratch.replace(kept)
+        return _unit(np.load(kept, allow_pickle=False), origin)
+
+    return TextVectors(make, identity, origin + _in_words(config, prompts), model["dim"] if model else None, model)
+
+
+def ensemble(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """One vector per class from those of several templates, (T, C, D) -> (C, D): the average of the unit vectors, as
+    CLIP does it (Radford et al., ICML 2021, section 3.1.4); of one template, its vectors as they are."""
+    if len(vectors) == 1:
+        return np.asarray(vectors[0], dtype=np.float32)
+    wide = vectors.astype(np.float64)
+    unit = wide / np.linalg.norm(wide, axis=2, keepdims=True)
+    return np.asarray(unit.mean(axis=0), dtype=np.float32)
+
+
+def _prompts(config: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
+    """What is encoded: for each template one prompt per class."""
+    templates = config.get("templates")
+    if isinstance(templates, str):
+        from ltbench.models.clip import template_set
+
+        templates = template_set(templates)
+    clean = config.get("names") or {}
+    keep = clean.get("underscores") == "keep"
+    words = [name if keep else name.replace("_", " ") for name in names]
+    return [[_filled(template, word, bool(clean.get("article"))) for word in words]
+            for template in templates or [config["template"]]]  # fmt: skip
+
+
+def _filled(template: str, word: str, article: bool) -> str:
+    """The name in its place; with `article`, `a {}` becomes `an {}` before a vowel."""
+    if article and word[:1].lower() in tuple("aeiou"):
+        template = re.sub(r"\b([Aa]) \{\}", r"\1n {}", template)
+    return template.replace("{}", word)
+
+
+def _in_words(config: Mapping[str, Any], prompts: Sequence[Sequence[str]]) -> str:
+    """What differs from one template and plain words, for the origin: it is what people read."""
+    templates, clean = config.get("templates"), config.get("names") or {}
+    named = templates if isinstance(templates, str) else f"{len(prompts)} templates" if len(prompts) > 1 else ""
+    kept = "underscores kept" if clean.get("underscores") == "keep" else ""
+    return "".join(f", {part}" for part in (named, kept, "an before vowels" if clean.get("article") else "") if part)
+
+
+def _encode(config: Mapping[str, Any], model: Mapping[str, Any] | None, prompts: Sequence[str]) -> NDArray[np.float32]:
+    if model is not None:
+        from ltbench.models import clip
+
+        return clip.encode_text(model, config["pretrained"], prompts)
     return _sentence_transformers(config["model"], prompts)
 
 

@@ -1,0 +1,151 @@
+"""Image towers of CLIP models as backbones: their names in a suite, what they are given, and what they give.
+
+A tower is described once, by the plan, as plain data (`describe` in models/clip.py): architecture, weights, side of the
+images, interpolation, mean and standard deviation, activation. That description is part of the trial's recipe, and all
+that a worker builds the tower from; where a checkpoint lies is not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+NAMED = {"clip_rn50": "RN50", "clip_vit_b32": "ViT-B-32", "clip_vit_b16": "ViT-B-16", "clip_vit_l14": "ViT-L-14"}
+"""The towers of CLIP (Radford et al., ICML 2021) that the field uses, and what open_clip calls them."""
+PREFIX = "open_clip:"
+"""Before the name of any other architecture of open_clip."""
+CONTENT = "sha256:"
+"""Before the first 16 hex digits of a checkpoint's SHA-256, which stand for it in a recipe."""
+AT_ONCE = 256
+"""Images of a tower's size that are sent through it at most at once where nothing trains."""
+
+
+def is_tower(backbone: str) -> bool:
+    """Whether a suite's `backbone:` names an image tower of open_clip."""
+    return backbone in NAMED or backbone.startswith(PREFIX)
+
+
+def architecture_of(backbone: str) -> str:
+    """open_clip's name of the architecture."""
+    return NAMED.get(backbone) or backbone.removeprefix(PREFIX)
+
+
+def weights_of(tower: Mapping[str, Any]) -> str:
+    """The name of a tower's weights: `ViT-B-16 openai`, or `ViT-B-16 sha256:...` for a checkpoint of the user's."""
+    return f"{str(tower['architecture']).removesuffix('-quickgelu')} {tower['pretrained']}"
+
+
+def content_of(checkpoint: Path) -> str:
+    """What stands for a checkpoint in a recipe: `sha256:` and 16 hex digits. Raises OSError if it cannot be read."""
+    stat = checkpoint.stat()
+    return _content(checkpoint.absolute(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _content(checkpoint: Path, size: int, changed: int) -> str:
+    with checkpoint.open("rb") as stream:
+        return CONTENT + hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+class Preparation:
+    """Pixels -> what a tower is given: colour, resized to its side (antialiased), normalised as it was trained.
+
+    Args:
+        tower: the description of the tower: image_size, interpolation (bicubic or bilinear), mean, std.
+    """
+
+    def __init__(self, tower: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        self.side, self.interpolation = int(tower["image_size"]), str(tower["interpolation"])
+        self._mean, self._std = (torch.tensor(tower[k], device=device).view(1, -1, 1, 1) for k in ("mean", "std"))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(N, 1 or 3, H, W) float on the scale 0..255 -> (N, 3, side, side), in channels-last memory if it was."""
+        x = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
+        if x.shape[-2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            x = F.interpolate(x, size, mode=self.interpolation, antialias=True, align_corners=False)
+        return (x.clamp(0, 255) / 255 - self._mean) / self._std
+
+
+class Tower(nn.Module):
+    """The image tower of a CLIP model: prepared images (N, 3, side, side) -> features (N, dim), float32.
+
+    Attributes:
+        dim: numbers of a feature. prepare: what is done with images before they get here.
+        float_head: the head computes in float32 also under bf16: with a logit scale of 100, cosines that are rounded to
+            eight bits would move logits by tenths.
+    """
+
+    float_head = True
+
+    def __init__(self, visual: nn.Module, tower: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.visual = visual
+        self.dim = int(tower["dim"])
+        self.prepare = Preparation(tower, device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.visual(x)
+        return features.float()
+
+    def take_projection(self) -> Tensor | None:
+        """Take off the linear map into the space of text and images, (width, dim), and return it; from then on features
+        have `width` numbers. None, and nothing changes, where the tower's last step is another."""
+        projection = getattr(self.visual, "proj", None)
+        if not isinstance(projection, nn.Parameter):
+            return None
+        self.visual.register_parameter("proj", None)
+        self.dim = int(projection.shape[0])
+        return projection.detach()
+
+
+class Images(Protocol):
+    """Batches of images; see data/loader.py."""
+
+    device: torch.device
+    rng: np.random.Generator
+
+    def __len__(self) -> int: ...
+    def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
+    def in_order(self, batch_size: int) -> Iterator[Tensor]: ...
+
+
+RAW = ((0.0,), (1 / 255,))
+"""Mean and standard deviation under which batches of images keep their pixels on the scale 0..255."""
+
+
+class PreparedBatches:
+    """Batches of images, prepared for a tower: a method mixes what the tower sees.
+
+    Args:
+        images: batches whose pixels are on the scale 0..255 (`RAW`). labels: (N,), in the images' order.
+        identity: what names these images, and no others.
+    """
+
+    def __init__(
+        self, images: Images, labels: NDArray[np.int64], prepare: Preparation, identity: Sequence[Any] = ()
+    ) -> None:
+        self._images, self._prepare, self.identity = images, prepare, list(identity)
+        self.device, self.rng, self.labels = images.device, images.rng, labels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Augmented at the data's size, then resized: (B, 3, side, side) and labels (B,)."""
+        x, y = self._images.batch(index)
+        return self._prepare(x), y
+
+    def in_order(self, batch_size: int) -> Iterator[Tensor]:
+        """All images in their order, not augmented."""
+        for x in self._images.in_order(min(batch_size, AT_ONCE)):
+            yield self._prepare(x)
