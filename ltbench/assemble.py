@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ltbench.api import Method, Task
-from ltbench.data.kinds import open_source
+from ltbench.data.kinds import source_of
 from ltbench.data.loader import CellData, cell_data
 from ltbench.data.longtail import manifest, select
 from ltbench.data.order import BatchOrder
@@ -69,7 +69,7 @@ _fingerprints: dict[type[Method], str] = {}
 def dice(spec: TrialSpec, purpose: str) -> np.random.Generator:
     """One stream of random numbers per purpose, all following from the training seed: a method that throws more dice
     than another still sees the same initial weights, order and crops."""
-    streams = {"init": 0, "order": 1, "method": 2, "augment": 3}
+    streams = {"init": 0, "order": 1, "method": 2, "augment": 3, "draw": 6}
     return np.random.default_rng([spec.seed, streams[purpose]])
 
 
@@ -82,7 +82,7 @@ def load_cell(cell: Cell, site: Site) -> tuple[CellData, Facts]:
     path = site.paths.get(cell.dataset)
     key = (cell.manifest, site.data, path)
     if key not in _kept_cells:
-        source = open_source(cell.kind, site.data, path, cell.options)
+        source = source_of(cell, site.data, site.paths, site.decoded_cache)
         facts = source.facts()
         found = manifest_here(cell, source)
         if found != cell.manifest:

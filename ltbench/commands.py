@@ -99,6 +99,8 @@ def site_of(
         texts={name: inputs.texts[name] for name in {t.text for t in to_run.trials} if name is not None},
         towers=towers,
         methods=read_sources(methods) if methods else {},
+        decoded_cache=suite.resources.decoded_cache,
+        data_workers=suite.resources.data_workers,
         keep_logits=suite.protocol.save_logits,
         provenance=git_commit(file.parent if file.exists() else Path()),
         checkpoints=folders.checkpoints,

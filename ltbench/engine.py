@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -40,9 +42,14 @@ class Clock:
 
     rng: np.random.Generator
     device: torch.device
+    draws: np.random.Generator | None = None
+    """The dice of `draw` where it runs ahead of the training (data/stream.py); None: the same."""
 
     def at(self, stage: Stage, progress: float) -> Moment:
         return Moment(stage.name, progress, self.rng, self.device)
+
+    def ahead(self, stage: Stage, progress: float) -> Moment:
+        return Moment(stage.name, progress, self.rng if self.draws is None else self.draws, self.device)
 
 
 def train(
@@ -74,7 +81,14 @@ def train(
     steps_per_epoch = len(batches) / recipe["batch_size"]
     total = max(1, math.ceil(recipe["epochs"] * steps_per_epoch - _SLACK))
     meter = LossMeter(steps_per_epoch, total, watch)
-    state = {"model": model, "method": method, "order": order, "crops": batches.rng, "dice": clock.rng, "meter": meter}
+    state = {
+        "model": model,
+        "method": method,
+        "order": order,
+        "crops": batches.state,
+        "dice": clock.rng,
+        "meter": meter,
+    }
     checkpoints, stages = checkpoints or Checkpoints(), method.stages(model)
     stopwatch = stopwatch or Stopwatch(batches.device)
     for stage, steps in share_out(stages, total):
@@ -86,12 +100,12 @@ def train(
         if features is not None:
             network, source = features.serve(model, method, optimizer, batches)
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
+        draw = partial(_draw, method, order, clock, stage, steps)
         live = {**state, "stage": stage, "optimizer": optimizer, "schedule": schedule}
         for step in checkpoints.steps(stage, steps, total, live, stages):
             stopwatch.start()
             now = clock.at(stage, step / steps)
-            index = method.draw(order.next(stage.class_probs), now)
-            x, target = method.mix(*source.batch(index), now)
+            x, target = method.mix(*source.next(draw, step, steps), now)
             stopwatch.data_ready()
             with precision(recipe, x.device):
                 logits = network(x)
@@ -103,6 +117,10 @@ def train(
             stopwatch.stop()
             meter.add(loss.detach())
     checkpoints.close()
+
+
+def _draw(method: Method, order: BatchOrder, clock: Clock, stage: Stage, steps: int, step: int) -> NDArray[np.int64]:
+    return method.draw(order.next(stage.class_probs), clock.ahead(stage, step / steps))
 
 
 def share_out(stages: Iterator[Stage], total: int) -> Iterator[tuple[Stage, int]]:

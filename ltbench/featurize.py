@@ -7,11 +7,12 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.data.kinds import open_source
+from ltbench.data.kinds import open_source, source_kinds
 from ltbench.data.shards import SHARD, keep, kept
 from ltbench.data.source import Source
 from ltbench.errors import UserError
@@ -39,7 +40,7 @@ def features_of(
     Raises:
         UserError: unknown data set, model or tag, weights that cannot be had, or a file that cannot be written.
     """
-    source = open_source(kind, data, str(path) if path else None, {"size": size} if kind == "folder" else {})
+    source = open_source(kind, data, str(path) if path else None, _packed(kind, size))
     names = source.facts().class_names
     config = {"encoder": "open_clip", "model": model, "pretrained": pretrained, "template": template}
     try:
@@ -60,6 +61,11 @@ def features_of(
     origin = f"open_clip {model} {local.name}, bicubic antialiased, {template!r}"
     identity = ["open_clip", model, weights, "bicubic antialiased float32"]
     return write_features(source, tower, identity, text, origin, out, progress=progress)
+
+
+def _packed(kind: str, size: int) -> dict[str, Any]:
+    """Options that have large images packed as squares of the tower's size, which is what it reads."""
+    return {"size": size, "stream": False} if "stream" in source_kinds()[kind].options else {}
 
 
 def write_features(

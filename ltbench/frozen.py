@@ -111,6 +111,9 @@ class _WhenAsked:
             self._made = self._make()
         return self._made.batch(index)
 
+    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]:
+        return self.batch(draw(step))
+
 
 def fingerprint_of(module: nn.Module) -> str:
     """Hash of all weights and statistics of a module, with their names."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ltbench.assemble import manifest_here
-from ltbench.data.kinds import open_source
+from ltbench.data.kinds import source_of
 from ltbench.errors import UserError
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
@@ -91,7 +91,7 @@ def check_data(cells: Sequence[Cell], site: Site) -> str | None:
     fetched; what is wrong with them."""
     try:
         for cell in cells:
-            source = open_source(cell.kind, site.data, site.paths.get(cell.dataset), cell.options)
+            source = source_of(cell, site.data, site.paths, site.decoded_cache)
             if manifest_here(cell, source) != cell.manifest:
                 return f"data set {cell.dataset!r} has other images there ({source.path or site.data})"
             source.prepare()

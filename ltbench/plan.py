@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.api import Method
-from ltbench.data.kinds import open_source
+from ltbench.data.kinds import open_source, paths_of
 from ltbench.data.longtail import manifest, select
 from ltbench.data.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
@@ -41,8 +41,7 @@ class Inputs:
 
     @property
     def paths(self) -> dict[str, str]:
-        sources = {name: str(source.path) for name, source in self.sources.items() if source.path is not None}
-        return {**sources, **self.checkpoints}
+        return {**paths_of(self.sources), **self.checkpoints}
 
 
 class _Vectors(Mapping[str, NDArray[np.float32]]):
@@ -169,9 +168,12 @@ class _Texts:
         key = (dataset, group)
         if key not in self._found:
             source = self._sources[dataset]
-            names = source.facts().class_names
+            facts = source.facts()
+            names = facts.class_names
             try:
                 config = text_config(self._config, self._recipes[group])
+                if config is not None and config["encoder"] not in ("dataset", "file") and not facts.named:
+                    raise NoText(f"the classes of {dataset} have numbers only; `class_names:` brings a file of names")
                 if config is not None and config["encoder"] == "dataset":
                     self._found[key] = text_of_source(source.text(), dataset)
                 else:
@@ -231,6 +233,7 @@ def _recipe(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
         check_backbone(recipe["backbone"], facts.shape)
     if _are_vectors(facts) and recipe["augment"] != "none":
         raise UserError(f"recipes.{group}.augment: feature vectors cannot be augmented; take `augment: none`")
+    _check_augment(f"recipes.{group}.augment", recipe["augment"], facts)
     recipe["precision"] = resolve_precision(recipe["precision"])
     tower = tower_of(suite.recipes[group], f"recipes.{group}")
     for key in ("pretrained", "image_size", "interpolation"):
@@ -244,6 +247,16 @@ def _recipe(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
     if recipe["pretraining"] == "none":
         del recipe["pretraining"]
     return recipe
+
+
+def _check_augment(place: str, augment: str, facts: Facts) -> None:
+    """Raise UserError for an augmentation that these images cannot have."""
+    if facts.streams and augment in ("crop", "crop_flip"):
+        raise UserError(f"{place}: {augment!r} pads small images; images of {facts.shape[0]} pixels are streamed and "
+                        f"take none, flip, resized_crop_flip or resized_crop_flip_jitter")  # fmt: skip
+    if not facts.streams and augment.startswith("resized_crop"):
+        raise UserError(f"{place}: {augment!r} is for images that are streamed; these are packed at {facts.shape[0]} "
+                        f"pixels and take none, flip, crop or crop_flip")  # fmt: skip
 
 
 def _are_vectors(facts: Facts) -> bool:
@@ -319,7 +332,8 @@ def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:
 
 def _export_one(spec: TrialSpec, inputs: Inputs, folder: Path) -> Path:
     file = folder / f"{spec.key}.json"
-    wanted = (spec.cell.dataset, spec.recipe.get("tower", {}).get("pretrained"))
-    paths = {name: path for name, path in inputs.paths.items() if name in wanted}
+    checkpoint = spec.recipe.get("tower", {}).get("pretrained")
+    paths = {name: path for name, path in inputs.paths.items()
+             if name == checkpoint or name.partition(":")[0] == spec.cell.dataset}  # fmt: skip
     write_atomically(file, json.dumps({**spec.to_json(), "paths": paths}, indent=1).encode())
     return file

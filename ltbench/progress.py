@@ -79,7 +79,7 @@ class RunDisplay:
         self._done.add(key)
         self._fraction.pop(key, None)
         score = record.metrics.get(self._metric)
-        for message in record.environment.get("checkpoint_messages", []):
+        for message in record.environment.get("checkpoint_messages", []) + record.environment.get("data_messages", []):
             if message not in self._told:  # that a disk is full is true of every trial
                 self._told.add(message)
                 self._print(f"note    {record.spec.name}: {message}", "yellow")

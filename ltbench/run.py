@@ -111,6 +111,7 @@ def run_plan(
         return []
     interrupt = interrupt or Interrupt()
     for name in sorted({t.cell.dataset for t in plan.trials}):
+        inputs.sources[name].decoded_cache = site.decoded_cache
         inputs.sources[name].prepare()
     run_trials: Runner = run_inline
     if not inline:

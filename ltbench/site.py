@@ -23,6 +23,8 @@ class Site:
             numbers agree to rounding.
         texts: digest -> (C, D) class-name vectors. methods: files of the user's methods.
         device: `cpu`, `cuda` or None for the best there is. threads: CPU threads of torch; None leaves them.
+        decoded_cache: whether large images are kept decoded on the disk; None: if there is room.
+        data_workers: processes that decode large images for a trial; None: one per thread where it trains on a GPU.
         keep_logits: store the test logits with the predictions.
         provenance: facts for the record's environment, such as the git commit.
         checkpoints: an existing folder; a trial that was interrupted goes on from its checkpoint in there. None: off.
@@ -37,6 +39,8 @@ class Site:
     methods: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
     threads: int | None = None
+    decoded_cache: bool | None = None
+    data_workers: int | None = None
     keep_logits: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Path | None = None

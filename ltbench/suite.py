@@ -69,7 +69,7 @@ class Recipe(Strict):
     batch_size: Annotated[int, Field(ge=1)]
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
-    augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
+    augment: Literal["none", "flip", "crop", "crop_flip", "resized_crop_flip", "resized_crop_flip_jitter"] = "none"
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     head: Literal["linear", "text"] = "linear"
     logit_scale: Positive = 100.0
@@ -215,6 +215,10 @@ class Resources(Strict):
     """By a row's name or, for all of its rows, by a method's."""
     retries: Annotated[int, Field(ge=0)] = 2
     executor: Literal["ray", "inline"] = "ray"
+    decoded_cache: bool | None = None
+    """Whether images too large for memory are kept decoded on the disk; None: where half of what is free suffices."""
+    data_workers: Annotated[int, Field(ge=0, le=32)] | None = None
+    """Processes that decode large images for a trial; None: one per CPU of a trial on a GPU, else none."""
     checkpoint_seconds: Positive = 60.0
     """How often a running trial leaves a checkpoint, beside the ends of its stages."""
 

@@ -76,9 +76,7 @@ def _arrange(source: SuiteData) -> None:
     datasets = source.data.get("datasets")
     for i, entry in enumerate(datasets if isinstance(datasets, list) else []):
         if isinstance(entry, dict):
-            if isinstance(entry.get("imbalance"), int | float) and not isinstance(entry["imbalance"], bool):
-                entry["imbalance"] = [entry["imbalance"]]
-            _resolve(source, entry, ("datasets", i, "path"))
+            _arrange_dataset(source, entry, i)
     if isinstance(source.data.get("text"), dict):
         _resolve(source, source.data["text"], ("text", "path"))
         _resolve_if_file(source, source.data["text"], ("text", "pretrained"))
@@ -87,11 +85,25 @@ def _arrange(source: SuiteData) -> None:
             _resolve_if_file(source, recipe, ("recipes", name, "pretrained"))
 
 
+def _arrange_dataset(source: SuiteData, entry: dict[str, Any], i: int) -> None:
+    if isinstance(entry.get("imbalance"), int | float) and not isinstance(entry["imbalance"], bool):
+        entry["imbalance"] = [entry["imbalance"]]
+    for name in ("path", "lists", "class_names"):
+        _resolve(source, entry, ("datasets", i, name))
+    kind = source_kinds().get(str(entry.get("kind") or entry.get("name")))
+    if kind is not None and kind.native and "profile" not in entry:
+        if entry.get("imbalance") is not None:
+            cure = "say `profile: exp` or `profile: step` to make it long-tailed in another way"
+            raise source.error(("datasets", i, "imbalance"), f"{kind.kind} is long-tailed and taken as it is; {cure}")
+        entry["profile"] = "native"
+
+
 def _resolve(source: SuiteData, holder: dict[str, Any], path: KeyPath) -> None:
     """A relative path is relative to the file it is written in (on the command line: to the working directory)."""
-    value = holder.get("path")
+    name = str(path[-1])
+    value = holder.get(name)
     if isinstance(value, str) and value:
-        holder["path"] = str(_absolute(source, value, path))
+        holder[name] = str(_absolute(source, value, path))
 
 
 def _resolve_if_file(source: SuiteData, holder: dict[str, Any], path: KeyPath) -> None:
@@ -171,10 +183,14 @@ def _check_dataset(source: SuiteData, i: int, entry: DatasetEntry) -> None:
         hint = "" if entry.kind else " Give `kind:` to use a name of your own."
         raise source.error(where, f"unknown data set {kind!r}. {did_you_mean(kind, kinds)}{hint}")
     for option in entry.model_extra or {}:
-        allowed = [*DatasetEntry.model_fields, *kinds[kind].options]
-        if option not in kinds[kind].options:
+        allowed = [*DatasetEntry.model_fields, *kinds[kind].options, *kinds[kind].places]
+        if option not in allowed:
             raise source.error((*path, option), f"unknown key. {did_you_mean(option, allowed)}")
-    if kinds[kind].needs_path != bool(entry.path):
+    for place in kinds[kind].places:
+        value = (entry.model_extra or {}).get(place, "")
+        if not isinstance(value, str):
+            raise source.error((*path, place), f"must be {kinds[kind].places[place]}, got {value!r}")
+    if kinds[kind].needs_path != bool(entry.path) and not kinds[kind].may_have_path:
         cure = f"add `path:`, {kinds[kind].path_is}" if not entry.path else "remove `path:`"
         raise source.error(path, f"data set {kind!r}: {cure}")
     if entry.profile == "native" and entry.imbalance is not None:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from ltbench.assemble import assemble, dice, load_cell, method_of
 from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_statistics
+from ltbench.data.pictures import Pictures
+from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.engine import Clock, Diverged, train
 from ltbench.errors import UserError
 from ltbench.evaluation import logits_of
@@ -105,12 +107,18 @@ def _run(
     tower = model.backbone if isinstance(model.backbone, Tower) else None
     mean, std = RAW if tower is not None else (mean, std)
     features = FrozenFeatures(model, recipe, site.data, device) if tower is not None and site.cache_features else None
+    draws = dice(spec, "draw") if facts.streams else None
 
     def batches(part: str, augment: str = "none") -> Batches | PreparedBatches:
         x, y = labelled[part]
         if x.ndim == 2:
             return VectorBatches(x, y, rng=dice(spec, "augment"), device=device)
-        images = ImageBatches(x, y, mean, std, augment=augment, rng=dice(spec, "augment"), device=device)
+        images: ImageBatches | StreamBatches
+        if isinstance(x, Pictures):
+            images = StreamBatches(x, y, facts.shape[0], mean, std, augment=augment, rng=dice(spec, "augment"),
+                                   draws=draws, workers=_workers(site, device), device=device)  # fmt: skip
+        else:
+            images = ImageBatches(x, y, mean, std, augment=augment, rng=dice(spec, "augment"), device=device)
         if tower is None:
             return images
         named = [facts.fingerprint, dict(spec.cell.options)] if part == "test" else [spec.cell.manifest]
@@ -143,10 +151,15 @@ def _run(
 
     began, stopwatch = time.perf_counter(), Stopwatch(device)
     checkpoints.begin(curves=curves)
-    train(model, method, batches("train", recipe["augment"]), order, Clock(dice(spec, "method"), device), recipe, watch,
-          checkpoints, stopwatch, features)  # fmt: skip
-    data_seconds, step_seconds = stopwatch.seconds()
-    trained = time.perf_counter()
+    training = batches("train", recipe["augment"])
+    clock = Clock(dice(spec, "method"), device, draws)
+    try:
+        train(model, method, training, order, clock, recipe, watch, checkpoints, stopwatch, features)
+        data_seconds, step_seconds = stopwatch.seconds()
+        trained = time.perf_counter()
+        waiting = _waiting(training)
+    finally:
+        training.close()
     logits = test_logits("test")
     if not np.isfinite(logits).all():
         raise Diverged("the test logits are not finite")
@@ -164,11 +177,29 @@ def _run(
         environment={
             **seconds,
             **{f"{name}_share": round(part / (tested - began), 4) for name, part in parts.items()},
+            **waiting,
             **({"images_per_second": images / seconds["train_seconds"]} if curves["train/loss"] else {}),
             "class_names": list(facts.class_names),
         },
         predictions=_pack(found, data.test_y, logits if site.keep_logits else None),
     )
+
+
+def _workers(site: Site, device: torch.device) -> int:
+    """On a GPU the trial's CPUs have nothing else to do; on a CPU they train."""
+    if site.data_workers is not None:
+        return site.data_workers
+    return min(AHEAD, torch.get_num_threads()) if device.type == "cuda" else 0
+
+
+def _waiting(training: Batches | PreparedBatches) -> dict[str, Any]:
+    """What the record says of large images: how much of the time was spent waiting for them."""
+    images = training.images if isinstance(training, PreparedBatches) else training
+    if not isinstance(images, StreamBatches):
+        return {}
+    message = images.starved()
+    return {"data_wait_share": round(images.waiting_share(), 4), "data_workers": images.workers,
+            "data_cached": images.cached, **({"data_messages": [message]} if message else {})}  # fmt: skip
 
 
 def _pack(found: Predictions, truth: NDArray[np.int64], logits: NDArray[np.float32] | None) -> bytes:

@@ -6,7 +6,7 @@ Crop, flip and normalisation are a few tensor operations per batch; nothing runs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltbench.data.longtail import select, to_index
+from ltbench.data.pictures import Pictures
 from ltbench.data.source import Arrays, Facts
+from ltbench.data.stream import StreamBatches
 from ltbench.spec import Cell
 
 AUGMENTS = ("none", "flip", "crop", "crop_flip")
@@ -25,13 +27,14 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CellData:
-    """The images of one cell: x uint8 (N, H, W, channels), or feature vectors float32 (N, D); y int64 (N,)."""
+    """The images of one cell: x uint8 (N, H, W, channels), feature vectors float32 (N, D), or `Pictures`; y int64
+    (N,)."""
 
-    train_x: NDArray[Any]
+    train_x: Any
     train_y: Index
-    holdout_x: NDArray[Any]
+    holdout_x: Any
     holdout_y: Index
-    test_x: NDArray[Any]
+    test_x: Any
     test_y: Index
 
 
@@ -47,13 +50,38 @@ def cell_data(cell: Cell, facts: Facts, arrays: Arrays) -> CellData:
     )
     rows, held = to_index(arrays.train_y, train), to_index(arrays.train_y, holdout)
     return CellData(
-        *(np.ascontiguousarray(arrays.train_x[rows]), np.asarray(arrays.train_y[rows])),
-        *(np.ascontiguousarray(arrays.train_x[held]), np.asarray(arrays.train_y[held])),
+        *(_rows_of(arrays.train_x, rows), np.asarray(arrays.train_y[rows])),
+        *(_rows_of(arrays.train_x, held), np.asarray(arrays.train_y[held])),
         *(arrays.test_x, np.asarray(arrays.test_y)),
     )
 
 
-class ImageBatches:
+def _rows_of(x: Any, rows: Index) -> Any:
+    return x.take(rows) if isinstance(x, Pictures) else np.ascontiguousarray(x[rows])
+
+
+class InMemory:
+    """What batches of data in memory have in common: a batch is made when its step comes."""
+
+    rng: np.random.Generator
+
+    @property
+    def state(self) -> np.random.Generator:
+        """What a checkpoint must hold."""
+        return self.rng
+
+    def next(self, draw: Callable[[int], Index], step: int, steps: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step; `draw` gives its indices."""
+        return self.batch(draw(step))
+
+    def batch(self, index: Index) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class ImageBatches(InMemory):
     """Turns positions into batches: augmented for training, plain for evaluation.
 
     Args:
@@ -122,7 +150,7 @@ class ImageBatches:
         return pixels.float().mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
 
 
-class VectorBatches:
+class VectorBatches(InMemory):
     """The same for feature vectors: x float32 (N, D), nothing to augment or to normalise."""
 
     def __init__(self, x: NDArray[np.float32], y: Index, *, rng: np.random.Generator, device: torch.device) -> None:
@@ -143,7 +171,7 @@ class VectorBatches:
             yield self._x[start : start + batch_size]
 
 
-Batches = ImageBatches | VectorBatches
+Batches = ImageBatches | VectorBatches | StreamBatches
 
 
 def channel_statistics(x: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

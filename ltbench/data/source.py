@@ -32,6 +32,8 @@ class Facts:
         fingerprint: changes when, and only when, the images change.
         shape: (height, width, channels); (1, 1, D) for feature vectors.
         mean, std: per channel on the 0..1 scale; None: taken from the chosen training images.
+        streams: the images are too large for memory, and `Arrays` has them as `Pictures`.
+        named: the class names say what the classes are; False: they are numbers only.
     """
 
     class_names: tuple[str, ...]
@@ -41,15 +43,17 @@ class Facts:
     shape: tuple[int, int, int]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    streams: bool = False
+    named: bool = True
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """The images: x uint8 (N, H, W, channels), or feature vectors float32 (N, D); y int64 (N,)."""
+    """The images: x uint8 (N, H, W, channels), feature vectors float32 (N, D), or `Pictures`; y int64 (N,)."""
 
-    train_x: NDArray[Any]
+    train_x: Any
     train_y: NDArray[np.int64]
-    test_x: NDArray[Any]
+    test_x: Any
     test_y: NDArray[np.int64]
 
 
@@ -61,12 +65,21 @@ class Source(ABC):
     options: ClassVar[Mapping[str, Any]] = {}
     """Options a suite may set, with their defaults; part of the trial's identity."""
     needs_path: ClassVar[bool] = False
+    may_have_path: ClassVar[bool] = False
+    """Without `path:` its files are looked for under the data folder, in one with the name of the kind."""
+    places: ClassVar[Mapping[str, str]] = {}
+    """Files and folders a suite may name beside `path:`, and what each is; like it, no part of a trial's identity."""
+    native: ClassVar[bool] = False
+    """It is long-tailed by itself: taken as it is unless the suite names a profile."""
+    decoded_cache: bool | None = None
+    """Whether large images are kept decoded on the disk; None: where they take at most half of what is free."""
     path_is: ClassVar[str] = "the folder with train/CLASS/* and test/CLASS/*"
     """What `path:` names, for messages."""
 
     def __init__(self, data: Path, path: Path | None = None, **options: Any) -> None:
         self.data, self.path = data, path
-        self.chosen = {**self.options, **options}
+        self.beside = {name: value for name, value in options.items() if name in self.places}
+        self.chosen = {**self.options, **{name: value for name, value in options.items() if name not in self.places}}
 
     @abstractmethod
     def facts(self) -> Facts:

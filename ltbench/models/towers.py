@@ -8,7 +8,7 @@ that a worker builds the tower from; where a checkpoint lies is not part of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,6 +115,10 @@ class Images(Protocol):
     rng: np.random.Generator
 
     def __len__(self) -> int: ...
+    @property
+    def state(self) -> Any: ...
+    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]: ...
+    def close(self) -> None: ...
     def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
     def in_order(self, batch_size: int) -> Iterator[Tensor]: ...
 
@@ -134,18 +138,31 @@ class PreparedBatches:
     def __init__(
         self, images: Images, labels: NDArray[np.int64], prepare: Preparation, identity: Sequence[Any] = ()
     ) -> None:
-        self._images, self._prepare, self.identity = images, prepare, list(identity)
+        self.images, self._prepare, self.identity = images, prepare, list(identity)
         self.device, self.rng, self.labels = images.device, images.rng, labels
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
+
+    @property
+    def state(self) -> Any:
+        """What a checkpoint must hold."""
+        return self.images.state
+
+    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step; `draw` gives its indices."""
+        x, y = self.images.next(draw, step, steps)
+        return self._prepare(x), y
+
+    def close(self) -> None:
+        self.images.close()
 
     def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Augmented at the data's size, then resized: (B, 3, side, side) and labels (B,)."""
-        x, y = self._images.batch(index)
+        x, y = self.images.batch(index)
         return self._prepare(x), y
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
         """All images in their order, not augmented."""
-        for x in self._images.in_order(min(batch_size, AT_ONCE)):
+        for x in self.images.in_order(min(batch_size, AT_ONCE)):
             yield self._prepare(x)

@@ -56,8 +56,14 @@ def _shown(value: object) -> str:
 def dataset_list() -> str:
     """All kinds of data set with their options."""
     lines = []
+    width = max(len(kind) for kind in source_kinds())
     for kind, cls in source_kinds().items():
-        options = ", ".join(f"{k} (default {v})" for k, v in cls.options.items())
-        lines.append(f"{kind:<10} {cls.summary}" + (f"; options: {options}" if options else ""))
+        options = ", ".join(f"{k} (default {'by size' if v is None else v})" for k, v in cls.options.items())
+        places = ", ".join(("path", *cls.places) if cls.needs_path or cls.may_have_path else ())
+        lines.append(f"{kind:<{width}}  {cls.summary}")
+        lines += [
+            f"{'':<{width}}  {title}: {text}" for title, text in (("options", options), ("where", places)) if text
+        ]
     lines.append("\nEach is made long-tailed by imbalance: [..] and profile: exp or step, or taken as it is: native.")
+    lines.append("The keys are explained in docs/datasets.md.")
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ from torchvision import datasets
 
 from ltbench.data import source as source_module
 from ltbench.data.cifar import Cifar10, Cifar100
-from ltbench.data.folder import decode_image
+from ltbench.data.decode import decode_image
 from ltbench.data.kinds import open_source, source_kinds
 from ltbench.data.source import Arrays, Facts, Source
 from ltbench.errors import UserError

@@ -1,0 +1,147 @@
+"""The field's large data sets by its own list files: ImageNet-LT and Places-LT (Liu et al., CVPR 2019), iNaturalist
+2018 (Van Horn et al., CVPR 2018). The images are the user's; the lists are checked to be those of its tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ltbench.data.lists import Listed, Lists
+from ltbench.errors import UserError
+
+
+class Expected(NamedTuple):
+    """What a list must have: images, the largest and the smallest class, and, where the list could be had when this was
+    written, the digest of what it says."""
+
+    images: int
+    largest: int
+    smallest: int
+    digest: str | None = None
+
+
+class FieldLists(Lists):
+    """A data set whose lists are known."""
+
+    needs_path = False
+    may_have_path = True
+    places: ClassVar[Mapping[str, str]] = {
+        "lists": Lists.places["lists"],
+        "class_names": Lists.places["class_names"],
+    }
+    file_prefix: ClassVar[str]
+    test_part: ClassVar[str] = "test"
+    num_classes: ClassVar[int]
+    expected: ClassVar[Mapping[str, Expected]]
+
+    def file_names(self, part: str) -> Sequence[str]:
+        name = f"{self.file_prefix}_{self.test_part if part == 'test' else part}.txt"
+        return (name, f"{name}.gz")
+
+    def verify(self, train: Listed, test: Listed) -> None:
+        for part, listed in (("train", train), ("test", test)):
+            self._verify_one(self.expected[part], listed)
+
+    def _verify_one(self, expected: Expected, listed: Listed) -> None:
+        counts = np.bincount(listed.labels, minlength=self.num_classes)
+        found = (len(listed), len(counts), int(counts.max()), int(counts.min()))
+        wanted = (expected.images, self.num_classes, expected.largest, expected.smallest)
+        if found != wanted:
+            raise UserError(
+                f"{listed.file}: this is not the list of {self.kind}: it has {found[0]:,} images of {found[1]:,} "
+                f"classes, {found[2]:,} to {found[3]:,} each, and {wanted[0]:,} of {wanted[1]:,}, {wanted[2]:,} to "
+                f"{wanted[3]:,}, were expected. For lists of your own take `kind: lists`"
+            )
+        if expected.digest is not None and listed.digest != expected.digest:
+            raise UserError(f"{listed.file}: this is not the list of {self.kind}: it has as many images, but other "
+                            f"ones, or in another order. For lists of your own take `kind: lists`")  # fmt: skip
+
+
+class ImageNetLT(FieldLists):
+    """1,000 classes with 1,280 to 5 images, tested on ImageNet's validation images, 50 a class."""
+
+    kind = "imagenet_lt"
+    summary = "ImageNet-LT, 115,846 + 50,000 images of 1,000 classes, by ImageNet_LT_train.txt and _test.txt"
+    file_prefix = "ImageNet_LT"
+    num_classes = 1000
+    expected: ClassVar[Mapping[str, Expected]] = {
+        "train": Expected(115_846, 1280, 5),
+        "test": Expected(50_000, 50, 50, "cfbd078470c653b6a934b862df27b1e25224490bb6f1f911adf64a5a33168138"),
+    }
+
+    def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
+        """Those of torchvision's ImageNet weights: label order is that of the sorted WordNet ids, which the folders in
+        the lists are named by. Raises UserError where the lists say otherwise."""
+        from torchvision.models import ResNet50_Weights
+
+        for listed in (train, test):
+            folders = [path.rpartition("/")[0].rpartition("/")[2] for path in listed.paths]
+            pairs = set(zip(listed.labels.tolist(), folders, strict=True))
+            ids = [wnid for _, wnid in sorted(pairs)]
+            if len(ids) != self.num_classes or ids != sorted(set(ids)):
+                raise UserError(
+                    f"{listed.file}: the folders of the images are not the 1,000 WordNet ids in label order"
+                )
+        return list(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+class PlacesLT(FieldLists):
+    """365 classes with 4,980 to 5 images, tested on Places365's validation images, 100 a class."""
+
+    kind = "places_lt"
+    summary = "Places-LT, 62,500 + 36,500 images of 365 classes, by Places_LT_train.txt and Places_LT_test.txt"
+    file_prefix = "Places_LT"
+    num_classes = 365
+    expected: ClassVar[Mapping[str, Expected]] = {
+        "train": Expected(62_500, 4980, 5, "d79094be5bb9562162ab858a421edeb95bea54aefb04d2f8279eb29d7d624331"),
+        "test": Expected(36_500, 100, 100, "e278a7aa3dd576ffacf27fe5f7592297aabfd2e2dffac622593b09a4fdd9aab1"),
+    }
+
+    def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
+        """From the folders of the training images, data_256/a/arena/hockey: `arena hockey`."""
+        pairs = {(label, " ".join(path.split("/")[2:-1])) for path, label in
+                 zip(train.paths, train.labels.tolist(), strict=True)}  # fmt: skip
+        return [name for _, name in sorted(pairs)]
+
+
+class INaturalist2018(FieldLists):
+    """8,142 species with 1,000 to 2 images, tested on the validation images, 3 a class: the test labels were never
+    published, and the field calls these its test set."""
+
+    kind = "inaturalist2018"
+    summary = "iNaturalist 2018, 437,513 + 24,426 images of 8,142 species, by iNaturalist18_train.txt and _val.txt"
+    file_prefix = "iNaturalist18"
+    test_part = "val"
+    num_classes = 8142
+    mean = (0.466, 0.471, 0.380)  # Kang et al., ICLR 2020, classifier-balancing: data/dataloader.py
+    std = (0.195, 0.194, 0.192)
+    expected: ClassVar[Mapping[str, Expected]] = {
+        "train": Expected(437_513, 1000, 2),
+        "test": Expected(24_426, 3, 3, "71b7c62961d97a1da04fe2a7de07c87c4271cf0af479c60f862ba5858df7484c"),
+    }
+
+    def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
+        """From the data set's own categories.json, where it lies beside the lists or the images. The competition's
+        files came without names, which is why there may be none."""
+        for folder in (self.lists, self.root):
+            if (folder / "categories.json").is_file():
+                return _species(folder / "categories.json", self.num_classes)
+        return None
+
+
+def _species(file: Any, num_classes: int) -> list[str] | None:
+    """The names of categories 0 to C-1 in the JSON list [{id, name, ...}, ...]; None where they are numbers only."""
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        found = {int(entry["id"]): str(entry["name"]).strip() for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: is not a list of categories with id and name ({error})") from error
+    names = [found.get(c, "") for c in range(num_classes)]
+    if len(set(names)) < num_classes or "" in names:
+        different = len({*names} - {""})
+        raise UserError(f"{file}: has {different:,} different names for ids 0 to {num_classes - 1}; remove it, or name "
+                        f"another file in `class_names:`")  # fmt: skip
+    return None if all(name.isdigit() for name in names) else names
