@@ -17,6 +17,7 @@ from ltbench.commands import (
     journal_of,
     lay_out,
     load,
+    placement,
     print_board,
     selection,
     take_over,
@@ -92,16 +93,18 @@ def plan(
     datasets: Datasets = None,
     seeds: Seeds = None,
     export: Annotated[Path | None, typer.Option(help="write the trials here, for `ltbench trial` elsewhere")] = None,
+    address: Annotated[str | None, typer.Option(help="ask this Ray cluster what it has: auto or HOST:PORT")] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Print what would run, what is finished already, what is skipped and why. Does nothing."""
+    """Print what would run and where, what is finished already, what is skipped and why. Does nothing."""
     loaded, registry, cache = load(suite, set_, methods, data)
     from ltbench.plan import export as write_bundle
     from ltbench.report.plan_text import plan_text
     from ltbench.run import state_of
 
     made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds))
-    typer.echo(plan_text(made, state_of(made, folders_of(results, loaded.suite).journal)), nl=False)
+    room = placement(loaded, made, address)
+    typer.echo(plan_text(made, state_of(made, folders_of(results, loaded.suite).journal), room), nl=False)
     if export is not None:
         files = write_bundle(made, inputs, export)
         typer.echo(

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import secrets
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -52,6 +53,8 @@ from ltbench.resources import Listener, Resources  # noqa: E402
 from ltbench.site import Site  # noqa: E402
 from ltbench.spec import Cell, TrialSpec  # noqa: E402
 
+ANSWER_SECONDS = 10.0
+"""How long the head of a cluster has to accept a connection."""
 JOIN_SECONDS = 10.0
 """How long a node that has just joined may be unknown to the driver's own Ray."""
 
@@ -70,12 +73,20 @@ def connect() -> None:
     address = os.environ.get("RAY_ADDRESS")
     local = {} if address else {"include_dashboard": False}
     try:
+        _answers(address or "")
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         place = f"the Ray cluster at {address} could not be joined" if address else "Ray could not be started"
         raise UserError(f"{place}: {str(error).strip().splitlines()[0]}") from error
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _answers(address: str) -> None:
+    """Ray itself tries for many minutes. Raises OSError if nobody listens at HOST:PORT."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
 
 
 def disconnect() -> None:
@@ -100,6 +111,19 @@ def machines(resources: Resources, trials: Sequence[TrialSpec]) -> list[Machine]
     with_gpus = {m.id: m.name for m in found if m.gpus >= 1}
     memories = _on_nodes(with_gpus, nodes.gpu_probe(), once=True)
     return [replace(m, gpu_memory=min(memories[m.id])) if memories.get(m.id) else m for m in found]
+
+
+def machines_there(resources: Resources, trials: Sequence[TrialSpec]) -> list[Machine]:
+    """The nodes of the cluster that RAY_ADDRESS names, for who only wants to know.
+
+    Raises:
+        UserError: it cannot be joined.
+    """
+    connect()
+    try:
+        return machines(resources, trials)
+    finally:
+        disconnect()
 
 
 def node_id() -> str:

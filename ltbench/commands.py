@@ -121,6 +121,29 @@ def resources_of(suite: Suite) -> Resources:
     return Resources(whole.cpus, whole.gpus, whole.gpu_memory_gb, suite.resources.retries, methods)
 
 
+def placement(suite: Suite, plan: Plan, address: str | None) -> str:
+    """What each trial would be given, and how many would run at once: here, or on the cluster that is named."""
+    from ltbench.placement import survey
+    from ltbench.report.plan_text import placement_text
+
+    resources = resources_of(suite)
+    if suite.resources.executor == "inline":
+        return "placement: in this process, one trial after the other"
+    if address is not None:
+        os.environ["RAY_ADDRESS"] = address  # read when ray is imported
+        from ltbench.cluster import machines_there
+
+        found = machines_there(resources, plan.trials)
+        return placement_text(survey(plan.trials, resources, found), f"placement on the cluster at {address}", found)
+    if "RAY_ADDRESS" in os.environ:
+        there = os.environ["RAY_ADDRESS"]
+        return f"placement: on the cluster at {there} (RAY_ADDRESS), which was not asked; --address {there} asks it"
+    from ltbench.nodes import this_machine
+
+    found = [this_machine(any(resources.of(spec).gpu_memory_gb is not None for spec in plan.trials))]
+    return placement_text(survey(plan.trials, resources, found), "placement on this machine", found)
+
+
 def announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:
     skipped = f", {len(plan.skips)} cells skipped (ltbench plan says why)" if plan.skips else ""
     before = f", {finished} finished before" if finished else ""

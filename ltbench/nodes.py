@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ltbench.assemble import manifest_here
 from ltbench.data.kinds import source_of
 from ltbench.errors import UserError
+from ltbench.placement import Machine
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 
@@ -54,6 +56,24 @@ def gpu_probe() -> Callable[[], list[int]]:
         return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
 
     return memories
+
+
+def this_machine(ask_memory: bool) -> Machine:
+    """What Ray would find here, without starting it."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    memory = min(gpu_probe()()) if ask_memory and gpus else None
+    return Machine("here", "this machine", cpus_here(), gpus, memory)
+
+
+def cpus_here(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs of this machine, or of this container."""
+    found = os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()  # "max 100000": no limit
+        found = min(found, max(1, int(quota) // int(period)))
+    return found
 
 
 def refuse_other_versions(mine: Versions, found: Mapping[str, Versions]) -> None:

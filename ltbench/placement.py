@@ -123,6 +123,30 @@ def _share(wanted: float, where: str, machines: Sequence[Machine]) -> tuple[floa
     return share, tuple(sorted(m.id for m in have if (m.gpu_memory or 0) < wanted * GB))
 
 
-def at_once(placed: Placed, machines: Sequence[Machine]) -> Mapping[str, int]:
-    """How many such trials run at once on each machine, by its name."""
-    return {m.name: n for m in machines if (n := placed.side_by_side(m))}
+@dataclass(frozen=True)
+class Room:
+    """What trials of some rows are given, how many of them run at once, by machine, if nothing else runs there; or why
+    they cannot run."""
+
+    labels: tuple[str, ...]
+    need: Need
+    placed: Placed | None
+    at_once: Mapping[str, int]
+    reason: str = ""
+
+
+def survey(trials: Sequence[TrialSpec], resources: Resources, machines: Sequence[Machine]) -> list[Room]:
+    """The room there is for the rows of a plan; rows that ask for the same stand together."""
+    asked: dict[tuple[Need, str], dict[str, None]] = {}
+    for spec in trials:
+        asked.setdefault((resources.of(spec), resources.where(spec)), {})[spec.label] = None
+    rooms = []
+    for (need, where), labels in asked.items():
+        try:
+            placed = place(need, where, machines)
+        except UserError as error:
+            rooms.append(Room(tuple(labels), need, None, {}, str(error)))
+        else:
+            found = {m.name: n for m in machines if (n := placed.side_by_side(m))}
+            rooms.append(Room(tuple(labels), need, placed, found))
+    return rooms

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from ltbench import suite as suite_module
+from ltbench.cli import app
 from ltbench.commands import resources_of
 from ltbench.errors import UserError
-from ltbench.placement import GB, Machine, Placed, place, place_all
+from ltbench.nodes import cpus_here
+from ltbench.placement import GB, Machine, Placed, place, place_all, survey
+from ltbench.report.plan_text import placement_text
 from ltbench.resources import Need, Resources
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
@@ -150,3 +160,71 @@ def test_what_the_suite_says_of_a_method_is_filled_up_with_what_it_says_of_all()
     assert resources.methods == {
         "a": Need(4.0, 0.25), "b": Need(2.0, None, 12.0), "c": Need(2.0, 0.0), "d": Need(2.0, 0.25),
     }  # fmt: skip
+
+
+# -- what `ltbench plan` says ------------------------------------------------------------------------------------------
+
+
+def test_the_plan_says_what_is_given_how_many_run_at_once_and_what_cannot(make_spec: Make) -> None:
+    methods = {"mixup": Need(2, gpu_memory_gb=12), "crt": Need(gpus=0), "remix": Need(cpus=100, gpus=0)}
+    trials = [make_spec(m) for m in ("ce", "focal", "mixup", "crt", "remix")]
+    machines = [SMALL, LARGE, PLAIN, replace(PLAIN, id="plain2", name="node plain2")]
+    rooms = survey(trials, Resources(methods=methods), machines)
+    assert [(room.labels, sum(room.at_once.values())) for room in rooms] == [
+        (("ce", "focal"), 3), (("mixup",), 2), (("crt",), 88), (("remix",), 0),
+    ]  # fmt: skip
+    lines = placement_text(rooms, "placement on the cluster", machines).splitlines()
+    assert lines[0] == (
+        "placement on the cluster: 8 CPUs, 2 GPUs of 8.0 GB; 16 CPUs, 1 GPU of 24.0 GB; 2 x 32 CPUs, 0 GPUs"
+    )
+    table = [" ".join(line.split()) for line in lines]
+    assert "ce, focal 1 CPU, 1 GPU 3" in table
+    assert "mixup 2 CPUs, 0.5 of a GPU (for 12 GB) 2" in table
+    assert "crt 1 CPU, no GPU 88" in table
+    assert "remix 100 CPUs none: see below" in table
+    assert "mixup: 2 on node large" in lines
+    (refused,) = [line for line in lines if line.startswith("cannot run")]
+    assert refused.startswith("cannot run: remix: resources.methods.remix: a trial asks for 100 CPUs and 0 GPUs")
+
+
+def run_plan(*options: str) -> tuple[int, str]:
+    """The command in this process, and what it printed."""
+    done = CliRunner().invoke(app, ["plan", "quickstart", *options], catch_exceptions=True)
+    return done.exit_code, done.output if done.exception is None else str(done.exception)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_the_plan_is_about_this_machine_unless_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, text = run_plan("--set", "resources.methods={ce: {gpus: 0, cpus: 2}}")
+    assert code == 0
+    assert "placement on this machine: " in text
+    assert run_plan("--set", "resources.executor=inline")[1].endswith("in this process, one trial after the other\n")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert "which was not asked; --address 10.0.0.1:6379 asks it" in run_plan()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_cluster")
+def test_a_cluster_that_nobody_answers_for_is_named_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    began = time.monotonic()
+    command = [sys.executable, "-m", "ltbench", "plan", "quickstart", "--address", f"127.0.0.1:{port}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stdout
+    assert f"error: the Ray cluster at 127.0.0.1:{port} could not be joined: " in done.stderr
+    assert time.monotonic() - began < 60, "Ray itself tries for many minutes"
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cpus"), [("max 100000", None), ("150000 100000", 1), ("50000 100000", 1), ("", None)]
+)
+def test_a_container_has_the_cpus_of_its_quota(tmp_path: Path, limit: str, cpus: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(limit)
+    assert cpus_here(tmp_path) == (os.cpu_count() if cpus is None else cpus)
+    assert cpus_here(tmp_path / "nowhere") == os.cpu_count()

@@ -121,6 +121,25 @@ def test_an_error_becomes_a_record_with_its_traceback(make_spec: Make, site: Sit
     assert record.metrics == {}
 
 
+def test_other_code_than_the_plan_had_is_refused_with_both(make_spec: Make, site: Site) -> None:
+    spec = make_spec("mixup")
+    record = run_trial(replace(spec, code="0123456789ab"), site)
+    assert (record.status, record.metrics) == ("failed", {})
+    assert (record.error or "").startswith("UserError: the method 'mixup' is other code here (fingerprint ")
+    assert f"{spec.code}) than the trial was planned with (0123456789ab)" in (record.error or "")
+
+
+def test_other_images_than_the_plan_had_are_refused_with_both(make_spec: Make, site: Site) -> None:
+    """Also when the right ones of the same data set are at hand in this process."""
+    spec = make_spec("ce")
+    assert run_trial(spec, site).status == "ok"
+    for cell in (replace(spec.cell, manifest="0" * 16), replace(spec.cell, subset_seed=1)):
+        record = run_trial(replace(spec, cell=cell), replace(site, data=site.data / ".." / site.data.name))
+        assert record.status == "failed"
+        assert "UserError: data set 'digits' has other images here (manifest " in (record.error or "")
+        assert f"than the trial was planned with ({cell.manifest})" in (record.error or "")
+
+
 def test_an_interrupt_is_not_swallowed(make_spec: Make, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

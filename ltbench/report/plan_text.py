@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from ltbench.placement import GB, Machine, Room
 from ltbench.spec import Plan
 
 if TYPE_CHECKING:
     from ltbench.run import State
 
 
-def plan_text(plan: Plan, state: State) -> str:
-    """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`."""
+def plan_text(plan: Plan, state: State, placement: str = "") -> str:
+    """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`; then where
+    the trials would run."""
     cells = list(dict.fromkeys([t.cell.label for t in plan.trials] + [s.cell.label for s in plan.skips]))
     labels = list(dict.fromkeys([t.label for t in plan.trials] + [s.label for s in plan.skips]))
     counts: dict[tuple[str, str], list[int]] = {}
@@ -39,7 +43,55 @@ def plan_text(plan: Plan, state: State) -> str:
     for skip in plan.skips:
         by_reason.setdefault(skip.reason, []).append(f"{skip.label} on {skip.cell.label}")
     blocks += [f"skipped: {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
+    blocks += [placement] if placement else []
     return "\n\n".join(blocks) + "\n"
+
+
+def placement_text(rooms: Sequence[Room], where: str, machines: Sequence[Machine]) -> str:
+    """What trials are given and how many run at once.
+
+    Args:
+        where: what the machines are, for the first line.
+    """
+    have = Counter(_has(m) for m in machines)
+    each = "; ".join(f"{n} x {what}" if n > 1 else what for what, n in have.items())
+    rows = [
+        [", ".join(room.labels), _given(room), sum(room.at_once.values()) if room.placed else "none: see below"]
+        for room in rooms
+    ]
+    blocks = [
+        f"{where}: {each}",
+        tabulate(
+            rows, headers=["trials of", "are given", "at once"], disable_numparse=True, maxcolwidths=[60, None, None]
+        ),
+        *(f"cannot run: {', '.join(room.labels)}: {room.reason}" for room in rooms if room.reason),
+    ]
+    apart = [room for room in rooms if room.placed and len(machines) > 1]
+    for room in apart:
+        there = ", ".join(f"{n} on {name}" for name, n in room.at_once.items())
+        blocks.append(f"{', '.join(room.labels)}: {there}")
+    return "\n\n".join(blocks)
+
+
+def _has(machine: Machine) -> str:
+    memory = f" of {machine.gpu_memory / GB:.1f} GB" if machine.gpu_memory else ""
+    return f"{machine.cpus:g} CPU{'s' * (machine.cpus != 1)}, {machine.gpus:g} GPU{'s' * (machine.gpus != 1)}{memory}"
+
+
+def _given(room: Room) -> str:
+    cpus = f"{room.need.cpus:g} CPU{'s' * (room.need.cpus != 1)}"
+    wanted = f"{room.need.gpu_memory_gb:g} GB of a GPU" if room.need.gpu_memory_gb is not None else ""
+    if room.placed is None:
+        gpus = wanted or (f"{room.need.gpus:g} GPU" if room.need.gpus else "")
+    elif not room.placed.gpus:
+        gpus = "no GPU"
+    elif room.placed.gpus < 1:
+        gpus = f"{room.placed.gpus:g} of a GPU"
+    else:
+        gpus = f"{room.placed.gpus:g} GPU{'s' * (room.placed.gpus != 1)}"
+    return f"{cpus}, {gpus}{f' (for {room.need.gpu_memory_gb:g} GB)' if wanted and room.placed else ''}".removesuffix(
+        ", "
+    )
 
 
 def _entry(counts: list[int] | None) -> str:
