@@ -1,9 +1,11 @@
-"""Ctrl-C and SIGTERM: the first asks the running trials to stop, the second ends the process at once."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): the first asks the running trials to stop, the second ends the
+process at once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,8 @@ ECHO_SECONDS = 0.2
 
 
 class Interrupted(BaseException):
-    """The process was asked to stop where there is nothing to wait for. `code`: 130 for SIGINT, 143 for SIGTERM."""
+    """The process was asked to stop where there is nothing to wait for. `code`: 130 for SIGINT, 143 for
+    SIGTERM, 129 for SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -52,8 +55,8 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-            # What a shell set to be ignored (Ctrl-C, for a job in the background) stays so.
+            handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+            # What a shell set to be ignored (Ctrl-C, for a job in the background; hangups, by nohup) stays so.
             self._before = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}
             self.take_back()
         return self
@@ -69,6 +72,18 @@ class Interrupt:
             signal.signal(number, self._caught)
 
     @contextmanager
+    def deaf_to_hangups(self) -> Iterator[None]:
+        """A hangup is ignored in here, and by the processes that are started in here for as long as they live."""
+        if signal.SIGHUP not in self._before:
+            yield
+            return
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, self._caught)
+
+    @contextmanager
     def gently(self) -> Iterator[None]:
         """In here, the first signal sets `asked` and whoever runs the trials sees to it; elsewhere it raises
         Interrupted. Who has not come to an end some seconds after the grace is ended."""
@@ -79,8 +94,11 @@ class Interrupt:
             self._gentle = False
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _speak_to_nobody()
         if self._number is not None:
-            if time.monotonic() - self._when > ECHO_SECONDS:
+            # A shell that ends passes its hangup on, beside the one of the terminal: never a second wish.
+            if number != signal.SIGHUP and time.monotonic() - self._when > ECHO_SECONDS:
                 self._leave()
             return
         self._number, self._when = number, time.monotonic()
@@ -101,6 +119,16 @@ class Interrupt:
                 last()
         _say("stopped at once; what was finished is recorded, and the same command continues")
         os._exit(self.code)
+
+
+def _speak_to_nobody() -> None:
+    """The terminal is gone, or what the output was piped into: what is still written must not fail. A file stays."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        with suppress(OSError):
+            if not stat.S_ISREG(os.fstat(stream).st_mode):
+                os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _say(text: str) -> None:

@@ -84,7 +84,7 @@ class SuiteLock:
             return False
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump({**_myself(), "token": self._token}, stream, indent=1)
+                json.dump({**myself(), "token": self._token}, stream, indent=1)
         except OSError:  # a full disk: an empty lock would look like somebody's
             self._file.unlink(missing_ok=True)
             raise
@@ -130,14 +130,23 @@ def _silent_seconds(file: Path) -> float:
 
 def _death(held: dict[str, Any], silent: float) -> str | None:
     """Why a holder counts as dead; None for one that lives or may live."""
-    here = _myself()
-    if (held.get("host"), held.get("machine")) == (here["host"], here["machine"]):
-        alive = isinstance(held.get("pid"), int) and _began(held["pid"]) == held.get("began")
-        return None if alive else "that process is gone"
+    if is_of_this_machine(held):
+        return "that process is gone" if is_gone(held) else None
     return f"gave no sign of life for {silent / 60:.0f} min" if silent > STALE_SECONDS else None
 
 
-def _myself() -> dict[str, Any]:
+def is_of_this_machine(process: dict[str, Any]) -> bool:
+    """Does `myself` of a process come from where its number means something to this one?"""
+    return (process.get("host"), process.get("machine")) == (socket.gethostname(), _machine())
+
+
+def is_gone(process: dict[str, Any]) -> bool:
+    """Is there no such process on this machine any more? For one of this machine."""
+    return not isinstance(process.get("pid"), int) or _began(process["pid"]) != process.get("began")
+
+
+def myself() -> dict[str, Any]:
+    """Who this process is, for another one to tell whether it lives."""
     # A password may stand in a tracking URI.
     command = re.sub(r"//[^/@\s]+@", "//***@", shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     return {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid(), "began": _began(os.getpid()),

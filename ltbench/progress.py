@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -47,7 +48,8 @@ class RunDisplay:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if self._live is not None:
-            self._live.__exit__(kind, value, tb)
+            with suppress(OSError):
+                self._live.__exit__(kind, value, tb)
 
     def started(self, spec: TrialSpec) -> None:
         self._fraction[spec.key] = 0.0
@@ -96,7 +98,8 @@ class RunDisplay:
         self._refresh()
 
     def _print(self, line: str, style: str = "") -> None:
-        self._console.print(Text(line, style=style), soft_wrap=True, highlight=False)
+        with suppress(OSError):  # a terminal that was closed, a log on a full disk: the trials go on
+            self._console.print(Text(line, style=style), soft_wrap=True, highlight=False)
 
     def _eta(self) -> str:
         total = sum(self._work.values())
@@ -107,7 +110,8 @@ class RunDisplay:
 
     def _refresh(self) -> None:
         if self._live is not None:
-            self._live.update(self._render())
+            with suppress(OSError):
+                self._live.update(self._render())
 
     def _render(self) -> Group:
         state = f"{len(self._fraction)} running" + (f", {self._failed} failed" if self._failed else "")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from ltbench.checkpoint import Stopped
 from ltbench.interrupt import Interrupt
 from ltbench.placement import Placed, place_all
 from ltbench.resources import Listener, Resources
+from ltbench.scratch import scratch_folder
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
@@ -47,19 +47,25 @@ def run_on_ray(
             lacks the data.
     """
     interrupt = interrupt or Interrupt()
-    connect()
-    interrupt.take_back()  # ray, too, catches SIGTERM
-    scratch = Path(tempfile.mkdtemp(prefix="ltbench-ray-"))
-    interrupt.at_once.append(lambda: shutil.rmtree(scratch))
-    try:
+    with scratch_folder() as scratch, _joined(interrupt):
+        interrupt.at_once.append(lambda: shutil.rmtree(scratch))
         there = machines(resources, trials)
         placed = place_all(trials, resources, there)
         home = check_nodes(trials, site, set(placed.values()), there, listener)
         if not interrupt.asked:
             _fit(trials, home, site, placed, resources.retries, _Watch(listener, trials, interrupt), scratch)
+
+
+@contextmanager
+def _joined(interrupt: Interrupt) -> Iterator[None]:
+    """Ray from here to there."""
+    with interrupt.deaf_to_hangups():  # and so are the processes that Ray starts: a closed terminal is ours to handle
+        connect()
+    interrupt.take_back()  # ray, too, catches SIGTERM
+    try:
+        yield
     finally:
         disconnect()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _fit(

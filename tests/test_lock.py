@@ -45,7 +45,7 @@ def forge(folder: Path, silent: float = 0.0, **changes: Any) -> Path:
     """A lock as another process would have left it, `silent` seconds ago."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / NAME
-    file.write_text(json.dumps({**lock._myself(), "token": "other", **changes}))
+    file.write_text(json.dumps({**lock.myself(), "token": "other", **changes}))
     when = file.stat().st_mtime - silent
     os.utime(file, (when, when))
     return file

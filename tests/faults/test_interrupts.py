@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -133,9 +137,10 @@ def no_workers_are_left(marks: Path) -> bool:
     ("executor", "ask", "code"),
     [
         ("ray", lambda driver: os.killpg(driver.pid, signal.SIGINT), 130),  # Ctrl-C reaches all of the terminal's group
+        ("ray", lambda driver: os.killpg(driver.pid, signal.SIGHUP), 129),  # and so does the end of the terminal
         ("inline", lambda driver: driver.terminate(), 143),
     ],
-    ids=["ray-int", "inline-term"],
+    ids=["ray-int", "ray-hup", "inline-term"],
 )
 def test_the_first_signal_lets_running_trials_take_a_checkpoint(
     executor: str, ask: Callable[[subprocess.Popen[str]], None], code: int, place: Workplace, site: Site
@@ -151,10 +156,11 @@ def test_the_first_signal_lets_running_trials_take_a_checkpoint(
     finished = place.folders.journal.records()
     begun = {f.parent.name for f in place.folders.checkpoints.glob("*/*.ckpt")}
     assert 1 <= len(begun) <= 2
-    assert told.splitlines()[-1] == (
-        f"stopped: {4 - len(finished)} of 4 trials are left, {len(begun)} of them with a checkpoint; the same command "
-        f"continues"
-    )
+    if code != 129:  # there is nobody to tell any more
+        assert told.splitlines()[-1] == (
+            f"stopped: {4 - len(finished)} of 4 trials are left, {len(begun)} of them with a checkpoint; the same "
+            f"command continues"
+        )
     assert not (place.folders.suite_folder / NAME).exists()
     assert no_workers_are_left(place.marks)
     place.finish(*options)
@@ -166,6 +172,47 @@ def test_the_first_signal_lets_running_trials_take_a_checkpoint(
         found = whole(records[key], place.folders)
         assert again.numbers() == found.numbers()
         assert again.predictions == found.predictions
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_pauses_the_run(place: Workplace) -> None:
+    """A real one, with the live display on it: the kernel sends the hangup, and every write to it fails."""
+    ours, theirs = pty.openpty()
+
+    def own_the_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    command = [sys.executable, "-m", "ltbench", *place.arguments, "--only", "slow", "--inline"]
+    driver = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=place.environment,
+                              cwd=place.folder, preexec_fn=own_the_terminal)  # fmt: skip
+    os.close(theirs)
+    deadline = time.monotonic() + 120
+    while not any(place.marks.iterdir()):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline, "nothing trains"
+        if select.select([ours], [], [], 0.05)[0]:
+            os.read(ours, 10_000)
+    os.close(ours)
+    assert driver.wait(60) == 129
+    assert len(list(place.folders.checkpoints.glob("*/*.ckpt"))) >= 1
+    assert not (place.folders.suite_folder / NAME).exists()
+
+
+def test_hangups_are_one_wish_however_many_come_and_nohup_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ltbench.interrupt._speak_to_nobody", lambda: None)
+    with Interrupt() as interrupt, interrupt.gently():
+        interrupt._number, interrupt._when = signal.SIGTERM, time.monotonic() - 10
+        signal.raise_signal(signal.SIGHUP)  # a second SIGTERM would end the process
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            with interrupt.deaf_to_hangups():
+                signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupt.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow
