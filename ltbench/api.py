@@ -225,7 +225,8 @@ class Task:
 
     def one_hot(self, y: Tensor) -> Tensor:
         """(N,) int64 -> (N, C) float32."""
-        return nn.functional.one_hot(y, self.num_classes).float()
+        # Not torch's one_hot, which looks at the labels on the host.
+        return (y[:, None] == torch.arange(self.num_classes, device=y.device)).float()
 
     def pick(self, classes: Index, rng: np.random.Generator) -> Index:
         """One image of each given class: uniform within the class, without replacement until all its images were used.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +49,32 @@ class Predictions(NamedTuple):
     confidence: NDArray[np.float32]
 
 
+_CHUNK = 1 << 16
+"""Numbers that are worked on at once, so that they stay in a core's cache."""
+
+
+def _softmax(logits: Floats, truth: NDArray[np.integer] | None = None) -> tuple[Any, Any, Any]:
+    """(N, C) logits -> the largest one's class, the sum of all classes' exp(logit - largest) and, where `truth` is
+    given, the true class's logit - largest; (N,) each, the latter two in float64."""
+    label = logits.argmax(axis=1)
+    everywhere = np.arange(len(logits))
+    largest = logits[everywhere, label].astype(np.float64)
+    total, true = np.empty(len(logits)), np.empty(len(logits) if truth is not None else 0)
+    rows = max(1, _CHUNK // max(1, logits.shape[1]))
+    for start in range(0, len(logits), rows):
+        some = slice(start, start + rows)
+        shifted = logits[some].astype(np.float64)
+        shifted -= largest[some, None]
+        if truth is not None:
+            true[some] = shifted[np.arange(len(shifted)), truth[some]]
+        total[some] = np.exp(shifted, out=shifted).sum(axis=1)
+    return label, total, true
+
+
 def predictions(logits: Floats) -> Predictions:
     """(N, C) logits -> top-1 label and its softmax probability. Ties go to the lower class."""
-    label = logits.argmax(axis=1)
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return Predictions(label.astype(np.uint16), (1.0 / np.exp(shifted).sum(axis=1)).astype(np.float32))
+    label, total, _ = _softmax(logits)
+    return Predictions(label.astype(np.uint16), (1.0 / total).astype(np.float32))
 
 
 def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
@@ -126,16 +147,16 @@ def from_predictions(
 
 def negative_log_likelihood(logits: Floats, truth: NDArray[np.integer]) -> float:
     """Mean of -log p(true class), in nats."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_z = np.log(np.exp(shifted).sum(axis=1))
-    return float((log_z - shifted[np.arange(len(truth)), truth]).mean())
+    _, total, true = _softmax(logits, truth)
+    return float((np.log(total) - true).mean())
 
 
 def evaluate(
     logits: Floats, truth: NDArray[np.integer], train_counts: Sequence[int], shots: Mapping[str, int]
 ) -> tuple[dict[str, float | None], dict[str, list[float]], Predictions]:
     """All metrics, the per-class table and the predictions of one test pass: logits (N, C), truth (N,)."""
-    found = predictions(logits)
+    label, total, true = _softmax(logits, truth)
+    found = Predictions(label.astype(np.uint16), (1.0 / total).astype(np.float32))
     metrics, classes = from_predictions(found, truth, train_counts, shots)
-    metrics["nll"] = negative_log_likelihood(logits, truth)
+    metrics["nll"] = float((np.log(total) - true).mean())
     return metrics, classes, found

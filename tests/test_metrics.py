@@ -279,3 +279,16 @@ def test_every_metric_that_is_computed_is_described_and_every_described_one_comp
 
 def test_only_errors_are_better_when_lower() -> None:
     assert {name for name, metric in METRICS.items() if not metric.higher_is_better} == {"ece", "nll"}
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+def test_working_in_chunks_changes_no_bit(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    truth = rng.integers(0, classes, 1777)
+    logits = (rng.normal(size=(1777, classes)) * 5).astype(np.float32)
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    total = np.exp(shifted).sum(axis=1)
+    metrics, _, found = evaluate(logits, truth, [30] * classes, {"many": 100, "few": 20})
+    np.testing.assert_array_equal(found.confidence, (1.0 / total).astype(np.float32))
+    np.testing.assert_array_equal(found.label, logits.argmax(axis=1))
+    assert metrics["nll"] == float((np.log(total) - shifted[np.arange(1777), truth]).mean())

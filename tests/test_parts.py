@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,3 +253,21 @@ def test_adamw_decays_weights_apart_from_the_gradient_and_adam_does_not() -> Non
 def test_betas_may_come_as_the_list_that_yaml_gives() -> None:
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], name="adam", lr=0.1, betas=[0.8, 0.99])
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.99)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"name": "sgd", "momentum": 0.9, "nesterov": True}, {"name": "adam"}, {"name": "adamw"}]
+)
+def test_updating_all_parameters_at_once_changes_no_bit(settings: dict[str, Any]) -> None:
+    shapes, ends = [(16, 3, 3, 3), (16,), (10, 64), (10,)], []
+    for foreach in (None, False):
+        torch.manual_seed(0)
+        params = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+        chosen = settings if foreach is None else {**settings, "foreach": foreach}
+        optimizer = make_optimizer(params, lr=0.1, weight_decay=1e-3, **chosen)
+        for _ in range(20):
+            for p in params:
+                p.grad = torch.randn(p.shape)
+            optimizer.step()
+        ends.append(params)
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))

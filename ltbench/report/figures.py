@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_INCHES_PER_LETTER = 0.065
+"""Of the class names, at 7 points."""
+_LONGEST = 32
+"""Letters of a class name that are shown."""
+
+
 def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
     """Confusion matrix in percent of each true class; rows true, columns predicted. Names up to 30 classes."""
     from matplotlib.figure import Figure
@@ -19,8 +25,11 @@ def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str], titl
     share = 100.0 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     n = len(class_names)
     side = 6.0 if n <= 30 else 8.0
-    figure = Figure(figsize=(side, side * 0.92), layout="constrained")
-    axes = figure.add_subplot()
+    class_names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in class_names]
+    # Margins by hand: one is drawn per trial, and matplotlib's own layout would draw each twice.
+    margin = (0.6 + (_INCHES_PER_LETTER * max(map(len, class_names)) if n <= 30 else 0.2)) / side
+    figure = Figure(figsize=(side, side * 0.92))
+    axes = figure.add_axes((margin, margin, 0.86 - margin, 0.94 - margin))
     image = axes.imshow(share, vmin=0, vmax=100, cmap="cividis")
     axes.set(xlabel="predicted", ylabel="true", title=title)
     if n <= 30:
@@ -32,5 +41,6 @@ def confusion_figure(matrix: NDArray[np.int64], class_names: Sequence[str], titl
             axes.text(
                 j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=6, color="white" if dark else "black"
             )
-    figure.colorbar(image, ax=axes, label="% of the true class", shrink=0.8)
+    bar = figure.add_axes((0.88, margin + 0.1 * (0.94 - margin), 0.025, 0.8 * (0.94 - margin)))
+    figure.colorbar(image, cax=bar, label="% of the true class")
     return figure
