@@ -81,7 +81,7 @@ STUBS = {
     "ray": 'echo "ray $@" >> "$LOG"',
     "srun": 'echo "srun $@" >> "$LOG"; sleep 60',
     "scontrol": 'echo "scontrol $@" >> "$LOG"',
-    "python": 'echo "nodes wait" >> "$LOG"',
+    "python": 'until grep -q ^srun "$LOG"; do sleep 0.05; done; echo "nodes wait" >> "$LOG"',  # as it waits for nodes
     "ltbench": 'echo "ltbench $@" >> "$LOG"; trap "sleep 0.3; exit 143" TERM; [ "$2" = quick ] || sleep 60 & wait',
 }
 
