@@ -244,8 +244,9 @@ class Method:
     """Plain cross-entropy: the base class and the baseline.
 
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
-    defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features;
-    `linear_head`: class vectors of different lengths), and declares hyper-parameters with `hp`.
+    defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `blocks`: a
+    backbone of transformer blocks; `linear_head`: class vectors of different lengths), and declares hyper-parameters
+    with `hp`.
     """
 
     paper: ClassVar[str] = ""

@@ -33,7 +33,7 @@ _RECIPE: dict[str, Any] = {
     "precision": "fp32",
     "schedule": {"name": "multistep", "milestones": [0.6], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0},
 }
-_BACKBONE = ("cnn_small", (8, 8, 1))
+_SHAPE = (8, 8, 1)
 _OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
 Images = NDArray[np.uint8]
 
@@ -168,7 +168,7 @@ def _images() -> tuple[Images, NDArray[np.int64]]:
 def _task(cls: type[Method], seed: int = 0) -> Task:
     """Class-name vectors are of another length than the features, unless the method wants both in one space."""
     clip = "clip" in cls.needs
-    dim = build_backbone(*_BACKBONE).dim if clip else 16
+    dim = build_backbone(_backbone(cls), _SHAPE).dim if clip else 16
     text = np.random.default_rng(3).normal(size=(len(COUNTS), dim)) + 1.0
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     names = [f"class {c}" for c in range(len(COUNTS))]
@@ -182,8 +182,12 @@ def _task(cls: type[Method], seed: int = 0) -> Task:
     )
 
 
+def _backbone(cls: type[Method]) -> str:
+    return "vit_small" if "blocks" in cls.needs else "cnn_small"
+
+
 def _model(method: Method) -> Classifier:
-    backbone = build_backbone(*_BACKBONE)
+    backbone = build_backbone(_backbone(type(method)), _SHAPE)
     return Classifier(backbone, method.head(backbone.dim))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from ltbench.errors import UserError
 
 
 class Classifier(nn.Module):
@@ -120,6 +123,83 @@ class CosineHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
+
+
+def transformer_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """The transformer blocks of a backbone, first to last: modules that compute x + mlp(norm(x)) at their end, with the
+    norm named `ln_2` or `norm2`, as those of open_clip, timm and torchvision do.
+
+    Raises:
+        UserError: it has none.
+    """
+    found = [m for m in backbone.modules() if _second_norm(m) and isinstance(getattr(m, "mlp", None), nn.Module)]
+    if not found:
+        raise UserError(f"needs transformer blocks to put adapters into; {type(backbone).__name__} has none")
+    return found
+
+
+def _second_norm(block: nn.Module) -> str:
+    """The name of a block's norm before its perceptron."""
+    return next((n for n in ("ln_2", "norm2") if isinstance(getattr(block, n, None), nn.LayerNorm)), "")
+
+
+class Adapter(nn.Module):
+    """A bottleneck beside a layer: scale * up(relu(down(norm(x)))). It gives zero until it is trained.
+
+    As in AdaptFormer (Chen et al., NeurIPS 2022, equation 2) with a norm before it and a scale that is learned, as
+    LIFT's code (Shi et al., ICML 2024) has it: `down` Kaiming-normal with slope sqrt(5), `up` and all biases zero.
+    """
+
+    def __init__(self, width: int, bottleneck: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        self.scale = nn.Parameter(torch.full((1,), scale))
+        nn.init.kaiming_normal_(self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.up(F.relu(self.down(self.norm(x)))) * self.scale
+        return out
+
+
+class BesideMlp(nn.Module):
+    """A block's norm and perceptron, and an adapter that reads what they read: mlp(norm(x)) + adapter(x)."""
+
+    def __init__(self, norm: nn.Module, mlp: nn.Module, adapter: Adapter) -> None:
+        super().__init__()
+        self.norm, self.mlp, self.adapter = norm, mlp, adapter
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.mlp(self.norm(x)) + self.adapter(x)
+        return out
+
+
+def adapt_blocks(backbone: nn.Module, bottleneck: int, scale: float = 1.0) -> list[Adapter]:
+    """Put an adapter beside the perceptron of every transformer block, in place; what the backbone computes stays the
+    same until they are trained. Weights are drawn on the CPU, so that a seed gives the same everywhere.
+
+    Raises:
+        UserError: the backbone has no transformer blocks.
+    """
+    adapters = []
+    for block in transformer_blocks(backbone):
+        name = _second_norm(block)
+        norm = block.get_submodule(name)
+        width = int(norm.normalized_shape[-1])  # type: ignore[index]
+        adapter = Adapter(width, bottleneck, scale).to(next(norm.parameters()).device)
+        block.set_submodule("mlp", BesideMlp(norm, block.get_submodule("mlp"), adapter))
+        block.set_submodule(name, nn.Identity())
+        adapters.append(adapter)
+    return adapters
+
+
+def take_projection(backbone: nn.Module) -> Tensor | None:
+    """Take off the linear map at the end of an image tower, in place, and return it, (width, dim): from then on its
+    features have `width` numbers. None, and nothing changes, where a backbone has no such map."""
+    take = getattr(backbone, "take_projection", None)
+    return None if take is None else take()
 
 
 def make_optimizer(params: Any, name: str, lr: float, **settings: Any) -> torch.optim.Optimizer:

@@ -95,11 +95,21 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return (patterns[labels] + noise).astype(np.uint8), labels
 
 
-def trained(method: Method, backbone: str = "mlp", seed: int = 0, epochs: float = 2.0) -> Classifier:
+def body_of(cls: type[Method]) -> str:
+    """A small backbone of the kind that a method needs."""
+    return "vit_small" if "blocks" in cls.needs else "mlp"
+
+
+def names_for(name: str) -> NDArray[np.float32]:
+    """Class-name vectors as long as the features of `body_of`."""
+    return near_names(dim=build_backbone(body_of(REGISTRY.get(name)), (6, 6, 1)).dim)
+
+
+def trained(method: Method, backbone: str | None = None, seed: int = 0, epochs: float = 2.0) -> Classifier:
     """The method's model after a short training on the patterns."""
     x, y = images()
     torch.manual_seed(seed)
-    body = build_backbone(backbone, (6, 6, 1))
+    body = build_backbone(backbone or body_of(type(method)), (6, 6, 1))
     model = Classifier(body, method.head(body.dim))
     order = BatchOrder(y, 5, RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock, recipe = Clock(np.random.default_rng([seed, 2]), CPU), {**RECIPE, "epochs": epochs}
@@ -109,7 +119,7 @@ def trained(method: Method, backbone: str = "mlp", seed: int = 0, epochs: float 
 
 def final_logits(name: str, seed: int = 0, epochs: float = 2.0, **values: Any) -> NDArray[np.float32]:
     """Corrected logits of the training images after a short training."""
-    method: Method = make(name, task_of(COUNTS, near_names(), seed), **values)
+    method: Method = make(name, task_of(COUNTS, names_for(name), seed), **values)
     model = trained(method, seed=seed, epochs=epochs)
     raw = logits_of(model, ImageBatches(*images(), (0.5,), (0.25,)), RECIPE)
     return np.asarray(method.predict(torch.from_numpy(raw)).numpy())
@@ -170,6 +180,19 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("cb_sampling", {"sampling": "class_balanced"}),
         ("ce_drw", {"beta": 0.9999, "defer": 0.8}),
         ("focal", {"gamma": 1.0}),
+        ("clip_full_finetune", {"tower_lr": 3e-5, "head_lr": 3e-5, "weight_decay": 0.1}),
+        (
+            "lift",
+            {
+                "tau": 1.0,
+                "lr": 0.01,
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "scale": 25.0,
+                "bottleneck": 0,
+                "adapter_scale": 1.0,
+            },
+        ),
         ("ldam_drw", {"beta": 0.9999, "defer": 0.8, "max_margin": 0.5, "scale": 30.0}),
         ("logit_adjusted_loss", {"tau": 1.0}),
         ("logit_adjustment", {"tau": 1.0}),
@@ -268,7 +291,7 @@ def test_its_corrected_logits_have_the_shape_of_the_logits(name: str) -> None:
 
 @every_method
 def test_its_stages_share_out_the_whole_training(name: str) -> None:
-    method, body = make(name, task_of(COUNTS, near_names())), build_backbone("mlp", (6, 6, 1))
+    method, body = make(name, task_of(COUNTS, names_for(name))), build_backbone(body_of(REGISTRY.get(name)), (6, 6, 1))
     stages = list(method.stages(Classifier(body, method.head(body.dim))))
     assert sum(stage.share for stage in stages) == pytest.approx(1.0)
     for stage in stages:
@@ -283,7 +306,12 @@ def test_one_seed_gives_one_result_and_two_seeds_two(name: str) -> None:
     assert not np.array_equal(first, other)
 
 
-FASTER = {"tgm_clip": {"tower_lr": 0.01, "alpha": 0.0, "adapter_alpha": 0.0}}
+FASTER: dict[str, dict[str, Any]] = {
+    "tgm_clip": {"tower_lr": 0.01, "alpha": 0.0, "adapter_alpha": 0.0},
+    "clip_full_finetune": {"tower_lr": 0.003, "head_lr": 0.01},
+    "lp_ft": {"tower_lr": 0.003, "head_lr": 0.01, "probe_lr": 0.03},
+    "lift": {"bottleneck": 16},
+}
 """Options with which a network that was never trained before learns in a few steps."""
 
 

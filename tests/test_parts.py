@@ -12,9 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ltbench.errors import UserError
+from ltbench.models import build_backbone
 from ltbench.parts import (
     Classifier,
     CosineHead,
+    adapt_blocks,
     cross_entropy,
     effective_number_weights,
     make_optimizer,
@@ -271,3 +274,81 @@ def test_updating_all_parameters_at_once_changes_no_bit(settings: dict[str, Any]
             optimizer.step()
         ends.append(params)
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+# -- adapters ----------------------------------------------------------------------------------------------------------
+
+
+def towers_of_three_makes() -> dict[str, nn.Module]:
+    """Transformers as ltbench, torchvision and open_clip build them, small and random."""
+    from open_clip.transformer import VisionTransformer
+    from torchvision.models import VisionTransformer as TorchvisionVit
+
+    torch.manual_seed(0)
+    torchvision = TorchvisionVit(16, 8, 2, 2, 32, 64)
+    torchvision.heads = nn.Identity()
+    return {
+        "ltbench": build_backbone("vit_small", (16, 16, 3)),
+        "torchvision": torchvision,
+        "open_clip": VisionTransformer(16, 8, 32, 2, 2, 2.0, output_dim=16),
+    }
+
+
+@pytest.mark.parametrize("make", ["ltbench", "torchvision", "open_clip"])
+def test_adapters_change_nothing_until_they_are_trained(make: str) -> None:
+    tower = towers_of_three_makes()[make].eval()
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before = tower(x)
+        adapters = adapt_blocks(tower, 4)
+        assert torch.equal(tower(x), before)
+        for adapter in adapters:
+            nn.init.normal_(adapter.up.weight)
+        assert not torch.allclose(tower(x), before, atol=1e-3)
+    assert len(adapters) == (3 if make == "ltbench" else 2)
+    names = {id(p) for p in tower.parameters()}
+    assert all(id(p) in names for adapter in adapters for p in adapter.parameters()), "part of the model, so saved"
+
+
+def test_an_adapter_reads_what_the_perceptron_reads_before_its_norm() -> None:
+    """LIFT's block in plain tensor algebra: x + mlp(ln_2(x)) + s up(relu(down(ln(x)))), x after the attention."""
+    block = towers_of_three_makes()["open_clip"].transformer.resblocks[0].eval()  # type: ignore[union-attr, index]
+    ln_2, mlp = block.ln_2, block.mlp
+    holder = nn.Sequential(block)
+    (adapter,) = adapt_blocks(holder, 4, scale=0.5)
+    for p in adapter.parameters():
+        nn.init.normal_(p, std=0.3)
+    x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        after = x + block.attention(block.ln_1(x))
+        normed = (after - after.mean(-1, keepdim=True)) / (after.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        normed = normed * adapter.norm.weight + adapter.norm.bias
+        hidden = (normed @ adapter.down.weight.T + adapter.down.bias).clamp(min=0)
+        expected = after + mlp(ln_2(after)) + adapter.scale * (hidden @ adapter.up.weight.T + adapter.up.bias)
+        torch.testing.assert_close(holder(x), expected)
+
+
+def test_a_network_without_blocks_takes_no_adapters() -> None:
+    with pytest.raises(UserError, match="needs transformer blocks"):
+        adapt_blocks(build_backbone("cnn_small", (8, 8, 1)), 4)
+
+
+def test_the_head_of_a_tower_computes_in_float32_and_so_does_the_head_on_features() -> None:
+    class Halved(nn.Module):
+        float_head = True
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.bfloat16()
+
+    seen = []
+
+    class Seeing(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append((x.dtype, torch.is_autocast_enabled("cpu")))
+            return super().forward(x)
+
+    model = Classifier(Halved(), Seeing(4, 2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = torch.randn(3, 4).bfloat16().float()
+        torch.testing.assert_close(model(features), model.on_features()(features), rtol=0, atol=0)
+    assert seen == [(torch.float32, False)] * 2

@@ -36,15 +36,16 @@ class SmallCnn(nn.Module):
 
 
 class SmallVit(nn.Module):
-    """A vision transformer (Dosovitskiy et al., ICLR 2021) with three pre-norm blocks of width 64 and four heads, on a
-    grid of 4x4 patches (of single pixels below 8x8; rows and columns left over are cut off), averaged; 64 features."""
+    """A vision transformer (Dosovitskiy et al., ICLR 2021) with three pre-norm blocks of width 64 and four heads, on
+    4x4 patches (fewer below 12 pixels, where a patch has 3; what is left over at the edge is cut off), averaged; 64
+    features."""
 
     dim = 64
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()
         height, width, channels = shape
-        patch = (max(1, height // 4), max(1, width // 4))
+        patch = (max(3, height // 4), max(3, width // 4))
         places = (height // patch[0]) * (width // patch[1])
         self.embed = nn.Conv2d(channels, self.dim, patch, stride=patch)
         self.place = nn.Parameter(torch.randn(1, places, self.dim) * 0.02)
