@@ -36,9 +36,9 @@ def assemble(
         logit_scale=spec.recipe.get("logit_scale"),
     )
     method = method_of(spec, site)(task, **spec.hyperparameters)
-    tower = spec.recipe.get("tower")
-    checkpoint = site.paths.get(tower["pretrained"]) if tower else None
-    backbone = build_backbone(spec.recipe["backbone"], facts.shape, tower, checkpoint, device)
+    tower, weights = spec.recipe.get("tower"), spec.recipe.get("weights")
+    checkpoint = site.paths.get((tower or weights or {}).get("pretrained", ""))
+    backbone = build_backbone(spec.recipe["backbone"], facts.shape, tower, checkpoint, device, weights)
     model = Classifier(backbone, method.head(backbone.dim)).to(device)
     model.to(memory_format=torch.channels_last)
     order = BatchOrder(data.train_y, task.num_classes, spec.recipe["batch_size"], dice(spec, "order"))

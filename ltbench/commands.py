@@ -91,7 +91,8 @@ def site_of(
     from ltbench.site import Site
     from ltbench.towerplan import refuse_without_weights
 
-    towers = {weights_of(t.recipe["tower"]): t.recipe["tower"] for t in to_run.trials if "tower" in t.recipe}
+    towers = {weights_of(t.recipe[key]): t.recipe[key] for t in to_run.trials for key in ("tower", "weights")
+              if key in t.recipe}  # fmt: skip
     refuse_without_weights(towers, inputs.paths)
     return Site(
         data=cache,

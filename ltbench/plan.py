@@ -25,7 +25,7 @@ from ltbench.records import write_atomically
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, Plan, Selection, Skip, TrialSpec
 from ltbench.suite import DatasetEntry, MethodEntry, Suite
-from ltbench.towerplan import refuse_other_text, text_config, tower_of
+from ltbench.towerplan import refuse_other_text, text_config, tower_of, weights_for
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,14 @@ def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | 
     trials = tuple(replace(template, seed=seed) for seed in seeds for template in templates)
     plan = Plan(suite=suite.suite, question=suite.question, trials=trials, skips=tuple(skips),
                 protocol=_protocol(suite, [row.label for _, row in rows], seeds))  # fmt: skip
-    checkpoints = {
-        str(t.recipe["tower"]["pretrained"]): str(suite.recipes[t.recipe_name].pretrained)
-        for t in templates
-        if "tower" in t.recipe and t.recipe["tower"]["pretrained"].startswith(CONTENT)
-    }
+    checkpoints = {_pretrained(t): str(suite.recipes[t.recipe_name].pretrained) for t in templates
+                   if _pretrained(t).startswith(CONTENT)}  # fmt: skip
     return plan, Inputs(sources, texts, checkpoints)
+
+
+def _pretrained(spec: TrialSpec) -> str:
+    """The tag or the content of the weights that a trial begins with; empty from scratch."""
+    return str((spec.recipe.get("tower") or spec.recipe.get("weights") or {}).get("pretrained", ""))
 
 
 def _refuse_twins(templates: Sequence[TrialSpec]) -> None:
@@ -236,8 +238,13 @@ def _recipe(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
     _check_augment(f"recipes.{group}.augment", recipe["augment"], facts)
     recipe["precision"] = resolve_precision(recipe["precision"])
     tower = tower_of(suite.recipes[group], f"recipes.{group}")
+    weights = weights_for(suite.recipes[group], f"recipes.{group}")
     for key in ("pretrained", "image_size", "interpolation"):
         del recipe[key]
+    if weights is not None:
+        recipe["weights"] = weights
+        if recipe["pretraining"] == "none":
+            recipe["pretraining"] = f"torchvision {weights_of(weights)}"
     if tower is not None:
         recipe["tower"] = tower
         if recipe["pretraining"] == "none":
@@ -332,8 +339,7 @@ def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:
 
 def _export_one(spec: TrialSpec, inputs: Inputs, folder: Path) -> Path:
     file = folder / f"{spec.key}.json"
-    checkpoint = spec.recipe.get("tower", {}).get("pretrained")
     paths = {name: path for name, path in inputs.paths.items()
-             if name == checkpoint or name.partition(":")[0] == spec.cell.dataset}  # fmt: skip
+             if name == _pretrained(spec) or name.partition(":")[0] == spec.cell.dataset}  # fmt: skip
     write_atomically(file, json.dumps({**spec.to_json(), "paths": paths}, indent=1).encode())
     return file

@@ -75,7 +75,8 @@ class Recipe(Strict):
     logit_scale: Positive = 100.0
     pretraining: str = "none"
     pretrained: str | None = None
-    """For an image tower: a tag of open_clip's, or the path of a checkpoint; None: OpenAI's, where there is one."""
+    """A tag of open_clip's (image towers) or torchvision's (its networks), or the path of a checkpoint; None: OpenAI's
+    for a tower that has one, from scratch for a network."""
     image_size: Annotated[int, Field(ge=16, le=1024)] | None = None
     interpolation: Literal["bicubic", "bilinear"] | None = None
 

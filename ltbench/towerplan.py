@@ -1,4 +1,4 @@
-"""What a plan has to know of image towers: which one a recipe means, and which text belongs to it."""
+"""What a plan has to know of pre-trained models: which one a recipe means, and which text belongs to it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.errors import UserError
+from ltbench.models import BACKBONES
 from ltbench.models.text import NoText, TextVectors
 from ltbench.models.towers import NAMED, is_tower, weights_of
 from ltbench.suite import Recipe
 
-_OWN = ("pretrained", "image_size", "interpolation")
+_OWN = ("image_size", "interpolation")
 """Keys of a recipe that are for image towers alone."""
 
 
@@ -31,6 +32,24 @@ def tower_of(recipe: Recipe, place: str) -> dict[str, Any] | None:
     from ltbench.models.clip import describe
 
     return describe(recipe.backbone, recipe.pretrained or "openai", recipe.image_size, recipe.interpolation, place)
+
+
+def weights_for(recipe: Recipe, place: str) -> dict[str, str] | None:
+    """The description of the pre-trained weights of a recipe's network (models/weights.py); None: from scratch, or an
+    image tower. Fetches nothing.
+
+    Raises:
+        UserError: `pretrained` is neither a file nor a tag, or the backbone takes none.
+    """
+    if recipe.pretrained is None or is_tower(recipe.backbone):
+        return None
+    if recipe.backbone in BACKBONES:
+        raise UserError(f"{place}.pretrained: has no effect with backbone {recipe.backbone!r}, which is trained from "
+                        f"scratch; remove it, or take a network of torchvision or an image tower: "
+                        f"{', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
+    from ltbench.models.weights import describe_weights
+
+    return describe_weights(recipe.backbone, recipe.pretrained, f"{place}.pretrained")
 
 
 def text_config(config: Mapping[str, Any] | None, recipe: Recipe) -> Mapping[str, Any] | None:
@@ -69,7 +88,12 @@ def refuse_without_weights(towers: Mapping[str, Mapping[str, Any]], paths: Mappi
 
 
 def missing(tower: Mapping[str, Any], paths: Mapping[str, str]) -> str | None:
-    """Why the weights of a tower cannot be had on this machine, fetching them if need be; None: they can."""
+    """Why the weights of a tower, or of a network of torchvision, cannot be had on this machine, fetching them if need
+    be; None: they can."""
+    if "file" in tower:
+        from ltbench.models import weights
+
+        return weights.unavailable(tower, paths.get(tower["pretrained"]))
     from ltbench.models.clip import unavailable
 
     return unavailable(tower, paths.get(tower["pretrained"]))

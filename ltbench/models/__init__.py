@@ -29,14 +29,16 @@ def build_backbone(
     tower: Mapping[str, Any] | None = None,
     checkpoint: str | None = None,
     device: Any = "cpu",
+    weights: Mapping[str, str] | None = None,
 ) -> Any:
     """A freshly initialised backbone for images of `shape` (height, width, channels), or a pre-trained image tower.
 
     Draws its weights from torch's global generator; a tower has its own.
 
     Args:
-        tower: the recipe's description of a tower (models/towers.py). checkpoint: where its weights lie, if they are a
-            file of the user's. device: where images will be prepared for it.
+        tower: the recipe's description of a tower (models/towers.py). checkpoint: where its weights, or the network's,
+            lie, if they are a file of the user's. device: where images will be prepared for it.
+        weights: the recipe's description of a network's pre-trained weights (models/weights.py); None: from scratch.
 
     Raises:
         UserError: an unknown name, an unfit image shape, or weights that cannot be had.
@@ -46,6 +48,8 @@ def build_backbone(
     if name not in BACKBONES:
         _check_known(name)
     module = import_module(BACKBONES.get(name, "ltbench.models.torchvision"))
+    if weights is not None:
+        return module.build(name, shape, import_module("ltbench.models.weights").locate(weights, checkpoint))
     return module.build(name, shape)
 
 

@@ -1,22 +1,27 @@
-"""Any torchvision classification network as a backbone: its last linear layer is taken off."""
+"""Any torchvision classification network as a backbone: its last linear layer is taken off. And ResNet-10, which the
+field uses on ImageNet-LT and torchvision has not."""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ltbench.errors import UserError
+from ltbench.models.weights import state_of
+
+RESNET10 = "resnet10"
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """All classification networks torchvision knows."""
+    """All classification networks torchvision knows, and ResNet-10."""
     from torchvision import models
 
-    return tuple(models.list_models(module=models))
+    return (RESNET10, *models.list_models(module=models))
 
 
 @cache
@@ -48,8 +53,12 @@ def _send_one_batch(name: str, shape: tuple[int, int, int], device: str) -> None
         build(name, shape)(torch.zeros(2, channels, height, width))
 
 
-def build(name: str, shape: tuple[int, int, int]) -> TorchvisionBackbone:
-    """Freshly initialised, no weights are fetched. Raises UserError for a network without a final linear layer."""
+def build(name: str, shape: tuple[int, int, int], checkpoint: Path | None = None) -> TorchvisionBackbone:
+    """Freshly initialised, or with the weights of a checkpoint; nothing is fetched.
+
+    Raises:
+        UserError: a network without a final linear layer, or a checkpoint of another one.
+    """
     from torchvision import models
 
     side, extra = shape[0], {}
@@ -57,7 +66,14 @@ def build(name: str, shape: tuple[int, int, int]) -> TorchvisionBackbone:
         extra["image_size"] = side
     if name in ("googlenet", "inception_v3"):
         extra |= {"aux_logits": False, "init_weights": True}
-    return TorchvisionBackbone(name, models.get_model(name, weights=None, **extra))
+    if name == RESNET10:  # one basic block per stage: Liu et al., CVPR 2019
+        network = models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1])
+    else:
+        network = models.get_model(name, weights=None, **extra)
+    backbone = TorchvisionBackbone(name, network)
+    if checkpoint is not None:
+        backbone.load(checkpoint)
+    return backbone
 
 
 class TorchvisionBackbone(nn.Module):
@@ -72,9 +88,26 @@ class TorchvisionBackbone(nn.Module):
         if last is None or last.out_features != 1000:
             raise UserError(f"backbone {name!r}: its classifier is not a linear layer, so it cannot be replaced")
         network.set_submodule(path, nn.Identity())
+        self._name, self._classifier = name, path
         self.network = network
         self.dim = last.in_features
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.network(x)
         return features
+
+    def load(self, checkpoint: Path) -> None:
+        """Put a checkpoint's weights in place; those of its classifier are left out. Raises UserError where it is of
+        another network."""
+        state = {name: value for name, value in state_of(checkpoint).items()
+                 if not name.startswith(f"{self._classifier}.")}  # fmt: skip
+        mine = self.network.state_dict()
+        counters = {name for name in mine if name.endswith("num_batches_tracked")}  # older checkpoints lack them
+        odd = [f"lacks {name}" for name in mine.keys() - counters - state.keys()]
+        odd += [f"has {name}" for name in state.keys() - mine.keys()]
+        odd += [f"has {name} of shape {tuple(state[name].shape)}, not {tuple(mine[name].shape)}"
+                for name in mine.keys() & state.keys() if mine[name].shape != state[name].shape]  # fmt: skip
+        if odd:
+            raise UserError(f"backbone {self._name!r}: {checkpoint} holds the weights of another network: it "
+                            f"{', '.join(sorted(odd)[:3])}{', ...' if len(odd) > 3 else ''}")  # fmt: skip
+        self.network.load_state_dict({**{name: mine[name] for name in counters}, **state})
