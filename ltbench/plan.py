@@ -239,7 +239,7 @@ def _recipe(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
     recipe["precision"] = resolve_precision(recipe["precision"])
     tower = tower_of(suite.recipes[group], f"recipes.{group}")
     weights = weights_for(suite.recipes[group], f"recipes.{group}")
-    for key in ("pretrained", "image_size", "interpolation"):
+    for key in ("pretrained", "trainable", "image_size", "interpolation"):
         del recipe[key]
     if weights is not None:
         recipe["weights"] = weights

@@ -77,6 +77,8 @@ class Recipe(Strict):
     pretrained: str | None = None
     """A tag of open_clip's (image towers) or torchvision's (its networks), or the path of a checkpoint; None: OpenAI's
     for a tower that has one, from scratch for a network."""
+    trainable: Literal["all", "last_block"] = "all"
+    """Of a pre-trained residual network of torchvision: everything, or its last block and the classifier."""
     image_size: Annotated[int, Field(ge=16, le=1024)] | None = None
     interpolation: Literal["bicubic", "bilinear"] | None = None
 

@@ -41,6 +41,10 @@ def weights_for(recipe: Recipe, place: str) -> dict[str, str] | None:
     Raises:
         UserError: `pretrained` is neither a file nor a tag, or the backbone takes none.
     """
+    partly = recipe.trainable != "all"
+    if partly and (recipe.pretrained is None or is_tower(recipe.backbone)):
+        raise UserError(f"{place}.trainable: {recipe.trainable!r} is for networks of torchvision with `pretrained:` "
+                        f"weights; remove it, or name some")  # fmt: skip
     if recipe.pretrained is None or is_tower(recipe.backbone):
         return None
     if recipe.backbone in BACKBONES:
@@ -49,7 +53,16 @@ def weights_for(recipe: Recipe, place: str) -> dict[str, str] | None:
                         f"{', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
     from ltbench.models.weights import describe_weights
 
-    return describe_weights(recipe.backbone, recipe.pretrained, f"{place}.pretrained")
+    weights = describe_weights(recipe.backbone, recipe.pretrained, f"{place}.pretrained")
+    if not partly:
+        return weights
+    import torch
+
+    from ltbench.models.torchvision import build
+
+    with torch.device("meta"):  # only to see whether it can be done
+        build(recipe.backbone, (224, 224, 3), None, recipe.trainable)
+    return {**weights, "trainable": recipe.trainable}
 
 
 def text_config(config: Mapping[str, Any] | None, recipe: Recipe) -> Mapping[str, Any] | None:

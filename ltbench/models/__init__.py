@@ -49,7 +49,8 @@ def build_backbone(
         _check_known(name)
     module = import_module(BACKBONES.get(name, "ltbench.models.torchvision"))
     if weights is not None:
-        return module.build(name, shape, import_module("ltbench.models.weights").locate(weights, checkpoint))
+        file = import_module("ltbench.models.weights").locate(weights, checkpoint)
+        return module.build(name, shape, file, weights.get("trainable", "all"))
     return module.build(name, shape)
 
 

@@ -53,8 +53,13 @@ def _send_one_batch(name: str, shape: tuple[int, int, int], device: str) -> None
         build(name, shape)(torch.zeros(2, channels, height, width))
 
 
-def build(name: str, shape: tuple[int, int, int], checkpoint: Path | None = None) -> TorchvisionBackbone:
+def build(
+    name: str, shape: tuple[int, int, int], checkpoint: Path | None = None, trainable: str = "all"
+) -> TorchvisionBackbone:
     """Freshly initialised, or with the weights of a checkpoint; nothing is fetched.
+
+    Args:
+        trainable: all, or last_block.
 
     Raises:
         UserError: a network without a final linear layer, or a checkpoint of another one.
@@ -73,6 +78,8 @@ def build(name: str, shape: tuple[int, int, int], checkpoint: Path | None = None
     backbone = TorchvisionBackbone(name, network)
     if checkpoint is not None:
         backbone.load(checkpoint)
+    if trainable == "last_block":
+        backbone.freeze_all_but_the_last_block()
     return backbone
 
 
@@ -111,3 +118,24 @@ class TorchvisionBackbone(nn.Module):
             raise UserError(f"backbone {self._name!r}: {checkpoint} holds the weights of another network: it "
                             f"{', '.join(sorted(odd)[:3])}{', ...' if len(odd) > 3 else ''}")  # fmt: skip
         self.network.load_state_dict({**{name: mine[name] for name in counters}, **state})
+
+    def freeze_all_but_the_last_block(self) -> None:
+        """Keep everything before the last residual block as it is: its weights become buffers, which no optimizer is
+        given, and its batch-norm uses the statistics it came with. Raises UserError where there are no such blocks."""
+        from torchvision.ops import FrozenBatchNorm2d
+
+        stages = [module for name, module in self.network.named_children() if name.startswith("layer")]
+        if not stages or not isinstance(stages[-1], nn.Sequential):
+            raise UserError(f"backbone {self._name!r} has no residual blocks of which the last could be trained alone")
+        trained = set(stages[-1][-1].modules())
+        for path, module in list(self.network.named_modules()):
+            if module in trained or not path:
+                continue
+            if isinstance(module, nn.BatchNorm2d):
+                frozen = FrozenBatchNorm2d(module.num_features, module.eps)
+                frozen.load_state_dict(module.state_dict())
+                self.network.set_submodule(path, frozen)
+            else:
+                for name, weight in list(module.named_parameters(recurse=False)):
+                    delattr(module, name)
+                    module.register_buffer(name, weight.detach())

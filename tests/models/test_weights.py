@@ -156,3 +156,33 @@ def test_the_weights_are_part_of_a_trials_identity_and_their_place_is_not(make_s
     other = describe_weights("resnet50", "IMAGENET1K_V2", "here")
     keys = {replace(plain, recipe={**plain.recipe, **w}).key for w in ({}, {"weights": tag}, {"weights": other})}
     assert len(keys) == 3
+
+
+# -- training a part --------------------------------------------------------------------------------------------------
+
+
+def test_only_the_last_block_trains_and_nothing_before_it_moves(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        source = build("resnet10", SHAPE).train()
+        source(torch.randn(16, 3, 64, 64))  # statistics other than those of the start
+    torch.save(source.network.state_dict(), tmp_path / "mine.pth")
+    whole, part = (build("resnet10", SHAPE, tmp_path / "mine.pth", mode) for mode in ("all", "last_block"))
+    x = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(part.eval()(x), whole.eval()(x))
+    assert {name.split(".")[1] for name, _ in part.named_parameters()} == {"layer4"}
+    assert sum(p.numel() for p in part.parameters()) == sum(p.numel() for p in whole.network.layer4[-1].parameters())
+    before = {name: value.clone() for name, value in part.state_dict().items()}
+    part.train()
+    optimizer = torch.optim.SGD(part.parameters(), lr=0.1)
+    part(x).square().mean().backward()
+    optimizer.step()
+    moved = {name for name, value in part.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[1] for name in moved} == {"layer4"}
+    assert any("running_mean" in name for name in moved)
+
+
+def test_a_network_without_residual_blocks_has_no_last_one() -> None:
+    with pytest.raises(UserError, match="'vgg11' has no residual blocks"), torch.device("meta"):
+        build("vgg11", (224, 224, 3), None, "last_block")
