@@ -31,7 +31,7 @@ storm: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm
 
 bench: setup
-	$(BIN)/python -m benchmarks
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --out benchmarks/figures.json --markdown benchmarks/figures.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.timing import Rate
+
 _WORK = """
 import sys, time, torch, torch.nn.functional as F
 from ltbench.models import build_backbone
@@ -33,7 +35,7 @@ print(steps * batch / (time.perf_counter() - began), flush=True)
 """
 
 
-def measure(rounds: int = 3, seconds: float = 4.0) -> dict[str, float]:
+def measure(rounds: int = 3, seconds: float = 4.0) -> dict[str, Rate]:
     """Summed rate of two one-thread processes over the rate of one two-thread process, per backbone; median round."""
     found = {}
     for name in ("resnet32", "cnn_small", "mlp"):
@@ -42,7 +44,7 @@ def measure(rounds: int = 3, seconds: float = 4.0) -> dict[str, float]:
             together = sum(_rates(name, processes=2, threads=1, seconds=seconds))
             alone = sum(_rates(name, processes=1, threads=2, seconds=seconds))
             ratios.append(together / alone)
-        found[name] = statistics.median(ratios)
+        found[name] = Rate(statistics.median(ratios), min(ratios), max(ratios))
     return found
 
 

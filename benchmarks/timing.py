@@ -19,8 +19,9 @@ class Rate(NamedTuple):
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.median:,.0f} ({self.low:,.0f} to {self.high:,.0f})"
+    @property
+    def spread(self) -> str:
+        return f"{self.low:,.0f} to {self.high:,.0f}"
 
 
 def interleaved(variants: Mapping[str, Callable[[], int]], rounds: int = 5, *, wall: bool = False) -> dict[str, Rate]:

@@ -1,14 +1,18 @@
-"""ResNet-32, batch 128: the whole engine against the bare forward-backward-step on one ready-made batch."""
+"""ResNet-32, batch 128: the whole engine against the classic loop, and against the bare step on one ready batch."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
 
+from benchmarks import classic
 from benchmarks.timing import Rate, interleaved
 from ltbench.api import Task
 from ltbench.data.loader import ImageBatches
@@ -23,37 +27,81 @@ OPTIMIZER = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 2e-4}
 SCHEDULE = {"name": "multistep", "milestones": [0.8, 0.9], "gamma": 0.01, "warmup": 0.025, "warmup_stairs": 5}
 
 
+WORKERS = 8
+"""Of the classic loop's loader beside a GPU; on a CPU it loads in process, as what counts is the sum of CPU time."""
+NAMES = (
+    "classic loop, fp32",
+    "bare step, fp32, contiguous",
+    "bare step, fp32",
+    "engine ce, fp32",
+    "engine text_guided_mixup, fp32",
+    "bare step, bf16",
+    "engine ce, bf16",
+)
+
+
 def measure(steps: int = 8, rounds: int = 5) -> dict[str, Rate]:
     """Images per second of one thread's CPU time (on a GPU: by the wall clock)."""
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    variants = {
-        "bare step, fp32, contiguous": _bare(device, steps, torch.contiguous_format, bf16=False),
-        "bare step, fp32": _bare(device, steps, torch.channels_last, bf16=False),
-        "engine ce, fp32": _engine(device, steps, "ce", "fp32"),
-        "engine text_guided_mixup, fp32": _engine(device, steps, "text_guided_mixup", "fp32"),
-        "bare step, bf16": _bare(device, steps, torch.channels_last, bf16=True),
-        "engine ce, bf16": _engine(device, steps, "ce", "bf16"),
-    }
-    return interleaved(variants, rounds, wall=device.type == "cuda")
+    return interleaved({name: variant(name, device, steps) for name in NAMES}, rounds, wall=device.type == "cuda")
+
+
+def variant(name: str, device: torch.device, steps: int) -> Callable[[], int]:
+    """One way of training by its name: does so many steps, and returns how many images that was."""
+    what, precision = name.split(", ")[:2]
+    if what == "classic loop":
+        return _classic(device, steps)
+    if what == "bare step":
+        layout = torch.contiguous_format if name.endswith("contiguous") else torch.channels_last
+        return _bare(device, steps, layout, bf16=precision == "bf16")
+    return _engine(device, steps, what.removeprefix("engine "), precision)
 
 
 def ratios(rates: dict[str, Rate]) -> dict[str, float]:
     """What the harness promises, as ratios of medians."""
     median = {name: rate.median for name, rate in rates.items()}
     return {
-        "engine / bare step, fp32": median["engine ce, fp32"] / median["bare step, fp32"],
-        "engine / bare step, bf16": median["engine ce, bf16"] / median["bare step, bf16"],
-        "text-guided mixup / bare step, fp32": median["engine text_guided_mixup, fp32"] / median["bare step, fp32"],
-        "channels-last / contiguous, fp32": median["bare step, fp32"] / median["bare step, fp32, contiguous"],
-        "bf16 / fp32, bare step": median["bare step, bf16"] / median["bare step, fp32"],
-        "engine bf16 / bare fp32 contiguous": median["engine ce, bf16"] / median["bare step, fp32, contiguous"],
+        "training: engine / classic loop, fp32": median["engine ce, fp32"] / median["classic loop, fp32"],
+        "training: engine in bf16 / classic loop": median["engine ce, bf16"] / median["classic loop, fp32"],
+        "training: engine / bare step, fp32": median["engine ce, fp32"] / median["bare step, fp32"],
+        "training: engine / bare step, bf16": median["engine ce, bf16"] / median["bare step, bf16"],
+        "training: text-guided mixup / bare step, fp32": median["engine text_guided_mixup, fp32"]
+        / median["bare step, fp32"],
+        "training: channels-last / contiguous, fp32": median["bare step, fp32"] / median["bare step, fp32, contiguous"],
+        "training: bf16 / fp32, bare step": median["bare step, bf16"] / median["bare step, fp32"],
     }
 
 
+def _classic(device: torch.device, steps: int) -> Callable[[], int]:
+    x, y = images()
+    model = _model(nn.Linear(64, CLASSES)).to(device).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=2e-4)
+    workers = WORKERS if device.type == "cuda" else 0
+    loader = classic.train_loader(x, y, (0.5,) * 3, (0.25,) * 3, workers=workers, batch_size=BATCH)
+    batches = (batch for _ in itertools.count() for batch in loader if len(batch[1]) == BATCH)
+    meters = [classic.Average(), classic.Average(), classic.Average()]
+
+    def work() -> int:
+        for images_, labels in itertools.islice(batches, steps):
+            classic.step(model, optimizer, images_.to(device), labels.to(device), meters)
+        return steps * BATCH
+
+    return work
+
+
+def images(count: int = IMAGES) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Made-up images of CIFAR's shape, and labels."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), rng.integers(0, CLASSES, count)
+
+
+def _model(head: nn.Module) -> Classifier:
+    return Classifier(build_backbone("resnet32", (32, 32, 3)), head)
+
+
 def _bare(device: torch.device, steps: int, layout: torch.memory_format, *, bf16: bool) -> Callable[[], int]:
-    backbone = build_backbone("resnet32", (32, 32, 3))
-    model = Classifier(backbone, torch.nn.Linear(64, CLASSES)).to(device)
+    model = _model(nn.Linear(64, CLASSES)).to(device)
     model.to(memory_format=layout)
     x = torch.randn(BATCH, 3, 32, 32, device=device).to(memory_format=layout)
     y = torch.randint(0, CLASSES, (BATCH,), device=device)
@@ -75,14 +123,13 @@ def _bare(device: torch.device, steps: int, layout: torch.memory_format, *, bf16
 
 
 def _engine(device: torch.device, steps: int, method: str, precision: str) -> Callable[[], int]:
+    x, y = images()
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
-    y = rng.integers(0, CLASSES, IMAGES)
     text = rng.normal(size=(CLASSES, 64)).astype(np.float32)
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     task = Task(y, [str(c) for c in range(CLASSES)], device=device, text=text, optimizer=OPTIMIZER)
     chosen = Registry().get(method)(task)
-    model = Classifier(build_backbone("resnet32", (32, 32, 3)), chosen.head(64)).to(device)
+    model = _model(chosen.head(64)).to(device)
     model.to(memory_format=torch.channels_last)
     batches = ImageBatches(x, y, (0.5,) * 3, (0.25,) * 3, augment="crop_flip", device=device)
     recipe: dict[str, Any] = {"batch_size": BATCH, "epochs": (steps - 0.5) * BATCH / IMAGES, "precision": precision}

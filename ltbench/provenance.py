@@ -41,7 +41,7 @@ def forget_peak_memory(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Bytes since `forget_peak_memory`: what torch allocated on a GPU, else what the process had in memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
@@ -78,7 +78,7 @@ def environment_of(device: torch.device, seconds: float) -> dict[str, Any]:
         "device": device_name(device),
         "device_kind": device.type,
         "threads": torch.get_num_threads(),
-        "peak_memory_bytes": _peak_memory(device),
+        "peak_memory_bytes": peak_memory(device),
         "host": socket.gethostname(),
         "ltbench": ltbench.__version__,
         "torch": torch.__version__,

@@ -1,0 +1,98 @@
+"""The test pass of a ResNet-32, metrics included, against the classic loop's; and what the metrics alone cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from benchmarks import classic
+from benchmarks.timing import Rate, interleaved
+from benchmarks.training import CLASSES, images
+from ltbench import evaluation
+from ltbench.data.loader import ImageBatches
+from ltbench.metrics import evaluate
+from ltbench.models import build_backbone
+from ltbench.parts import Classifier
+
+SHOTS = {"many": 100, "few": 20}
+
+
+def measure(count: int = 1024, rounds: int = 5) -> dict[str, Rate]:
+    """Test images per second of one thread's CPU time (on a GPU: by the wall clock)."""
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    variants = {
+        "classic test pass, fp32": _classic(device, count),
+        "test pass, fp32": _ours(device, count, "fp32", fold=False),
+        "test pass for curves (batch-norm folded), fp32": _ours(device, count, "fp32", fold=True),
+        "test pass, bf16": _ours(device, count, "bf16", fold=False),
+        "test pass for curves (batch-norm folded), bf16": _ours(device, count, "bf16", fold=True),
+    }
+    return interleaved(variants, rounds, wall=device.type == "cuda")
+
+
+def ratios(rates: dict[str, Rate]) -> dict[str, float]:
+    plain = rates["classic test pass, fp32"].median
+    return {f"{name} / classic": rate.median / plain for name, rate in rates.items() if "classic" not in name}
+
+
+def metrics(rounds: int = 30) -> dict[str, Rate]:
+    """Milliseconds of all metrics of 10,000 test images, and of the classic loop's counting."""
+    rng, found = np.random.default_rng(0), {}
+    for classes in (10, 100):
+        truth = rng.integers(0, classes, 10_000)
+        logits = rng.normal(size=(10_000, classes)).astype(np.float32)
+        ways = {"metrics": _metrics(logits, truth, [10] * classes), "classic counting": _counting(logits, truth)}
+        for name, rate in interleaved(ways, rounds).items():
+            found[f"{name}, 10,000 images, {classes} classes"] = Rate(*(1000 / r for r in (rate[0], rate[2], rate[1])))
+    return found
+
+
+def _metrics(logits: np.ndarray, truth: np.ndarray, counts: Sequence[int]) -> Callable[[], int]:
+    def work() -> int:
+        evaluate(logits, truth, counts, SHOTS)
+        return 1
+
+    return work
+
+
+def _counting(logits: np.ndarray, truth: np.ndarray) -> Callable[[], int]:
+    predicted, labels, classes = list(logits.argmax(axis=1)), list(truth), logits.shape[1]
+
+    def work() -> int:
+        classic.count(labels, predicted, classes)
+        return 1
+
+    return work
+
+
+def _model(device: torch.device) -> Classifier:
+    return Classifier(build_backbone("resnet32", (32, 32, 3)), torch.nn.Linear(64, CLASSES)).to(device)
+
+
+def _classic(device: torch.device, count: int) -> Callable[[], int]:
+    model = _model(device)
+    loader = classic.evaluation_loader(*images(count), (0.5,) * 3, (0.25,) * 3)
+
+    def work() -> int:
+        classic.evaluate(model, loader, CLASSES, device)
+        return count
+
+    return work
+
+
+def _ours(device: torch.device, count: int, precision: str, *, fold: bool) -> Callable[[], int]:
+    model = _model(device).to(memory_format=torch.channels_last)
+    x, y = images(count)
+    batches = ImageBatches(x, y, (0.5,) * 3, (0.25,) * 3, device=device)
+
+    def work() -> int:
+        kept, evaluation.FOLD_FROM = evaluation.FOLD_FROM, 0
+        logits = evaluation.logits_of(model, batches, {"precision": precision}, fold=fold)
+        evaluation.FOLD_FROM = kept
+        evaluate(logits, y, [100] * CLASSES, SHOTS)
+        return count
+
+    return work
