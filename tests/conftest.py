@@ -77,11 +77,13 @@ def text_digits() -> Any:
 
 @pytest.fixture(scope="session")
 def site(data_root: Path, text_digits: Any) -> Site:
-    """Beside the real vectors of the names, the same cut to the length of the tiny backbone's features: for methods
+    """Beside the real vectors of the names, the same cut to the length of the tiny backbones' features: for methods
     that want both in one space."""
-    cut = text_digits.vectors[:, : build_backbone("mlp", (8, 8, 1)).dim]
-    cut = cut / np.linalg.norm(cut, axis=1, keepdims=True)
-    return Site(data_root, texts={text_digits.digest: text_digits.vectors, "cut": cut}, device="cpu", threads=1)
+    texts = {text_digits.digest: text_digits.vectors}
+    for name in ("mlp", "vit_small"):
+        cut = text_digits.vectors[:, : build_backbone(name, (8, 8, 1)).dim]
+        texts[f"cut for {name}"] = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    return Site(data_root, texts=texts, device="cpu", threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +94,7 @@ def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
     def make(method: str = "ce", *, seed: int = 0, recipe: dict[str, Any] | None = None, **values: Any) -> TrialSpec:
         cls = registry.get(method)
         clip = "clip" in cls.needs
+        body = "vit_small" if "blocks" in cls.needs else RECIPE["backbone"]
         return TrialSpec(
             suite="test",
             cell=digits_cell,
@@ -100,9 +103,14 @@ def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
             hyperparameters=cls.complete(values),
             code=fingerprint(cls),
             recipe_name="tiny",
-            recipe={**RECIPE, **({"head": "text", "logit_scale": 100.0} if clip else {}), **(recipe or {})},
+            recipe={
+                **RECIPE,
+                "backbone": body,
+                **({"head": "text", "logit_scale": 100.0} if clip else {}),
+                **(recipe or {}),
+            },
             seed=seed,
-            text="cut" if clip else text_digits.digest if "text" in cls.needs else None,
+            text=f"cut for {body}" if clip else text_digits.digest if "text" in cls.needs else None,
             text_origin=text_digits.origin if "text" in cls.needs else None,
         )
 

@@ -1021,7 +1021,10 @@ def test_it_says_that_it_needs_text() -> None:
     needing = {name: set(REGISTRY.get(name).needs) for name in NAMES if REGISTRY.get(name).needs}
     clip = {"text", "clip"}
     assert needing == {
+        "clip_full_finetune": clip,
         "clip_zero_shot": clip,
+        "lift": clip | {"blocks"},
+        "lp_ft": clip,
         "tau_norm": {"linear_head"},
         "text_guided_mixup": {"text"},
         "tgm_clip": clip,

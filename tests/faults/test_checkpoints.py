@@ -87,7 +87,8 @@ def stage_ends(spec: TrialSpec, site: Site) -> list[int]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ltbench.trial.Checkpoints", Noting)
-        assert run_trial(spec, site).status == "ok"
+        record = run_trial(spec, site)
+        assert record.status == "ok", record.error
     return ends
 
 
