@@ -8,9 +8,9 @@ import io
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import GeneratorType
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 
 from ltbench.api import Stage
 from ltbench.records import write_atomically
+from ltbench.remote import Remote, RemoteFiles
+from ltbench.spec import KEY
 from ltbench.state import NotResumable, capture, restore
 
 _MAGIC = b"ltbench checkpoint 1 "
@@ -32,7 +34,8 @@ class Checkpoints:
     """Takes checkpoints of one trial and takes a trial up from the last one.
 
     Args:
-        folder: KEY/, for this trial alone; its parent must exist. None: nothing is ever saved or read.
+        folder: KEY/, for this trial alone; its parent must exist. Or files at a URI. None: nothing is ever saved or
+            read.
         identity: what a checkpoint must share with this trial to be of use: its key, the device, the threads.
         seconds: how often one is taken at most, beside the end of every stage; 0 is after every step.
         stop: asked after every step whether to stop there.
@@ -45,14 +48,14 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: Path | None = None,
+        folder: Path | RemoteFiles | None = None,
         identity: Mapping[str, Any] | None = None,
         seconds: float = 60.0,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.step, self.resumed, self.seconds_before, self.messages = 0, 0, 0.0, list[str]()
         self._stop = stop
-        self._files = None if folder is None else Files(folder)
+        self._files = Files(folder) if isinstance(folder, Path) else folder
         self._identity, self._seconds = dict(identity or {}), seconds
         self._found: dict[str, Any] | None = None
         self._anew = False
@@ -73,9 +76,8 @@ class Checkpoints:
         self._beside, self._stages = beside, list[list[Any]]()
         self._began = time.monotonic()
         self._due = self._began + self._seconds
-        if self._files is not None and not self._files.folder.parent.is_dir():
-            host = socket.gethostname()
-            self.messages.append(f"no checkpoints are taken: there is no {self._files.folder.parent} on {host}")
+        if self._files is not None and (problem := self._files.problem()) is not None:
+            self.messages.append(f"no checkpoints are taken: {problem}")
             self._files = None
         self._found = None if self._files is None or self._anew else self._newest(self._files)
 
@@ -104,7 +106,7 @@ class Checkpoints:
             if self.step < total:
                 stop = self._stop()
                 if self._files is not None and (stop or step + 1 == steps or time.monotonic() >= self._due):
-                    self._save(step + 1, live)
+                    self._save(step + 1, live, last=stop)
                 if stop:
                     raise Stopped
 
@@ -112,26 +114,31 @@ class Checkpoints:
         """Training is over. Raises NotResumable if it never came to the place of the checkpoint."""
         if self._found is not None:
             raise NotResumable("the method's stages end before the place of the checkpoint")
+        if self._files is not None:
+            try:
+                self._files.settle()  # else it could arrive after those of a finished trial were removed
+            except OSError as error:
+                self._not_saved(error)
 
     def start_over(self, reason: str) -> None:
         """The checkpoint that was found is of no use; the next `begin` looks for none."""
         self.messages.append(f"the checkpoint could not be used ({reason}); the trial started over")
         self._found, self._anew = None, True
         if self._files is not None:
-            shutil.rmtree(self._files.folder, ignore_errors=True)
+            self._files.clear()
 
-    def _newest(self, files: Files) -> dict[str, Any] | None:
+    def _newest(self, files: Files | RemoteFiles) -> dict[str, Any] | None:
         """The content of the newest checkpoint that is whole and of this trial."""
         damaged = False
-        for file in files.newest_first():
+        for file in self._listed(files):
             try:
-                found: dict[str, Any] = files.read(file)
+                found: dict[str, Any] = files.read(file)  # type: ignore[arg-type]  # as it listed it
                 other = [k for k, v in self._identity.items() if found["identity"].get(k) != v]
             except Exception as error:
                 damaged = True
                 self.messages.append(f"the checkpoint {file.name} is damaged ({error}); it was left out")
-                with suppress(OSError):
-                    file.unlink()
+                with suppress(Exception):
+                    files.remove(file)  # type: ignore[arg-type]
                 continue
             if not other:
                 return found
@@ -140,7 +147,14 @@ class Checkpoints:
             self.messages.append("no checkpoint was whole; the trial started over")
         return None
 
-    def _save(self, step: int, live: Mapping[str, Any]) -> None:
+    def _listed(self, files: Files | RemoteFiles) -> Sequence[PurePath]:
+        try:
+            return files.newest_first()
+        except Exception as error:  # a network that comes and goes
+            self.messages.append(f"checkpoints could not be looked for ({error}); the trial started over")
+            return []
+
+    def _save(self, step: int, live: Mapping[str, Any], last: bool = False) -> None:
         assert self._files is not None
         try:
             self._files.write(
@@ -152,14 +166,19 @@ class Checkpoints:
                     "resumed": self.resumed,
                     "state": capture(live),
                     "dice": _torch_dice(),
-                }
+                },
+                last,
             )
         except Exception as error:  # no space, no permission, state that cannot be saved: training goes on without
-            reason = f"{error.strerror} in {self._files.folder.parent}" if isinstance(error, OSError) else str(error)
-            message = f"a checkpoint could not be saved ({reason})"
-            if message not in self.messages and len(self.messages) < 5:
-                self.messages.append(message)
+            self._not_saved(error)
         self._due = time.monotonic() + self._seconds
+
+    def _not_saved(self, error: Exception) -> None:
+        assert self._files is not None
+        reason = f"{error.strerror} in {self._files.place}" if isinstance(error, OSError) else str(error)
+        message = f"a checkpoint could not be saved ({reason})"
+        if message not in self.messages and len(self.messages) < 5:
+            self.messages.append(message)
 
     def _take_up(self, found: Mapping[str, Any], live: Mapping[str, Any]) -> int:
         """Put the state in place; the step to go on with."""
@@ -180,36 +199,76 @@ class Files:
     """The last two checkpoints in `folder`: NUMBER.ckpt, a line with the SHA-256 of the rest, then torch's format."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.place = folder, folder.parent
+
+    def problem(self) -> str | None:
+        """Why nothing can be kept here."""
+        return None if self.place.is_dir() else f"there is no {self.place} on {socket.gethostname()}"
 
     def newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.ckpt"), reverse=True)
 
-    def write(self, content: dict[str, Any]) -> None:
+    def write(self, content: dict[str, Any], last: bool = False) -> None:
         """All of it or nothing, whenever the machine stops. Raises OSError."""
-        stream = io.BytesIO()
-        torch.save(content, stream)
-        payload = stream.getvalue()
+        packed = pack(content)
         self.folder.mkdir(exist_ok=True)
         before = self.newest_first()
         number = int(before[0].stem) + 1 if before else 1
-        digest = hashlib.sha256(payload).hexdigest().encode()
-        write_atomically(self.folder / f"{number:08d}.ckpt", _MAGIC + digest + b"\n" + payload)
+        write_atomically(self.folder / f"{number:08d}.ckpt", packed)
         for old in [*before[1:], *self.folder.glob(".*.ckpt-*")]:
             old.unlink(missing_ok=True)
 
     def read(self, file: Path) -> dict[str, Any]:
-        """The content of a file; nothing of it is ever run as code. Raises OSError, or ValueError if it is damaged."""
-        head, _, payload = file.read_bytes().partition(b"\n")
-        if head != _MAGIC + hashlib.sha256(payload).hexdigest().encode():
-            raise ValueError("its checksum does not fit")
-        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        return content
+        """The content of a file. Raises OSError, or ValueError if it is damaged."""
+        return unpack(file.read_bytes())
+
+    def remove(self, file: Path) -> None:
+        file.unlink()
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def settle(self) -> None:
+        """What was written is there."""
 
 
-def discard(checkpoints: Path | None, key: str) -> None:
+def pack(content: dict[str, Any]) -> bytes:
+    """A checkpoint as a file holds it."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    payload = stream.getvalue()
+    return _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
+
+
+def unpack(packed: bytes) -> dict[str, Any]:
+    """The inverse; nothing of it is ever run as code. Raises ValueError if it is damaged."""
+    head, _, payload = packed.partition(b"\n")
+    if head != _MAGIC + hashlib.sha256(payload).hexdigest().encode():
+        raise ValueError("its checksum does not fit")
+    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return content
+
+
+def place_for(checkpoints: Path | Remote | None, key: str) -> Path | RemoteFiles | None:
+    """Where the checkpoints of one trial lie."""
+    return (
+        RemoteFiles(checkpoints / key, pack, unpack)
+        if isinstance(checkpoints, Remote)
+        else checkpoints and checkpoints / key
+    )
+
+
+def keys_in(checkpoints: Path | Remote) -> list[str]:
+    """Trials that have left something there. Raises OSError."""
+    names = checkpoints.names() if isinstance(checkpoints, Remote) else [f.name for f in checkpoints.iterdir()]
+    return [name for name in names if KEY.fullmatch(name)]
+
+
+def discard(checkpoints: Path | Remote | None, key: str) -> None:
     """Remove the checkpoints of a trial that has a record."""
-    if checkpoints is not None:
+    if isinstance(checkpoints, Remote):
+        (checkpoints / key).clear()
+    elif checkpoints is not None:
         shutil.rmtree(checkpoints / key, ignore_errors=True)
 
 

@@ -71,13 +71,21 @@ def run(
     inline: Annotated[bool, typer.Option("--inline", help="run in this process, one trial at a time")] = False,
     address: Annotated[str | None, typer.Option(help="an existing Ray cluster: auto or HOST:PORT")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run only the trials that failed")] = False,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="where running trials leave checkpoints: a folder, or a URI (s3://, gs://) that every node "
+            "reaches; default: in RESULTS",
+            envvar="LTBENCH_CHECKPOINTS",
+        ),
+    ] = None,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
     with Interrupt() as interrupt:  # from before the imports that take seconds
         from ltbench.running import RunOptions, run_suite
 
         options = RunOptions(suite, results, tracking_uri, data, methods, set_, only, datasets, seeds, inline, address,
-                             retry_failed)  # fmt: skip
+                             retry_failed, checkpoints)  # fmt: skip
         code = run_suite(options, interrupt)
     raise typer.Exit(code)
 

@@ -49,6 +49,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from ltbench import nodes  # noqa: E402
 from ltbench.errors import UserError, last_line  # noqa: E402
 from ltbench.placement import Machine, Placed  # noqa: E402
+from ltbench.remote import Remote  # noqa: E402
 from ltbench.resources import Listener, Resources  # noqa: E402
 from ltbench.site import Site  # noqa: E402
 from ltbench.spec import Cell, TrialSpec  # noqa: E402
@@ -151,8 +152,8 @@ def check_nodes(
     found = _on_nodes(names, probe)
     nodes.refuse_other_versions(mine, {names[i]: versions for i, versions in found.items()})
     with ExitStack() as stack:
-        mark = None
-        if site.checkpoints is not None:
+        mark: Path | Remote | None = site.checkpoints if isinstance(site.checkpoints, Remote) else None
+        if isinstance(site.checkpoints, Path):
             with suppress(OSError):
                 mark = Path(
                     stack.enter_context(tempfile.NamedTemporaryFile(dir=site.checkpoints, prefix=".seen-")).name
@@ -173,10 +174,11 @@ def _names(machines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {i: f"{name[:-1]}, {i[:8]})" if name in twins else name for i, name in called.items()}
 
 
-def _look_around(cells: Sequence[Cell], site: Site, home: str, mark: Path | None) -> tuple[str | None, bool]:
-    """On a node: what is wrong with its data, and whether it sees the driver's file."""
+def _look_around(cells: Sequence[Cell], site: Site, home: str, mark: Path | Remote | None) -> tuple[str | None, bool]:
+    """On a node: what is wrong with its data, and whether it sees the driver's file, or can use the URI."""
     site = nodes.on_this_node(site, node_id() == home)
-    return nodes.check_data(cells, site), mark is None or mark.exists()
+    seen = mark.problem() is None if isinstance(mark, Remote) else mark is None or mark.exists()
+    return nodes.check_data(cells, site), seen
 
 
 def _on_nodes(

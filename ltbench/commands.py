@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ltbench.plan import Inputs
     from ltbench.records import Journal
     from ltbench.registry import Registry
+    from ltbench.remote import Remote
     from ltbench.report.board import Leaderboard
     from ltbench.report.images import Predictions
     from ltbench.resources import Resources
@@ -67,8 +68,12 @@ def tracking_store(chosen: str | None, results: Path) -> str:
 
 
 def folders_of(results: Path, suite: str) -> Folders:
+    from ltbench.remote import is_uri
     from ltbench.run import Folders
 
+    if is_uri(results):
+        raise UserError(f"--results {results}: records are kept in a folder, not at a URI; name one (a mounted bucket "
+                        f"is one, too) and put the checkpoints at the URI: --checkpoints URI")  # fmt: skip
     return Folders(results, checked_name(suite))
 
 
@@ -81,8 +86,24 @@ def checked_name(suite: str) -> str:
     return suite
 
 
+def checkpoints_of(chosen: str | None, folders: Folders) -> Path | Remote:
+    """Where running trials leave their checkpoints: beside the records, in another folder, or at a URI; each suite in a
+    folder of its own."""
+    from ltbench.remote import Remote, is_uri
+
+    if chosen is None:
+        return folders.checkpoints
+    return Remote(chosen) / folders.suite if is_uri(chosen) else Path(chosen).expanduser().absolute() / folders.suite
+
+
 def site_of(
-    cache: Path, inputs: Inputs, methods: Path | None, suite: Suite, file: Path, folders: Folders, to_run: Plan
+    cache: Path,
+    inputs: Inputs,
+    methods: Path | None,
+    suite: Suite,
+    file: Path,
+    checkpoints: Path | Remote,
+    to_run: Plan,
 ) -> Any:
     """The site of the trials that are to run. Raises UserError where a tower's weights or an encoder cannot be had."""
     from ltbench.models.towers import weights_of
@@ -104,7 +125,7 @@ def site_of(
         data_workers=suite.resources.data_workers,
         keep_logits=suite.protocol.save_logits,
         provenance=git_commit(file.parent if file.exists() else Path()),
-        checkpoints=folders.checkpoints,
+        checkpoints=checkpoints,
         checkpoint_seconds=suite.resources.checkpoint_seconds,
     )
 

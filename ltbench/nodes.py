@@ -12,6 +12,7 @@ from ltbench.assemble import manifest_here
 from ltbench.data.kinds import source_of
 from ltbench.errors import UserError
 from ltbench.placement import Machine
+from ltbench.remote import Remote
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 
@@ -144,9 +145,10 @@ def check_late(mine: Versions, cells: Sequence[Cell], site: Site) -> str | None:
     return f"a node that joined later lacks the data: {problem}" if problem else None
 
 
-def unseen_warning(checkpoints: Path, hosts: Sequence[str]) -> str:
+def unseen_warning(checkpoints: Path | Remote, hosts: Sequence[str]) -> str:
     """For the user: trials on these machines have nowhere to leave their checkpoints."""
     return (
         f"{checkpoints} is not visible from {', '.join(sorted(hosts))}: trials there take no checkpoints and start "
-        f"over when their process or machine is lost; --results on storage that all machines share mends it"
+        f"over when their process or machine is lost; --results on storage that all machines share mends it, or "
+        f"--checkpoints at a URI that all of them reach"
     )

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ltbench.checkpoint import Stopped, discard
-from ltbench.errors import NotWritten
+from ltbench.checkpoint import Stopped, discard, keys_in
+from ltbench.errors import NotWritten, UserError
 from ltbench.interrupt import Interrupt
 from ltbench.metrics import summarise
 from ltbench.plan import Inputs
 from ltbench.progress import RunDisplay
 from ltbench.records import Journal, write_atomically
+from ltbench.remote import Remote
 from ltbench.resources import Listener, Resources
 from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
@@ -179,16 +180,24 @@ def keeps_checkpoints(record: Record) -> bool:
     return record.status == "failed" and bool(record.environment.get("workers_lost"))
 
 
-def _prepare_checkpoints(folder: Path | None, journal: Journal) -> None:
-    """Make the folder, and sweep out of it what a driver left that was killed between a record and its checkpoints."""
-    if folder is None:
+def _prepare_checkpoints(place: Path | Remote | None, journal: Journal) -> None:
+    """Make the folder, or see that the URI can be used, and sweep out of it what a driver left that was killed between
+    a record and its checkpoints.
+
+    Raises:
+        UserError: nothing can be left at the URI.
+    """
+    if isinstance(place, Remote) and (problem := place.problem()) is not None:
+        raise UserError(f"--checkpoints {problem}")
+    if place is None:
         return
     with suppress(OSError):  # the trials find out, and say so
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            record = journal.read(left.name)
+        if isinstance(place, Path):
+            place.mkdir(parents=True, exist_ok=True)
+        for key in keys_in(place):
+            record = journal.read(key)
             if record is not None and not keeps_checkpoints(record):
-                discard(folder, left.name)
+                discard(place, key)
 
 
 def run_inline(

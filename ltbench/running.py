@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ltbench.commands import (
     announce,
     board_of_records,
+    checkpoints_of,
     folders_of,
     lay_out,
     load,
@@ -28,6 +29,7 @@ from ltbench.errors import last_line
 from ltbench.interrupt import Interrupt
 
 if TYPE_CHECKING:
+    from ltbench.remote import Remote
     from ltbench.spec import Record
 
 NAMED_FAILURES = 10
@@ -50,6 +52,7 @@ class RunOptions:
     inline: bool
     address: str | None
     retry_failed: bool
+    checkpoints: str | None = None
 
     def command(self, *more: str) -> str:
         """The same command for a shell, and more. Without the store: it may hold a password, and an environment
@@ -62,6 +65,7 @@ class RunOptions:
             "--datasets": self.datasets,
             "--seeds": self.seeds,
             "--address": self.address,
+            "--checkpoints": None if "@" in (self.checkpoints or "") else self.checkpoints,
         }
         words = ["ltbench", "run", self.suite]
         for name, value in named.items():
@@ -103,7 +107,8 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
             announce(plan, to_run, len(state.finished), len(state.failed))
             given = resources_of(loaded)
             inline = options.inline or loaded.resources.executor == "inline"
-            site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), folders, to_run)
+            kept = checkpoints_of(options.checkpoints, folders)
+            site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), kept, to_run)
             run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)
         finally:
             unsent = tracker.close()
@@ -141,8 +146,12 @@ def _at_step(record: Record) -> str:
     return "" if step is None else f" (in step {step})"
 
 
-def _has_checkpoint(checkpoints: Path | None, key: str) -> bool:
+def _has_checkpoint(checkpoints: Path | Remote | None, key: str) -> bool:
+    from ltbench.remote import Remote
+
     with suppress(OSError):
+        if isinstance(checkpoints, Remote):
+            return any(name.endswith(".ckpt") for name in (checkpoints / key).names())
         return checkpoints is not None and any((checkpoints / key).glob("*.ckpt"))
     return False
 

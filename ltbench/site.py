@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltbench.remote import Remote
+
 
 @dataclass(frozen=True)
 class Site:
@@ -27,7 +29,8 @@ class Site:
         data_workers: processes that decode large images for a trial; None: one per thread where it trains on a GPU.
         keep_logits: store the test logits with the predictions.
         provenance: facts for the record's environment, such as the git commit.
-        checkpoints: an existing folder; a trial that was interrupted goes on from its checkpoint in there. None: off.
+        checkpoints: an existing folder, or a URI; a trial that was interrupted goes on from its checkpoint in there.
+            None: off.
         checkpoint_seconds: how often a checkpoint is taken, beside the ends of stages.
     """
 
@@ -43,5 +46,5 @@ class Site:
     data_workers: int | None = None
     keep_logits: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    checkpoints: Path | None = None
+    checkpoints: Path | Remote | None = None
     checkpoint_seconds: float = 60.0

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ltbench.assemble import assemble, dice, load_cell, method_of
-from ltbench.checkpoint import Checkpoints
+from ltbench.checkpoint import Checkpoints, place_for
 from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_statistics
 from ltbench.data.pictures import Pictures
 from ltbench.data.stream import AHEAD, StreamBatches
@@ -74,10 +74,9 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, sto
 
 def _checkpoints(spec: TrialSpec, site: Site, device: torch.device, stop: Stop) -> Checkpoints:
     """A checkpoint is of use only where the rest of the training would be the same."""
-    folder = None if site.checkpoints is None else site.checkpoints / spec.key
     identity = {"key": spec.key, "numerics": NUMERICS, "curves": spec.curves, "device": device.type,
                 "threads": torch.get_num_threads(), "torch": str(torch.__version__)}  # fmt: skip
-    return Checkpoints(folder, identity, site.checkpoint_seconds, stop)
+    return Checkpoints(place_for(site.checkpoints, spec.key), identity, site.checkpoint_seconds, stop)
 
 
 def _run_or_start_over(

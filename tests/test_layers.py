@@ -134,6 +134,7 @@ def test_reports_name_neither_torch_nor_ray() -> None:
         ("mlflow", {"ltbench/track.py"}),
         ("open_clip", {"ltbench/models/clip.py"}),
         ("yaml", {"ltbench/suitefile.py"}),
+        ("fsspec", {"ltbench/remote.py"}),
     ],
 )
 def test_a_large_dependency_is_imported_in_one_place(package: str, files: set[str]) -> None:
