@@ -14,6 +14,7 @@ from ltbench.suite import (
     DatasetEntry,
     Final,
     Multistep,
+    Names,
     PerMethod,
     PerTrial,
     Protocol,
@@ -90,7 +91,7 @@ def _known_keys(source: SuiteData, path: KeyPath) -> list[str]:
     model: Any = Suite
     by_name: dict[str, Any] = {
         "recipes": Recipe, "protocol": Protocol, "final": Final, "shots": Shots, "resources": Resources,
-        "per_trial": PerTrial, "datasets": DatasetEntry,
+        "per_trial": PerTrial, "datasets": DatasetEntry, "names": Names,
     }  # fmt: skip
     for step in path[:-1]:
         if step in by_name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ltbench.api import Moment, Task
+from ltbench.api import Moment, Stage, Task
 from ltbench.contract import check_method
 from ltbench.data.features import Features
+from ltbench.data.loader import VectorBatches
+from ltbench.data.order import BatchOrder
+from ltbench.engine import Clock, share_out, train
 from ltbench.errors import UserError
 from ltbench.models.identity import Identity
 from ltbench.parts import Classifier, CosineHead
 from ltbench.plan import make_plan
 from ltbench.registry import Registry
 from ltbench.site import Site
+from ltbench.spec import Plan
 from ltbench.suiteload import load_suite
 from ltbench.trial import run_trial
 
@@ -120,6 +125,77 @@ def test_the_loss_is_the_papers_and_so_is_its_gradient(soft: bool, margin: float
         moved[1][i][k] -= 1e-6
         up, down = (mms(m, target.tolist(), text, margin, temperature) for m in moved)
         assert scores.grad[i, k].item() == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.98, 0.5, 0.0)], ids=["hard", "soft"])
+def test_the_gradient_is_the_papers_in_every_entry(weights: tuple[float, ...]) -> None:
+    """By hand: d/ds_k of sum_y t_y CE(z^y, y) is sum_y t_y (softmax(z^y)_k - [k = y]) / T, over the batch's size."""
+    method = made("tgm_clip")
+    method.task.text = method.task.text.double()
+    text = method.task.text.tolist()
+    scores = torch.tensor([[0.31, 0.24, 0.2], [0.1, 0.28, 0.27], [0.22, 0.21, 0.26]], dtype=torch.float64)
+    scores.requires_grad_()
+    target = torch.zeros(3, 3, dtype=torch.float64)
+    for i, (w, (a, b)) in enumerate(zip(weights, [(0, 1), (1, 2), (2, 0)], strict=True)):
+        target[i, a], target[i, b] = w, 1 - w
+    method.loss(scores, target, moment()).backward()
+    assert scores.grad is not None
+    for i in range(3):
+        expected = [0.0, 0.0, 0.0]
+        for y in sorted(range(3), key=lambda k: -float(target[i, k]))[:2]:
+            far = [1 - sum(p * q for p, q in zip(text[y], text[k], strict=True)) for k in range(3)]
+            z = [(scores[i, k].item() + 0.3 * far[k]) / 0.01 for k in range(3)]
+            total = sum(math.exp(v - max(z)) for v in z)
+            for k in range(3):
+                expected[k] += float(target[i, y]) * (math.exp(z[k] - max(z)) / total - (k == y)) / 0.01 / 3
+        np.testing.assert_allclose(scores.grad[i].numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_each_phase_anneals_as_torchs_cosine_over_its_own_epochs() -> None:
+    """Where an epoch begins, the learning rate is that of CosineAnnealingLR(T_max=epochs of the phase, lr/1000)."""
+    rates: dict[str, list[float]] = {}
+
+    class Watched(REGISTRY.get("tgm_clip")):  # type: ignore[misc]
+        """Notes the learning rate of every step."""
+
+        def stages(self, model: Classifier) -> Iterator[Stage]:
+            for self.stage in super().stages(model):
+                yield self.stage
+
+        def mix(self, x: torch.Tensor, y: torch.Tensor, now: Moment) -> Any:
+            rates.setdefault(now.stage, []).append(self.stage.optimizer.param_groups[0]["lr"])
+            return super().mix(x, y, now)
+
+    labels = np.repeat(np.arange(3), (20, 8, 4)).astype(np.int64)
+    tower = torch.nn.Linear(4, DIM)
+    tower.dim = DIM  # type: ignore[assignment]
+    method = Watched(Task(labels, ["a", "b", "c"], text=text_vectors(), logit_scale=100.0), tower_share=2 / 3)
+    model = Classifier(tower, method.head(DIM))
+    rng = np.random.default_rng(0)
+    batches = VectorBatches(rng.normal(size=(32, 4)).astype(np.float32), labels, rng=rng, device=torch.device("cpu"))
+    schedule = {"name": "cosine", "floor": 0.001, "warmup": 0.0, "warmup_stairs": 0}
+    recipe = {"epochs": 12, "batch_size": 8, "precision": "fp32", "schedule": schedule}
+    train(model, method, batches, BatchOrder(labels, 3, 8, rng), Clock(rng, torch.device("cpu")), recipe,
+          lambda *_: None)  # fmt: skip
+    for stage, epochs, lr in (("tower", 8, 1e-6), ("adapter", 4, 1e-2)):
+        assert len(rates[stage]) == 4 * epochs
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+        torchs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=lr / 1000)
+        for epoch in range(epochs):
+            assert rates[stage][4 * epoch] == pytest.approx(torchs.get_last_lr()[0], rel=1e-6)
+            optimizer.step()
+            torchs.step()
+
+
+def test_a_maples_partners_are_the_other_trees(shared_data: Path) -> None:
+    stored = np.load(shared_data / "cifar100_text_clip_vitb32.npz")
+    names = [str(n) for n in stored["class_names"]]
+    labels = np.arange(100).repeat(2)
+    method = REGISTRY.get("text_guided_mixup")(Task(labels, names, text=unit(stored["embeddings"])))
+    chance = np.diff(method.partner_cdf[names.index("maple_tree")], prepend=0.0)
+    nearest = {names[j] for j in np.argsort(-chance)[:5]}
+    assert nearest == {"oak_tree", "pine_tree", "willow_tree", "palm_tree", "forest"}
+    assert chance[names.index("oak_tree")] == chance.max() > 10 / 99
 
 
 def test_without_margin_it_is_cross_entropy_of_the_scaled_cosines() -> None:
@@ -243,6 +319,54 @@ def test_the_usual_recipes_keep_their_identity() -> None:
     suite = load_suite("cifar_lt", [])
     plan, _ = make_plan(suite, REGISTRY, Path("/nowhere"))
     assert {"head", "logit_scale", "pretraining"}.isdisjoint(plan.trials[0].recipe)
+
+
+# -- the suites that come with ltbench ---------------------------------------------------------------------------------
+
+
+def suite_plan(name: str) -> Plan:
+    plan, _ = make_plan(load_suite(name, []), REGISTRY, Path("/nowhere"))
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "phases"),
+    [("clip_lt", 60, {"tower": (50, 1e-6), "adapter": (10, 1e-2)}),
+     ("clip_lt_cifar10", 20, {"tower": (10, 1e-9), "adapter": (10, 0.5)})],
+)  # fmt: skip
+def test_the_papers_suites_have_its_settings(name: str, epochs: int, phases: dict[str, tuple[int, float]]) -> None:
+    """published/README.md, 3.4; read from the stages that would train, not from the options."""
+    plan = suite_plan(name)
+    spec = next(t for t in plan.trials if t.label == "tgm_clip")
+    recipe = spec.recipe
+    assert recipe["tower"]["architecture"] == "ViT-B-32"
+    assert (recipe["epochs"], recipe["batch_size"], recipe["augment"]) == (epochs, 32, "flip")
+    assert (recipe["schedule"]["name"], recipe["schedule"]["floor"]) == ("cosine", 0.001)
+    tower = torch.nn.Linear(4, DIM)
+    tower.dim = DIM  # type: ignore[assignment]
+    method = REGISTRY.get("tgm_clip")(task(), **spec.hyperparameters)
+    found = {
+        stage.name: (steps, stage.optimizer.param_groups[0]["lr"])
+        for stage, steps in share_out(method.stages(Classifier(tower, method.head(DIM))), epochs)
+        if stage.optimizer is not None
+    }
+    assert found == phases
+    assert (method.alpha, method.adapter_alpha, method.tau, method.beta) == (1.0, 1.0, 0.05, 0.2)
+    assert (method.margin, method.temperature, method.loss_function) == (0.3, 0.01, "mms")
+    assert not method.per_sample
+
+
+@pytest.mark.parametrize("name", ["clip_lt", "clip_lt_cifar10"])
+def test_the_papers_suites_are_planned_offline_without_a_skip(name: str) -> None:
+    plan = suite_plan(name)
+    assert plan.skips == ()
+    assert [c.imbalance for c in {t.cell.label: t.cell for t in plan.trials}.values()] == [100, 50, 10]
+    assert {t.recipe["pretraining"] for t in plan.trials} == {"open_clip ViT-B-32 openai", "open_clip ViT-B-16 openai"}
+    labels = {t.label for t in plan.trials}
+    rivals = {"clip_zero_shot", "clip_linear_probe", "clip_full_finetune", "lp_ft", "lift", "ce", "balanced_softmax",
+              "ldam_drw", "focal", "mixup", "tgm_clip", "tgm_ce", "tgm_alpha0", "tgm_per_sample"}  # fmt: skip
+    assert rivals <= labels
+    assert {t.text_origin for t in plan.trials} >= {"open_clip ViT-B-32 openai, underscores kept"}
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

@@ -340,6 +340,11 @@ def test_a_machine_without_the_weights_is_named_before_anything_trains(
         (["text={encoder: open_clip, model: ViT-B-32, pretrained: openai}"], "the image tower is tiny-vit-tower"),
         (["text={encoder: bundled}"], "have 16 numbers, the class names' vectors .* 384"),
         (["text={encoder: tower, templates: imagenet_81}"], "Did you mean 'imagenet_80'"),
+        (["text={encoder: tower, template: a photo}"], "has no {} where the class name goes"),
+        (["text={encoder: tower, template: 'a {}', templates: ['{}']}"], "not both"),
+        (["text={encoder: tower, names: {underscore: keep}}"], "unknown key. Did you mean 'underscores'"),
+        (["text={encoder: tower, modle: x}"], "unknown key"),
+        (["recipes.clip.interpolation=nearest"], "'nearest' is not one of"),
     ],
 )
 def test_what_does_not_fit_a_tower_is_refused(planned: Callable[..., Planned], changes: list[str], says: str) -> None:

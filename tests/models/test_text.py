@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -18,6 +19,7 @@ from ltbench.data.cifar import Cifar10, Cifar100
 from ltbench.data.digits import NAMES as DIGITS
 from ltbench.errors import UserError
 from ltbench.models.text import NoText, bundled_table, text_vectors
+from ltbench.spec import digest
 
 BUNDLED = {"encoder": "bundled"}
 PROMPTS = ["a photo of a dog", "a photo of a cat", "a photo of a maple tree"]
@@ -347,6 +349,84 @@ def test_a_tokenizer_that_needs_another_package_is_refused_by_name(
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match="transformers"):
         vectors_of(clip_config(tiny, model="tiny-test-hf"), ["dog"], tmp_path)
+
+
+# -- prompts ----------------------------------------------------------------------------------------------------------
+
+
+def test_several_templates_are_averaged_as_unit_vectors(tiny: Path, tmp_path: Path) -> None:
+    templates = ["a photo of a {}", "itap of a {}.", "{}"]
+    config = {**clip_config(tiny), "templates": templates}
+    found = vectors_of(config, ["dog", "maple_tree"], tmp_path)
+    for row, name in enumerate(["dog", "maple tree"]):
+        each = tower_vectors(tiny, [t.replace("{}", name) for t in templates]).astype(np.float64)
+        mean = sum(v / np.sqrt((v * v).sum()) for v in each)
+        np.testing.assert_allclose(found.vectors[row], mean / np.sqrt((mean * mean).sum()), atol=1e-6)
+    assert found.origin.endswith(", 3 templates")
+
+
+@pytest.mark.parametrize(("name", "templates"), [("imagenet_80", 80), ("imagenet_7", 7)])
+def test_named_sets_of_templates_are_clips(
+    name: str, templates: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def encode(model: Any, pretrained: str, prompts: Sequence[str]) -> NDArray[np.float32]:
+        asked.extend(prompts)
+        return np.ones((len(prompts), 2), dtype=np.float32)
+
+    monkeypatch.setattr("ltbench.models.clip.encode_text", encode)
+    found = vectors_of({**clip_config(tiny), "templates": name}, ["dog", "cat"], tmp_path)
+    assert len(asked) == len(set(asked)) == 2 * templates
+    assert {"itap of a dog.", "itap of a cat."} < set(asked)
+    assert found.origin.endswith(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "prompts"),
+    [
+        ({}, ["a photo of a maple tree", "a photo of a aquarium fish"]),
+        ({"underscores": "keep"}, ["a photo of a maple_tree", "a photo of a aquarium_fish"]),
+        ({"article": True}, ["a photo of a maple tree", "a photo of an aquarium fish"]),
+    ],
+)
+def test_how_names_become_words_can_be_chosen_and_is_in_the_digest(
+    names: dict[str, Any], prompts: list[str], tiny: Path, tmp_path: Path
+) -> None:
+    classes = ["maple_tree", "aquarium_fish"]
+    found = vectors_of({**clip_config(tiny), "names": names}, classes, tmp_path)
+    expected = tower_vectors(tiny, prompts)
+    np.testing.assert_allclose(found.vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    assert (found.digest == vectors_of(clip_config(tiny), classes, tmp_path).digest) == (not names)
+
+
+def test_the_digest_of_one_template_is_as_it_always_was(tiny: Path, tmp_path: Path) -> None:
+    """Records made before there were ensembles stay good: encoder, model, weights' hash, template; then the prompts."""
+    settings = {"encoder": "open_clip", "model": "tiny-test-clip", "template": "a photo of a {}",
+                "pretrained": hashlib.sha256(tiny.read_bytes()).hexdigest()}  # fmt: skip
+    expected = digest([settings, ["a photo of a dog", "a photo of a maple tree"]])
+    assert vectors_of(clip_config(tiny), ["dog", "maple_tree"], tmp_path).digest == expected
+    listed = {**clip_config(tiny), "templates": ["a photo of a {}"]}
+    assert vectors_of(listed, ["dog", "maple_tree"], tmp_path).digest == expected
+
+
+def test_a_plan_learns_the_name_of_vectors_without_making_them(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = vectors_of(clip_config(tiny), ["dog"], tmp_path)
+    monkeypatch.setattr("ltbench.models.clip.encode_text", None)
+    later = text_vectors(clip_config(tiny), "made", ["dog"], tmp_path / "empty", later=True)
+    assert (later.digest, later.origin, later.dim) == (expected.digest, expected.origin, 16)
+
+
+def test_weights_that_want_clips_activation_have_vectors_of_another_name(tmp_path: Path) -> None:
+    """Without it open_clip computes other vectors from the same weights, and says so in a warning only."""
+    config = {"encoder": "open_clip", "model": "ViT-B-32", "pretrained": "openai", "template": "{}"}
+    later = text_vectors(config, "made", ["dog"], tmp_path, later=True)
+    without = digest([{k: config[k] for k in ("encoder", "model", "pretrained", "template")}, ["dog"]])
+    assert later.digest != without
+    assert later.model is not None
+    assert later.model["quick_gelu"]
 
 
 # -- sentence-transformers --------------------------------------------------------------------------------------------
