@@ -36,3 +36,22 @@ def small_lists(root: Path, train: Sequence[int] = (12, 6, 4), test: int = 3, im
         if images:
             write_images(root, names, labels, seed=len(part))
     return root
+
+
+def tail(total: int, classes: int, largest: int, smallest: int) -> list[int]:
+    """Class counts that fall geometrically from largest to smallest and sum to total."""
+    steps = np.linspace(0, 1, classes)
+
+    def counts(power: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.maximum(smallest, largest * (smallest / largest) ** (steps**power)).astype(np.int64)
+
+    low, high = 0.01, 20.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (low, middle) if counts(middle).sum() > total else (middle, high)
+    found = counts(low)
+    rest = total - int(found.sum())
+    order = [i for i in range(1, classes - 1) if found[i] < largest - 1]
+    for i in range(rest):
+        found[order[i % len(order)]] += 1
+    return [int(n) for n in found]

@@ -18,7 +18,7 @@ from ltbench.data.field import Expected, ImageNetLT, INaturalist2018, PlacesLT
 from ltbench.data.kinds import open_source
 from ltbench.data.lists import read_list
 from ltbench.errors import UserError
-from tests.data.made import small_lists, write_images, write_list
+from tests.data.made import small_lists, tail, write_images, write_list
 
 # -- the files --------------------------------------------------------------------------------------------------------
 
@@ -184,25 +184,6 @@ def test_small_images_are_packed_as_those_of_a_folder(tmp_path: Path) -> None:
 
 
 # -- the field's ------------------------------------------------------------------------------------------------------
-
-
-def tail(total: int, classes: int, largest: int, smallest: int) -> list[int]:
-    """Class counts that fall geometrically from largest to smallest and sum to total."""
-    steps = np.linspace(0, 1, classes)
-
-    def counts(power: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.maximum(smallest, largest * (smallest / largest) ** (steps**power)).astype(np.int64)
-
-    low, high = 0.01, 20.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (low, middle) if counts(middle).sum() > total else (middle, high)
-    found = counts(low)
-    rest = total - int(found.sum())
-    order = [i for i in range(1, classes - 1) if found[i] < largest - 1]
-    for i in range(rest):
-        found[order[i % len(order)]] += 1
-    return [int(n) for n in found]
 
 
 def imagenet_train(file: Path, ids: list[str]) -> None:

@@ -1,0 +1,204 @@
+"""The suites of large images: planned on lists that count right, without an image; run in small in the real layout."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ltbench import cli
+from ltbench.data.field import FieldLists, ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.models.torchvision import build
+from ltbench.plan import make_plan
+from ltbench.records import Journal
+from ltbench.registry import Registry
+from ltbench.spec import Plan
+from ltbench.suiteload import load_suite
+from tests.data.made import small_lists, tail, write_list
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ltbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        where = ["--data", str(tmp_path / "data")]
+        monkeypatch.setattr(sys, "argv", ["ltbench", *arguments, *where])
+        try:
+            code = cli.main() or 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def layout(cls: type[FieldLists], label: int, part: str, i: int) -> str:
+    """A file's name as the real lists have it."""
+    if cls is ImageNetLT:
+        return f"{'train' if part == 'train' else 'val'}/n{label:08d}/{part}_{i}.JPEG"
+    if cls is PlacesLT:
+        return f"data_256/a/scene_{label:03d}/{i:08d}.jpg" if part == "train" else f"val_256/Places365_val_{i:08d}.jpg"
+    return f"train_val2018/Aves/{label}/{part}{i}.jpg"
+
+
+def field_lists(cls: type[FieldLists], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists with the counts of the real ones; what they say is not what the pinned digests are of."""
+    for part, name in (("train", "train"), ("test", cls.test_part)):
+        expected = cls.expected[part]
+        counts = tail(expected.images, cls.num_classes, expected.largest, expected.smallest)
+        labels = [c for c, n in enumerate(counts) for _ in range(n)]
+        write_list(folder / f"{cls.file_prefix}_{name}.txt",
+                   [layout(cls, c, part, i) for i, c in enumerate(labels)], labels)  # fmt: skip
+    loose = {part: expected._replace(digest=None) for part, expected in cls.expected.items()}
+    monkeypatch.setattr(cls, "expected", loose)
+
+
+def planned(name: str, data: Path, *overrides: str) -> Plan:
+    return make_plan(load_suite(name, overrides), Registry(), data)[0]
+
+
+@pytest.mark.parametrize(
+    ("cls", "backbones"),
+    [
+        (ImageNetLT, {"resnext50_32x4d": 27, "resnet50": 27, "resnet10": 15}),
+        (PlacesLT, {"resnet152": 30}),
+        (INaturalist2018, {"resnet50": 42}),
+    ],
+)
+def test_the_suites_are_planned_without_an_image(
+    cls: type[FieldLists], backbones: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field_lists(cls, tmp_path / cls.kind, monkeypatch)
+    plan = planned(cls.kind, tmp_path)
+    assert Counter(t.recipe["backbone"] for t in plan.trials) == backbones
+    assert len({t.key for t in plan.trials}) == len(plan.trials)
+    cell = plan.trials[0].cell
+    assert (cell.profile, cell.imbalance, dict(cell.options)) == ("native", None, {"size": 224, "resize": 256})
+    named = cls is not INaturalist2018
+    assert {skip.label.partition("_200")[0] for skip in plan.skips} == (set() if named else {"text_guided_mixup"})
+    assert all("numbers only" in skip.reason for skip in plan.skips)
+    for spec in plan.trials:
+        assert str(tmp_path) not in str(spec.to_json()), "where files lie is no part of a trial"
+        assert spec.recipe["augment"].startswith("resized_crop_flip")
+        assert spec.recipe.get("pretraining") == ("ImageNet-1k" if cls is PlacesLT else None)
+
+
+def test_places_lt_says_which_weights_it_starts_from_and_what_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field_lists(PlacesLT, tmp_path / "places_lt", monkeypatch)
+    weights = planned("places_lt", tmp_path).trials[0].recipe["weights"]
+    assert weights == {"architecture": "resnet152", "pretrained": "IMAGENET1K_V1", "file": "resnet152-394f9c45.pth",
+                       "trainable": "last_block"}  # fmt: skip
+
+
+# -- run in small -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_lists(tmp_path_factory.mktemp("images"), train=(8, 4, 2))
+
+
+def small(images: Path, recipe: str, **changes: Any) -> list[str]:
+    """Overrides that make a suite of large images one of few and small ones."""
+    values = {"datasets.0.kind": "lists", "datasets.0.path": images, "datasets.0.size": 40, "datasets.0.stream": "true",
+              f"recipes.{recipe}.epochs": 1, f"recipes.{recipe}.batch_size": 4, **changes}  # fmt: skip
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.mark.slow
+def test_imagenet_lt_runs_in_small(ltbench: Run, images: Path, tmp_path: Path) -> None:
+    chosen = ("--only", "ce_r10,tau_norm_r10", "--seeds", "0", "--results", str(tmp_path / "results"))
+    code, _, err = ltbench("run", "imagenet_lt", *chosen, "--inline", *small(images, "resnet10"))
+    assert code == 0, err
+    records = Journal(tmp_path / "results" / "imagenet_lt" / "records").records().values()
+    assert {r.spec.label: r.status for r in records} == {"ce_r10": "ok", "tau_norm_r10": "ok"}
+    assert all(r.environment["data_cached"] for r in records)
+    code, out, _ = ltbench("plan", "imagenet_lt", *chosen, *small(images, "resnet10"))
+    assert code == 0
+    assert "0 to run, 2 finished" in out
+
+
+@pytest.mark.slow
+def test_places_lt_runs_in_small_from_a_checkpoint(ltbench: Run, images: Path, tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.save({"state_dict": build("resnet10", (40, 40, 3)).network.state_dict()}, tmp_path / "mine.pth")
+    chosen = ("--only", "ce,crt", "--seeds", "0", "--results", str(tmp_path / "results"), "--inline")
+    changes = {"recipes.resnet152.backbone": "resnet10", "recipes.resnet152.pretrained": tmp_path / "mine.pth"}
+    code, _, err = ltbench("run", "places_lt", *chosen, *small(images, "resnet152", **changes))
+    assert code == 0, err
+    records = Journal(tmp_path / "results" / "places_lt" / "records").records().values()
+    assert {r.spec.label: (r.status, r.error) for r in records} == {"ce": ("ok", None), "crt": ("ok", None)}
+    for record in records:
+        weights = record.spec.recipe["weights"]
+        assert weights["pretrained"].startswith("sha256:")
+        assert str(tmp_path) not in str(record.spec.to_json())
+    (tmp_path / "mine.pth").unlink()
+    code, _, err = ltbench("run", "places_lt", *chosen, *small(images, "resnet152", **changes))
+    assert code == 2
+    assert "'" + str(tmp_path / "mine.pth") + "' is neither a file nor there are no tags of it" in err
+
+
+def test_weights_that_cannot_be_had_are_refused_before_anything_runs(
+    ltbench: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ltbench.models import weights
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(weights.socket, "create_connection", refuse)
+    chosen = ("--only", "ce", "--seeds", "0", "--results", str(tmp_path / "results"), "--inline")
+    code, _, err = ltbench("run", "places_lt", *chosen, *small(images, "resnet152"))
+    assert code == 2
+    assert "resnet152-394f9c45.pth elsewhere and put it into" in err
+    assert not Journal(tmp_path / "results" / "places_lt" / "records").records()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("recipes.resnet10.augment=crop_flip", "'crop_flip' pads small images; images of 40 pixels are streamed"),
+        ("recipes.resnet10.trainable=last_block", "is for networks of torchvision with `pretrained:` weights"),
+        ("datasets.0.imbalance=10", "lists is long-tailed and taken as it is; say `profile: exp`"),
+        ("datasets.0.resize=30", "`resize` must be a whole number of pixels between `size` (40) and 2048"),
+        ("datasets.0.stream=never", "`stream` must be true, false or auto"),
+        ("datasets.0.lists=7", "must be the folder with the list files"),
+        ("datasets.0.trian=a.txt", "Did you mean 'train'?"),
+        ("datasets.0.train=nothing.txt", "there is no nothing.txt or nothing.txt.gz in"),
+        ("resources.data_workers=99", "resources.data_workers"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_cure(
+    override: str, message: str, ltbench: Run, images: Path, tmp_path: Path
+) -> None:
+    code, _, err = ltbench("plan", "imagenet_lt", "--only", "ce_r10", *small(images, "resnet10"), "--set", override)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_small_images_take_no_random_resized_crops(ltbench: Run, images: Path) -> None:
+    code, _, err = ltbench("plan", "imagenet_lt", "--only", "ce_r10", *small(images, "resnet10", **{
+        "datasets.0.stream": "false"}))  # fmt: skip
+    assert code == 2
+    assert "'resized_crop_flip_jitter' is for images that are streamed; these are packed at 40 pixels" in err
+
+
+def test_lists_made_long_tailed_once_more(images: Path, tmp_path: Path) -> None:
+    overrides = [part for part in small(images, "resnet10") if part != "--set"]
+    overrides += ["datasets.0.profile=exp", "datasets.0.imbalance=2"]
+    plan = planned("imagenet_lt", tmp_path, *overrides)
+    assert plan.trials[0].cell.imbalance_label == "IF2"
