@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import board, evaluating, memory, overhead, packing, reading, training
+from benchmarks import board, evaluating, memory, overhead, packing, reading, streaming, training
 from benchmarks.timing import machine
 
 Row = tuple[str, str, str]
@@ -22,11 +22,13 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="file for the table")
     parser.add_argument("--smoke", action="store_true", help="one short round of each, to see that they run")
     parser.add_argument("--reading", action="store_true", help="also 100,000 records and 2,000 runs: some minutes")
-    parser.add_argument("--only", default="", help="of: training, evaluating, memory, packing, overhead, board")
+    parser.add_argument(
+        "--only", default="", help="of: training, evaluating, streaming, memory, packing, overhead, board"
+    )
     chosen = parser.parse_args()
     wanted = set(chosen.only.split(",")) - {""}
     rows: list[Row] = []
-    for part in (_training, _evaluating, _memory, _packing, _overhead, _board):
+    for part in (_training, _evaluating, _streaming, _memory, _packing, _overhead, _board):
         if not wanted or part.__name__.removeprefix("_") in wanted:
             rows += part(chosen.smoke)
     if chosen.reading:
@@ -58,6 +60,14 @@ def _evaluating(smoke: bool) -> Iterator[Row]:
         yield name, f"{ratio:.2f}", ""
     for name, rate in evaluating.metrics(2 if smoke else 30).items():
         yield f"{name}: ms", f"{rate.median:.1f}", f"{rate.low:.1f} to {rate.high:.1f}"
+
+
+def _streaming(smoke: bool) -> Iterator[Row]:
+    rates = streaming.measure(images=4, rounds=1) if smoke else streaming.measure()
+    for name, rate in rates.items():
+        yield f"{name}: images/s", f"{rate.median:,.0f}", rate.spread
+    for name, ratio in streaming.ratios(rates).items():
+        yield name, f"{ratio:.2f}", ""
 
 
 def _memory(smoke: bool) -> Iterator[Row]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -20,28 +22,37 @@ def padded(sizes: NDArray[np.int64], seed: int = 0) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (len(sizes), *sizes.max(axis=0), 3)).astype(np.uint8)
 
 
+WAYS = [(crops.resampled, 5e-3), (crops.by_matrices, 3e-4)]
+"""On a CPU and on a GPU, and how far they may be from float64, of 255."""
+Resize = Callable[..., torch.Tensor]
+
+
+@pytest.mark.parametrize(("resize", "tolerance"), WAYS)
 @pytest.mark.parametrize("side", [16, 48, 224])
-def test_resizing_is_torchvisions_antialiased_bilinear_of_the_image_without_its_padding(side: int) -> None:
+def test_resizing_is_torchvisions_antialiased_bilinear_of_the_image_without_its_padding(
+    side: int, resize: Resize, tolerance: float
+) -> None:
     x, mirror = padded(SIZES), np.array([True, False, True, False, True, False])
-    found = crops.resampled(torch.from_numpy(x), torch.from_numpy(SIZES), side, torch.from_numpy(mirror))
+    found = resize(torch.from_numpy(x), torch.from_numpy(SIZES), side, torch.from_numpy(mirror))
     for i, (h, w) in enumerate(SIZES):
         image = torch.from_numpy(x[i, :h, :w].copy()).permute(2, 0, 1)[None].double()
         expected = F.resize(image, [side, side], antialias=True)
         expected = expected.flip(3) if mirror[i] else expected
-        torch.testing.assert_close(found[i : i + 1].double(), expected, atol=3e-4, rtol=0)  # of 255
+        torch.testing.assert_close(found[i : i + 1].double(), expected, atol=tolerance, rtol=0)
 
 
-def test_an_image_of_the_right_size_comes_back_to_the_bit() -> None:
+@pytest.mark.parametrize(("resize", "_"), WAYS)
+def test_an_image_of_the_right_size_comes_back_to_the_bit(resize: Resize, _: float) -> None:
     x = padded(np.array([[48, 48], [48, 48]]))
-    found = crops.resampled(torch.from_numpy(x), torch.tensor([[48, 48]] * 2), 48)
+    found = resize(torch.from_numpy(x), torch.tensor([[48, 48]] * 2), 48)
     assert torch.equal(found, torch.from_numpy(x).permute(0, 3, 1, 2).float())
 
 
 def test_a_large_batch_is_done_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     x, mirror = torch.from_numpy(padded(SIZES)), torch.tensor([True, False] * 3)
-    whole = crops.resampled(x, torch.from_numpy(SIZES), 32, mirror)
+    whole = crops.by_matrices(x, torch.from_numpy(SIZES), 32, mirror)
     monkeypatch.setattr(crops, "_ELEMENTS", 2 * x[0].numel())
-    torch.testing.assert_close(crops.resampled(x, torch.from_numpy(SIZES), 32, mirror), whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(crops.by_matrices(x, torch.from_numpy(SIZES), 32, mirror), whole, atol=1e-4, rtol=0)
 
 
 # -- boxes ------------------------------------------------------------------------------------------------------------
