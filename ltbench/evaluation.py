@@ -28,7 +28,7 @@ def precision(recipe: Mapping[str, Any], device: torch.device) -> AbstractContex
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe["precision"] == "bf16")
 
 
-@torch.inference_mode()
+@torch.no_grad()  # under inference_mode autocast converts the weights anew for every batch
 def logits_of(
     model: Classifier, batches: Batches | PreparedBatches, recipe: Mapping[str, Any], *, fold: bool = False
 ) -> NDArray[np.float32]:
