@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from ltbench.commands import (
     placement,
     print_board,
     selection,
+    site_of,
     take_over,
     tracking_store,
 )
@@ -102,17 +104,30 @@ def plan(
     seeds: Seeds = None,
     export: Annotated[Path | None, typer.Option(help="write the trials here, for `ltbench trial` elsewhere")] = None,
     address: Annotated[str | None, typer.Option(help="ask this Ray cluster what it has: auto or HOST:PORT")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="take ten steps of each row that no earlier records tell the time of")
+    ] = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Print what would run and where, what is finished already, what is skipped and why. Does nothing."""
+    """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
     loaded, registry, cache = load(suite, set_, methods, data)
+    from ltbench.hours import hours
     from ltbench.plan import export as write_bundle
     from ltbench.report.plan_text import plan_text
     from ltbench.run import state_of
 
     made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds))
     room = placement(loaded, made, address)
-    typer.echo(plan_text(made, state_of(made, folders_of(results, loaded.suite).journal), room), nl=False)
+    folders = folders_of(results, loaded.suite)
+    state = state_of(made, folders.journal)
+    to_run = state.to_run(made, retry_failed=False)
+    time = ""
+    if address is None and "RAY_ADDRESS" not in os.environ:
+        site = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders, to_run) if measure else None
+        time = hours(loaded, to_run, inputs, results, site)
+    elif measure:
+        raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
+    typer.echo(plan_text(made, state, room, time), nl=False)
     if export is not None:
         files = write_bundle(made, inputs, export)
         typer.echo(

@@ -51,7 +51,7 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, sto
         torch.set_num_threads(site.threads)
     checkpoints = _checkpoints(spec, site, device, stop)
     forget_peak_memory(device)
-    started, started_at = time.perf_counter(), time.time()
+    started, started_at, cpu = time.perf_counter(), time.time(), time.process_time()
     try:
         record = _run_or_start_over(spec, site, device, progress, checkpoints)
     except Diverged as error:
@@ -64,6 +64,7 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, sto
     if record.environment.get("out_of_memory"):
         torch.cuda.empty_cache()  # the process goes on with other trials
     facts = {"started": started_at, **environment_of(device, time.perf_counter() - started)}
+    facts["cpu_seconds"] = round(time.process_time() - cpu, 3)  # of this process and all its threads
     facts["resumed"] = checkpoints.resumed
     if record.status == "failed" and checkpoints.step:
         facts["failed_at_step"] = checkpoints.step

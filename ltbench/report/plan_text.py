@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from ltbench.forecast import Device, Line, total
 from ltbench.placement import GB, Machine, Room
 from ltbench.spec import Plan
 
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from ltbench.run import State
 
 
-def plan_text(plan: Plan, state: State, placement: str = "") -> str:
+def plan_text(plan: Plan, state: State, placement: str = "", hours: str = "") -> str:
     """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`; then where
-    the trials would run."""
+    the trials would run, and how long."""
     cells = list(dict.fromkeys([t.cell.label for t in plan.trials] + [s.cell.label for s in plan.skips]))
     labels = list(dict.fromkeys([t.label for t in plan.trials] + [s.label for s in plan.skips]))
     counts: dict[tuple[str, str], list[int]] = {}
@@ -43,7 +44,7 @@ def plan_text(plan: Plan, state: State, placement: str = "") -> str:
     for skip in plan.skips:
         by_reason.setdefault(skip.reason, []).append(f"{skip.label} on {skip.cell.label}")
     blocks += [f"skipped: {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
-    blocks += [placement] if placement else []
+    blocks += [block for block in (placement, hours) if block]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -71,6 +72,46 @@ def placement_text(rooms: Sequence[Room], where: str, machines: Sequence[Machine
         there = ", ".join(f"{n} on {name}" for name, n in room.at_once.items())
         blocks.append(f"{', '.join(room.labels)}: {there}")
     return "\n\n".join(blocks)
+
+
+def hours_text(lines: Sequence[Line], device: Device, *, measured: bool) -> str:
+    """How long the trials that are to run will take, by row, and in all.
+
+    Args:
+        measured: rows of which nothing was known were measured.
+    """
+    if not lines:
+        return ""
+    rows = [
+        [line.label, line.cell, line.trials, _duration(line.seconds),
+         "?" if line.seconds is None else _duration(line.seconds * line.trials), line.basis]
+        for line in lines
+    ]  # fmt: skip
+    found = total(lines)
+    threads = f"{device.threads} thread{'s' * (device.threads != 1)} each"
+    known = sum(line.trials for line in lines) - found.unknown
+    said = (
+        f"about {_duration(found.wall_hours * 3600)} by the clock for {known} trials"
+        f" ({_duration(found.trial_hours * 3600)} one after the other) on {device.name}, {threads}, if nothing else"
+        " runs there"
+    )
+    blocks = [
+        tabulate(rows, headers=["time of", "on", "trials", "each", "all", "from"], disable_numparse=True,
+                 colalign=("left", "left", "right", "right", "right", "left"))
+    ]  # fmt: skip
+    blocks += [said] if known else []
+    if found.unknown:
+        cure = "" if measured else "; --measure takes ten steps of each of their rows"
+        blocks.append(f"{found.unknown} trials: no earlier records of their recipe and data on this device{cure}")
+    return "\n\n".join(blocks if known else blocks[1:])
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _has(machine: Machine) -> str:

@@ -1,0 +1,56 @@
+"""`ltbench plan`: how long its trials would take on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import typer
+
+from ltbench.commands import folders_of, resources_of
+from ltbench.data.longtail import select
+from ltbench.forecast import Device, Pace, Size, forecast
+from ltbench.measure import measured_pace
+from ltbench.nodes import this_machine
+from ltbench.placement import survey
+from ltbench.plan import Inputs
+from ltbench.provenance import device_name
+from ltbench.records import Unreadable
+from ltbench.report.plan_text import hours_text
+from ltbench.site import Site
+from ltbench.spec import Plan, TrialSpec
+from ltbench.suite import Suite
+
+
+def hours(suite: Suite, to_run: Plan, inputs: Inputs, results: Path, site: Callable[[], Site] | None) -> str:
+    """How long the plan's trials would take on this machine, in words.
+
+    Args:
+        site: where to measure rows of which no records tell; None: they are left open.
+    """
+    resources = resources_of(suite)
+    rooms = survey(to_run.trials, resources, [this_machine(ask_memory=True)])
+    inline = suite.resources.executor == "inline"
+    at_once = {label: 1 if inline else sum(room.at_once.values()) for room in rooms for label in room.labels}
+    kind = "cuda" if any(room.placed and room.placed.gpus for room in rooms) else "cpu"
+    device = Device(device_name(torch.device(kind)), resources.threads)
+    sizes = {}
+    for cell in {spec.cell.manifest: spec.cell for spec in to_run.trials}.values():
+        facts = inputs.sources[cell.dataset].facts()
+        chosen, _ = select(facts.train_counts, imbalance=cell.imbalance, profile=cell.profile,
+                           subset_seed=cell.subset_seed, order=cell.class_order,
+                           holdout_per_class=cell.holdout_per_class)  # fmt: skip
+        sizes[cell.manifest] = Size(sum(map(len, chosen)), sum(facts.test_counts))
+
+    def measure(spec: TrialSpec) -> Pace | None:
+        if site is None:
+            return None
+        typer.echo(f"measuring {spec.label} on {spec.cell.dataset} ...", err=True)
+        return measured_pace(spec, replace(site(), device=kind, threads=device.threads))
+
+    found = [folders_of(results, p.parent.name).journal for p in sorted(results.glob("*/records")) if p.is_dir()]
+    records = (r for journal in found for r in journal if not isinstance(r, Unreadable))
+    lines = forecast(to_run.trials, sizes, records, device, at_once, measure)
+    return hours_text(lines, device, measured=site is not None)
