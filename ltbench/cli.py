@@ -123,7 +123,7 @@ def plan(
     to_run = state.to_run(made, retry_failed=False)
     time = ""
     if address is None and "RAY_ADDRESS" not in os.environ:
-        site = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders, to_run) if measure else None
+        site = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, to_run) if measure else None
         time = hours(loaded, to_run, inputs, results, site)
     elif measure:
         raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
