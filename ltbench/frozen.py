@@ -73,29 +73,27 @@ class FrozenFeatures:
         folder = self._folder / digest(images.identity) if self._folder is not None and as_loaded else None
         modes = [(m, m.training) for m in model.backbone.modules()]
         model.backbone.eval()
-        shards: list[NDArray[np.float32]] = []
-        batches = images.in_order(AT_ONCE)
+        files = [None if folder is None else folder / f"{n:05d}.npy" for n in range(-(-len(images) // SHARD))]
+        shards = [None if file is None else kept(file) for file in files]
+        missing = [n for n, shard in enumerate(shards) if shard is None]
         try:
-            for start in range(0, len(images), SHARD):
-                file = None if folder is None else folder / f"{start // SHARD:05d}.npy"
-                rows = min(SHARD, len(images) - start)
-                shard = None if file is None else kept(file)
-                found = [] if shard is not None else list[NDArray[np.float32]]()
-                for _ in range(-(-rows // AT_ONCE)):
+            batches = images.in_order(AT_ONCE) if missing else iter(())
+            for n in range(missing[-1] + 1 if missing else 0):
+                found = []
+                for _ in range(min(SHARD // AT_ONCE, -(-(len(images) - n * SHARD) // AT_ONCE))):
                     x = next(batches)
-                    if shard is None:
+                    if shards[n] is None:
                         with precision(self._recipe, self._device):
                             found.append(model.backbone(x).float().cpu().numpy())
-                if shard is None:
-                    shard = np.concatenate(found)
-                    if file is not None:
+                if found:
+                    shards[n] = made = np.concatenate(found)
+                    if (file := files[n]) is not None:
                         with suppress(OSError):  # what cannot be kept is computed again by the next trial
-                            keep(file, shard)
-                shards.append(shard)
+                            keep(file, made)
         finally:
             for module, mode in modes:
                 module.training = mode
-        return np.concatenate(shards)
+        return np.concatenate([shard for shard in shards if shard is not None])
 
 
 class _WhenAsked:

@@ -31,6 +31,7 @@ from ltbench.site import Site
 from ltbench.spec import Plan, Record
 from ltbench.suiteload import load_suite
 from ltbench.trial import run_trial
+from tests.data.made import small_lists
 from tests.models.test_text import add_model
 
 REGISTRY = Registry()
@@ -397,6 +398,9 @@ def test_frozen_stages_run_the_tower_once_for_all_trials(
     passes.clear()
     assert [run_trial(t, site).numbers() for t in plan.trials] == first
     assert passes == [], "all of it was kept"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Preparation, "__call__", lambda self, pixels: pytest.fail("images were read and resized"))
+        assert [run_trial(t, site).numbers() for t in plan.trials] == first
     for shard in (tmp_path / "fresh" / "towers").rglob("*.npy"):
         shard.write_bytes(b"damaged")
     assert [run_trial(t, site).numbers() for t in plan.trials] == first
@@ -581,3 +585,23 @@ def test_a_tower_trains_as_it_should_from_the_command_line(
         assert words in done.output
     again = CliRunner().invoke(app, ["plan", str(file), *options])
     assert "9 finished" in again.output
+
+
+# -- images that are streamed ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", ["clip_linear_probe", "tgm_clip: {}", "lift: {}"])
+def test_towers_read_streamed_images_with_and_without_the_cache(
+    checkpoints: dict[str, Path], tmp_path: Path, row: str
+) -> None:
+    text = SUITE.replace("WEIGHTS", str(checkpoints["tiny-vit-tower"]))
+    root = small_lists(tmp_path / "images")
+    data = f"[{{name: made, kind: lists, path: {root}, size: 24, stream: true, profile: native}}]"
+    file = tmp_path / "suite.yaml"
+    file.write_text(text.replace("[{name: digits, imbalance: [20]}]", data))
+    changes = [f"methods.clip=[{row}]", "protocol.reference=null", "recipes.clip.batch_size=8", "recipes.clip.epochs=2"]
+    plan, inputs = make_plan(load_suite(str(file), changes), REGISTRY, tmp_path / "data")
+    site = Site(tmp_path / "data", paths=inputs.paths, texts=inputs.texts, device="cpu", threads=1)
+    with_cache, without = (run((plan, inputs, site), cache_features=c) for c in (True, False))
+    for name, record in with_cache.items():
+        np.testing.assert_allclose(logits(record), logits(without[name]), atol=0.03)
