@@ -47,7 +47,10 @@ def features_of(
         text = text_vectors(config, kind, names, data).vectors
     except NoText:
         text = None
+    from ltbench.models.clip import describe
+
     local = Path(pretrained).expanduser()
+    own_activation = describe(model, pretrained)["quick_gelu"] and not model.endswith("quickgelu")
     weights = hashlib.sha256(local.read_bytes()).hexdigest() if local.is_file() else pretrained
 
     def tower() -> Encode:
@@ -59,7 +62,7 @@ def features_of(
         print(f"{done} of {total} images", file=sys.stderr, flush=True)
 
     origin = f"open_clip {model} {local.name}, bicubic antialiased, {template!r}"
-    identity = ["open_clip", model, weights, "bicubic antialiased float32"]
+    identity = ["open_clip", model, weights, "bicubic antialiased float32", *["quick_gelu"] * own_activation]
     return write_features(source, tower, identity, text, origin, out, progress=progress)
 
 
