@@ -123,8 +123,8 @@ def plan(
     to_run = state.to_run(made, retry_failed=False)
     time = ""
     if address is None and "RAY_ADDRESS" not in os.environ:
-        site = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, to_run) if measure else None
-        time = hours(loaded, to_run, inputs, results, site)
+        place = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, to_run)
+        time = hours(loaded, to_run, inputs, results, place if measure else None)
     elif measure:
         raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
     typer.echo(plan_text(made, state, room, time), nl=False)

@@ -6,8 +6,9 @@ A tower gives some ten images a second on a CPU core; a head trains on 25,000 fe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -73,27 +74,30 @@ class FrozenFeatures:
         folder = self._folder / digest(images.identity) if self._folder is not None and as_loaded else None
         modes = [(m, m.training) for m in model.backbone.modules()]
         model.backbone.eval()
-        files = [None if folder is None else folder / f"{n:05d}.npy" for n in range(-(-len(images) // SHARD))]
-        shards = [None if file is None else kept(file) for file in files]
-        missing = [n for n, shard in enumerate(shards) if shard is None]
+        shards: list[NDArray[np.float32]] = []
+        batches: Iterator[Tensor] | None = None
         try:
-            batches = images.in_order(AT_ONCE) if missing else iter(())
-            for n in range(missing[-1] + 1 if missing else 0):
-                found = []
-                for _ in range(min(SHARD // AT_ONCE, -(-(len(images) - n * SHARD) // AT_ONCE))):
-                    x = next(batches)
-                    if shards[n] is None:
+            for start in range(0, len(images), SHARD):
+                file = None if folder is None else folder / f"{start // SHARD:05d}.npy"
+                rows = min(SHARD, len(images) - start)
+                shard = None if file is None else kept(file)
+                if shard is not None:
+                    batches = None  # what is kept is not read, which for large images would be decoding it
+                else:
+                    batches = batches or images.in_order(AT_ONCE, start)
+                    found = list[NDArray[np.float32]]()
+                    for x in islice(batches, -(-rows // AT_ONCE)):
                         with precision(self._recipe, self._device):
                             found.append(model.backbone(x).float().cpu().numpy())
-                if found:
-                    shards[n] = made = np.concatenate(found)
-                    if (file := files[n]) is not None:
+                    shard = np.concatenate(found)
+                    if file is not None:
                         with suppress(OSError):  # what cannot be kept is computed again by the next trial
-                            keep(file, made)
+                            keep(file, shard)
+                shards.append(shard)
         finally:
             for module, mode in modes:
                 module.training = mode
-        return np.concatenate([shard for shard in shards if shard is not None])
+        return np.concatenate(shards)
 
 
 class _WhenAsked:

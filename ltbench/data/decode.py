@@ -26,19 +26,19 @@ def decode_image(file: Path, size: int) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def whole(file: Path, shorter: int) -> NDArray[np.uint8]:
-    """One image as (h, w, 3) uint8 with min(h, w) = `shorter` (bilinear, antialiased), nothing cut off. A JPEG of at
-    least twice that size is decoded at a half, a quarter or an eighth of it, which libjpeg does at a part of the cost.
-    Raises as `decode_image` does."""
+def whole(file: Path, shorter: int, interpolation: str = "bilinear") -> NDArray[np.uint8]:
+    """One image as (h, w, 3) uint8 with min(h, w) = `shorter` (antialiased), nothing cut off. A JPEG of at
+    least four times that size is decoded at a half, a quarter or an eighth of its own, which libjpeg does at a part of
+    the cost; it is still twice the size that is wanted. Raises as `decode_image` does."""
     from PIL import Image
 
     with Image.open(file) as opened:
         if opened.format == "JPEG" and opened.mode in ("RGB", "L"):
-            opened.draft(opened.mode, _scaled(opened.size, shorter))
+            opened.draft(opened.mode, _scaled(opened.size, 2 * shorter))
         image = _rgb(opened)
     size = _scaled(image.size, shorter)
     if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+        image = image.resize(size, Image.Resampling[interpolation.upper()])
     return np.asarray(image, dtype=np.uint8)
 
 

@@ -42,9 +42,11 @@ class FileSource(Source):
         super().__init__(data, path, **options)
         self.chosen = self._settled(**self.chosen)
 
-    def _settled(self, size: Any, resize: Any, stream: Any) -> dict[str, Any]:
-        """The options as a trial's identity has them. `resize` is among them where images are streamed, and `stream`
-        only where it is not what follows from the size."""
+    def _settled(self, size: Any, resize: Any, stream: Any, interpolation: Any) -> dict[str, Any]:
+        """The options as a trial's identity has them. `resize` is among them where images are streamed, `stream` only
+        where it is not what follows from the size, `interpolation` where it is not the usual one."""
+        if interpolation not in ("bilinear", "bicubic"):
+            raise UserError(f"{self.kind}: `interpolation` must be bilinear or bicubic, got {interpolation!r}")
         if not isinstance(size, int) or isinstance(size, bool) or not 4 <= size <= 1024:
             raise UserError(f"{self.kind}: `size` must be a whole number of pixels between 4 and 1024, got {size!r}")
         if stream not in (True, False, "auto"):
@@ -58,7 +60,11 @@ class FileSource(Source):
             raise UserError(f"{self.kind}: `resize` is for streamed images and has no effect with `stream: false`; "
                             f"remove one of the two")  # fmt: skip
         if stream is True or (stream == "auto" and (size > PACKED_SIDE or resize is not None)):
-            return {"size": size, "resize": resize or round(size * MARGIN)}
+            usual = {} if interpolation == "bilinear" else {"interpolation": interpolation}
+            return {"size": size, "resize": resize or round(size * MARGIN), **usual}
+        if interpolation != "bilinear":
+            raise UserError(f"{self.kind}: `interpolation` is for streamed images and has no effect here; remove it, "
+                            f"or say `stream: true`")  # fmt: skip
         return {"size": size} if size <= PACKED_SIDE else {"size": size, "stream": False}
 
     @property
@@ -140,13 +146,15 @@ class FileSource(Source):
 
     def _pictures(self, part: str, cached: bool) -> Pictures:
         cache = self._cache(part) if cached and (self._cache_folder() / "done.json").exists() else None
-        return Pictures(self.root, names_array(self.names(part)), self.chosen["resize"], cache)
+        interpolation = self.chosen.get("interpolation", "bilinear")
+        return Pictures(self.root, names_array(self.names(part)), self.chosen["resize"], cache, interpolation)
 
     def _cache(self, part: str) -> DecodedCache:
         return DecodedCache(self._cache_folder(), part, len(self.names(part)))
 
     def _cache_folder(self) -> Path:
-        return self.data / "packed" / f"decoded-{digest([self.content(), self.chosen['resize'], DECODER])}"
+        made_by = [self.content(), self.chosen["resize"], self.chosen.get("interpolation", "bilinear"), DECODER]
+        return self.data / "packed" / f"decoded-{digest(made_by)}"
 
     def _to_be_kept(self) -> bool:
         """As the suite says; by itself, where the decoded images take at most half of the room that is free."""
@@ -207,4 +215,4 @@ def _sizes(folder: Path, wanted: set[str]) -> Mapping[str, int]:
     return {}
 
 
-OPTIONS: Mapping[str, Any] = {"size": 32, "resize": None, "stream": "auto"}
+OPTIONS: Mapping[str, Any] = {"size": 32, "resize": None, "stream": "auto", "interpolation": "bilinear"}

@@ -139,10 +139,10 @@ class ImageBatches(InMemory):
         y, x = (self._side + dy[:, None])[:, :, None], (columns + dx[:, None])[:, None, :]
         return self._normalise(self._x[rows[:, None, None], y, x]), self._y[rows]
 
-    def in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in their order, not augmented: (<= batch_size, channels, H, W) at a time."""
+    def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
+        """All images from `first` on in their order, not augmented: (<= batch_size, channels, H, W) at a time."""
         inside = slice(self._pad, self._pad + self.size)
-        for start in range(0, len(self), batch_size):
+        for start in range(first, len(self), batch_size):
             yield self._normalise(self._x[start : start + batch_size, inside, inside])
 
     def _normalise(self, pixels: Tensor) -> Tensor:
@@ -165,9 +165,9 @@ class VectorBatches(InMemory):
         rows = torch.from_numpy(np.ascontiguousarray(index)).to(self.device, non_blocking=True)
         return self._x[rows], self._y[rows]
 
-    def in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """All vectors in their order, (<= batch_size, D) at a time."""
-        for start in range(0, len(self), batch_size):
+    def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
+        """All vectors from `first` on in their order, (<= batch_size, D) at a time."""
+        for start in range(first, len(self), batch_size):
             yield self._x[start : start + batch_size]
 
 

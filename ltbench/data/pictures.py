@@ -38,7 +38,7 @@ class Pictures:
             share the memory of half a million of them.
         shorter: side in pixels that min(height, width) is brought to.
         cache: where they lie decoded; None: they are decoded each time.
-        rows: which of them this is, in which order; None: all.
+        interpolation: bilinear or bicubic. rows: which of them this is, in which order; None: all.
     """
 
     ndim = 4
@@ -49,9 +49,11 @@ class Pictures:
         names: NDArray[np.bytes_],
         shorter: int,
         cache: DecodedCache | None = None,
+        interpolation: str = "bilinear",
         rows: NDArray[np.int64] | None = None,
     ) -> None:
         self.root, self.names, self.shorter, self.cache = root, names, shorter, cache
+        self.interpolation = interpolation
         self.rows = np.arange(len(names)) if rows is None else rows
 
     def __len__(self) -> int:
@@ -59,7 +61,8 @@ class Pictures:
 
     def take(self, positions: NDArray[np.int64]) -> Pictures:
         """Some of them, in this order; reads nothing."""
-        return Pictures(self.root, self.names, self.shorter, self.cache, self.rows[positions])
+        rows = self.rows[positions]
+        return Pictures(self.root, self.names, self.shorter, self.cache, self.interpolation, rows)
 
     def file(self, position: int) -> Path:
         return self.root / os.fsdecode(bytes(self.names[self.rows[position]]))
@@ -69,7 +72,7 @@ class Pictures:
         if self.cache is not None:
             return self.cache.pixels(int(self.rows[position]))
         try:
-            return whole(self.file(position), self.shorter)
+            return whole(self.file(position), self.shorter, self.interpolation)
         except Exception as error:  # PIL raises half a dozen kinds for damaged files
             raise UserError(f"unreadable image {self.file(position)} ({error}); repair it") from error
 

@@ -48,8 +48,8 @@ class Cutter(Dataset[Crops]):
     def __init__(self, pictures: Pictures, size: int) -> None:
         self.pictures = pictures
         shorter = pictures.shorter
-        # Where the shorter side is the usual 8/7 of the size, the middle is cut out as it is and not resized.
-        self.middle = size if shorter == round(size * 8 / 7) else round(shorter * 7 / 8)
+        # Where the shorter side is the usual 8/7 of the size, or the size, the middle is cut out as it is, not resized.
+        self.middle = size if shorter in (size, round(size * 8 / 7)) else round(shorter * 7 / 8)
 
     def __getitem__(self, job: Job) -> Crops:
         try:
@@ -167,10 +167,10 @@ class StreamBatches:
         crops = self._cutter[Job(index, dice if self._random else None)]
         return self._finished(crops, dice), self._y[torch.from_numpy(index).to(self.device)]
 
-    def in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in their order, the middle of each: (<= batch_size, 3, size, size) at a time."""
+    def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
+        """All images from `first` on in their order, the middle of each: (<= batch_size, 3, size, size) at a time."""
         at_once = min(batch_size, _TEST_BATCH)
-        jobs = [Job(np.arange(i, min(i + at_once, len(self))), None) for i in range(0, len(self), at_once)]
+        jobs = [Job(np.arange(i, min(i + at_once, len(self))), None) for i in range(first, len(self), at_once)]
         for crops in _loader(self._cutter, jobs, self.workers, self.device):
             yield self._finished(crops, None)
 

@@ -120,7 +120,7 @@ class Images(Protocol):
     def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]: ...
     def close(self) -> None: ...
     def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
-    def in_order(self, batch_size: int) -> Iterator[Tensor]: ...
+    def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]: ...
 
 
 RAW = ((0.0,), (1 / 255,))
@@ -162,7 +162,7 @@ class PreparedBatches:
         x, y = self.images.batch(index)
         return self._prepare(x), y
 
-    def in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in their order, not augmented."""
-        for x in self.images.in_order(min(batch_size, AT_ONCE)):
+    def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
+        """All images from `first` on in their order, not augmented."""
+        for x in self.images.in_order(min(batch_size, AT_ONCE), first):
             yield self._prepare(x)

@@ -87,11 +87,11 @@ def test_an_interrupted_decoding_goes_on_where_it_was(
     decoded: list[Path] = []
     real = whole
 
-    def counted(file: Path, shorter: int) -> NDArray[np.uint8]:
+    def counted(file: Path, *how: Any) -> NDArray[np.uint8]:
         decoded.append(file)
         if len(decoded) > 12:
             raise KeyboardInterrupt
-        return real(file, shorter)
+        return real(file, *how)
 
     monkeypatch.setattr(pictures_module, "whole", counted)
     with pytest.raises(KeyboardInterrupt):
@@ -172,6 +172,20 @@ def test_another_shorter_side_still_shows_seven_eighths(root: Path, tmp_path: Pa
     torch.testing.assert_close(made[0], expected, atol=1e-5, rtol=0)
 
 
+def test_clips_own_preprocessing_is_resize_224_and_bicubic(root: Path, tmp_path: Path) -> None:
+    """The shorter side is the network's, the middle is cut out: no margin, as in CLIP's own transforms."""
+    options = {"size": 24, "resize": 24, "interpolation": "bicubic"}
+    found = open_source("lists", tmp_path, str(root), options)
+    assert found.chosen == options
+    arrays = found.arrays()
+    made = next(StreamBatches(arrays.test_x, arrays.test_y, 24, (0.0,) * 3, (1 / 255,) * 3).in_order(2))
+    with Image.open(arrays.test_x.file(0)) as image:
+        scale = 24 / min(image.size)
+        small = image.resize([round(side * scale) for side in image.size], Image.Resampling.BICUBIC)
+        expected = F.center_crop(F.pil_to_tensor(small), [24, 24]).float()
+    assert (made[0] - expected).abs().max() <= 1, "the centre may be rounded to the other side, nothing else"
+
+
 def test_a_training_batch_is_its_images_cropped_resized_and_flipped(root: Path, tmp_path: Path) -> None:
     from ltbench.data.crops import mirrored, random_boxes, throw
 
@@ -205,7 +219,7 @@ def test_an_image_that_is_in_a_batch_twice_is_decoded_once(
 ) -> None:
     arrays = source(root, tmp_path, cache=False).arrays()
     decoded: list[Path] = []
-    monkeypatch.setattr(pictures_module, "whole", lambda file, side: decoded.append(file) or whole(file, side))
+    monkeypatch.setattr(pictures_module, "whole", lambda file, *how: decoded.append(file) or whole(file, *how))
     x, _ = train_batches(arrays.train_x, arrays.train_y).batch(np.array([5, 2, 5, 5, 2, 8]))
     assert len(decoded) == 3
     assert not torch.equal(x[0], x[2]), "two crops of one image"
