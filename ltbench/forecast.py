@@ -10,7 +10,9 @@ from typing import NamedTuple
 from ltbench.spec import Record, TrialSpec
 
 WARM_UP, MEASURED = 3, 10
-"""Steps that are taken before, and while, a row is measured."""
+"""Steps that are taken before, and at least while, a row is measured."""
+SECONDS = 0.5
+"""How long a row is measured at least."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,9 @@ def total(lines: Sequence[Line]) -> Total:
 
 
 def as_pace(steps: Sequence[float], batch_size: int) -> Pace:
-    """The pace that times of steps give: their median, and for a test image a third of a training image, as it is only
+    """The pace that times of steps give: their mean, and for a test image a third of a training image, as it is only
     sent forward."""
-    each = statistics.median(steps) / batch_size
+    each = statistics.fmean(steps) / batch_size
     return Pace(each, each / 3, 0.0, f"{len(steps)} steps measured now")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import typer
 
 from ltbench.commands import folders_of, resources_of
 from ltbench.data.longtail import select
@@ -47,7 +47,7 @@ def hours(suite: Suite, to_run: Plan, inputs: Inputs, results: Path, site: Calla
     def measure(spec: TrialSpec) -> Pace | None:
         if site is None:
             return None
-        typer.echo(f"measuring {spec.label} on {spec.cell.dataset} ...", err=True)
+        print(f"measuring {spec.label} on {spec.cell.dataset} ...", file=sys.stderr, flush=True)
         return measured_pace(spec, replace(site(), device=kind, threads=device.threads))
 
     found = [folders_of(results, p.parent.name).journal for p in sorted(results.glob("*/records")) if p.is_dir()]

@@ -10,7 +10,7 @@ import torch
 
 from ltbench.checkpoint import Stopped
 from ltbench.errors import UserError, last_line
-from ltbench.forecast import MEASURED, WARM_UP, Pace, as_pace, pace_of
+from ltbench.forecast import MEASURED, SECONDS, WARM_UP, Pace, as_pace, pace_of
 from ltbench.provenance import peak_memory
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
@@ -28,12 +28,13 @@ class _Ticks:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self.times.append(time.perf_counter())
-        return len(self.times) >= WARM_UP + MEASURED
+        counted = self.times[WARM_UP - 1 :]
+        return len(counted) > MEASURED and counted[-1] - counted[0] >= SECONDS
 
 
 def measure_steps(spec: TrialSpec, site: Site) -> tuple[list[float], int] | Record:
-    """Seconds of ten steps after three that are not counted, and the peak memory in bytes; or the trial's record, if it
-    was over before.
+    """Seconds of ten steps (of quick ones more, for half a second) after three that are not counted, and the peak
+    memory in bytes; or the trial's record, if it was over before.
 
     Raises:
         UserError: the trial fails within them.
@@ -51,6 +52,6 @@ def measure_steps(spec: TrialSpec, site: Site) -> tuple[list[float], int] | Reco
 
 
 def measured_pace(spec: TrialSpec, site: Site) -> Pace | None:
-    """The pace of ten steps, or of the whole trial if it has no more. Raises UserError as `measure_steps` does."""
+    """The pace of a few steps, or of the whole trial if it has no more. Raises UserError as `measure_steps` does."""
     found = measure_steps(spec, site)
     return pace_of(found) if isinstance(found, Record) else as_pace(found[0], spec.recipe["batch_size"])
