@@ -151,6 +151,8 @@ def placement(suite: Suite, plan: Plan, address: str | None) -> str:
     resources = resources_of(suite)
     if suite.resources.executor == "inline":
         return "placement: in this process, one trial after the other"
+    if suite.resources.pack is not None:
+        return "placement on this machine: measured when the suite runs (resources.pack: auto)"
     if address is not None:
         os.environ["RAY_ADDRESS"] = address  # read when ray is imported
         from ltbench.cluster import machines_there

@@ -25,12 +25,15 @@ from ltbench.commands import (
     tracking_store,
     warn,
 )
-from ltbench.errors import last_line
+from ltbench.errors import UserError, last_line
 from ltbench.interrupt import Interrupt
 
 if TYPE_CHECKING:
+    from ltbench.plan import Inputs
     from ltbench.remote import Remote
-    from ltbench.spec import Record
+    from ltbench.resources import Resources
+    from ltbench.site import Site
+    from ltbench.spec import Plan, Record
 
 NAMED_FAILURES = 10
 """How many trials that failed are named at the end, beside their number."""
@@ -109,6 +112,8 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
             inline = options.inline or loaded.resources.executor == "inline"
             kept = checkpoints_of(options.checkpoints, folders)
             site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), kept, to_run)
+            if loaded.resources.pack is not None and not inline:
+                given = _packed(given, to_run, inputs, site)
             run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)
         finally:
             unsent = tracker.close()
@@ -129,6 +134,23 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
         for line in failures(list(after.failed.values()), options):
             warn(line)
         return 1 if left or after.failed else 0
+
+
+def _packed(given: Resources, to_run: Plan, inputs: Inputs, site: Site) -> Resources:
+    """What a short measurement on this machine says that trials are to be given."""
+    if "RAY_ADDRESS" in os.environ:
+        raise UserError("resources.pack: auto measures this machine, not a cluster; say resources.per_trial instead")
+    if not to_run.trials:
+        return given
+    from ltbench.nodes import this_machine
+    from ltbench.pack import packed
+
+    for name in sorted({spec.cell.dataset for spec in to_run.trials}):
+        inputs.sources[name].prepare()
+    tell("resources.pack: measuring how many trials serve best at once ...")
+    chosen, reason = packed(given, to_run, site, this_machine(ask_memory=False))
+    tell(f"resources.pack: {reason}")
+    return chosen
 
 
 def failures(failed: Sequence[Record], options: RunOptions) -> Iterator[str]:

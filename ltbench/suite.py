@@ -216,6 +216,8 @@ class Resources(Strict):
     per_trial: PerTrial = PerTrial()
     methods: dict[str, PerMethod] = {}
     """By a row's name or, for all of its rows, by a method's."""
+    pack: Literal["auto"] | None = None
+    """auto: how many trials share a device is measured when the suite runs, instead of `per_trial`."""
     retries: Annotated[int, Field(ge=0)] = 2
     executor: Literal["ray", "inline"] = "ray"
     decoded_cache: bool | None = None
@@ -224,6 +226,15 @@ class Resources(Strict):
     """Processes that decode large images for a trial; None: one per CPU of a trial on a GPU, else none."""
     checkpoint_seconds: Positive = 60.0
     """How often a running trial leaves a checkpoint, beside the ends of its stages."""
+
+    @model_validator(mode="after")
+    def _one_who_chooses(self) -> Self:
+        if self.pack is not None and self.per_trial.model_fields_set:
+            raise ValueError(
+                "`pack: auto` chooses what a trial is given; keep either it or `per_trial` (--set "
+                '"resources={pack: auto}" drops all of a suite\'s own resources)'
+            )
+        return self
 
 
 class Suite(Strict):
