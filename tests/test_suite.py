@@ -258,10 +258,12 @@ def leaves(node: Any, path: KeyPath = ()) -> list[tuple[KeyPath, Any]]:
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_every_key_and_value_is_on_the_line_it_is_said_to_be_on(file: Path) -> None:
-    lines = file.read_text(encoding="utf-8").splitlines()
+    """Of a suite that extends another, in the file of the two that wrote it."""
     source = read_suite_file(file)
     for path, value in leaves(source.data):
-        written = lines[source.places[path].line - 1]
+        place = source.places[path]
+        assert place.file is not None
+        written = place.file.read_text(encoding="utf-8").splitlines()[place.line - 1]
         word = path[-1] if isinstance(path[-1], str) else value
         assert str(word) in written, f"{path} is said to be on: {written}"
 
