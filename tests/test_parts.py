@@ -279,8 +279,9 @@ def test_updating_all_parameters_at_once_changes_no_bit(settings: dict[str, Any]
 # -- adapters ----------------------------------------------------------------------------------------------------------
 
 
-def towers_of_three_makes() -> dict[str, nn.Module]:
-    """Transformers as ltbench, torchvision and open_clip build them, small and random."""
+def towers_of_many_makes() -> dict[str, nn.Module]:
+    """Transformers as ltbench, torchvision, timm and open_clip build them, small and random."""
+    import timm
     from open_clip.transformer import VisionTransformer
     from torchvision.models import VisionTransformer as TorchvisionVit
 
@@ -290,13 +291,14 @@ def towers_of_three_makes() -> dict[str, nn.Module]:
     return {
         "ltbench": build_backbone("vit_small", (16, 16, 3)),
         "torchvision": torchvision,
+        "timm": timm.models.VisionTransformer(16, 8, embed_dim=32, depth=2, num_heads=2, num_classes=0),
         "open_clip": VisionTransformer(16, 8, 32, 2, 2, 2.0, output_dim=16),
     }
 
 
-@pytest.mark.parametrize("make", ["ltbench", "torchvision", "open_clip"])
+@pytest.mark.parametrize("make", ["ltbench", "torchvision", "timm", "open_clip"])
 def test_adapters_change_nothing_until_they_are_trained(make: str) -> None:
-    tower = towers_of_three_makes()[make].eval()
+    tower = towers_of_many_makes()[make].eval()
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         before = tower(x)
@@ -312,7 +314,7 @@ def test_adapters_change_nothing_until_they_are_trained(make: str) -> None:
 
 def test_an_adapter_reads_what_the_perceptron_reads_before_its_norm() -> None:
     """LIFT's block in plain tensor algebra: x + mlp(ln_2(x)) + s up(relu(down(ln(x)))), x after the attention."""
-    block = towers_of_three_makes()["open_clip"].transformer.resblocks[0].eval()  # type: ignore[union-attr, index]
+    block = towers_of_many_makes()["open_clip"].transformer.resblocks[0].eval()  # type: ignore[union-attr, index]
     ln_2, mlp = block.ln_2, block.mlp
     holder = nn.Sequential(block)
     (adapter,) = adapt_blocks(holder, 4, scale=0.5)

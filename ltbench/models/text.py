@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
-from ltbench.models.towers import CONTENT
+from ltbench.models.towers import CONTENT, sha256_of
 from ltbench.spec import digest
 
 
@@ -176,7 +176,7 @@ def _encoded(config: Mapping[str, Any], names: Sequence[str], data: Path) -> Tex
         model = describe(config["model"], config["pretrained"])
         settings |= {"model": model["architecture"]}
         if model["pretrained"].startswith(CONTENT):
-            settings["pretrained"] = hashlib.sha256(Path(config["pretrained"]).expanduser().read_bytes()).hexdigest()
+            settings["pretrained"] = sha256_of(Path(config["pretrained"]).expanduser())
         if model["quick_gelu"] and not model["architecture"].endswith("quickgelu"):
             settings["activation"] = "quick_gelu"
     prompts = _prompts(config, names)

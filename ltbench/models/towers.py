@@ -46,14 +46,19 @@ def weights_of(tower: Mapping[str, Any]) -> str:
 
 def content_of(checkpoint: Path) -> str:
     """What stands for a checkpoint in a recipe: `sha256:` and 16 hex digits. Raises OSError if it cannot be read."""
+    return CONTENT + sha256_of(checkpoint)[:16]
+
+
+def sha256_of(checkpoint: Path) -> str:
+    """A file's SHA-256, computed once in this process as long as the file stays as it is. Raises OSError."""
     stat = checkpoint.stat()
-    return _content(checkpoint.absolute(), stat.st_size, stat.st_mtime_ns)
+    return _sha256_of(checkpoint.absolute(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 @cache
-def _content(checkpoint: Path, size: int, changed: int) -> str:
+def _sha256_of(checkpoint: Path, size: int, changed: int, inode: int) -> str:
     with checkpoint.open("rb") as stream:
-        return CONTENT + hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class Preparation:
