@@ -15,6 +15,7 @@ class LpFt(ClipFullFinetune):
 
     paper = "Kumar, Raghunathan, Jones, Ma, Liang. Fine-Tuning can Distort Pretrained Features. ICLR 2022, section 3.4."
     defaults_from = "none: the paper searches its learning rates; those of clip_full_finetune, the budget halved"
+    needs = frozenset()  # any backbone that was trained before, and any head
     probe_share: float = hp(0.5, "share of the steps that trains the head alone", above=0.0, high=0.95)
     probe_lr: float = hp(1e-3, "Adam's learning rate for the head alone", search=LogUniform(1e-5, 1e-1), above=0.0)
 

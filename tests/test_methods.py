@@ -1024,7 +1024,6 @@ def test_it_says_that_it_needs_text() -> None:
         "clip_full_finetune": clip,
         "clip_zero_shot": clip,
         "lift": clip | {"blocks"},
-        "lp_ft": clip,
         "tau_norm": {"linear_head"},
         "text_guided_mixup": {"text"},
         "tgm_clip": clip,
