@@ -250,12 +250,14 @@ def datasets_() -> None:
 
 @app.command()
 def features(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="cifar10, cifar100, digits, or folder with --path")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="cifar10, digits, imagenet_lt ..., folder or lists with --path")
+    ],
     model: Annotated[str, typer.Option(help="open_clip architecture")] = "ViT-B-32",
     pretrained: Annotated[str, typer.Option(help="a tag of it, or a checkpoint's path")] = "openai",
     template: Annotated[str, typer.Option(help="prompt of a class name; {} is the name")] = "a photo of a {}",
-    path: Annotated[Path | None, typer.Option(help="folder of images, for the kind folder")] = None,
-    size: Annotated[int, typer.Option(help="side the images of a folder are kept at", min=4, max=1024)] = 224,
+    path: Annotated[Path | None, typer.Option(help="folder of images, for kinds that have one")] = None,
+    size: Annotated[int, typer.Option(help="side that images of any size are brought to", min=4, max=1024)] = 224,
     out: Annotated[Path, typer.Option(help="the npz to write")] = Path("features.npz"),
     data: Data = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,

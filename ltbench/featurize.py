@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ltbench.data.crops import centre_boxes
 from ltbench.data.kinds import open_source, source_kinds
+from ltbench.data.pictures import Pictures
 from ltbench.data.shards import SHARD, keep, kept
 from ltbench.data.source import Source
 from ltbench.errors import UserError
@@ -40,11 +44,11 @@ def features_of(
     Raises:
         UserError: unknown data set, model or tag, weights that cannot be had, or a file that cannot be written.
     """
-    source = open_source(kind, data, str(path) if path else None, _packed(kind, size))
+    source = open_source(kind, data, str(path) if path else None, _options(kind, size))
     names = source.facts().class_names
     config = {"encoder": "open_clip", "model": model, "pretrained": pretrained, "template": template}
     try:
-        text = text_vectors(config, kind, names, data).vectors
+        text = text_vectors(config, kind, names, data).vectors if source.facts().named else None
     except NoText:
         text = None
     from ltbench.models.clip import describe
@@ -66,9 +70,31 @@ def features_of(
     return write_features(source, tower, identity, text, origin, out, progress=progress)
 
 
-def _packed(kind: str, size: int) -> dict[str, Any]:
-    """Options that have large images packed as squares of the tower's size, which is what it reads."""
-    return {"size": size, "stream": False} if "stream" in source_kinds()[kind].options else {}
+def _options(kind: str, size: int) -> dict[str, Any]:
+    """Options that give squares of the tower's size, which is what it reads: packed in memory where the images are a
+    folder, decoded when they are wanted where lists name them, which may be half a million."""
+    cls = source_kinds().get(kind)
+    if cls is None or "stream" not in cls.options:
+        return {}
+    return {"size": size, "resize": size, "interpolation": "bicubic"} if cls.native else {"size": size, "stream": False}
+
+
+class _Squares:
+    """The middles of streamed images, read like an array of (N, side, side, 3)."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        side = self._pictures.shorter
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            images = list(pool.map(self._pictures.pixels, rows.tolist()))
+        heights, widths = np.array([image.shape[:2] for image in images]).T
+        boxes = centre_boxes(heights, widths, side)[:, :2].tolist()
+        return np.stack([x[top : top + side, left : left + side] for x, (top, left) in zip(images, boxes, strict=True)])
 
 
 def write_features(
@@ -103,7 +129,11 @@ def write_features(
     encode: Encode | None = None
     done = 0
     for part, x in (("train", arrays.train_x), ("test", arrays.test_x)):
-        first, copies = _distinct(x)
+        if isinstance(x, Pictures):  # to compare them would be to decode them twice
+            x, first = _Squares(x), np.arange(len(x))
+            copies = first
+        else:
+            first, copies = _distinct(x)
         shards = []
         for start in range(0, len(first), SHARD):
             file = folder / f"{part}-{start // SHARD:05d}.npy"

@@ -15,6 +15,7 @@ from ltbench.cli import app
 from ltbench.data.features import Features
 from ltbench.data.source import Arrays, Facts, Source
 from ltbench.featurize import features_of, write_features
+from tests.data.made import small_lists
 from tests.models.test_text import TINY, add_model
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -152,3 +153,27 @@ def test_without_weights_one_message_says_what_to_do(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="checkpoint"):
         features_of("digits", None, 32, tmp_path, "ViT-B-32", "openai", "a photo of a {}", "cpu", tmp_path / "x.npz")
+
+
+def test_images_named_by_lists_are_decoded_as_they_are_wanted(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from ltbench.data.kinds import open_source
+    from ltbench.featurize import _options
+
+    root = small_lists(tmp_path / "root")
+    source = open_source("lists", tmp_path / "data", str(root), _options("lists", 24))
+    seen: list[NDArray[np.uint8]] = []
+
+    def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(images)
+        return mean_and_size(images)
+
+    write_features(source, lambda: encode, ["tower"], None, "made", tmp_path / "out.npz", batch_size=8)
+    assert [x.shape for x in seen] == [(8, 24, 24, 3)] * 2 + [(6, 24, 24, 3), (8, 24, 24, 3), (1, 24, 24, 3)]
+    with Image.open(root / "train" / "classa" / "0.jpg") as image:
+        scale = 24 / min(image.size)
+        small = np.asarray(image.resize([round(s * scale) for s in image.size], Image.Resampling.BICUBIC))
+    top, left = round((small.shape[0] - 24) / 2), round((small.shape[1] - 24) / 2)
+    np.testing.assert_array_equal(seen[0][0], small[top : top + 24, left : left + 24])
+    assert np.load(tmp_path / "out.npz")["train_y"].tolist() == [0] * 12 + [1] * 6 + [2] * 4

@@ -605,3 +605,45 @@ def test_towers_read_streamed_images_with_and_without_the_cache(
     with_cache, without = (run((plan, inputs, site), cache_features=c) for c in (True, False))
     for name, record in with_cache.items():
         np.testing.assert_allclose(logits(record), logits(without[name]), atol=0.03)
+
+
+STREAMED = """
+suite: streamed
+text: {encoder: tower}
+datasets: [{name: mine, kind: lists, path: IMAGES, size: 16, resize: 16, interpolation: bicubic}]
+recipes:
+  clip:
+    backbone: open_clip:tiny-vit-tower
+    pretrained: WEIGHTS
+    head: text
+    epochs: 2
+    batch_size: 8
+    optimizer: {name: sgd, lr: 0.01, momentum: 0.9}
+methods: {clip: [clip_zero_shot, clip_linear_probe, tgm_clip, ce]}
+protocol: {reference: ce, final: {seeds: [0]}}
+"""
+
+
+def test_towers_read_streamed_images_with_and_without_kept_features(
+    checkpoints: dict[str, Path], tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ltbench.data import pictures
+
+    file, root = tmp_path / "suite.yaml", small_lists(tmp_path / "root")
+    file.write_text(STREAMED.replace("IMAGES", str(root)).replace("WEIGHTS", str(checkpoints["tiny-vit-tower"])))
+    plan, inputs = make_plan(load_suite(str(file)), REGISTRY, tmp_path)
+    site = Site(tmp_path, paths=inputs.paths, texts=inputs.texts, device="cpu", threads=1, decoded_cache=False)
+    decoded: list[Path] = []
+    whole = pictures.whole
+    monkeypatch.setattr(pictures, "whole", lambda file, *how: decoded.append(file) or whole(file, *how))
+    kept = run((plan, inputs, site))
+    asked = len(passes)
+    decoded.clear()
+    again = run((plan, inputs, site))
+    assert {k: r.numbers() for k, r in kept.items()} == {k: r.numbers() for k, r in again.items()}
+    of_test = [file for file in decoded if "/test/" in str(file)]
+    assert len(of_test) == 2 * 9, "two methods train the tower and read the test images; of the others all is kept"
+    plain = run((plan, inputs, site), cache_features=False)
+    assert len(passes) - asked > asked
+    for label, record in plain.items():
+        np.testing.assert_allclose(logits(kept[label]), logits(record), atol=2e-3, err_msg=label)
