@@ -92,6 +92,6 @@ def photograph(seed: int) -> Image.Image:
 if __name__ == "__main__":
     found = measure()
     for name, rate in found.items():
-        print(f"{name}: {rate}")
+        print(f"{name}: {rate.median:,.0f} ({rate.spread})")
     for name, ratio in ratios(found).items():
         print(f"{name}: {ratio:.2f}")
