@@ -5,23 +5,31 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ltbench import cli
+from ltbench import cli, nodes
+from ltbench.bundle import read_bundle
 from ltbench.data.field import FieldLists, ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.kinds import source_of
+from ltbench.data.source import Source
 from ltbench.models.torchvision import build
-from ltbench.plan import make_plan
+from ltbench.plan import Inputs, export, make_plan
 from ltbench.records import Journal
 from ltbench.registry import Registry
-from ltbench.spec import Plan
+from ltbench.site import Site
+from ltbench.spec import Plan, Selection
 from ltbench.suiteload import load_suite
+from ltbench.trial import run_trial
 from tests.data.made import small_lists, tail, write_list
 
 Run = Callable[..., tuple[int, str, str]]
+RESNET152 = {"architecture": "resnet152", "pretrained": "IMAGENET1K_V1", "file": "resnet152-394f9c45.pth",
+             "trainable": "last_block"}  # fmt: skip
 
 
 @pytest.fixture
@@ -90,15 +98,7 @@ def test_the_suites_are_planned_without_an_image(
         assert str(tmp_path) not in str(spec.to_json()), "where files lie is no part of a trial"
         assert spec.recipe["augment"].startswith("resized_crop_flip")
         assert spec.recipe.get("pretraining") == ("ImageNet-1k" if cls is PlacesLT else None)
-
-
-def test_places_lt_says_which_weights_it_starts_from_and_what_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    field_lists(PlacesLT, tmp_path / "places_lt", monkeypatch)
-    weights = planned("places_lt", tmp_path).trials[0].recipe["weights"]
-    assert weights == {"architecture": "resnet152", "pretrained": "IMAGENET1K_V1", "file": "resnet152-394f9c45.pth",
-                       "trainable": "last_block"}  # fmt: skip
+        assert spec.recipe.get("weights") == (RESNET152 if cls is PlacesLT else None)
 
 
 # -- run in small -----------------------------------------------------------------------------------------------------
@@ -135,6 +135,8 @@ def test_places_lt_runs_in_small_from_a_checkpoint(ltbench: Run, images: Path, t
         torch.save({"state_dict": build("resnet10", (40, 40, 3)).network.state_dict()}, tmp_path / "mine.pth")
     chosen = ("--only", "ce,crt", "--seeds", "0", "--results", str(tmp_path / "results"), "--inline")
     changes = {"recipes.resnet152.backbone": "resnet10", "recipes.resnet152.pretrained": tmp_path / "mine.pth"}
+    code, out, _ = ltbench("plan", "places_lt", *small(images, "resnet152", **changes))
+    assert "resized_crop_flip_jitter, fp32, pre-trained: ImageNet-1k, only its last block trains" in out
     code, _, err = ltbench("run", "places_lt", *chosen, *small(images, "resnet152", **changes))
     assert code == 0, err
     records = Journal(tmp_path / "results" / "places_lt" / "records").records().values()
@@ -202,3 +204,53 @@ def test_lists_made_long_tailed_once_more(images: Path, tmp_path: Path) -> None:
     overrides += ["datasets.0.profile=exp", "datasets.0.imbalance=2"]
     plan = planned("imagenet_lt", tmp_path, *overrides)
     assert plan.trials[0].cell.imbalance_label == "IF2"
+
+
+# -- on other machines ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def apart(images: Path, tmp_path: Path) -> tuple[Plan, Site]:
+    """A plan whose lists and names lie apart from the images, and the site its trials get."""
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for part in ("train", "test"):
+        (lists / f"{part}.txt").write_text((images / f"{part}.txt").read_text())
+    (tmp_path / "names.txt").write_text("oak\nelm\nash\n")
+    where = [f"datasets.0.lists={lists}", f"datasets.0.class_names={tmp_path / 'names.txt'}"]
+    tiny = small(images, "resnet10", **{"recipes.resnet10.backbone": "cnn_small"})
+    overrides = [part for part in tiny if part != "--set"]
+    chosen = Selection(methods=["ce_r10"], seeds=[0])
+    plan, inputs = make_plan(load_suite("imagenet_lt", [*overrides, *where]), Registry(), tmp_path / "data", chosen)
+    return plan, Site(tmp_path / "data", paths=inputs.paths, device="cpu", threads=1)
+
+
+def test_a_machine_is_asked_for_lists_and_images(apart: tuple[Plan, Site], tmp_path: Path) -> None:
+    plan, site = apart
+    cells = nodes.cells_of(plan.trials)
+    assert nodes.check_data(cells, site) is None
+    moved = {**site.paths, "imagenet_lt": str(tmp_path / "nowhere")}
+    assert "there is no such folder of images" in str(nodes.check_data(cells, replace(site, paths=moved)))
+    (tmp_path / "lists" / "train.txt").unlink()
+    assert "there is no train.txt or train.txt.gz" in str(nodes.check_data(cells, site))
+
+
+def test_other_lists_are_other_images(apart: tuple[Plan, Site], tmp_path: Path) -> None:
+    plan, site = apart
+    lines = (tmp_path / "lists" / "train.txt").read_text().splitlines()
+    (tmp_path / "lists" / "train.txt").write_text("\n".join([lines[1], lines[0], *lines[2:]]))
+    assert "has other images there" in str(nodes.check_data(nodes.cells_of(plan.trials), site))
+
+
+def test_an_exported_trial_knows_where_lists_and_images_are(apart: tuple[Plan, Site], tmp_path: Path) -> None:
+    plan, site = apart
+    (file,) = export(plan, Inputs(sources_of(plan, site), {}), tmp_path / "exported")
+    spec, paths, _ = read_bundle(file)
+    assert paths == site.paths
+    record = run_trial(spec, replace(site, paths=paths))
+    assert record.error is None
+    assert record.environment["class_names"] == ["oak", "elm", "ash"]
+
+
+def sources_of(plan: Plan, site: Site) -> dict[str, Source]:
+    return {spec.cell.dataset: source_of(spec.cell, site.data, site.paths) for spec in plan.trials}

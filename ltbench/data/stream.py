@@ -6,6 +6,7 @@ they wait in `Ahead`, which is part of a checkpoint, so a resumed trial decodes 
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -247,11 +248,19 @@ def _loader(cutter: Cutter, jobs: Any, workers: int, device: torch.device) -> Da
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_the_trial,
         pin_memory=device.type == "cuda",
         prefetch_factor=max(1, min(4, AHEAD // workers)) if workers else None,
         persistent_workers=workers > 0 and isinstance(jobs, _Again),
         generator=torch.Generator(),
     )
+
+
+def _leave_signals_to_the_trial(_: int) -> None:
+    """Ctrl-C, and a cluster that ends a job, signal every process at once: the trial wants its batches until it has
+    taken its checkpoint, and then ends these processes, who end by themselves where it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _as_it_is(crops: Any) -> Any:

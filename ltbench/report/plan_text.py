@@ -39,6 +39,7 @@ def plan_text(plan: Plan, state: State, placement: str = "", hours: str = "") ->
             f"{recipe['optimizer']['name']} {recipe['optimizer']['lr']:g}, {recipe['schedule']['name']}, "
             f"{recipe['augment']}, {recipe['precision']}"
             + (f", pre-trained: {recipe['pretraining']}" if "pretraining" in recipe else "")
+            + (", only its last block trains" if recipe.get("weights", {}).get("trainable") == "last_block" else "")
         )
     by_reason: dict[str, list[str]] = {}
     for skip in plan.skips:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -254,6 +257,25 @@ def test_the_number_of_processes_changes_nothing(augment: str, root: Path, tmp_p
     in_order = [torch.cat(list(StreamBatches(arrays.test_x, arrays.test_y, 24, MEAN, STD, workers=n).in_order(2)))
                 for n in (0, 2)]  # fmt: skip
     assert torch.equal(*in_order)
+
+
+def test_signals_to_all_processes_leave_the_batches_coming(root: Path, tmp_path: Path) -> None:
+    """As Ctrl-C and a cluster's end of a job do; the trial itself decides when it is over."""
+    arrays = source(root, tmp_path, cache=True).arrays()
+    undisturbed = run_steps(train_batches(arrays.train_x, arrays.train_y), (3 * AHEAD,))
+    batches = train_batches(arrays.train_x, arrays.train_y, workers=2)
+    found = run_steps(batches, (3 * AHEAD,), last=4)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(int(str(worker.pid)), number)
+    found += run_steps(batches, (3 * AHEAD,), first=4)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(undisturbed, found, strict=True))
+    batches.close()
+    for worker in workers:
+        worker.join(timeout=20)
+        assert not worker.is_alive()
 
 
 def test_torchs_own_dice_are_left_alone(root: Path, tmp_path: Path) -> None:
