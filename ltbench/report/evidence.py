@@ -63,6 +63,10 @@ class Evidence:
     """Mean confidence and accuracy, percent, of 15 bins of equal mass, all seeds pooled."""
     seconds: Mapping[str, float]
     """Method -> mean seconds of a trial."""
+    hours: Mapping[str, float]
+    """Method -> mean hours of a trial, times the CPUs or the share of a GPU that it held."""
+    on_gpus: bool
+    """Those are hours of GPUs; else of CPUs."""
     runs: tuple[Run, ...]
 
 
@@ -82,14 +86,23 @@ def gather(
     classes = {column: _classes(rows[0]) for (_, column), rows in places.items()}
     calibration = {p: found for p, rows in places.items() if (found := _reliability(rows, predictions)) is not None}
     by_method: dict[str, list[float]] = {}
+    held: dict[str, list[float]] = {}
+    used = [run for rows in places.values() for run in rows]
+    on_gpus = bool(used) and all(_number(run, "gpu_share") for run in used)
     for (label, _), rows in places.items():
-        by_method.setdefault(label, []).extend(s for r in rows if (s := _number(r, "seconds")) is not None)
+        for run in rows:
+            if (seconds := _number(run, "seconds")) is not None:
+                by_method.setdefault(label, []).append(seconds)
+                share = _number(run, "gpu_share" if on_gpus else "threads")
+                held.setdefault(label, []).append(seconds * (1.0 if share is None else share) / 3600)
     return Evidence(
         classes=classes,
         recall={p: np.mean([r.per_class["recall"] for r in rows], axis=0) for p, rows in places.items()},
         curves={p: dict(_curves(rows)) for p, rows in places.items()},
         reliability=calibration,
-        seconds={m: float(np.mean(s)) for m, s in by_method.items() if s},
+        seconds={m: float(np.mean(s)) for m, s in by_method.items()},
+        hours={m: float(np.mean(h)) for m, h in held.items()},
+        on_gpus=on_gpus,
         runs=tuple(sorted((_run(r, results[id(r)], board.primary, kept) for r in records), key=_failures_first)),
     )
 

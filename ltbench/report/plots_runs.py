@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ltbench.metrics import metric_of
 from ltbench.report.board import Column, Leaderboard, Table
 from ltbench.report.evidence import Evidence, Floats
-from ltbench.report.pictures import FAINT, MOST_PANELS, MOST_ROWS, Picture, canvas, look, panels, plain, shown
+from ltbench.report.pictures import FAINT, MOST_PANELS, Picture, canvas, look, panels, plain, shown
+from ltbench.report.plots_cost import cost
 from ltbench.report.wanted import column_order
 
 if TYPE_CHECKING:
@@ -177,33 +177,4 @@ def curves(table: Table, evidence: Evidence, name: str, columns: Sequence[Column
         f"{name} at the end: {said}.",
         figure,
         pd.DataFrame(lines),
-    )
-
-
-def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
-    """What a point of accuracy costs: seconds of a trial against the mean."""
-    figure, (axis,) = canvas(6.2, 3.8)
-    colours = look([row.label for row in table.rows])
-    for row in table.rows:
-        colour, marker = colours[row.label]
-        seconds, half = evidence.seconds[row.label], row.half or 0.0
-        axis.plot([seconds, seconds], [row.mean - half, row.mean + half], color=colour, linewidth=0.9)
-        axis.plot(seconds, row.mean, marker, color=colour, label=plain(row.label))
-    axis.set(xlabel="seconds per trial", ylabel=metric_of(board.primary).title)
-    axis.margins(0.1)
-    axis.set_xlim(left=0)
-    if len(table.rows) <= MOST_ROWS:
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    data = pd.DataFrame(
-        [{"method": r.label, "seconds per trial": evidence.seconds[r.label], "mean": r.mean} for r in table.rows]
-    )
-    said = ", ".join(f"{row.label} {evidence.seconds[row.label]:.3g} s" for row in table.rows[:MOST_ROWS])
-    return Picture(
-        "cost",
-        "Cost beside accuracy",
-        "Mean wall time of a trial, start-up included, on the machines that ran them (see the runs): other "
-        "trials beside it slow a trial down.",
-        f"Seconds per trial: {said}.",
-        figure,
-        data,
     )

@@ -194,6 +194,38 @@ def test_costs_are_shown_only_when_all_are_known(board: Leaderboard, kept: list[
     assert drawn_of(board, kept) - drawn_of(board, some) == {"cost"}
 
 
+def cost_of(kept: list[Record], seconds: dict[str, float], **facts: Any) -> Any:
+    changed = [replace(r, environment={**r.environment, "seconds": seconds[r.spec.label], **facts}) for r in kept]
+    board = made.board_of(changed)
+    return {p.name: p for p in made.drawn(board, changed, made.plan_of(changed))}["cost"]
+
+
+def test_the_cost_is_in_hours_of_what_a_trial_held_and_per_point_gained(kept: list[Record]) -> None:
+    labels = sorted({r.spec.label for r in kept})
+    seconds = {label: 3600.0 * (i + 1) for i, label in enumerate(labels)}
+    on_cpus = cost_of(kept, seconds, threads=2).data.set_index("method")
+    assert on_cpus["CPU-hours per trial"].to_dict() == pytest.approx({m: 2 * s / 3600 for m, s in seconds.items()})
+    on_gpus = cost_of(kept, seconds, gpu_share=0.25).data.set_index("method")
+    assert on_gpus["GPU-hours per trial"].to_dict() == pytest.approx({m: s / 4 / 3600 for m, s in seconds.items()})
+    reference = next(iter(on_cpus.index[on_cpus["gain"].isna()]))
+    for label, line in on_cpus.iterrows():
+        more = line["CPU-hours per trial"] - on_cpus.loc[reference, "CPU-hours per trial"]
+        paid = line["CPU-hours per point gained"]
+        if label != reference and line["gain"] > 0:
+            assert paid == pytest.approx(more / line["gain"])
+        else:
+            assert np.isnan(paid)
+
+
+def test_the_front_of_costs_holds_what_none_beats_in_both(kept: list[Record]) -> None:
+    labels = sorted({r.spec.label for r in kept})
+    data = cost_of(kept, dict.fromkeys(labels, 60.0)).data
+    assert data.loc[data["on the front"], "mean"].tolist() == [data["mean"].max()]
+    dear = {m: float(mean) for m, mean in zip(data["method"], data["mean"], strict=True)}
+    data = cost_of(kept, dear).data
+    assert data["on the front"].all()  # what is better costs more
+
+
 def test_records_without_classes_leave_the_figures_of_the_board(board: Leaderboard, kept: list[Record]) -> None:
     bare = [replace(r, per_class={}) for r in kept]
     assert drawn_of(board, bare) == {"intervals", "ranks", "trade-off", "by-imbalance", "profile", "improvement"}
