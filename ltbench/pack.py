@@ -87,9 +87,11 @@ def packed(resources: Resources, plan: Plan, site: Site, machine: Machine) -> tu
     Raises:
         UserError: no row could be measured.
     """
-    rows = list({spec.recipe_name: spec for spec in reversed(plan.trials)}.values())
+    rows: dict[str, TrialSpec] = {}
+    for spec in plan.trials:
+        rows.setdefault(spec.recipe_name, spec)
     on_gpu = machine.gpus >= 1
-    choices = [_on_gpu(spec, site, machine) if on_gpu else _on_cpu(spec, site, machine) for spec in rows]
+    choices = [_on_gpu(spec, site, machine) if on_gpu else _on_cpu(spec, site, machine) for spec in rows.values()]
     choice = min(choices, key=lambda c: c.copies)
     if on_gpu:
         return replace(resources, gpus=1 / choice.copies), choice.reason
