@@ -52,7 +52,12 @@ class Folder(FileSource):
         )
 
     def names(self, part: str) -> list[str]:
-        return [file.relative_to(self.root).as_posix() for file, _ in self._labelled(part)]
+        return self._names[part]
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        return {part: [f"{part}/{name}/{file.name}" for name in self._class_names for file in self._files[part][name]]
+                for part in ("train", "test")}  # fmt: skip
 
     def labels(self, part: str) -> NDArray[np.int64]:
         return np.asarray([label for _, label in self._labelled(part)], dtype=np.int64)

@@ -19,6 +19,9 @@ from ltbench.data.source import Facts
 from ltbench.errors import UserError
 from ltbench.spec import digest
 
+_MOST_CLASSES = 1 << 16
+"""Predictions are kept as 16-bit labels."""
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -105,6 +108,10 @@ class Lists(FileSource):
             empty = np.flatnonzero(counts[train.file] == 0)[:8].tolist()
             raise UserError(f"{train.file}: labels must be 0 to C-1, at least 2, each with an image; it has "
                             f"{num_classes} of which {empty} have none")  # fmt: skip
+        if num_classes > _MOST_CLASSES:
+            raise UserError(
+                f"{train.file}: has {num_classes:,} classes; at most {_MOST_CLASSES:,} can be kept in records"
+            )
         _refuse_twice(train, test)
         self.verify(train, test)
         names = self._names_of_classes(num_classes)

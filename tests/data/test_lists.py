@@ -76,6 +76,13 @@ def test_lists_that_do_not_fit_are_refused(train: str, test: str, message: str, 
         open_source("lists", tmp_path, str(tmp_path)).facts()
 
 
+def test_more_classes_than_records_can_keep_are_refused(tmp_path: Path) -> None:
+    write_list(tmp_path / "train.txt", [f"{c}.jpg" for c in range(65_537)], range(65_537))
+    write_list(tmp_path / "test.txt", ["x.jpg"], [0])
+    with pytest.raises(UserError, match="65,537 classes; at most 65,536"):
+        open_source("lists", tmp_path, str(tmp_path)).facts()
+
+
 def test_facts_need_the_lists_and_no_image(tmp_path: Path) -> None:
     small_lists(tmp_path / "root", images=False)
     facts = open_source("lists", tmp_path, str(tmp_path / "root")).facts()

@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional as F
 from ltbench.checkpoint import Stopped
 from ltbench.data import pictures as pictures_module
 from ltbench.data import stream
+from ltbench.data.crops import by_matrices
 from ltbench.data.decode import whole
 from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
@@ -173,6 +174,20 @@ def test_another_shorter_side_still_shows_seven_eighths(root: Path, tmp_path: Pa
     pixels = torch.from_numpy(arrays.test_x.pixels(0).copy()).permute(2, 0, 1).float() / 255
     expected = F.resize(F.center_crop(pixels, [35, 35]), [24, 24], antialias=True)
     torch.testing.assert_close(made[0], expected, atol=1e-5, rtol=0)
+
+
+def test_images_are_made_in_float32_in_the_midst_of_bf16(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test pass asks for its images under autocast, which would multiply matrices in bfloat16."""
+    arrays = open_source("lists", tmp_path, str(root), {"size": 24, "resize": 40}).arrays()
+    batches = StreamBatches(arrays.test_x, arrays.test_y, 24, MEAN, STD)
+    monkeypatch.setattr(stream, "resampled", by_matrices)
+    plain = torch.cat(list(batches.in_order(4)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = torch.cat(list(batches.in_order(4)))
+    assert mixed.dtype == torch.float32
+    assert torch.equal(plain, mixed)
 
 
 def test_clips_own_preprocessing_is_resize_224_and_bicubic(root: Path, tmp_path: Path) -> None:
