@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from ltbench.data.pictures import Pictures, names_array
 from ltbench.data.source import Source
 from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.errors import UserError
+from ltbench.progress import RunDisplay
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 from ltbench.trial import run_trial
@@ -444,6 +446,24 @@ def test_a_trial_without_its_images_fails_with_their_names(
     record = run_trial(spec, replace(site, paths={"mine": str(root)}))
     assert record.status == "failed"
     assert str(record.error).startswith(f"UserError: 3 of 31 images are not under {root}")
+
+
+def test_a_starved_trial_says_so_in_its_record_and_to_the_user(
+    make: Callable[..., tuple[TrialSpec, Site]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(file: Path, *how: Any) -> NDArray[np.uint8]:
+        time.sleep(0.01)
+        return whole(file, *how)
+
+    monkeypatch.setattr(pictures_module, "whole", slow)
+    spec, site = make(cache=False, epochs=2.0)
+    record = run_trial(spec, site)
+    assert record.environment["data_wait_share"] > 0.1
+    (message,) = record.environment["data_messages"]
+    with RunDisplay([spec], "balanced_accuracy") as display:
+        display.finished(record)
+    assert message in " ".join(capsys.readouterr().out.split())
+    assert "resources.decoded_cache=true" in message
 
 
 def test_images_of_one_data_set_are_decoded_once_for_all_cells(root: Path, tmp_path: Path) -> None:
