@@ -184,6 +184,8 @@ class Lists(FileSource):
             if (self.lists / name).is_file():
                 return self.lists / name
         where = "" if "lists" in self.beside else "; `lists:` names another folder for them"
+        if self.path is None:
+            where += ", `path:` the folder of the images (--set datasets.0.path=IMAGES --set datasets.0.lists=LISTS)"
         raise UserError(f"{self.kind}: there is no {' or '.join(names)} in {self.lists}{where}")
 
     def _names_of_classes(self, num_classes: int) -> tuple[str, ...] | None:

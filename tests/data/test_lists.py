@@ -284,7 +284,9 @@ def test_without_a_path_the_files_are_under_the_data_folder(tmp_path: Path, monk
     folder = tmp_path / "places_lt"
     write_list(folder / "Places_LT_train.txt", ["data_256/a/x/1.jpg", "data_256/a/x/2.jpg", "data_256/a/z/1.jpg"],
                [0, 0, 1])  # fmt: skip
-    with pytest.raises(UserError, match=r"there is no Places_LT_test.txt or .*`lists:` names another folder"):
+    with pytest.raises(
+        UserError, match=r"there is no Places_LT_test.txt or .*`lists:` names another folder.*, `path:` the"
+    ):
         open_source("places_lt", tmp_path).facts()
     write_list(folder / "Places_LT_test.txt", ["val_256/1.jpg", "val_256/2.jpg"], [0, 1])
     assert open_source("places_lt", tmp_path).facts().train_counts == (2, 1)
