@@ -42,7 +42,8 @@ def measure_steps(spec: TrialSpec, site: Site) -> tuple[list[float], int] | Reco
     device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     ticks = _Ticks(device)
     try:
-        record = run_trial(spec, replace(site, checkpoints=None), stop=ticks)
+        # Ten steps are no reason to decode a whole data set; where that has been done, it is read from there.
+        record = run_trial(spec, replace(site, checkpoints=None, decoded_cache=False), stop=ticks)
     except Stopped:
         times = ticks.times[WARM_UP - 1 :]
         return [b - a for a, b in pairwise(times)], peak_memory(device)

@@ -17,6 +17,7 @@ from ltbench.bundle import read_bundle
 from ltbench.data.field import FieldLists, ImageNetLT, INaturalist2018, PlacesLT
 from ltbench.data.kinds import source_of
 from ltbench.data.source import Source
+from ltbench.measure import measure_steps
 from ltbench.models.torchvision import build
 from ltbench.plan import Inputs, export, make_plan
 from ltbench.records import Journal
@@ -254,3 +255,11 @@ def test_an_exported_trial_knows_where_lists_and_images_are(apart: tuple[Plan, S
 
 def sources_of(plan: Plan, site: Site) -> dict[str, Source]:
     return {spec.cell.dataset: source_of(spec.cell, site.data, site.paths) for spec in plan.trials}
+
+
+def test_measuring_a_few_steps_decodes_no_more_than_they_need(apart: tuple[Plan, Site]) -> None:
+    plan, site = apart
+    spec = replace(plan.trials[0], recipe={**plan.trials[0].recipe, "epochs": 60.0})
+    times, _ = measure_steps(spec, site)
+    assert len(times) >= 10
+    assert not list((site.data / "packed").glob("decoded-*"))
