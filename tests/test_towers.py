@@ -647,3 +647,23 @@ def test_towers_read_streamed_images_with_and_without_kept_features(
     assert len(passes) - asked > asked
     for label, record in plain.items():
         np.testing.assert_allclose(logits(kept[label]), logits(record), atol=2e-3, err_msg=label)
+
+
+def test_curves_on_a_hold_out_are_drawn_on_a_tower(planned: Callable[..., Planned]) -> None:
+    changes = ["protocol.holdout_per_class=4", "protocol.curves=holdout", "recipes.clip.epochs=2"]
+    for record in run(planned("methods.clip=[clip_linear_probe, ce]", "protocol.reference=ce", *changes)).values():
+        points = record.curves["curve/holdout_balanced_accuracy"]
+        assert len(points) == 2
+        assert all(0 <= value <= 100 for _, value in points)
+
+
+def test_code_in_a_checkpoint_is_never_run(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    class Malicious:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"text_projection": Malicious()}, tmp_path / "weights.pt")
+    file = str(tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"weights\.pt does not hold the weights of tiny-vit-tower"):
+        image_tower(describe("tiny-vit-tower", file), file)
+    assert not (tmp_path / "ran").exists()
