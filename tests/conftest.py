@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from ltbench.api import Task
 from ltbench.data.kinds import open_source
@@ -24,6 +25,8 @@ from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 
 torch.set_num_threads(1)
+settings.register_profile("shared machine", deadline=None)  # one slow example among many says nothing of the code
+settings.load_profile("shared machine")
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 RECIPE: dict[str, Any] = {

@@ -44,7 +44,7 @@ def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
         "it (see the runs); other trials beside it slow it down. Filled, joined by the dotted line: no other method is "
         "both cheaper and better (Pareto front). Hours per point: what a trial costs beyond one of the reference, by "
         "point gained.",
-        f"Seconds per trial: {said}. None is both cheaper and better than: {best}.",
+        f"Seconds per trial: {said}. No method is both cheaper and better than: {best}.",
         figure,
         data,
     )

@@ -252,6 +252,15 @@ def test_where_there_is_nothing_to_wait_for_a_signal_ends_the_command() -> None:
     assert stop.value.code == interrupt.code == 143
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """As in a foreground shell: one in the background starts its programs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_handlers_are_given_back() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupt():
@@ -259,6 +268,7 @@ def test_handlers_are_given_back() -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.mark.usefixtures("listening")
 def test_the_echo_of_a_signal_is_not_a_second_one(capfd: pytest.CaptureFixture[str]) -> None:
     with Interrupt() as interrupt, interrupt.gently():
         signal.raise_signal(signal.SIGINT)
