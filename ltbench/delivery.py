@@ -81,6 +81,11 @@ class Tracker:
         self._queue(waiting)
         return len(waiting)
 
+    @property
+    def waiting(self) -> int:
+        """How many records are still to be sent."""
+        return len(self._waiting) + (self._sending is not None)
+
     def close(self) -> int:
         """Wait a bounded while for what is queued; returns how many records the store still lacks.
 

@@ -34,8 +34,8 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def forget_peak_memory(device: torch.device) -> None:
     """Count peak memory from here: a process that is used again carries over the peak of the trials before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    if device.type == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.reset_peak_memory_stats(device)  # before, it would be an error, and there is nothing to forget
         return
     with suppress(OSError):  # only Linux has it
         Path("/proc/self/clear_refs").write_text("5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import time
@@ -15,6 +16,7 @@ from ltbench.cluster import Home, check_nodes, connect, disconnect, machines, no
 import ray  # isort: skip
 from ray import tune  # isort: skip
 from ray.tune.progress_reporter import TrialProgressCallback  # isort: skip
+from ray.tune.search import Searcher  # isort: skip
 
 from ltbench import nodes
 from ltbench.checkpoint import Stopped
@@ -30,6 +32,10 @@ REPORT_SECONDS = 2.0
 """How often at most a running trial reports how far it is."""
 ASK_SECONDS = 1.0
 """How often at most a running trial asks whether it is to stop."""
+
+
+PART = 200
+"""Trials that travel together: a worker reads those around its own, and not the whole plan."""
 
 
 def run_on_ray(
@@ -77,18 +83,22 @@ def _fit(
     watch: _Watch,
     scratch: Path,
 ) -> None:
-    specs = {spec.key: (spec, placed[spec.key]) for spec in trials}
+    pairs = [(spec, placed[spec.key]) for spec in trials]
+    parts = [ray.put({pair[0].key: pair for pair in pairs[i : i + PART]}) for i in range(0, len(pairs), PART)]
+    # As many trials are prepared ahead as Tune itself would for a grid; for a searcher, it would be one.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, int(1.1 * ray.cluster_resources().get("CPU", 1))))
     _watches[watch.token] = watch
     try:
         # with_parameters makes a fresh function, which matters: with_resources writes on the function it is given.
-        trainable = tune.with_parameters(_trial, specs=specs, site=site, home=home, token=watch.token)
+        trainable = tune.with_parameters(_trial, parts=parts, site=site, home=home, token=watch.token)
         tune.Tuner(
-            tune.with_resources(trainable, lambda config: _bundle(placed[config["key"]])),
-            param_space={"key": tune.grid_search(list(specs))},
+            tune.with_resources(trainable, lambda config: _bundle(placed[_key(config)])),
             tune_config=tune.TuneConfig(
+                search_alg=_InOrder([spec.key for spec in trials]),
+                num_samples=-1,
                 reuse_actors=True,  # else every trial imports torch anew, for seconds
-                trial_name_creator=lambda trial: trial.config["key"],
-                trial_dirname_creator=lambda trial: trial.config["key"],
+                trial_name_creator=lambda trial: _key(trial.config),
+                trial_dirname_creator=lambda trial: _key(trial.config),
             ),
             run_config=tune.RunConfig(
                 name="trials",
@@ -103,6 +113,32 @@ def _fit(
         del _watches[watch.token]
 
 
+class _InOrder(Searcher):  # type: ignore[misc]
+    """Hands Tune the trials one by one, in the order of the plan. (A grid of them would be copied in full for every
+    trial: for 10,000 of them, minutes before the first one starts.)"""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__()
+        self._keys, self._next = list(keys), 0
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._next == len(self._keys):
+            return Searcher.FINISHED
+        number, self._next = self._next, self._next + 1
+        return {"trial": {"key": self._keys[number], "part": number // PART}}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
+    def save(self, checkpoint_path: str) -> None: ...
+    def restore(self, checkpoint_path: str) -> None: ...
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    return str(config["trial"]["key"])
+
+
 def _bundle(placed: Placed) -> tune.PlacementGroupFactory:
     """What a trial is given, in Ray's words. Nodes are kept out by name, so that one that joins later is not."""
     bundle = {"CPU": placed.cpus, **({"GPU": placed.gpus} if placed.gpus else {})}
@@ -112,9 +148,7 @@ def _bundle(placed: Placed) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
 
 
-def _trial(
-    config: dict[str, Any], specs: Mapping[str, tuple[TrialSpec, Placed]], site: Site, home: Home, token: str
-) -> None:
+def _trial(config: dict[str, Any], parts: Sequence[Any], site: Site, home: Home, token: str) -> None:
     """One trial on a worker; reports how far it is, then its record."""
     last = time.monotonic()
 
@@ -124,7 +158,8 @@ def _trial(
             last = time.monotonic()
             tune.report({"fraction": fraction})
 
-    (spec, placed), stop = specs[config["key"]], _Asking(token)
+    spec, placed = ray.get(parts[config["trial"]["part"]])[_key(config)]
+    stop = _Asking(token)
     if stop():
         tune.report({"stopped": True})
         return
@@ -227,7 +262,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         watch = _watches[self._token]
         if not watch.interrupt.asked:
-            watch.listener.started(watch.specs[trial.config["key"]])
+            watch.listener.started(watch.specs[_key(trial.config)])
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         watch = _watches[self._token]
@@ -236,14 +271,14 @@ class _Relay(tune.Callback):  # type: ignore[misc]
         if record is not None:
             watch.listener.finished(record)
         elif "fraction" in result:
-            watch.listener.progressed(watch.specs[trial.config["key"]], result["fraction"])
+            watch.listener.progressed(watch.specs[_key(trial.config)], result["fraction"])
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         watch, lost = _watches[self._token], trial.num_failures
         if watch.interrupt.asked:
             return  # lost on the way out: it is left for the next time
         reason = f"the worker process was lost {lost} times (killed, out of memory, or its node is gone)"
-        spec, facts = watch.specs[trial.config["key"]], {"workers_lost": lost}
+        spec, facts = watch.specs[_key(trial.config)], {"workers_lost": lost}
         watch.listener.finished(Record(spec=spec, status="failed", error=reason, environment=facts))
 
 

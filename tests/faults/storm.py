@@ -1,5 +1,6 @@
-"""A storm: a suite runs while its workers and its driver are killed at random times and its tracking server goes away
-and comes back. `python -m tests.faults.storm` (or `make storm`) for the long form; `test_storm.py` runs a short one."""
+"""A storm: a suite runs while its workers, its driver and the nodes of its cluster are killed at random times and its
+tracking server goes away and comes back. `python -m tests.faults.storm` (or `make storm`) for the long form, on three
+nodes; `test_storm.py` runs a short one, on this machine alone."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +41,8 @@ protocol: {{final: {{seeds: {seeds}}}, reference: ce}}
 resources: {{checkpoint_seconds: 0.3, retries: 50}}
 """
 MARK = "LTBENCH_STORM"
-LIMIT = 900.0
+NODE = "LTBENCH_STORM_NODE"
+LIMIT = 1800.0
 """Seconds after which the storm gives up."""
 
 
@@ -49,17 +53,29 @@ class Report:
     trials: int
     worker_kills: int = 0
     driver_kills: int = 0
+    node_kills: int = 0
     outages: int = 0
     commands: int = 0
     seconds: float = 0.0
+    calm_seconds: float | None = None
+    """How long the same command takes when nothing happens."""
+    hit: int = 0
+    """Running trials whose process a kill took along."""
     resumed: int = 0
+    """How often a trial went on from a checkpoint."""
+    trials_resumed: int = 0
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        calm = "" if self.calm_seconds is None else (
+            f" ({self.calm_seconds:.0f} s undisturbed: {self.seconds - self.calm_seconds:.0f} s lost)"
+        )  # fmt: skip
         lines = [
-            f"{self.trials} trials, {self.worker_kills} workers and {self.driver_kills} drivers killed, the tracking "
-            f"server away {self.outages} times: {self.commands} commands, {self.seconds:.0f} s, {self.resumed} trials "
-            f"went on from a checkpoint",
+            f"{self.trials} trials; killed: {self.worker_kills} workers, {self.driver_kills} drivers, "
+            f"{self.node_kills} nodes; the tracking server away {self.outages} times",
+            f"{self.commands} commands, {self.seconds:.0f} s{calm}",
+            f"{self.hit} running trials were hit; {self.trials_resumed} trials went on from a checkpoint, "
+            f"{self.resumed} times in all; the other hits were before a first checkpoint, or tests of a node",
             *(f"PROBLEM: {problem}" for problem in self.problems),
         ]
         return "\n".join(lines)
@@ -104,9 +120,63 @@ class Server:
             self._process = None
 
 
-def storm(folder: Path, data: Path, seeds: int, kills: int, outages: int, seed: int = 0) -> Report:
-    """Run the suite in `folder` through `kills` kills and `outages` outages, then until it is done, and look at what
-    is there: every key once in the journal and once in MLflow, every record that of an undisturbed run."""
+class Nodes:
+    """A Ray cluster on loopback: a head that runs no trials, and nodes of one CPU that come and go."""
+
+    def __init__(self, number: int, mark: str) -> None:
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
+        os.environ.update(self.environment)
+        from ray.cluster_utils import Cluster
+
+        self._mark, self._began = mark, 0
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self._there: dict[str, Any] = {}
+        for _ in range(number):
+            self.add()
+        self._cluster.wait_for_nodes(60)
+        self._full = number
+        self.address = str(self._cluster.address)
+
+    @property
+    def one_is_missing(self) -> bool:
+        return len(self._there) < self._full
+
+    def add(self) -> None:
+        name, self._began = f"n{self._began}", self._began + 1
+        self._there[name] = self._cluster.add_node(num_cpus=1, env_vars={MARK: self._mark, NODE: name})
+
+    def kill(self, rng: np.random.Generator) -> int:
+        """A node with all that runs there; how many of them were trials."""
+        name = str(rng.choice(sorted(self._there)))
+        workers = _workers(self._mark, name)
+        self._cluster.remove_node(self._there.pop(name), allow_graceful=False)
+        for pid in {*workers, *_workers(self._mark, name)}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(workers)
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+
+
+def storm(
+    folder: Path,
+    data: Path,
+    seeds: int,
+    kills: int,
+    outages: int,
+    seed: int = 0,
+    *,
+    nodes: int = 0,
+    node_kills: int = 0,
+) -> Report:
+    """Run the suite in `folder` through `kills` kills of workers and drivers, `node_kills` of nodes, and `outages`
+    outages, then until it is done, and look at what is there: every key once in the journal and once in MLflow, every
+    record that of an undisturbed run.
+
+    Args:
+        nodes: how many the cluster has; 0: the driver's own Ray on this machine.
+    """
     rng = np.random.default_rng(seed)
     suite = folder / "storm.yaml"
     suite.write_text(SUITE.format(seeds=list(range(seeds))))
@@ -115,15 +185,21 @@ def storm(folder: Path, data: Path, seeds: int, kills: int, outages: int, seed: 
                "--tracking-uri", server.uri]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
     environment |= {MARK: folder.name, "HF_HUB_OFFLINE": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    cluster = Nodes(nodes, folder.name) if nodes else None
+    if cluster is not None:
+        environment |= cluster.environment
+        command += ["--address", cluster.address]
     plan, inputs = make_plan(load_suite(str(suite), []), Registry(), data)
     report, journal = Report(len(plan.trials)), Folders(results, "storm").journal
-    events = ["kill"] * kills + ["outage"] * outages
+    events = ["kill"] * kills + ["outage"] * outages + ["node"] * node_kills
     rng.shuffle(events)
-    began = time.monotonic()
     driver: subprocess.Popen[bytes] | None = None
     try:
         server.start()
         server.wait()
+        if cluster is not None:
+            report.calm_seconds = _calm(command, environment, folder)
+        began = time.monotonic()
         while time.monotonic() - began < LIMIT:
             if driver is None:
                 driver = _start(command, environment, folder)
@@ -135,7 +211,7 @@ def storm(folder: Path, data: Path, seeds: int, kills: int, outages: int, seed: 
                 if driver.returncode not in (0, 1):
                     report.problems.append(f"the command ended with {driver.returncode}")
                 driver = None
-            elif events and _strike(events[-1], rng, driver, server, folder.name, report):
+            elif events and _strike(events[-1], rng, driver, server, cluster, folder.name, report):
                 events.pop()
                 driver = None if driver.poll() is not None else driver
             if not events and len(journal.records()) == report.trials:
@@ -150,14 +226,26 @@ def storm(folder: Path, data: Path, seeds: int, kills: int, outages: int, seed: 
         }
         report.problems += _differences(undisturbed, journal.records(), journal.predictions)
         report.problems += _in_mlflow(server.uri, set(undisturbed))
-        report.resumed = sum(bool(r.environment.get("resumed")) for r in journal.records().values())
+        resumed = [r.environment.get("resumed", 0) for r in journal.records().values()]
+        report.resumed, report.trials_resumed = sum(resumed), sum(map(bool, resumed))
         if events:
             report.problems.append(f"{len(events)} events never came: the suite was too short")
     finally:
         if driver is not None and driver.poll() is None:
             os.killpg(driver.pid, signal.SIGKILL)
         server.stop()
+        if cluster is not None:
+            cluster.stop()
     return report
+
+
+def _calm(command: list[str], environment: Mapping[str, str], folder: Path) -> float:
+    """Seconds that the same command takes when nothing happens; its results are left elsewhere."""
+    swapped = [str(folder / "calm") if word == str(folder / "results") else word for word in command]
+    swapped[swapped.index("--tracking-uri") + 1] = f"sqlite:///{folder / 'calm.db'}"
+    began = time.monotonic()
+    subprocess.run(swapped, env=dict(environment), check=True, capture_output=True, timeout=LIMIT)
+    return time.monotonic() - began
 
 
 def _start(command: list[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
@@ -166,7 +254,13 @@ def _start(command: list[str], environment: Mapping[str, str], folder: Path) -> 
 
 
 def _strike(
-    event: str, rng: np.random.Generator, driver: subprocess.Popen[bytes], server: Server, mark: str, report: Report
+    event: str,
+    rng: np.random.Generator,
+    driver: subprocess.Popen[bytes],
+    server: Server,
+    cluster: Nodes | None,
+    mark: str,
+    report: Report,
 ) -> bool:
     """Do one event; False if there was nothing to strike."""
     if event == "outage":
@@ -176,7 +270,16 @@ def _strike(
             return False  # the event is over when the server is back
         server.start()
         return True
+    if event == "node":
+        assert cluster is not None
+        if not cluster.one_is_missing:
+            report.hit += cluster.kill(rng)
+            report.node_kills += 1
+            return False  # the event is over when another one has joined
+        cluster.add()
+        return True
     if rng.random() < 0.3:
+        report.hit += len(_workers(mark))
         driver.send_signal(signal.SIGKILL)
         driver.wait()
         report.driver_kills += 1
@@ -184,18 +287,22 @@ def _strike(
     workers = _workers(mark)
     if not workers:
         return False
-    os.kill(int(rng.choice(workers)), signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(int(rng.choice(workers)), signal.SIGKILL)
     report.worker_kills += 1
+    report.hit += 1
     return True
 
 
-def _workers(mark: str) -> list[int]:
-    """Processes of this storm in which a trial runs."""
+def _workers(mark: str, node: str | None = None) -> list[int]:
+    """Processes of this storm in which a trial runs: all, or those of a node."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
             title = (folder / "cmdline").read_bytes()
-            ours = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            ours = f"{MARK}={mark}".encode() in variables
+            ours = ours and (node is None or f"{NODE}={node}".encode() in variables)
             if ours and title.startswith(b"ray::") and b"IDLE" not in title:
                 found.append(int(folder.name))
         except (OSError, ValueError):
@@ -249,12 +356,17 @@ def _in_mlflow(uri: str, keys: set[str]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.storm", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="trials are six times as many")
-    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--kills", type=int, default=20, help="of workers and drivers")
+    parser.add_argument("--node-kills", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=3, help="0: no cluster, the driver starts Ray itself")
     parser.add_argument("--outages", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="storm-") as folder:
-        report = storm(Path(folder), Path(folder) / "data", chosen.seeds, chosen.kills, chosen.outages, chosen.seed)
+        report = storm(
+            Path(folder), Path(folder) / "data", chosen.seeds, chosen.kills, chosen.outages, chosen.seed,
+            nodes=chosen.nodes, node_kills=chosen.node_kills if chosen.nodes else 0,
+        )  # fmt: skip
         print(report)
         if report.problems:
             print((Path(folder) / "driver.log").read_text()[-5000:])
