@@ -19,12 +19,13 @@ from ltbench.parts import Classifier
 SHOTS = {"many": 100, "few": 20}
 
 
-def measure(count: int = 1024, rounds: int = 5) -> dict[str, Rate]:
+def measure(count: int = 2048, rounds: int = 5) -> dict[str, Rate]:
     """Test images per second of one thread's CPU time (on a GPU: by the wall clock)."""
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     variants = {
-        "classic test pass, fp32": _classic(device, count),
+        "classic test pass, fp32": _classic(device, count, workers=0),
+        "classic test pass with 2 workers, fp32": _classic(device, count, workers=2),
         "test pass, fp32": _ours(device, count, "fp32", fold=False),
         "test pass for curves (batch-norm folded), fp32": _ours(device, count, "fp32", fold=True),
         "test pass, bf16": _ours(device, count, "bf16", fold=False),
@@ -34,8 +35,9 @@ def measure(count: int = 1024, rounds: int = 5) -> dict[str, Rate]:
 
 
 def ratios(rates: dict[str, Rate]) -> dict[str, float]:
-    plain = rates["classic test pass, fp32"].median
-    return {f"{name} / classic": rate.median / plain for name, rate in rates.items() if "classic" not in name}
+    ours = {name: rate.median for name, rate in rates.items() if "classic" not in name}
+    theirs = {name.removesuffix(", fp32"): rate.median for name, rate in rates.items() if "classic" in name}
+    return {f"{mine} / {other}": a / b for mine, a in ours.items() for other, b in theirs.items()}
 
 
 def metrics(rounds: int = 30) -> dict[str, Rate]:
@@ -72,9 +74,9 @@ def _model(device: torch.device) -> Classifier:
     return Classifier(build_backbone("resnet32", (32, 32, 3)), torch.nn.Linear(64, CLASSES)).to(device)
 
 
-def _classic(device: torch.device, count: int) -> Callable[[], int]:
+def _classic(device: torch.device, count: int, workers: int) -> Callable[[], int]:
     model = _model(device)
-    loader = classic.evaluation_loader(*images(count), (0.5,) * 3, (0.25,) * 3)
+    loader = classic.evaluation_loader(*images(count), (0.5,) * 3, (0.25,) * 3, workers=workers)
 
     def work() -> int:
         classic.evaluate(model, loader, CLASSES, device)
