@@ -10,22 +10,31 @@ from typing import Annotated
 
 import typer
 
+from ltbench.cli_boards import compare, leaderboard, report
+from ltbench.cli_options import (
+    DEFAULT_RESULTS,
+    Data,
+    Datasets,
+    Methods,
+    Only,
+    Results,
+    Seeds,
+    Set,
+    SuiteArg,
+    TrackingUri,
+)
 from ltbench.commands import (
     data_folder,
-    find_results,
     folders_of,
-    format_of,
-    journal_of,
     lay_out,
     load,
     placement,
-    print_board,
     selection,
     site_of,
-    take_over,
     tracking_store,
 )
 from ltbench.errors import UserError
+from ltbench.finding import take_over
 from ltbench.interrupt import Interrupt, Interrupted
 
 app = typer.Typer(
@@ -36,27 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-SuiteArg = Annotated[
-    str, typer.Argument(metavar="SUITE", help="a suite file, or the name of one that comes with ltbench")
-]
-Results = Annotated[Path, typer.Option("--results", help="where runs write", envvar="LTBENCH_RESULTS")]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option("--tracking-uri", help="MLflow's store; default: RESULTS/mlflow.db", envvar="MLFLOW_TRACKING_URI"),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="where data sets and caches live; default: the user's cache", envvar="LTBENCH_DATA"),
-]
-Methods = Annotated[
-    Path | None, typer.Option("--methods", help="a folder with methods of your own (their code is run)")
-]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a value of the suite")]
-Only = Annotated[str | None, typer.Option("--only", help="only these rows, comma-separated")]
-Datasets = Annotated[str | None, typer.Option("--datasets", help="only these data sets, comma-separated")]
-Seeds = Annotated[str | None, typer.Option("--seeds", help="these seeds instead of the suite's, comma-separated")]
-DEFAULT_RESULTS = Path("results")
 
 
 @app.command()
@@ -135,96 +123,9 @@ def plan(
         )
 
 
-@app.command()
-def leaderboard(
-    suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the last used")
-    ] = None,
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: TrackingUri = None,
-    from_: Annotated[
-        Path | None, typer.Option("--from", help="read a folder of records, or a CSV of scores, instead of MLflow")
-    ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", help="text, markdown, latex, csv, pairs or json; default: by the name of --out"),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="write to a file instead of the screen")] = None,
-    wide: Annotated[bool, typer.Option("--wide", help="more columns: ranks, IQM, gains in all metrics")] = False,
-    only: Only = None,
-    datasets: Datasets = None,
-    seeds: Seeds = None,
-    primary: Annotated[str | None, typer.Option(help="rank by this metric instead of the suite's")] = None,
-    reference: Annotated[str | None, typer.Option(help="gains over this row instead of the suite's")] = None,
-    rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
-    seeds_only: Annotated[
-        bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
-    ] = False,
-) -> None:
-    """Rank the methods of a suite, with intervals and tests; say what is missing."""
-    from ltbench.report.images import left_out
-    from ltbench.report.leaderboard import build
-
-    format_ = format_of(format_, out)
-    found = find_results(suite, results, tracking_uri, from_)
-    chosen = selection(only, datasets, seeds)
-    board = build(
-        found.results,
-        found.expectation,
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
-        predictions=left_out if seeds_only else found.predictions,
-        primary=primary,
-        reference=reference,
-        rope=rope,
-    )
-    print_board(board, format_, out, wide=wide)
-
-
-@app.command()
-def report(
-    suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
-    ] = None,
-    results: Results = DEFAULT_RESULTS,
-    from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
-    out: Annotated[Path | None, typer.Option(help="the folder to write; default: RESULTS/SUITE/report")] = None,
-    tracking_uri: TrackingUri = None,
-    upload: Annotated[
-        bool, typer.Option("--mlflow/--no-mlflow", help="also put it and its numbers into MLflow")
-    ] = True,
-    only: Only = None,
-    datasets: Datasets = None,
-    seeds: Seeds = None,
-) -> None:
-    """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
-    from ltbench.reporting import make_report
-
-    made = make_report(suite, results, from_, out, selection(only, datasets, seeds))
-    typer.echo(str(made.page))
-    if upload and from_ is None:
-        made.upload(tracking_store(tracking_uri, results))
-
-
-@app.command()
-def compare(
-    a: Annotated[str, typer.Argument(help="a row of the table")],
-    b: Annotated[str, typer.Argument(help="the row it is compared with")],
-    suite: Annotated[str | None, typer.Option(help="the suite's name; default: the only one there is")] = None,
-    results: Results = DEFAULT_RESULTS,
-    from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
-    datasets: Datasets = None,
-) -> None:
-    """Two methods in full, as one planned comparison: by column, metric and class, and how far seeds can tell."""
-    from ltbench.report.compare import compare as compare_methods
-    from ltbench.report.compare_text import comparison_text
-
-    journal, expectation = journal_of(results, suite, from_)
-    chosen = selection(None, datasets, None)
-    records = list(journal.records().values())
-    found = compare_methods(records, journal.predictions, a, b, expectation, chosen.datasets)
-    typer.echo(comparison_text(found), nl=False)
+app.command()(leaderboard)
+app.command()(report)
+app.command()(compare)
 
 
 @app.command(name="methods")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +17,14 @@ from ltbench.data.kinds import open_source, paths_of
 from ltbench.data.longtail import manifest, select
 from ltbench.data.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
-from ltbench.models import check_backbone, has_blocks
 from ltbench.models.text import NoText, TextVectors, text_of_source, text_vectors
-from ltbench.models.towers import CONTENT, weights_of
+from ltbench.models.towers import CONTENT
+from ltbench.recipes import are_vectors, at, misfit, recipe_of
 from ltbench.records import write_atomically
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, Plan, Selection, Skip, TrialSpec
 from ltbench.suite import DatasetEntry, MethodEntry, Suite
-from ltbench.towerplan import refuse_other_text, text_config, tower_of, weights_for
+from ltbench.towerplan import refuse_other_text, text_config
 
 
 @dataclass(frozen=True)
@@ -191,11 +190,11 @@ class _Texts:
 def _row(
     suite: Suite, registry: Registry, texts: _Texts, cell: Cell, facts: Facts, group: str, row: MethodEntry
 ) -> tuple[TrialSpec | Skip, TextVectors | None]:
-    with _at(f"methods.{group}"):
+    with at(f"methods.{group}"):
         cls = registry.get(row.method)
         hyperparameters = cls.complete(row.hyperparameters, row.label)
-    recipe = _recipe(suite, group, facts)
-    if reason := _misfit(cls, recipe):
+    recipe = recipe_of(suite, group, facts)
+    if reason := misfit(cls, recipe):
         return Skip(label=row.label, cell=cell, reason=reason), None
     vectors = None
     if "text" in cls.needs or "head" in recipe:
@@ -203,7 +202,7 @@ def _row(
             vectors = texts.of(cell.dataset, group)
         except NoText as error:
             return Skip(label=row.label, cell=cell, reason=f"needs class-name vectors: {error}"), None
-        if "head" in recipe and _are_vectors(facts) and vectors.dim != facts.shape[2]:
+        if "head" in recipe and are_vectors(facts) and vectors.dim != facts.shape[2]:
             raise UserError(
                 f"recipes.{group}.head: the features of {cell.dataset} have {facts.shape[2]} numbers, the class names' "
                 f"vectors ({vectors.origin}) {vectors.dim}: take the text tower of the same model"
@@ -228,68 +227,6 @@ def _row(
     return spec, vectors
 
 
-def _recipe(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
-    """The recipe's contents as a trial's identity has them: what is not used is not in it."""
-    recipe = suite.recipes[group].model_dump()
-    with _at(f"recipes.{group}.backbone"):
-        check_backbone(recipe["backbone"], facts.shape)
-    if _are_vectors(facts) and recipe["augment"] != "none":
-        raise UserError(f"recipes.{group}.augment: feature vectors cannot be augmented; take `augment: none`")
-    _check_augment(f"recipes.{group}.augment", recipe["augment"], facts)
-    recipe["precision"] = resolve_precision(recipe["precision"])
-    tower = tower_of(suite.recipes[group], f"recipes.{group}")
-    weights = weights_for(suite.recipes[group], f"recipes.{group}")
-    for key in ("pretrained", "trainable", "image_size", "interpolation"):
-        del recipe[key]
-    if weights is not None:
-        recipe["weights"] = weights
-        if recipe["pretraining"] == "none":
-            recipe["pretraining"] = f"torchvision {weights_of(weights)}"
-    if tower is not None:
-        recipe["tower"] = tower
-        if recipe["pretraining"] == "none":
-            recipe["pretraining"] = f"open_clip {weights_of(tower)}"
-    if recipe["head"] == "linear":
-        del recipe["head"], recipe["logit_scale"]
-    if recipe["pretraining"] == "none":
-        del recipe["pretraining"]
-    return recipe
-
-
-def _check_augment(place: str, augment: str, facts: Facts) -> None:
-    """Raise UserError for an augmentation that these images cannot have."""
-    if facts.streams and augment in ("crop", "crop_flip"):
-        raise UserError(f"{place}: {augment!r} pads small images; images of {facts.shape[0]} pixels are streamed and "
-                        f"take none, flip, resized_crop_flip or resized_crop_flip_jitter")  # fmt: skip
-    if not facts.streams and augment.startswith("resized_crop"):
-        raise UserError(f"{place}: {augment!r} is for images that are streamed; these are packed at {facts.shape[0]} "
-                        f"pixels and take none, flip, crop or crop_flip")  # fmt: skip
-
-
-def _are_vectors(facts: Facts) -> bool:
-    return facts.shape[:2] == (1, 1)
-
-
-def _misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
-    """Why a method cannot run under a recipe, if it cannot."""
-    if "clip" in cls.needs and "head" not in recipe:
-        return "needs class-name vectors in one space with the features: a recipe with `head: text`"
-    if "linear_head" in cls.needs and "head" in recipe:
-        return "needs a linear head; this recipe has `head: text`"
-    if "blocks" in cls.needs and not has_blocks(recipe["backbone"]):
-        return f"needs transformer blocks to put adapters into; the backbone {recipe['backbone']} has none"
-    return ""
-
-
-@contextmanager
-def _at(place: str) -> Iterator[None]:
-    """Put the place in the suite before a message from below."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
-
-
 _fingerprints: dict[type[Method], str] = {}
 
 
@@ -297,21 +234,6 @@ def _fingerprint(cls: type[Method]) -> str:
     if cls not in _fingerprints:
         _fingerprints[cls] = fingerprint(cls)
     return _fingerprints[cls]
-
-
-def resolve_precision(wanted: str) -> str:
-    """`auto` becomes bf16 where this machine multiplies bfloat16 natively, else fp32; recorded as what it became."""
-    if wanted != "auto":
-        return wanted
-    import torch
-
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32"
-    native = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    )
-    return "bf16" if native else "fp32"
 
 
 def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltbench.commands import journal_of, suite_name, warn
+from ltbench.commands import warn
 from ltbench.errors import UserError
+from ltbench.finding import journal_of, suite_name
 from ltbench.report.aggregates import aggregates
 from ltbench.report.board import Leaderboard
 from ltbench.report.leaderboard import build

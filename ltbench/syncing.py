@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ltbench.commands import folders_of, read_plan, suite_name, tracking_store, warn
+from ltbench.commands import folders_of, tracking_store, warn
 from ltbench.delivery import Delivered, deliver
 from ltbench.errors import UserError, did_you_mean
+from ltbench.finding import read_plan, suite_name
 from ltbench.spec import SAFE_NAME
 
 

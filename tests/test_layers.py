@@ -142,12 +142,13 @@ def test_a_large_dependency_is_imported_in_one_place(package: str, files: set[st
 
 
 def test_nothing_imports_the_command_line() -> None:
-    importers = {i.file for i in [*HARNESS, *METHODS] if under(i.module, "ltbench.cli")}
-    assert importers <= {"ltbench/__main__.py"}
+    importers = {i.file for i in [*HARNESS, *METHODS] if i.module.startswith("ltbench.cli")}
+    assert {file for file in importers if not file.startswith("ltbench/cli")} <= {"ltbench/__main__.py"}
 
 
 def test_only_the_command_line_uses_typer() -> None:
-    assert {i.file for i in HARNESS if i.top in ("typer", "click")} <= {"ltbench/cli.py", "ltbench/commands.py"}
+    users = {i.file for i in HARNESS if i.top in ("typer", "click")}
+    assert {file for file in users if not file.startswith("ltbench/cli")} <= {"ltbench/commands.py"}
 
 
 def test_the_harness_names_no_method() -> None:

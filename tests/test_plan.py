@@ -18,7 +18,8 @@ from PIL import Image
 
 from ltbench.bundle import read_bundle
 from ltbench.errors import UserError
-from ltbench.plan import Inputs, Selection, export, make_plan, resolve_precision
+from ltbench.plan import Inputs, Selection, export, make_plan
+from ltbench.recipes import resolve_precision
 from ltbench.records import Journal
 from ltbench.registry import Registry
 from ltbench.run import bring_up_to_date, state_of
