@@ -46,6 +46,14 @@ Stop = Callable[[], bool]
 def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, stop: Stop = lambda: False) -> Record:
     """Train and test once. A failure is a Record too: status `failed`, with the traceback and the step it happened in;
     only an interrupt by the user (KeyboardInterrupt, Stopped) leaves this function as an exception."""
+    try:
+        return _observed(spec, site, progress, stop)
+    except Exception:  # before or after the trial itself: a device or a disk that fails
+        return Record(spec=spec, status="failed", error=traceback.format_exc(), environment=dict(site.provenance))
+
+
+def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop) -> Record:
+    """The trial, and what is to be said of the machine, the time and the memory it took."""
     device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if site.threads is not None:
         torch.set_num_threads(site.threads)
