@@ -110,6 +110,17 @@ class Workplace:
         return done.stdout + done.stderr
 
 
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """As in a foreground shell: one in the background starts its programs with SIGINT ignored, `nohup` with SIGHUP, and
+    what is ignored stays so in the programs that these start."""
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+              signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL)}  # fmt: skip
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def place(tmp_path: Path, data_root: Path) -> Workplace:
     return Workplace(tmp_path, data_root)
@@ -252,15 +263,6 @@ def test_where_there_is_nothing_to_wait_for_a_signal_ends_the_command() -> None:
     assert stop.value.code == interrupt.code == 143
 
 
-@pytest.fixture
-def listening() -> Iterator[None]:
-    """As in a foreground shell: one in the background starts its programs with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("listening")
 def test_handlers_are_given_back() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupt():
@@ -268,7 +270,6 @@ def test_handlers_are_given_back() -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
-@pytest.mark.usefixtures("listening")
 def test_the_echo_of_a_signal_is_not_a_second_one(capfd: pytest.CaptureFixture[str]) -> None:
     with Interrupt() as interrupt, interrupt.gently():
         signal.raise_signal(signal.SIGINT)
