@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ltbench import cli, commands, registry
+from ltbench import cli, commands, finding, registry
 from ltbench.data.cifar import unpack
 from ltbench.errors import UserError
 from ltbench.expectation import checked
@@ -96,7 +96,7 @@ def test_a_plan_that_someone_changed_is_refused(change: dict[str, Any], tmp_path
         checked({**PLAN, **change})
     (tmp_path / "plan.json").write_text(json.dumps({**PLAN, **change}))
     with pytest.raises(UserError, match="damaged"):
-        commands.read_plan(tmp_path / "plan.json")
+        finding.read_plan(tmp_path / "plan.json")
 
 
 anything = st.recursive(
