@@ -6,6 +6,7 @@ Crop, flip and normalisation are a few tensor operations per batch; nothing runs
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,7 @@ def _rows_of(x: Any, rows: Index) -> Any:
     return x.take(rows) if isinstance(x, Pictures) else np.ascontiguousarray(x[rows])
 
 
-class InMemory:
+class InMemory(ABC):
     """What batches of data in memory have in common: a batch is made when its step comes."""
 
     rng: np.random.Generator
@@ -74,10 +75,11 @@ class InMemory:
         """The batch of a step; `draw` gives its indices."""
         return self.batch(draw(step))
 
+    @abstractmethod
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        """The images at these positions, and their labels."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a kind may have nothing to end
         """Nothing to end."""
 
 
