@@ -38,24 +38,27 @@ NAMES = (
     "bare step, bf16",
     "engine ce, bf16",
 )
+ON_A_GPU = ("engine ce, bf16, reduce-overhead",)
+"""torch.compile with CUDA graphs; on a CPU compiling takes a minute and gains nothing (README.md)."""
 
 
 def measure(steps: int = 8, rounds: int = 5) -> dict[str, Rate]:
     """Images per second of one thread's CPU time (on a GPU: by the wall clock)."""
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return interleaved({name: variant(name, device, steps) for name in NAMES}, rounds, wall=device.type == "cuda")
+    names = (*NAMES, *ON_A_GPU) if device.type == "cuda" else NAMES
+    return interleaved({name: variant(name, device, steps) for name in names}, rounds, wall=device.type == "cuda")
 
 
 def variant(name: str, device: torch.device, steps: int) -> Callable[[], int]:
     """One way of training by its name: does so many steps, and returns how many images that was."""
-    what, precision = name.split(", ")[:2]
+    what, precision, *mode = name.split(", ")
     if what == "classic loop":
         return _classic(device, steps)
     if what == "bare step":
         layout = torch.contiguous_format if name.endswith("contiguous") else torch.channels_last
         return _bare(device, steps, layout, bf16=precision == "bf16")
-    return _engine(device, steps, what.removeprefix("engine "), precision)
+    return _engine(device, steps, what.removeprefix("engine "), precision, *mode)
 
 
 def ratios(rates: dict[str, Rate]) -> dict[str, float]:
@@ -70,7 +73,9 @@ def ratios(rates: dict[str, Rate]) -> dict[str, float]:
         / median["bare step, fp32"],
         "training: channels-last / contiguous, fp32": median["bare step, fp32"] / median["bare step, fp32, contiguous"],
         "training: bf16 / fp32, bare step": median["bare step, bf16"] / median["bare step, fp32"],
-    }
+        **{f"training: {name} / bare step, bf16": median[name] / median["bare step, bf16"] for name in ON_A_GPU
+           if name in median},
+    }  # fmt: skip
 
 
 def _classic(device: torch.device, steps: int) -> Callable[[], int]:
@@ -122,7 +127,7 @@ def _bare(device: torch.device, steps: int, layout: torch.memory_format, *, bf16
     return work
 
 
-def _engine(device: torch.device, steps: int, method: str, precision: str) -> Callable[[], int]:
+def _engine(device: torch.device, steps: int, method: str, precision: str, mode: str = "none") -> Callable[[], int]:
     x, y = images()
     rng = np.random.default_rng(0)
     text = rng.normal(size=(CLASSES, 64)).astype(np.float32)
@@ -133,7 +138,7 @@ def _engine(device: torch.device, steps: int, method: str, precision: str) -> Ca
     model.to(memory_format=torch.channels_last)
     batches = ImageBatches(x, y, (0.5,) * 3, (0.25,) * 3, augment="crop_flip", device=device)
     recipe: dict[str, Any] = {"batch_size": BATCH, "epochs": (steps - 0.5) * BATCH / IMAGES, "precision": precision}
-    recipe["schedule"] = SCHEDULE
+    recipe |= {"schedule": SCHEDULE, "compile": mode}
 
     def work() -> int:
         order = BatchOrder(y, CLASSES, BATCH, np.random.default_rng(1))

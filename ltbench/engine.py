@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ltbench.api import Method, Moment, Stage
 from ltbench.checkpoint import Checkpoints
+from ltbench.compiled import compiled
 from ltbench.data.loader import Batches
 from ltbench.data.order import BatchOrder
 from ltbench.evaluation import precision
@@ -67,7 +68,7 @@ def train(
     """Train `model` in place for the recipe's epochs.
 
     Args:
-        recipe: epochs, batch_size, schedule, precision as in the suite.
+        recipe: epochs, batch_size, schedule, precision, compile as in the suite.
         watch: told at the end of every epoch.
         checkpoints: where training begins from, and what it leaves on its way. None: from the start, and nothing.
         stopwatch: learns where the time goes.
@@ -99,6 +100,7 @@ def train(
         network, source = model, batches
         if features is not None:
             network, source = features.serve(model, method, optimizer, batches)
+        run = compiled(network, recipe, batches.device) if network is model else network
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
         draw = partial(_draw, method, order, clock, stage, steps)
         live = {**state, "stage": stage, "optimizer": optimizer, "schedule": schedule}
@@ -107,10 +109,10 @@ def train(
             now = clock.at(stage, step / steps)
             x, target = method.mix(*source.next(draw, step, steps), now)
             stopwatch.data_ready()
+            optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph's gradients do not outlive it
             with precision(recipe, x.device):
-                logits = network(x)
+                logits = run(x)
             loss = method.loss(logits.float(), target, now)
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()

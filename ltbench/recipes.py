@@ -36,6 +36,8 @@ def recipe_of(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
         recipe["tower"] = tower
         if recipe["pretraining"] == "none":
             recipe["pretraining"] = f"open_clip {weights_of(tower)}"
+    if recipe["compile"] == "none":
+        del recipe["compile"]
     if recipe["head"] == "linear":
         del recipe["head"], recipe["logit_scale"]
     if recipe["pretraining"] == "none":

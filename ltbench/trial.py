@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ltbench.assemble import assemble, dice, load_cell, method_of
 from ltbench.checkpoint import Checkpoints, place_for
+from ltbench.compiled import forget
 from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_statistics
 from ltbench.data.pictures import Pictures
 from ltbench.data.stream import AHEAD, StreamBatches
@@ -168,6 +169,7 @@ def _run(
         waiting = _waiting(training)
     finally:
         training.close()
+        forget(recipe, device)
     logits = test_logits("test")
     if not np.isfinite(logits).all():
         raise Diverged("the test logits are not finite")

@@ -1,0 +1,66 @@
+"""The network of a stage as the recipe wants it run: step by step, or compiled by torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltbench.errors import UserError
+
+MODES = ("default", "reduce-overhead", "max-autotune")
+"""torch.compile's own. The second replays a whole pass as one CUDA graph, which is what small images on a large GPU
+want, where launching kernels takes longer than running them; on a CPU it is the same as the first."""
+_MOST_VARIANTS = 1024
+"""Networks that one worker may compile. Past torch's own limit of 8 it would go on uncompiled, and what a trial's
+numbers are would depend on what its worker did before."""
+
+
+def compiled(network: nn.Module, recipe: Mapping[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`network`, or what torch.compile makes of it where the recipe has `compile`.
+
+    Shapes are taken as they come, never generalised, so that the code does not depend on what the process has seen
+    before. The same network in a later trial of the process is not compiled again; in another process it comes from
+    torch's cache on the disk (`TORCHINDUCTOR_CACHE_DIR`).
+
+    Raises:
+        UserError: there is no compiler on this machine.
+    """
+    mode = recipe.get("compile", "none")
+    if mode == "none":
+        return network
+    _need_a_compiler(device)
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = _MOST_VARIANTS
+    torch._dynamo.config.accumulated_recompile_limit = _MOST_VARIANTS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it misses CUDA, at every start
+    return torch.compile(network, mode=mode, dynamic=False)
+
+
+def forget(recipe: Mapping[str, Any], device: torch.device) -> None:
+    """After a trial: CUDA graphs hold its memory, and the worker goes on with other trials. What was compiled is read
+    from the disk again."""
+    if device.type == "cuda" and recipe.get("compile", "none") in MODES[1:]:
+        torch.compiler.reset()
+        torch.cuda.empty_cache()
+
+
+def _need_a_compiler(device: torch.device) -> None:
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            raise UserError("recipe.compile: torch compiles for this GPU with triton, which is not installed: "
+                            "pip install triton, or leave `compile` out")  # fmt: skip
+        return
+    wanted = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(wanted) is None:
+        raise UserError(f"recipe.compile: torch compiles for the CPU with a C++ compiler, and there is no {wanted} on "
+                        f"this machine: install one (CXX names another), or leave `compile` out")  # fmt: skip
