@@ -10,7 +10,9 @@ import torch
 from benchmarks import classic
 from benchmarks.timing import Rate, interleaved
 from benchmarks.training import CLASSES, images
+from benchmarks.turns import in_turns
 from ltbench import evaluation
+from ltbench.allocator import keep_memory
 from ltbench.data.loader import ImageBatches
 from ltbench.metrics import evaluate
 from ltbench.models import build_backbone
@@ -19,19 +21,30 @@ from ltbench.parts import Classifier
 SHOTS = {"many": 100, "few": 20}
 
 
+NAMES = (
+    "classic test pass, fp32",
+    "classic test pass with 2 workers, fp32",
+    "test pass, fp32",
+    "test pass for curves (batch-norm folded), fp32",
+    "test pass, bf16",
+    "test pass for curves (batch-norm folded), bf16",
+)
+
+
 def measure(count: int = 2048, rounds: int = 5) -> dict[str, Rate]:
-    """Test images per second of one thread's CPU time (on a GPU: by the wall clock)."""
-    torch.set_num_threads(1)
+    """Test images per second of one thread's CPU time, worker processes included (on a GPU: by the wall clock)."""
+    return in_turns("benchmarks.evaluating", NAMES, count, rounds, wall=torch.cuda.is_available())
+
+
+def variant(name: str, count: int) -> Callable[[], int]:
+    """One way of testing by its name, of so many images. Ours has the memory settings of a trial, the classic pass
+    those of any process."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    variants = {
-        "classic test pass, fp32": _classic(device, count, workers=0),
-        "classic test pass with 2 workers, fp32": _classic(device, count, workers=2),
-        "test pass, fp32": _ours(device, count, "fp32", fold=False),
-        "test pass for curves (batch-norm folded), fp32": _ours(device, count, "fp32", fold=True),
-        "test pass, bf16": _ours(device, count, "bf16", fold=False),
-        "test pass for curves (batch-norm folded), bf16": _ours(device, count, "bf16", fold=True),
-    }
-    return interleaved(variants, rounds, wall=device.type == "cuda")
+    if name.startswith("classic"):
+        return _classic(device, count, workers=2 if "2 workers" in name else 0)
+    if device.type == "cpu":
+        keep_memory()
+    return _ours(device, count, name.rpartition(", ")[2], fold="folded" in name)
 
 
 def ratios(rates: dict[str, Rate]) -> dict[str, float]:

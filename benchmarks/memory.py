@@ -26,7 +26,7 @@ def _main(name: str) -> None:
 
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    work = variant(name, device, 3)
+    work = variant(name, 3)
     forget_peak_memory(device)
     work()
     print(peak_memory(device))

@@ -31,7 +31,7 @@ def interleaved(variants: Mapping[str, Callable[[], int]], rounds: int = 5, *, w
     By default per second of CPU time, of this process and of those it has started and waited for, which other programs
     on the machine disturb least; on a GPU, or across processes, by the clock on the wall.
     """
-    clock = time.perf_counter if wall else _cpu_seconds
+    clock = time.perf_counter if wall else cpu_seconds
     for work in variants.values():
         work()
     rates: dict[str, list[float]] = {name: [] for name in variants}
@@ -43,7 +43,8 @@ def interleaved(variants: Mapping[str, Callable[[], int]], rounds: int = 5, *, w
     return {name: Rate(statistics.median(r), min(r), max(r)) for name, r in rates.items()}
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """Of this process and of those it has started and waited for."""
     of_children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + of_children.ru_utime + of_children.ru_stime
 

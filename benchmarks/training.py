@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks import classic
-from benchmarks.timing import Rate, interleaved
+from benchmarks.timing import Rate
+from benchmarks.turns import in_turns
+from ltbench.allocator import keep_memory
 from ltbench.api import Task
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
@@ -44,20 +46,23 @@ ON_A_GPU = ("engine ce, bf16, reduce-overhead",)
 
 def measure(steps: int = 8, rounds: int = 5) -> dict[str, Rate]:
     """Images per second of one thread's CPU time (on a GPU: by the wall clock)."""
-    torch.set_num_threads(1)
+    gpu = torch.cuda.is_available()
+    return in_turns("benchmarks.training", (*NAMES, *ON_A_GPU) if gpu else NAMES, steps, rounds, wall=gpu)
+
+
+def variant(name: str, steps: int) -> Callable[[], int]:
+    """One way of training by its name: does so many steps, and returns how many images that was. The engine and the
+    bare steps it is compared with have the memory settings of a trial, the classic loop has those of any process."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    names = (*NAMES, *ON_A_GPU) if device.type == "cuda" else NAMES
-    return interleaved({name: variant(name, device, steps) for name in names}, rounds, wall=device.type == "cuda")
-
-
-def variant(name: str, device: torch.device, steps: int) -> Callable[[], int]:
-    """One way of training by its name: does so many steps, and returns how many images that was."""
     what, precision, *mode = name.split(", ")
     if what == "classic loop":
         return _classic(device, steps)
+    if name.endswith("contiguous"):
+        return _bare(device, steps, torch.contiguous_format, bf16=False)
+    if device.type == "cpu":
+        keep_memory()
     if what == "bare step":
-        layout = torch.contiguous_format if name.endswith("contiguous") else torch.channels_last
-        return _bare(device, steps, layout, bf16=precision == "bf16")
+        return _bare(device, steps, torch.channels_last, bf16=precision == "bf16")
     return _engine(device, steps, what.removeprefix("engine "), precision, *mode)
 
 

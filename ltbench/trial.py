@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ltbench.allocator import give_back, keep_memory
 from ltbench.assemble import assemble, dice, load_cell, method_of
 from ltbench.checkpoint import Checkpoints, place_for
 from ltbench.compiled import forget
@@ -58,6 +59,8 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
     device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if site.threads is not None:
         torch.set_num_threads(site.threads)
+    if device.type == "cpu":
+        keep_memory()
     checkpoints = _checkpoints(spec, site, device, stop)
     forget_peak_memory(device)
     started, started_at, cpu = time.perf_counter(), time.time(), time.process_time()
@@ -72,6 +75,8 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
         record = Record(spec=spec, status="failed", error=traceback.format_exc(), environment=found)
     if record.environment.get("out_of_memory"):
         torch.cuda.empty_cache()  # the process goes on with other trials
+    if device.type == "cpu":
+        give_back()
     facts = {"started": started_at, **environment_of(device, time.perf_counter() - started)}
     facts["cpu_seconds"] = round(time.process_time() - cpu, 3)  # of this process and all its threads
     facts["resumed"] = checkpoints.resumed
