@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import board, evaluating, memory, overhead, packing, reading, streaming, training
+from benchmarks import board, evaluating, memory, overhead, packing, reading, streaming, together, training
 from benchmarks.timing import machine
 
 Row = tuple[str, str, str]
@@ -23,12 +23,12 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one short round of each, to see that they run")
     parser.add_argument("--reading", action="store_true", help="also 100,000 records and 2,000 runs: some minutes")
     parser.add_argument(
-        "--only", default="", help="of: training, evaluating, streaming, memory, packing, overhead, board"
+        "--only", default="", help="of: training, evaluating, streaming, memory, packing, together, overhead, board"
     )
     chosen = parser.parse_args()
     wanted = set(chosen.only.split(",")) - {""}
     rows: list[Row] = []
-    for part in (_training, _evaluating, _streaming, _memory, _packing, _overhead, _board):
+    for part in (_training, _evaluating, _streaming, _memory, _packing, _together, _overhead, _board):
         if not wanted or part.__name__.removeprefix("_") in wanted:
             rows += part(chosen.smoke)
     if chosen.reading:
@@ -83,6 +83,11 @@ def _packing(smoke: bool) -> Iterator[Row]:
             f"{rate.median:.2f}",
             f"{rate.low:.2f} to {rate.high:.2f}",
         )
+
+
+def _together(smoke: bool) -> Iterator[Row]:
+    for name, rate in (together.measure(rounds=1, seconds=0.5) if smoke else together.measure()).items():
+        yield f"{name}: images/s", f"{rate.median:,.0f}", rate.spread
 
 
 def _overhead(smoke: bool) -> Iterator[Row]:
