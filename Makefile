@@ -1,6 +1,8 @@
 # `make quickstart` and `make test` do everything on a fresh machine, set-up included. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV ?= .venv
+# How many processes the tests share.
+JOBS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: quickstart test test-fast lint bench storm setup clean
@@ -17,10 +19,10 @@ quickstart: setup
 	$(BIN)/ltbench run suites/quickstart.yaml
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

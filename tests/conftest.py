@@ -29,6 +29,15 @@ settings.register_profile("shared machine", deadline=None)  # one slow example a
 settings.load_profile("shared machine")
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)  # before the names of the groups are read off the items
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those that start processes of their own (Ray, servers, drivers that are killed)
+    follow one another in one of them: two at once on two cores would only wait for each other."""
+    for item in items:
+        if item.get_closest_marker("slow") or "faults" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("processes"))
 RECIPE: dict[str, Any] = {
     "backbone": "mlp",
     "epochs": 2.0,
