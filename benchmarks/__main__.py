@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import board, evaluating, memory, overhead, packing, reading, streaming, together, training
+from benchmarks import board, evaluating, memory, overhead, packing, reading, streaming, together, towers, training
 from benchmarks.timing import machine
 
 Row = tuple[str, str, str]
@@ -23,12 +23,14 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one short round of each, to see that they run")
     parser.add_argument("--reading", action="store_true", help="also 100,000 records and 2,000 runs: some minutes")
     parser.add_argument(
-        "--only", default="", help="of: training, evaluating, streaming, memory, packing, together, overhead, board"
+        "--only",
+        default="",
+        help="of: training, evaluating, streaming, towers, memory, packing, together, overhead, board",
     )
     chosen = parser.parse_args()
     wanted = set(chosen.only.split(",")) - {""}
     rows: list[Row] = []
-    for part in (_training, _evaluating, _streaming, _memory, _packing, _together, _overhead, _board):
+    for part in PARTS:
         if not wanted or part.__name__.removeprefix("_") in wanted:
             rows += part(chosen.smoke)
     if chosen.reading:
@@ -70,6 +72,14 @@ def _streaming(smoke: bool) -> Iterator[Row]:
         yield name, f"{ratio:.2f}", ""
 
 
+def _towers(smoke: bool) -> Iterator[Row]:
+    rates = towers.measure(steps=1, rounds=1) if smoke else towers.measure()
+    for name, rate in rates.items():
+        yield f"fine-tuning a ViT, {name}: images/s", f"{rate.median:,.2f}", rate.spread
+    for name, ratio in towers.ratios(rates).items():
+        yield name, f"{ratio:.2f}", ""
+
+
 def _memory(smoke: bool) -> Iterator[Row]:
     for name, mib in memory.measure().items():
         yield f"{name}: peak memory, MiB", f"{mib:,.0f}", ""
@@ -106,6 +116,9 @@ def _reading(smoke: bool) -> Iterator[Row]:
     read = reading.measure(100, 10) if smoke else reading.measure()
     yield f"reading a journal of {100 if smoke else 100_000:,} records, CPU s", f"{read.journal:.1f}", ""
     yield f"leaderboard from MLflow, {10 if smoke else 2_000:,} runs, CPU s", f"{read.leaderboard:.1f}", ""
+
+
+PARTS = (_training, _evaluating, _streaming, _towers, _memory, _packing, _together, _overhead, _board)
 
 
 if __name__ == "__main__":

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
-from benchmarks.training import NAMES
+from benchmarks import towers, training
 
 
 def measure() -> dict[str, float]:
     """MiB while a few steps are taken: of the process (torch itself is about 400), or on a GPU what torch allocated."""
-    return {name: _peak(name) / 2**20 for name in NAMES}
+    found = {name: _peak("benchmarks.training", name) / 2**20 for name in training.NAMES}
+    return found | {f"ViT: {name}": _peak("benchmarks.towers", name) / 2**20 for name in towers.NAMES}
 
 
-def _peak(name: str) -> int:
-    command = [sys.executable, "-m", "benchmarks.memory", name]
+def _peak(module: str, name: str) -> int:
+    command = [sys.executable, "-m", "benchmarks.memory", module, name]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def _main(name: str) -> None:
+def _main(module: str, name: str) -> None:
     import torch
 
-    from benchmarks.training import variant
     from ltbench.provenance import forget_peak_memory, peak_memory
 
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    work = variant(name, 3)
+    work = importlib.import_module(module).variant(name, 3)
     forget_peak_memory(device)
     work()
     print(peak_memory(device))
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(sys.argv[1], sys.argv[2])

@@ -38,6 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") or "faults" in item.path.parts:
             item.add_marker(pytest.mark.xdist_group("processes"))
+
+
 RECIPE: dict[str, Any] = {
     "backbone": "mlp",
     "epochs": 2.0,

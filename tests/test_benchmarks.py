@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import evaluating, training
+from benchmarks import evaluating, towers, training
 from benchmarks.together import step_of, vmapped_step_of
 from benchmarks.turns import in_turns
 
@@ -26,6 +26,7 @@ def test_variants_take_turns_in_processes_of_their_own() -> None:
     assert all(0 < rate.low <= rate.median <= rate.high for rate in rates.values())
 
 
+@pytest.mark.slow
 def test_every_named_variant_of_training_and_testing_does_its_work() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -34,5 +35,7 @@ def test_every_named_variant_of_training_and_testing_does_its_work() -> None:
             assert training.variant(name, 1)() == training.BATCH, name
         for name in evaluating.NAMES:
             assert evaluating.variant(name, 16)() == 16, name
+        for name in towers.NAMES:
+            assert towers.variant(name, 1)() == 8, name
     finally:
         torch.set_num_threads(threads)
