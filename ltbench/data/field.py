@@ -1,5 +1,11 @@
 """The field's large data sets by its own list files: ImageNet-LT and Places-LT (Liu et al., CVPR 2019), iNaturalist
-2018 (Van Horn et al., CVPR 2018). The images are the user's; the lists are checked to be those of its tables."""
+2018 (Van Horn et al., CVPR 2018). The images are the user's; the lists are checked to be those of its tables.
+
+A list is known by git's id of its text, which a repository that has the list tells without it. The ids are those of
+github.com/facebookresearch/classifier-balancing at f162ade (data/), the same in jiawei-ren/
+BalancedMetaSoftmax-Classification, shijxcs/LIFT, Dylanhj/BALLAD and rsamf/text-guided-mixup; of Places-LT in the form
+of OLTR, those of dvlab-research/MiSLAS (datasets/data_txt/) and Vanint/SADE-AgnosticLT (data_txt/Places_LT_v2/).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +20,20 @@ from ltbench.errors import UserError
 
 
 class Expected(NamedTuple):
-    """What a list must have: images, the largest and the smallest class, and, where the list could be had when this was
-    written, the digest of what it says."""
+    """What a list must have.
+
+    Attributes:
+        images: how many. largest, smallest: images of the largest and of the smallest class.
+        ids: git's ids of its text, one for each form in which it circulates; none: not checked.
+        identity: SHA-256 (`Listed.digest`) of the first form, where there are several. It stands for all of them in the
+            data set's fingerprint, for they name the same images with the same labels in the same order.
+    """
 
     images: int
     largest: int
     smallest: int
-    digest: str | None = None
+    ids: tuple[str, ...] = ()
+    identity: str | None = None
 
 
 class FieldLists(Lists):
@@ -45,6 +58,10 @@ class FieldLists(Lists):
         for part, listed in (("train", train), ("test", test)):
             self._verify_one(self.expected[part], listed)
 
+    def identity(self, listed: Listed) -> str:
+        known = (e.identity for e in self.expected.values() if not listed.ids.isdisjoint(e.ids))
+        return next(known, None) or listed.digest
+
     def _verify_one(self, expected: Expected, listed: Listed) -> None:
         counts = np.bincount(listed.labels, minlength=self.num_classes)
         found = (len(listed), len(counts), int(counts.max()), int(counts.min()))
@@ -55,7 +72,7 @@ class FieldLists(Lists):
                 f"classes, {found[2]:,} to {found[3]:,} each, and {wanted[0]:,} of {wanted[1]:,}, {wanted[2]:,} to "
                 f"{wanted[3]:,}, were expected. For lists of your own take `kind: lists`"
             )
-        if expected.digest is not None and listed.digest != expected.digest:
+        if expected.ids and listed.ids.isdisjoint(expected.ids):
             raise UserError(f"{listed.file}: this is not the list of {self.kind}: it has as many images, but other "
                             f"ones, or in another order. For lists of your own take `kind: lists`")  # fmt: skip
 
@@ -68,8 +85,8 @@ class ImageNetLT(FieldLists):
     file_prefix = "ImageNet_LT"
     num_classes = 1000
     expected: ClassVar[Mapping[str, Expected]] = {
-        "train": Expected(115_846, 1280, 5),
-        "test": Expected(50_000, 50, 50, "cfbd078470c653b6a934b862df27b1e25224490bb6f1f911adf64a5a33168138"),
+        "train": Expected(115_846, 1280, 5, ("a063f095fcd475db4cf8b0658c4b73955535bbf9",)),
+        "test": Expected(50_000, 50, 50, ("76a2fb9749d6cd29e765cc4f8c270f2504131e2f",)),
     }
 
     def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
@@ -89,22 +106,40 @@ class ImageNetLT(FieldLists):
 
 
 class PlacesLT(FieldLists):
-    """365 classes with 4,980 to 5 images, tested on Places365's validation images, 100 a class."""
+    """365 classes with 4,980 to 5 images, tested on Places365's validation images, 100 a class.
+
+    The lists circulate in two forms, after the two ways in which Places365 packs its images of 256 pixels:
+    data_256/a/arena/hockey/1.jpg with val_256/1.jpg (OLTR), and train/arena-hockey/1.jpg with val/arena-hockey/1.jpg
+    (classifier-balancing). Line by line they name the same images and labels: either will do, also one of each.
+    """
 
     kind = "places_lt"
     summary = "Places-LT, 62,500 + 36,500 images of 365 classes, by Places_LT_train.txt and Places_LT_test.txt"
     file_prefix = "Places_LT"
     num_classes = 365
     expected: ClassVar[Mapping[str, Expected]] = {
-        "train": Expected(62_500, 4980, 5, "d79094be5bb9562162ab858a421edeb95bea54aefb04d2f8279eb29d7d624331"),
-        "test": Expected(36_500, 100, 100, "e278a7aa3dd576ffacf27fe5f7592297aabfd2e2dffac622593b09a4fdd9aab1"),
+        "train": Expected(
+            *(62_500, 4980, 5),
+            ("1d608b558c25c271da75c06f1e5e3625a4ebcb79", "6392252f8ae867bc8a5e841cc1b29e5b8ef4b636"),
+            "d79094be5bb9562162ab858a421edeb95bea54aefb04d2f8279eb29d7d624331",
+        ),
+        "test": Expected(
+            *(36_500, 100, 100),
+            ("d43400ac9bc2275baa058456da40b20abb50b108", "e732e58b8aa718a2c1c11933375f5710652c2b93"),
+            "e278a7aa3dd576ffacf27fe5f7592297aabfd2e2dffac622593b09a4fdd9aab1",
+        ),
     }
 
     def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
-        """From the folders of the training images, data_256/a/arena/hockey: `arena hockey`."""
-        pairs = {(label, " ".join(path.split("/")[2:-1])) for path, label in
-                 zip(train.paths, train.labels.tolist(), strict=True)}  # fmt: skip
+        """From the folders of the training images: `arena hockey` in either form."""
+        pairs = {(label, _scene(path)) for path, label in zip(train.paths, train.labels.tolist(), strict=True)}
         return [name for _, name in sorted(pairs)]
+
+
+def _scene(path: str) -> str:
+    """data_256/a/arena/hockey/1.jpg and train/arena-hockey/1.jpg -> arena hockey. No name has a dash of its own."""
+    folders = path.split("/")[:-1]
+    return " ".join(folders[2:]) if folders[0] == "data_256" else " ".join(folders[1:]).replace("-", " ")
 
 
 class INaturalist2018(FieldLists):
@@ -119,8 +154,8 @@ class INaturalist2018(FieldLists):
     mean = (0.466, 0.471, 0.380)  # Kang et al., ICLR 2020, classifier-balancing: data/dataloader.py
     std = (0.195, 0.194, 0.192)
     expected: ClassVar[Mapping[str, Expected]] = {
-        "train": Expected(437_513, 1000, 2),
-        "test": Expected(24_426, 3, 3, "71b7c62961d97a1da04fe2a7de07c87c4271cf0af479c60f862ba5858df7484c"),
+        "train": Expected(437_513, 1000, 2, ("4accdb7584d2f0a5106c40a33ed6afa392189bcc",)),
+        "test": Expected(24_426, 3, 3, ("4c23900857fd0f5adcd4cc0dffef345039eeb05f",)),
     }
 
     def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:

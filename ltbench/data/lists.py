@@ -30,6 +30,8 @@ class Listed:
     file: Path
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
+    blob: str = ""
+    """git's id of the file, unpacked, byte for byte."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -41,6 +43,18 @@ class Listed:
         for path, label in zip(self.paths, self.labels.tolist(), strict=True):
             whole.update(f"{path}\0{label}\n".encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """git's ids of the file as it is, and of the same rows as plain `path label` lines: so a list is known again
+        with other line ends, without the last one, or with tabs."""
+        rows = (f"{path} {label}\n" for path, label in zip(self.paths, self.labels.tolist(), strict=True))
+        return frozenset({self.blob, git_id("".join(rows).encode("utf-8", "surrogateescape"))})
+
+
+def git_id(content: bytes) -> str:
+    """The id under which git keeps a file: SHA-1 of `blob SIZE`, NUL and its bytes, 40 hex digits."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def read_list(file: Path) -> Listed:
@@ -70,7 +84,7 @@ def read_list(file: Path) -> Listed:
         labels.append(int(label))
     if not paths:
         raise UserError(f"{file}: lists no images")
-    return Listed(file, tuple(paths), np.array(labels, dtype=np.int64))
+    return Listed(file, tuple(paths), np.array(labels, dtype=np.int64), git_id(raw))
 
 
 class Lists(FileSource):
@@ -120,7 +134,7 @@ class Lists(FileSource):
             class_names=names or tuple(f"class_{c}" for c in range(num_classes)),
             train_counts=tuple(counts[train.file].tolist()),
             test_counts=tuple(counts[test.file].tolist()),
-            fingerprint=f"lists-{digest([train.digest, test.digest], 32)}",
+            fingerprint=f"lists-{digest([self.identity(train), self.identity(test)], 32)}",
             shape=(size, size, 3),
             streams=self.streams,
             named=names is not None,
@@ -130,6 +144,10 @@ class Lists(FileSource):
 
     def verify(self, train: Listed, test: Listed) -> None:
         """Whether these are the lists that the name of the data set promises. Raises UserError."""
+
+    def identity(self, listed: Listed) -> str:
+        """What stands for a list in the data set's fingerprint."""
+        return listed.digest
 
     def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
         """The names as far as the lists tell; None: they do not. Here: the folders, where each class has its own."""

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from ltbench.data import field
-from ltbench.data.field import Expected, ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.field import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
 from ltbench.data.kinds import open_source
-from ltbench.data.lists import read_list
+from ltbench.data.lists import git_id, read_list
 from ltbench.errors import UserError
 from tests.data.made import small_lists, tail, write_images, write_list
 
@@ -32,6 +32,8 @@ def test_a_list_is_read_plain_or_gzipped_to_the_same(tmp_path: Path) -> None:
         assert found.paths == ("a/b c.jpg", "d.jpg", "e/f.png")
         assert found.labels.tolist() == [0, 12, 3]
         assert found.digest == hashlib.sha256(b"a/b c.jpg\x000\nd.jpg\x0012\ne/f.png\x003\n").hexdigest()
+        # `git hash-object` of the rows as `path label` lines, and of the text above
+        assert found.ids == {"5f3f5a876dd818ec87887599c0fb85662c13c1ab", "75a02b5ca4ea6823075362cdb99bac62b82948fb"}
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,11 @@ def test_small_images_are_packed_as_those_of_a_folder(tmp_path: Path) -> None:
 # -- the field's ------------------------------------------------------------------------------------------------------
 
 
+def unpinned(cls: type[FieldLists], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists that count right will do; those that were made here are not those whose ids are known."""
+    monkeypatch.setattr(cls, "expected", {part: e._replace(ids=()) for part, e in cls.expected.items()})
+
+
 def imagenet_train(file: Path, ids: list[str]) -> None:
     labels = [c for c, n in enumerate(tail(115_846, 1000, 1280, 5)) for _ in range(n)]
     write_list(file, [f"train/{ids[c]}/{ids[c]}_{i}.JPEG" for i, c in enumerate(labels)], labels)
@@ -223,8 +230,9 @@ def test_a_list_with_two_images_exchanged_is_not_the_fields(places: Path) -> Non
 
 
 def test_imagenet_lt_takes_torchvisions_names_in_the_order_of_the_wordnet_ids(
-    tmp_path: Path, shared_data: Path
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unpinned(ImageNetLT, monkeypatch)
     listed = read_list(shared_data / "splits" / "ImageNet_LT_test.txt.gz")
     ids = sorted({path.split("/")[1] for path in listed.paths})
     shutil.copy(listed.file, tmp_path)
@@ -240,7 +248,8 @@ def test_imagenet_lt_takes_torchvisions_names_in_the_order_of_the_wordnet_ids(
 
 
 @pytest.fixture
-def species(tmp_path: Path, shared_data: Path) -> Path:
+def species(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    unpinned(INaturalist2018, monkeypatch)
     shutil.copy(shared_data / "splits" / "iNaturalist18_val.txt.gz", tmp_path)
     labels = [c for c, n in enumerate(tail(437_513, 8142, 1000, 2)) for _ in range(n)]
     write_list(tmp_path / "iNaturalist18_train.txt", [f"train_val2018/Aves/{c}/{i}.jpg" for i, c in enumerate(labels)],
@@ -265,7 +274,57 @@ def test_inaturalist_has_names_where_its_categories_lie_beside_the_lists(species
 def test_the_lists_in_the_shared_folder_are_the_pinned_ones(shared_data: Path) -> None:
     for cls, part in ((ImageNetLT, "test"), (PlacesLT, "train"), (PlacesLT, "test"), (INaturalist2018, "test")):
         name = f"{cls.file_prefix}_{cls.test_part if part == 'test' else part}.txt.gz"
-        assert read_list(shared_data / "splits" / name).digest == cls.expected[part].digest
+        listed = read_list(shared_data / "splits" / name)
+        assert listed.ids == {cls.expected[part].ids[0]}, "the file is plain `path label` lines already"
+        assert cls.expected[part].identity in (None, listed.digest)
+
+
+def test_a_train_list_that_was_never_at_hand_is_checked_by_its_id(tmp_path: Path, shared_data: Path) -> None:
+    listed = read_list(shared_data / "splits" / "ImageNet_LT_test.txt.gz")
+    shutil.copy(listed.file, tmp_path)
+    imagenet_train(tmp_path / "ImageNet_LT_train.txt", sorted({path.split("/")[1] for path in listed.paths}))
+    with pytest.raises(UserError, match=r"ImageNet_LT_train.txt: this is not the list of imagenet_lt: it has as many"):
+        open_source("imagenet_lt", tmp_path, str(tmp_path)).facts()
+
+
+OLTR_FORM = "lists-859c43ba4b9a118bc67e17fe7c369225"
+"""Its fingerprint before there was another form: keys of trials follow from it."""
+
+
+def other_form(places: Path, part: str) -> str:
+    """The list of a part as classifier-balancing has it, made of the one of OLTR by the rule that the one form follows
+    from the other. Its id proves the rule: it is that of the real file."""
+    folders = {row.rpartition(" ")[2]: "-".join(row.split("/")[2:-1]) for row in rows_of(places, "train")}
+    top = "train" if part == "train" else "val"
+    rows = [(folders[row.rpartition(" ")[2]], row.rpartition("/")[2]) for row in rows_of(places, part)]
+    text = "".join(f"{top}/{folder}/{name_and_label}\n" for folder, name_and_label in rows)
+    assert git_id(text.encode()) == PlacesLT.expected[part].ids[1]
+    return text
+
+
+def rows_of(places: Path, part: str) -> list[str]:
+    return gzip.decompress((places / f"Places_LT_{part}.txt.gz").read_bytes()).decode().splitlines()
+
+
+@pytest.mark.parametrize("replaced", [("train", "test"), ("train",), ("test",)])
+def test_places_lt_is_the_same_data_set_in_either_form(replaced: tuple[str, ...], places: Path) -> None:
+    before = open_source("places_lt", places / "data", str(places)).facts()
+    assert before.fingerprint == OLTR_FORM
+    texts = {part: other_form(places, part) for part in replaced}
+    for part, text in texts.items():
+        (places / f"Places_LT_{part}.txt.gz").unlink()
+        (places / f"Places_LT_{part}.txt").write_text(text.replace("\n", "\r\n").rstrip())
+    source = open_source("places_lt", places / "data", str(places))
+    assert source.facts() == before, "names of all 365 classes, counts and fingerprint"
+    for part in replaced:
+        assert source.names(part)[0].startswith("train/airfield/" if part == "train" else "val/airfield/")  # type: ignore[attr-defined]
+
+
+def test_a_form_with_two_images_exchanged_is_neither(places: Path) -> None:
+    first, second, *rest = other_form(places, "train").splitlines()
+    (places / "Places_LT_train.txt").write_text("\n".join([second, first, *rest]))
+    with pytest.raises(UserError, match="not the list of places_lt: it has as many images, but other ones"):
+        open_source("places_lt", places / "data", str(places)).facts()
 
 
 def test_a_list_of_other_counts_is_refused_with_both(tmp_path: Path) -> None:
