@@ -174,7 +174,7 @@ class _Texts:
             try:
                 config = text_config(self._config, self._recipes[group])
                 if config is not None and config["encoder"] not in ("dataset", "file") and not facts.named:
-                    raise NoText(f"the classes of {dataset} have numbers only; `class_names:` brings a file of names")
+                    raise NoText(f"the classes of {dataset} have numbers only; {source.unnamed}")
                 if config is not None and config["encoder"] == "dataset":
                     self._found[key] = text_of_source(source.text(), dataset)
                 else:

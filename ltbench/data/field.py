@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -158,25 +159,43 @@ class INaturalist2018(FieldLists):
         "test": Expected(24_426, 3, 3, ("4c23900857fd0f5adcd4cc0dffef345039eeb05f",)),
     }
 
+    unnamed = (
+        "the data set's categories.json belongs beside the lists (shijxcs/LIFT has both in datasets/iNaturalist18), or "
+        "`class_names:` brings a file of names"
+    )
+
     def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
         """From the data set's own categories.json, where it lies beside the lists or the images. The competition's
         files came without names, which is why there may be none."""
         for folder in (self.lists, self.root):
             if (folder / "categories.json").is_file():
-                return _species(folder / "categories.json", self.num_classes)
+                return _species(folder / "categories.json", self.num_classes, test)
         return None
 
 
-def _species(file: Any, num_classes: int) -> list[str] | None:
-    """The names of categories 0 to C-1 in the JSON list [{id, name, ...}, ...]; None where they are numbers only."""
+def _species(file: Path, num_classes: int, listed: Listed) -> list[str] | None:
+    """The names of categories 0 to C-1 in the JSON list [{id, name, supercategory, ...}, ...]; None where they are
+    numbers only. Those of another year would be names as well: a category's images lie in the folder of its
+    supercategory (train_val2018/Aves/2761/1.jpg), and where the file tells supercategories, each must be that one."""
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
         found = {int(entry["id"]): str(entry["name"]).strip() for entry in entries}
+        above = {int(entry["id"]): str(entry["supercategory"]) for entry in entries if "supercategory" in entry}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: is not a list of categories with id and name ({error})") from error
     names = [found.get(c, "") for c in range(num_classes)]
-    if len(set(names)) < num_classes or "" in names:
+    cure = "remove it, or name another file in `class_names:`"
+    if len(found) != num_classes or len(set(names)) < num_classes or "" in names:
         different = len({*names} - {""})
-        raise UserError(f"{file}: has {different:,} different names for ids 0 to {num_classes - 1}; remove it, or name "
-                        f"another file in `class_names:`")  # fmt: skip
-    return None if all(name.isdigit() for name in names) else names
+        raise UserError(f"{file}: has {len(found):,} categories, with {different:,} different names for ids 0 to "
+                        f"{num_classes - 1}; {cure}")  # fmt: skip
+    if all(name.isdigit() for name in names):
+        return None
+    for path, label in zip(listed.paths, listed.labels.tolist(), strict=True):
+        folder = path.split("/")[1]
+        if above.get(label, folder) != folder:
+            raise UserError(
+                f"{file}: has category {label} ({found[label]}) among {above[label]}, {listed.file} has its images in "
+                f"{folder}: of another data set, or in another order; {cure}"
+            )
+    return names

@@ -73,6 +73,8 @@ class Source(ABC):
     """It is long-tailed by itself: taken as it is unless the suite names a profile."""
     decoded_cache: bool | None = None
     """Whether large images are kept decoded on the disk; None: where they take at most half of what is free."""
+    unnamed: ClassVar[str] = "`class_names:` brings a file of names"
+    """What helps where the classes have numbers only, for messages."""
     path_is: ClassVar[str] = "the folder with train/CLASS/* and test/CLASS/*"
     """What `path:` names, for messages."""
 

@@ -16,7 +16,7 @@ import pytest
 from ltbench.data import field
 from ltbench.data.field import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
 from ltbench.data.kinds import open_source
-from ltbench.data.lists import git_id, read_list
+from ltbench.data.lists import Listed, git_id, read_list
 from ltbench.errors import UserError
 from tests.data.made import small_lists, tail, write_images, write_list
 
@@ -257,18 +257,45 @@ def species(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
+def categories(folder: Path) -> None:
+    """A file as the data set's own: each category in the supercategory whose folder has its images."""
+    listed = read_list(folder / "iNaturalist18_val.txt.gz")
+    above = {label: path.split("/")[1] for path, label in zip(listed.paths, listed.labels.tolist(), strict=True)}
+    entries = [{"id": c, "name": f"Genus species{c}", "supercategory": above[c]} for c in range(8142)]
+    (folder / "categories.json").write_text(json.dumps(entries))
+
+
 def test_inaturalist_has_names_where_its_categories_lie_beside_the_lists(species: Path) -> None:
     facts = open_source("inaturalist2018", species, str(species)).facts()
     assert sum(facts.train_counts) == 437_513
     assert facts.test_counts == (3,) * 8142
     assert not facts.named
     assert facts.class_names[7291] == "class_7291"
-    (species / "categories.json").write_text(json.dumps([{"id": c, "name": f"Genus species{c}"} for c in range(8142)]))
+    categories(species)
     facts = open_source("inaturalist2018", species, str(species)).facts()
     assert facts.named
     assert facts.class_names[7291] == "Genus species7291"
+    (species / "mine.txt").write_text("\n".join(f"my {c}" for c in range(8142)))
+    facts = open_source("inaturalist2018", species, str(species), {"class_names": str(species / "mine.txt")}).facts()
+    assert facts.class_names[7291] == "my 7291", "what the suite names wins"
     (species / "categories.json").write_text(json.dumps([{"id": c, "name": str(c)} for c in range(8142)]))
     assert not open_source("inaturalist2018", species, str(species)).facts().named
+
+
+def test_categories_of_another_data_set_are_refused(species: Path) -> None:
+    categories(species)
+    right = json.loads((species / "categories.json").read_text())
+    names = [entry["name"] for entry in right]
+
+    def refused(entries: list[dict[str, object]], message: str) -> None:
+        (species / "categories.json").write_text(json.dumps(entries))
+        with pytest.raises(UserError, match=message):
+            open_source("inaturalist2018", species, str(species)).facts()
+
+    elsewhere = r"has category \d+ \(Genus species\d+\) among \w+, .*_val.txt.gz has its images in \w+"
+    refused([{**right[c], "id": 8141 - c} for c in range(8142)], elsewhere)
+    refused([*right, {"id": 8142, "name": "One of 2021"}], "has 8,143 categories, with 8,142 different names")
+    refused([{**e, "name": names[0]} if e["id"] == 1 else e for e in right], "with 8,141 different names")
 
 
 def test_the_lists_in_the_shared_folder_are_the_pinned_ones(shared_data: Path) -> None:
@@ -355,4 +382,4 @@ def test_without_a_path_the_files_are_under_the_data_folder(tmp_path: Path, monk
 def test_a_broken_file_of_categories_is_named(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "categories.json")
     with pytest.raises(UserError, match=r"categories.json: is not a list of categories"):
-        field._species(tmp_path / "categories.json", 3)
+        field._species(tmp_path / "categories.json", 3, Listed(tmp_path, (), np.zeros(0, np.int64)))
