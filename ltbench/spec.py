@@ -19,6 +19,9 @@ NUMERICS = 1
 """Version of everything in ltbench that can move a number without changing a method's own file: engine, parts, data,
 models. Bumped by hand, with a line in CHANGELOG.md; a bump makes every earlier record stale."""
 
+TESTED_ON_VAL = ", tested on val"
+"""Ends the label of a column whose images are those of the data set's val list, not of its test set."""
+
 Status = Literal["ok", "failed"]
 
 
@@ -59,10 +62,10 @@ class Cell:
 
     @property
     def imbalance_label(self) -> str:
-        if self.imbalance is None:
-            return "native"
+        """`IF100`, `IF100step` or `native`, and what it was tested on where that is not the test set."""
         step = "step" if self.profile == "step" else ""
-        return f"IF{self.imbalance:g}{step}"
+        label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
+        return label + (TESTED_ON_VAL if self.options.get("tested_on") == "val" else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +201,7 @@ class Result:
     suite: str
     dataset: str
     imbalance: str
-    """`IF100`, `IF100step` or `native`."""
+    """As `Cell.imbalance_label`: `IF100`, `IF100step`, `native`."""
     manifest: str
     label: str
     variant: str
@@ -270,7 +273,9 @@ class Plan:
         anywhere then knows what is missing, and which results belong to this plan rather than to an earlier one."""
         cells = {t.cell.label: [t.cell.dataset, t.cell.imbalance_label, t.cell.manifest] for t in self.trials}
         as_published = [
-            t.cell.label for t in self.trials if t.cell.holdout_per_class == 0 and t.cell.class_order == "label"
+            t.cell.label
+            for t in self.trials
+            if t.cell.holdout_per_class == 0 and t.cell.class_order == "label" and "tested_on" not in t.cell.options
         ]
         skips: dict[tuple[str, str], list[str]] = {}
         for skip in self.skips:

@@ -142,6 +142,7 @@ def _check_names(source: SuiteData, suite: Suite) -> None:
             raise source.error(("datasets", i, "name"), f"{entry.name!r} names two data sets; give each its own name")
         seen[entry.name] = i
         _check_dataset(source, i, entry)
+    _check_tested_on(source, suite.datasets)
     for group, entries in suite.methods.items():
         _check_safe(source, ("methods", group), group)
         if group not in suite.recipes:
@@ -199,6 +200,20 @@ def _check_dataset(source: SuiteData, i: int, entry: DatasetEntry) -> None:
         raise source.error(path, "`imbalance:` is missing, for example [10, 50, 100]; or say `profile: native`")
     if entry.imbalance and len(set(entry.imbalance)) < len(entry.imbalance):
         raise source.error((*path, "imbalance"), f"lists a value twice: {entry.imbalance}")
+
+
+def _check_tested_on(source: SuiteData, entries: Sequence[DatasetEntry]) -> None:
+    """Numbers on val lists and on test sets are not put into one table, so they are not made by one suite."""
+    kinds = source_kinds()
+    chosen = {i: (entry.model_extra or {}).get("tested_on", "test") for i, entry in enumerate(entries)
+              if "tested_on" in kinds[entry.kind or entry.name].options}  # fmt: skip
+    if {"test", "val"} <= {str(value) for value in chosen.values()}:
+        i = next(i for i, value in chosen.items() if value == "val")
+        raise source.error(
+            ("datasets", i, "tested_on"),
+            "another data set of this suite is tested on its test set; a table has numbers of the one or of the other: "
+            "make two suites",
+        )
 
 
 def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) -> None:

@@ -17,11 +17,14 @@ from ltbench.bundle import read_bundle
 from ltbench.data.field import FieldLists, ImageNetLT, INaturalist2018, PlacesLT
 from ltbench.data.kinds import source_of
 from ltbench.data.source import Source
+from ltbench.errors import UserError
 from ltbench.measure import measure_steps
 from ltbench.models.torchvision import build
 from ltbench.plan import Inputs, export, make_plan
 from ltbench.records import Journal
 from ltbench.registry import Registry
+from ltbench.report.plan_text import plan_text
+from ltbench.run import State
 from ltbench.site import Site
 from ltbench.spec import Plan, Selection
 from ltbench.suiteload import load_suite
@@ -51,21 +54,20 @@ def ltbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 def layout(cls: type[FieldLists], label: int, part: str, i: int) -> str:
-    """A file's name as the real lists have it."""
+    """A file's name as the real lists have it; val images are of the training images."""
     if cls is ImageNetLT:
-        return f"{'train' if part == 'train' else 'val'}/n{label:08d}/{part}_{i}.JPEG"
+        return f"{'val' if part == 'test' else 'train'}/n{label:08d}/{part}_{i}.JPEG"
     if cls is PlacesLT:
-        return f"data_256/a/scene_{label:03d}/{i:08d}.jpg" if part == "train" else f"val_256/Places365_val_{i:08d}.jpg"
+        return f"val_256/Places365_val_{i:08d}.jpg" if part == "test" else f"data_256/a/scene_{label:03d}/{part}{i}.jpg"
     return f"train_val2018/Aves/{label}/{part}{i}.jpg"
 
 
 def field_lists(cls: type[FieldLists], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists with the counts of the real ones; what they say is not what the pinned digests are of."""
-    for part, name in (("train", "train"), ("test", cls.test_part)):
-        expected = cls.expected[part]
+    for part, expected in cls.expected.items():
         counts = tail(expected.images, cls.num_classes, expected.largest, expected.smallest)
         labels = [c for c, n in enumerate(counts) for _ in range(n)]
-        write_list(folder / f"{cls.file_prefix}_{name}.txt",
+        write_list(folder / f"{cls.file_prefix}_{part}.txt",
                    [layout(cls, c, part, i) for i, c in enumerate(labels)], labels)  # fmt: skip
     loose = {part: expected._replace(ids=()) for part, expected in cls.expected.items()}
     monkeypatch.setattr(cls, "expected", loose)
@@ -100,6 +102,35 @@ def test_the_suites_are_planned_without_an_image(
         assert spec.recipe["augment"].startswith("resized_crop_flip")
         assert spec.recipe.get("pretraining") == ("ImageNet-1k" if cls is PlacesLT else None)
         assert spec.recipe.get("weights") == (RESNET152 if cls is PlacesLT else None)
+
+
+def test_a_plan_on_the_val_list_says_so_and_has_other_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    field_lists(ImageNetLT, tmp_path / "imagenet_lt", monkeypatch)
+    on_test, on_val = (planned("imagenet_lt", tmp_path, f"datasets.0.tested_on={what}") for what in ("test", "val"))
+    assert [t.key for t in on_test.trials] == [t.key for t in planned("imagenet_lt", tmp_path).trials]
+    assert not {t.key for t in on_test.trials} & {t.key for t in on_val.trials}
+    assert {t.cell.label for t in on_test.trials} == {"imagenet_lt native"}
+    assert {t.cell.label for t in on_val.trials} == {"imagenet_lt native, tested on val"}
+    assert "imagenet_lt native, tested on val" in plan_text(on_val, State({}, {}))
+    assert on_test.expectation()["as_published"] == [["imagenet_lt", "native"]]
+    assert on_val.expectation()["as_published"] == []
+
+
+def test_a_suite_is_tested_on_val_lists_or_on_test_sets(tmp_path: Path) -> None:
+    text = """
+        suite: both
+        question: Which?
+        datasets: [{name: imagenet_lt}, {name: places_lt, tested_on: val}, {name: inaturalist2018}]
+        recipes: {r: {backbone: resnet50, epochs: 1, batch_size: 8, optimizer: {name: sgd, lr: 0.1},
+                      schedule: {name: cosine}, augment: resized_crop_flip}}
+        methods: {r: [ce]}
+        protocol: {final: {seeds: [0]}}
+        """
+    (tmp_path / "both.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"both.yaml, line 4: datasets.1.tested_on.*another data set of this suite"):
+        load_suite(str(tmp_path / "both.yaml"))
+    (tmp_path / "both.yaml").write_text(text.replace("imagenet_lt}", "imagenet_lt, tested_on: val}"))
+    assert len(load_suite(str(tmp_path / "both.yaml")).datasets) == 3
 
 
 # -- run in small -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -47,17 +47,22 @@ class FieldLists(Lists):
         "class_names": Lists.places["class_names"],
     }
     file_prefix: ClassVar[str]
-    test_part: ClassVar[str] = "test"
+    test_list: ClassVar[str] = "test"
     num_classes: ClassVar[int]
     expected: ClassVar[Mapping[str, Expected]]
+    """By the list's name: train, test, val."""
+
+    def list_of(self, part: str) -> str:
+        """The name of the list that a part is read from."""
+        return str(self.chosen.get("tested_on", self.test_list)) if part == "test" else part
 
     def file_names(self, part: str) -> Sequence[str]:
-        name = f"{self.file_prefix}_{self.test_part if part == 'test' else part}.txt"
+        name = f"{self.file_prefix}_{self.list_of(part)}.txt"
         return (name, f"{name}.gz")
 
     def verify(self, train: Listed, test: Listed) -> None:
         for part, listed in (("train", train), ("test", test)):
-            self._verify_one(self.expected[part], listed)
+            self._verify_one(self.expected[self.list_of(part)], listed)
 
     def identity(self, listed: Listed) -> str:
         known = (e.identity for e in self.expected.values() if not listed.ids.isdisjoint(e.ids))
@@ -78,7 +83,23 @@ class FieldLists(Lists):
                             f"ones, or in another order. For lists of your own take `kind: lists`")  # fmt: skip
 
 
-class ImageNetLT(FieldLists):
+class WithValList(FieldLists):
+    """A data set with a val list, 20 images a class out of the training images that its train list left. Some authors
+    evaluate on it. `tested_on: val` does so, too: other images, so another manifest, and `Cell.imbalance_label` says so
+    beside every number. The default is no part of an identity."""
+
+    options: ClassVar[Mapping[str, Any]] = {**FieldLists.options, "tested_on": "test"}
+
+    def _settled(
+        self, size: Any, resize: Any, stream: Any, interpolation: Any, tested_on: Any = "test"
+    ) -> dict[str, Any]:
+        if tested_on not in ("test", "val"):
+            raise UserError(f"{self.kind}: `tested_on` must be test or val, got {tested_on!r}")
+        usual = super()._settled(size, resize, stream, interpolation)
+        return usual if tested_on == "test" else {**usual, "tested_on": "val"}
+
+
+class ImageNetLT(WithValList):
     """1,000 classes with 1,280 to 5 images, tested on ImageNet's validation images, 50 a class."""
 
     kind = "imagenet_lt"
@@ -88,6 +109,7 @@ class ImageNetLT(FieldLists):
     expected: ClassVar[Mapping[str, Expected]] = {
         "train": Expected(115_846, 1280, 5, ("a063f095fcd475db4cf8b0658c4b73955535bbf9",)),
         "test": Expected(50_000, 50, 50, ("76a2fb9749d6cd29e765cc4f8c270f2504131e2f",)),
+        "val": Expected(20_000, 20, 20, ("3ed3188b2f44829ce2dec1cc27040d8d40984088",)),
     }
 
     def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
@@ -106,7 +128,7 @@ class ImageNetLT(FieldLists):
         return list(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-class PlacesLT(FieldLists):
+class PlacesLT(WithValList):
     """365 classes with 4,980 to 5 images, tested on Places365's validation images, 100 a class.
 
     The lists circulate in two forms, after the two ways in which Places365 packs its images of 256 pixels:
@@ -129,6 +151,11 @@ class PlacesLT(FieldLists):
             ("d43400ac9bc2275baa058456da40b20abb50b108", "e732e58b8aa718a2c1c11933375f5710652c2b93"),
             "e278a7aa3dd576ffacf27fe5f7592297aabfd2e2dffac622593b09a4fdd9aab1",
         ),
+        "val": Expected(
+            *(7_300, 20, 20),
+            ("89c29c0973328f77d7a77a8b580634ce20acdc11", "b93a2ca58ccb7f3b671c176f395a70bf52c95533"),
+            "98d6da10c93c449e8845759875a0f335b752e6eec229c395e00d2f99380ab857",
+        ),
     }
 
     def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
@@ -150,13 +177,13 @@ class INaturalist2018(FieldLists):
     kind = "inaturalist2018"
     summary = "iNaturalist 2018, 437,513 + 24,426 images of 8,142 species, by iNaturalist18_train.txt and _val.txt"
     file_prefix = "iNaturalist18"
-    test_part = "val"
+    test_list = "val"
     num_classes = 8142
     mean = (0.466, 0.471, 0.380)  # Kang et al., ICLR 2020, classifier-balancing: data/dataloader.py
     std = (0.195, 0.194, 0.192)
     expected: ClassVar[Mapping[str, Expected]] = {
         "train": Expected(437_513, 1000, 2, ("4accdb7584d2f0a5106c40a33ed6afa392189bcc",)),
-        "test": Expected(24_426, 3, 3, ("4c23900857fd0f5adcd4cc0dffef345039eeb05f",)),
+        "val": Expected(24_426, 3, 3, ("4c23900857fd0f5adcd4cc0dffef345039eeb05f",)),
     }
 
     unnamed = (

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from ltbench.report.published import Judgement, Published
-from ltbench.spec import Result
+from ltbench.spec import TESTED_ON_VAL, Result
 from ltbench.stats.aggregate import Estimate
 from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
 from ltbench.stats.intervals import Interval
@@ -217,6 +217,15 @@ class Table:
         alike = [c[2] for c in self.columns if c[:2] == column[:2]]
         told = next((n for n in range(6, len(max(alike, key=len))) if len({m[:n] for m in alike}) == len(alike)), None)
         return f"{dataset} {imbalance}" + (f" #{manifest[:told]}" if len(alike) > 1 else "")
+
+    def heading(self, dataset: str) -> str:
+        """A data set without its imbalance, where columns stand together."""
+        return dataset + (TESTED_ON_VAL if dataset in self.tested_on_val else "")
+
+    @property
+    def tested_on_val(self) -> tuple[str, ...]:
+        """The data sets whose numbers are not of their test sets."""
+        return tuple(dict.fromkeys(c[0] for c in self.columns if c[1].endswith(TESTED_ON_VAL)))
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _places(table: Table) -> dict[str, list[tuple[str, str, str]]]:
     """Title -> columns: every column, or data sets where the columns are many."""
     if len(table.columns) <= MOST_COLUMNS:
         return {table.title(c): [c] for c in table.columns}
-    return {d: [c for c in table.columns if c[0] == d] for d in table.datasets}
+    return {table.heading(d): [c for c in table.columns if c[0] == d] for d in table.datasets}
 
 
 def _row(board: Leaderboard, table: Table, row: Row, places: dict[str, list[tuple[str, str, str]]]) -> str:

@@ -14,7 +14,15 @@ from ltbench.report.beside import beside
 from ltbench.report.board import ALPHA, Leaderboard
 from ltbench.report.images import Predictions
 from ltbench.report.table import Context, make_table
-from ltbench.report.wanted import Expectation, belonging, groups, refuse_duplicates, refuse_unknown, unique
+from ltbench.report.wanted import (
+    Expectation,
+    belonging,
+    groups,
+    refuse_duplicates,
+    refuse_two_test_sets,
+    refuse_unknown,
+    unique,
+)
 from ltbench.spec import Result, digest
 
 DEFAULT_REPORT = ("balanced_accuracy", "many", "medium", "few", "worst_class")
@@ -62,6 +70,7 @@ def build(
     if not wanted:
         raise UserError("there are no results to rank" + (f" ({sum(left_out.values())} left out)" if left_out else ""))
     refuse_duplicates(wanted)
+    refuse_two_test_sets(wanted)
     metrics = _metrics(wanted)
     refuse_unknown([primary] if primary else None, "--primary", metrics)
     refuse_unknown([reference] if reference else None, "--reference", [r.label for r in wanted])

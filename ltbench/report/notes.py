@@ -57,6 +57,10 @@ def notes(board: Leaderboard) -> list[str]:
             f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
             f"afterwards, are descriptive."
         )
+    if on_val := dict.fromkeys(d for table in board.tables for d in table.tested_on_val):
+        lines.append(
+            f"{', '.join(on_val)}: tested on the val list, not on the test set, which other papers' numbers are of."
+        )
     lines += _of_tables(board)
     if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
         lines.append("* some seeds are missing or failed; means are over the seeds that finished, nothing is imputed.")

@@ -67,7 +67,10 @@ def interquartile(row: Row) -> str:
 def _places(table: Table, row: Row, primary: str, *, every: bool) -> dict[str, str]:
     if every or len(table.columns) <= MOST_COLUMNS:
         return {table.title(column): plain_mean([row.scores[column]], primary) for column in table.columns}
-    return {d: plain_mean([row.scores[c] for c in table.columns if c[0] == d], primary) for d in table.datasets}
+    return {
+        table.heading(d): plain_mean([row.scores[c] for c in table.columns if c[0] == d], primary)
+        for d in table.datasets
+    }
 
 
 def plain_mean(scores: list[Score], metric: str) -> str:

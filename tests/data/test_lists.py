@@ -299,9 +299,8 @@ def test_categories_of_another_data_set_are_refused(species: Path) -> None:
 
 
 def test_the_lists_in_the_shared_folder_are_the_pinned_ones(shared_data: Path) -> None:
-    for cls, part in ((ImageNetLT, "test"), (PlacesLT, "train"), (PlacesLT, "test"), (INaturalist2018, "test")):
-        name = f"{cls.file_prefix}_{cls.test_part if part == 'test' else part}.txt.gz"
-        listed = read_list(shared_data / "splits" / name)
+    for cls, part in ((ImageNetLT, "test"), (PlacesLT, "train"), (PlacesLT, "test"), (INaturalist2018, "val")):
+        listed = read_list(shared_data / "splits" / f"{cls.file_prefix}_{part}.txt.gz")
         assert listed.ids == {cls.expected[part].ids[0]}, "the file is plain `path label` lines already"
         assert cls.expected[part].identity in (None, listed.digest)
 
@@ -352,6 +351,60 @@ def test_a_form_with_two_images_exchanged_is_neither(places: Path) -> None:
     (places / "Places_LT_train.txt").write_text("\n".join([second, first, *rest]))
     with pytest.raises(UserError, match="not the list of places_lt: it has as many images, but other ones"):
         open_source("places_lt", places / "data", str(places)).facts()
+
+
+@pytest.fixture
+def with_val(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lists of Places-LT that count right, each label's images in a folder, with a val list."""
+    unpinned(PlacesLT, monkeypatch)
+    for name, expected in PlacesLT.expected.items():
+        counts = tail(expected.images, 365, expected.largest, expected.smallest) if name == "train" else [
+            expected.smallest] * 365  # fmt: skip
+        labels = [c for c, n in enumerate(counts) for _ in range(n)]
+        write_list(tmp_path / f"Places_LT_{name}.txt", [f"train/scene_{c}/{name}{i}.jpg" for i, c in enumerate(labels)],
+                   labels)  # fmt: skip
+    return tmp_path
+
+
+def test_the_val_list_is_tested_on_where_the_suite_says_so(with_val: Path) -> None:
+    usual, test, val = (open_source("places_lt", with_val, str(with_val), options) for options in (
+        {}, {"tested_on": "test"}, {"tested_on": "val"}))  # fmt: skip
+    assert usual.chosen == test.chosen == {"size": 224, "resize": 256}, "keys stay as they were"
+    assert val.chosen == {"size": 224, "resize": 256, "tested_on": "val"}
+    assert test.facts() == usual.facts()
+    assert (test.facts().test_counts, val.facts().test_counts) == ((100,) * 365, (20,) * 365)
+    assert val.facts().train_counts == test.facts().train_counts
+    assert val.facts().fingerprint != test.facts().fingerprint
+    assert {name.split("/")[2][:3] for name in val.names("test")} == {"val"}  # type: ignore[attr-defined]
+
+
+def test_a_val_list_is_checked_as_a_test_list_is(with_val: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            open_source("places_lt", with_val, str(with_val), {"tested_on": "val"}).facts()
+
+    file = with_val / "Places_LT_val.txt"
+    rows = file.read_text().splitlines()
+    trained = (with_val / "Places_LT_train.txt").read_text().splitlines()[0]
+    file.write_text("\n".join([trained, *rows[1:]]))
+    refused("Places_LT_val.txt: 1 of its images are in .*_train.txt as well.*must not be trained on")
+    file.write_text("\n".join(rows[1:]))
+    refused(r"has 7,299 images of 365 classes, 20 to 19 each, and 7,300 of 365, 20 to 20, were expected")
+    file.write_text("\n".join(rows))
+    known = {**PlacesLT.expected, "val": PlacesLT.expected["val"]._replace(ids=("0" * 40,))}
+    monkeypatch.setattr(PlacesLT, "expected", known)
+    refused("Places_LT_val.txt: this is not the list of places_lt: it has as many images, but other ones")
+    file.unlink()
+    refused(r"there is no Places_LT_val.txt or Places_LT_val.txt.gz")
+
+
+def test_what_is_tested_on_is_test_or_val_where_there_is_a_val_list(tmp_path: Path) -> None:
+    for wrong in ("vall", True, ["test"]):
+        with pytest.raises(UserError, match="imagenet_lt: `tested_on` must be test or val"):
+            open_source("imagenet_lt", tmp_path, str(tmp_path), {"tested_on": wrong})
+    for kind in ("inaturalist2018", "lists"):
+        with pytest.raises(UserError, match=f"data set '{kind}' has no option 'tested_on'"):
+            open_source(kind, tmp_path, str(tmp_path), {"tested_on": "val"})
 
 
 def test_a_list_of_other_counts_is_refused_with_both(tmp_path: Path) -> None:

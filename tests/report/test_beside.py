@@ -116,3 +116,8 @@ def test_the_page_shows_them_with_source_and_judgement() -> None:
     assert "Published beside ours" in page
     assert "reproduced" in page
     assert "70.36" in page or "70.4" in page
+
+
+def test_numbers_of_a_val_list_stand_beside_none_of_the_test_set() -> None:
+    assert board().published
+    assert not board(cell={"options": {"tested_on": "val"}}).published
