@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -9,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from ltbench import cli, nodes
 from ltbench.bundle import read_bundle
-from ltbench.data.field import FieldLists, ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.field import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
 from ltbench.data.kinds import source_of
 from ltbench.data.source import Source
 from ltbench.errors import UserError
 from ltbench.measure import measure_steps
+from ltbench.models import clip
 from ltbench.models.torchvision import build
 from ltbench.plan import Inputs, export, make_plan
 from ltbench.records import Journal
@@ -29,7 +32,8 @@ from ltbench.site import Site
 from ltbench.spec import Plan, Selection
 from ltbench.suiteload import load_suite
 from ltbench.trial import run_trial
-from tests.data.made import small_lists, tail, write_list
+from tests.data.made import small_lists, tail, write_images, write_list
+from tests.models.test_text import TINY, add_model
 
 Run = Callable[..., tuple[int, str, str]]
 RESNET152 = {"architecture": "resnet152", "pretrained": "IMAGENET1K_V1", "file": "resnet152-394f9c45.pth",
@@ -181,6 +185,73 @@ def test_places_lt_runs_in_small_from_a_checkpoint(ltbench: Run, images: Path, t
     code, _, err = ltbench("run", "places_lt", *chosen, *small(images, "resnet152", **changes))
     assert code == 2
     assert "'" + str(tmp_path / "mine.pth") + "' is neither a file nor there are no tags of it" in err
+
+
+SPECIES = ("Buteo regalis", "Quercus alba", "Danaus plexippus", "Rana temporaria")
+ABOVE = ("Aves", "Plantae", "Insecta", "Amphibia")
+
+
+@pytest.fixture
+def species(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """iNaturalist 2018 in small, as it lies on a disk: images in SUPERCATEGORY/ID, lists apart, names beside them. What
+    is set for its suite: where it is, a small network, and a text tower of the smallest size."""
+    import open_clip
+
+    monkeypatch.setattr(INaturalist2018, "num_classes", 4)
+    monkeypatch.setattr(INaturalist2018, "expected", {"train": Expected(20, 9, 2), "val": Expected(12, 3, 3)})
+    for part, counts in (("train", (9, 6, 3, 2)), ("val", (3, 3, 3, 3))):
+        labels = [c for c, n in enumerate(counts) for _ in range(n)]
+        names = [f"train_val2018/{ABOVE[c]}/{c}/{part}{i}.jpg" for i, c in enumerate(labels)]
+        write_list(tmp_path / "lists" / f"iNaturalist18_{part}.txt", names, labels)
+        write_images(tmp_path / "images", names, labels, seed=len(part))
+    entries = [{"id": c, "name": SPECIES[c], "supercategory": ABOVE[c]} for c in (2, 0, 3, 1)]
+    (tmp_path / "lists" / "categories.json").write_text(json.dumps(entries))
+    add_model(tmp_path, "tiny-species-clip", TINY)
+    with torch.random.fork_rng():
+        torch.save(open_clip.create_model("tiny-species-clip").state_dict(), tmp_path / "text.pth")
+    values = {
+        **{f"datasets.0.{key}": value for key, value in
+           {"path": tmp_path / "images", "lists": tmp_path / "lists", "size": 40, "stream": "true"}.items()},
+        "text.model": "tiny-species-clip", "text.pretrained": tmp_path / "text.pth",
+        **{f"recipes.{name}.{key}": value for name, epochs in (("epochs90", 1), ("epochs200", 2)) for key, value in
+           {"backbone": "resnet10", "epochs": epochs, "batch_size": 4}.items()},
+    }  # fmt: skip
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+def test_inaturalist_plans_text_guided_rows_with_its_names(
+    species: list[str], ltbench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = ltbench("plan", "inaturalist2018", *species)
+    assert code == 0, err
+    assert "skipped" not in out
+    assert "48 to run" in out
+    asked = list[str]()
+    monkeypatch.setattr(clip, "encode_text", lambda m, p, prompts, **_: asked.extend(prompts) or np.eye(4, 16))
+    plan, inputs = make_plan(load_suite("inaturalist2018", [x for x in species if x != "--set"]), Registry(), tmp_path)
+    guided = {t.text for t in plan.trials if t.method == "text_guided_mixup"}
+    assert len(guided) == 1
+    assert not asked, "a plan runs no encoder"
+    assert inputs.texts[str(guided.pop())].shape == (4, 16)
+    assert asked == [f"a photo of a {name}" for name in SPECIES]
+
+
+@pytest.mark.slow
+def test_inaturalist_runs_in_small_with_its_names(species: list[str], ltbench: Run, tmp_path: Path) -> None:
+    results = ("--results", str(tmp_path / "results"))
+    chosen = ("--only", "ce,text_guided_mixup,crt_200", "--seeds", "0", *results)
+    code, _, err = ltbench("run", "inaturalist2018", *chosen, "--inline", *species)
+    assert code == 0, err
+    records = Journal(tmp_path / "results" / "inaturalist2018" / "records").records().values()
+    done = {"ce": ("ok", None), "text_guided_mixup": ("ok", None), "crt_200": ("ok", None)}
+    assert {r.spec.label: (r.status, r.error) for r in records} == done
+    for record in records:
+        assert record.environment["class_names"] == list(SPECIES)
+        assert str(tmp_path) not in str(record.spec.to_json())
+        assert (record.spec.text is not None) == (record.spec.label == "text_guided_mixup")
+    code, out, _ = ltbench("plan", "inaturalist2018", *chosen, *species)
+    assert code == 0
+    assert "0 to run, 3 finished" in out
 
 
 def test_weights_that_cannot_be_had_are_refused_before_anything_runs(
