@@ -79,8 +79,10 @@ class FieldLists(Lists):
                 f"{wanted[3]:,}, were expected. For lists of your own take `kind: lists`"
             )
         if expected.ids and listed.ids.isdisjoint(expected.ids):
-            raise UserError(f"{listed.file}: this is not the list of {self.kind}: it has as many images, but other "
-                            f"ones, or in another order. For lists of your own take `kind: lists`")  # fmt: skip
+            raise UserError(
+                f"{listed.file}: this is not the list of {self.kind}: it has as many images, but other ones, under "
+                f"other names, or in another order. For lists of your own take `kind: lists`"
+            )
 
 
 class WithValList(FieldLists):
