@@ -9,6 +9,7 @@ of OLTR, those of dvlab-research/MiSLAS (datasets/data_txt/) and Vanint/SADE-Agn
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -188,18 +189,21 @@ class INaturalist2018(FieldLists):
         "val": Expected(24_426, 3, 3, ("4c23900857fd0f5adcd4cc0dffef345039eeb05f",)),
     }
 
-    unnamed = (
-        "the data set's categories.json belongs beside the lists (shijxcs/LIFT has both in datasets/iNaturalist18), or "
-        "`class_names:` brings a file of names"
-    )
-
-    def class_names(self, train: Listed, test: Listed) -> Sequence[str] | None:
-        """From the data set's own categories.json, where it lies beside the lists or the images. The competition's
-        files came without names, which is why there may be none."""
+    def class_names(self, train: Listed, test: Listed) -> Sequence[str]:
+        """Scientific names, from the data set's own categories.json where one with names lies beside the lists or the
+        images (the competition's had numbers only), else from the list that comes with ltbench."""
         for folder in (self.lists, self.root):
             if (folder / "categories.json").is_file():
-                return _species(folder / "categories.json", self.num_classes, test)
-        return None
+                named = _species(folder / "categories.json", self.num_classes, test)
+                return named if named is not None else species_names()
+        return species_names()
+
+
+def species_names() -> list[str]:
+    """The scientific names of iNaturalist 2018's 8,142 species in label order: those of categories 0 to 8141 in the data
+    set's categories.json (Van Horn et al., CVPR 2018), and in TensorFlow Datasets' inaturalist2018_labels.txt."""
+    file = Path(__file__).with_name("inaturalist2018_names.txt.gz")
+    return gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()
 
 
 def _species(file: Path, num_classes: int, listed: Listed) -> list[str] | None:

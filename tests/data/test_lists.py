@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ltbench.data import field
-from ltbench.data.field import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.field import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT, species_names
 from ltbench.data.kinds import open_source
 from ltbench.data.lists import Listed, git_id, read_list
 from ltbench.errors import UserError
@@ -265,21 +265,57 @@ def categories(folder: Path) -> None:
     (folder / "categories.json").write_text(json.dumps(entries))
 
 
-def test_inaturalist_has_names_where_its_categories_lie_beside_the_lists(species: Path) -> None:
+def test_inaturalist_has_the_names_of_its_species(species: Path) -> None:
     facts = open_source("inaturalist2018", species, str(species)).facts()
     assert sum(facts.train_counts) == 437_513
     assert facts.test_counts == (3,) * 8142
-    assert not facts.named
-    assert facts.class_names[7291] == "class_7291"
+    assert facts.named
+    assert facts.class_names == tuple(species_names())
+    (species / "categories.json").write_text(json.dumps([{"id": c, "name": str(c)} for c in range(8142)]))
+    facts = open_source("inaturalist2018", species, str(species)).facts()
+    assert facts.class_names == tuple(species_names()), "the competition's file has numbers only"
     categories(species)
     facts = open_source("inaturalist2018", species, str(species)).facts()
-    assert facts.named
-    assert facts.class_names[7291] == "Genus species7291"
+    assert facts.class_names[7291] == "Genus species7291", "the user's own file comes first"
     (species / "mine.txt").write_text("\n".join(f"my {c}" for c in range(8142)))
     facts = open_source("inaturalist2018", species, str(species), {"class_names": str(species / "mine.txt")}).facts()
     assert facts.class_names[7291] == "my 7291", "what the suite names wins"
-    (species / "categories.json").write_text(json.dumps([{"id": c, "name": str(c)} for c in range(8142)]))
-    assert not open_source("inaturalist2018", species, str(species)).facts().named
+
+
+def test_the_bundled_names_stand_in_the_order_of_the_labels(shared_data: Path) -> None:
+    """What is known of some: birds' labels are in folders of birds. A list that is shifted by one fails."""
+    listed = read_list(shared_data / "splits" / "iNaturalist18_val.txt.gz")
+    above = {label: path.split("/")[1] for path, label in zip(listed.paths, listed.labels.tolist(), strict=True)}
+    names = species_names()
+    known = {"Turdus migratorius": "Aves", "Apis mellifera": "Insecta", "Bufo bufo": "Amphibia",
+             "Lynx rufus": "Mammalia", "Iris oratoria": "Insecta", "Iris germanica": "Plantae",
+             "Alligator mississippiensis": "Reptilia", "Amanita muscaria": "Fungi", "Danaus plexippus": "Insecta",
+             "Taraxacum officinale": "Plantae", "Latrodectus mactans": "Arachnida"}  # fmt: skip
+    assert {name: above[names.index(name)] for name in known} == known
+    # A name in a strange folder would tear its genus apart. These are torn by nature: plants and animals are named by
+    # two codes, so a genus of each may have one name (Iris are flowers and a mantis, Oenanthe a herb and wheatears).
+    homonyms = {
+        "Dysphania",
+        "Iris",
+        "Amorpha",
+        "Oenanthe",
+        "Scoparia",
+        "Linaria",
+        "Chloris",
+        "Arenaria",
+        "Prunella",
+        "Anticlea",
+    }
+    homes: dict[str, set[str]] = {}
+    for c, name in enumerate(names):
+        homes.setdefault(name.split()[0], set()).add(above[c])
+    assert {genus for genus, folders in homes.items() if len(folders) > 1} == homonyms
+
+
+def test_names_of_species_are_names() -> None:
+    names = species_names()
+    assert len(names) == len(set(names)) == 8142
+    assert all(name == name.strip() and len(name.split()) >= 2 for name in names if name.isascii())
 
 
 def test_categories_of_another_data_set_are_refused(species: Path) -> None:
