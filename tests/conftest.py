@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ settings.load_profile("shared machine")
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the names of the groups are read off the items
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # around the others: xdist reads the groups in one of them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Where tests run side by side, those that start processes of their own (Ray, servers, drivers that are killed)
     follow one another in one of them: two at once on two cores would only wait for each other."""
     for item in items:
         if item.get_closest_marker("slow") or "faults" in item.path.parts:
             item.add_marker(pytest.mark.xdist_group("processes"))
+    yield
 
 
 RECIPE: dict[str, Any] = {

@@ -200,8 +200,8 @@ class INaturalist2018(FieldLists):
 
 
 def species_names() -> list[str]:
-    """The scientific names of iNaturalist 2018's 8,142 species in label order: those of categories 0 to 8141 in the data
-    set's categories.json (Van Horn et al., CVPR 2018), and in TensorFlow Datasets' inaturalist2018_labels.txt."""
+    """The scientific names of iNaturalist 2018's 8,142 species in label order: those of categories 0 to 8141 in its own
+    categories.json (Van Horn et al., CVPR 2018), and in TensorFlow Datasets' inaturalist2018_labels.txt."""
     file = Path(__file__).with_name("inaturalist2018_names.txt.gz")
     return gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()
 
