@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from ltbench.api import Task
 from ltbench.data.kinds import open_source
@@ -31,14 +33,23 @@ settings.load_profile("shared machine")
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
-@pytest.hookimpl(wrapper=True)  # around the others: xdist reads the groups in one of them
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Where tests run side by side, those that start processes of their own (Ray, servers, drivers that are killed)
-    follow one another in one of them: two at once on two cores would only wait for each other."""
-    for item in items:
-        if item.get_closest_marker("slow") or "faults" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("processes"))
-    yield
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """Shares the tests out by files. Those of files with tests that start processes of their own (Ray, servers, drivers
+    that are killed) follow one another: two at once on two cores would only wait for each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "processes" if starts_processes(file) else file
+
+
+@cache
+def starts_processes(file: str) -> bool:
+    path = Path(__file__).parent.parent / file
+    return "faults" in path.parts or "mark.slow" in path.read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
 
 
 RECIPE: dict[str, Any] = {
