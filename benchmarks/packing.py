@@ -11,10 +11,12 @@ from benchmarks.timing import Rate
 
 _WORK = """
 import sys, time, torch, torch.nn.functional as F
+from ltbench.allocator import keep_memory
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 name, threads, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 torch.set_num_threads(threads)
+keep_memory()  # as a trial does
 shape, batch = {"resnet32": ((32, 32, 3), 128), "cnn_small": ((8, 8, 1), 32), "mlp": ((8, 8, 1), 32)}[name]
 backbone = build_backbone(name, shape)
 model = Classifier(backbone, torch.nn.Linear(backbone.dim, 10)).to(memory_format=torch.channels_last)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from benchmarks.timing import Rate
+from ltbench.allocator import keep_memory
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 
@@ -124,6 +125,7 @@ def _device() -> torch.device:
 
 def _main(name: str, way: str, seeds: int, seconds: float) -> None:
     torch.set_num_threads(seeds if way == "vmapped" else 1)
+    keep_memory()
     steps = [vmapped_step_of(name, seeds)] if way == "vmapped" else [step_of(name, seed) for seed in range(seeds)]
     done = [0] * len(steps)
 
