@@ -34,18 +34,20 @@ SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]
-    """Shares the tests out by files. Those of files with tests that start processes of their own (Ray, servers, drivers
-    that are killed) follow one another: two at once on two cores would only wait for each other."""
+    """Shares the tests out by files. Files with tests that start processes of their own (Ray, servers, drivers that are
+    killed) follow one another in two long rows: more of them at once on two cores would only wait for each other."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "processes" if starts_processes(file) else file
+        return row_of(file) or file
 
 
 @cache
-def starts_processes(file: str) -> bool:
-    path = Path(__file__).parent.parent / file
-    return "faults" in path.parts or "mark.slow" in path.read_text()
+def row_of(file: str) -> str:
+    path = Path(file)
+    if "faults" in path.parts:
+        return "faults"
+    return "processes" if "mark.slow" in (Path(__file__).parent.parent / path).read_text() else ""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
