@@ -195,7 +195,12 @@ def format_of(chosen: str | None, out: Path | None) -> str:
     from ltbench.report.formats import FORMATS, SUFFIXES
 
     if chosen is None:
-        return SUFFIXES.get(out.suffix.lower(), "text") if out is not None else "text"
+        if out is None or not out.suffix:
+            return "text"
+        if out.suffix.lower() not in SUFFIXES:
+            raise UserError(f"--out {out}: no format goes by {out.suffix}. Known: {', '.join(SUFFIXES)}; or choose one "
+                            f"with --format")  # fmt: skip
+        return SUFFIXES[out.suffix.lower()]
     if chosen not in FORMATS:
         raise UserError(f"--format {chosen}: unknown. {did_you_mean(chosen, FORMATS)}")
     return chosen

@@ -397,7 +397,8 @@ def test_a_misspelt_row_is_not_silently_left_away(ltbench: Run, records: Path) -
         (["--from", "nowhere"], "no such folder"),
         (["--from", "empty"], "no results"),
         (["--from", "{records}", "--out", "{records}"], "cannot be written"),
-        (["--from", "{records}", "--seeds", "77"], "no results"),
+        (["--from", "{records}", "--seeds", "77"], "not among the results"),
+        (["--from", "{records}", "--out", "table.pdf"], "no format goes by .pdf. Known: .txt, .md, .tex, .csv, .json"),
         (["--from", "{records}", "--format", "html5"], "unknown"),
     ],
 )

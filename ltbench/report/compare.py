@@ -40,6 +40,9 @@ class Comparison:
     question "for tail classes in general". From 6 classes on."""
     crossed: Mapping[str, Crossed]
     """Data set -> variance over seeds and test images, where predictions were kept."""
+    in_family: tuple[float | None, int]
+    """The pair's p after Holm's correction over all pairs of the leaderboard of the same data sets, and their number:
+    what holds for whoever chose the pair after looking at that table."""
 
     @property
     def table(self) -> Table:
@@ -85,7 +88,28 @@ def compare(
         class_gains=(classes := {c: _class_gains(used, c, a, b) for c in table.columns}),
         tail={c: level for c, gains in classes.items() if (level := _tail(gains, used))},
         crossed=_crossed(used, table, a, b, board.primary, predictions),
+        in_family=_in_family(results, expectation, datasets, predictions, table, a, b),
     )
+
+
+def _in_family(
+    results: Sequence[Result],
+    expectation: Mapping[str, Any] | None,
+    datasets: Sequence[str] | None,
+    predictions: Predictions,
+    pair: Table,
+    a: str,
+    b: str,
+) -> tuple[float | None, int]:
+    """The same pair among all rows of its recipe."""
+    if len({r.label for r in results}) == 2:
+        return pair.pairs.between(a, b).p_holm, 1
+    try:
+        board = build(results, expectation, datasets=datasets, predictions=predictions)
+    except UserError:  # two results for one place of some other row: there is no such leaderboard
+        return None, 0
+    whole = next((t for t in board.tables if {a, b} <= {row.label for row in t.rows}), None)
+    return (None, 0) if whole is None else (whole.pairs.between(a, b).p_holm, len(whole.pairs))
 
 
 def _kept(records: Sequence[Record], expectation: Mapping[str, Any] | None) -> list[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from ltbench.metrics import METRICS
-from ltbench.report.board import Column
+from ltbench.report.board import ALPHA, Column
 from ltbench.report.compare import Comparison
 from ltbench.report.tables import plain_mean, readable_p
 from ltbench.stats.paired import PairTest
@@ -18,6 +18,7 @@ def comparison_text(found: Comparison) -> str:
     """Verdict first, then columns, metrics, classes, and where the uncertainty comes from."""
     metric = METRICS[found.board.primary]
     blocks = [f"{found.a} against {found.b} ({found.board.suite}): {metric.title}\n{_verdict(found)}"]
+    held = "over seeds and images" if found.table.with_images else "over seeds"
     columns = [
         [found.table.title(c), *_means(found, c), _difference(t), _p(t), _wins(t)] for c, t in found.by_column.items()
     ]
@@ -31,17 +32,24 @@ def comparison_text(found: Comparison) -> str:
         ]
         for dataset, t in found.by_dataset.items()
     ]
-    blocks.append(_table(["column", found.a, found.b, "difference [95% CI]", "p", "seeds won-tied-lost"], columns))
-    metrics = [
-        [METRICS[name].title, f"{mine:.1f}", f"{theirs:.1f}", _difference(test)]
-        for name, (mine, theirs, test) in found.by_metric.items()
-    ]
-    blocks.append(_table(["mean over columns", found.a, found.b, "difference [95% CI]"], metrics))
+    blocks.append(
+        _table(["column", found.a, found.b, f"difference [95% CI {held}]", "p", "seeds won-tied-lost"], columns)
+    )
+    metrics = [_metric(name, *means) for name, means in found.by_metric.items()]
+    blocks.append(_table(["mean over columns", found.a, found.b, "difference [95% CI over seeds]"], metrics))
     blocks += [_classes(found, c) for c in found.table.columns if found.class_gains[c]]
     if found.tail:
         blocks.append("\n".join(_tail(found, c) for c in found.tail))
     blocks.append(_uncertainty(found))
     return "\n\n".join(blocks) + "\n"
+
+
+def _metric(name: str, mine: float, theirs: float, test: PairTest) -> list[str]:
+    """A line of the metrics' table, as the metric is measured: the difference is a - b, whichever is better."""
+    about = METRICS[name]
+    digits = 1 if about.unit else 3  # points and per cent, or nats
+    lower = "" if about.higher_is_better else " (lower is better)"
+    return [about.title + lower, f"{mine:.{digits}f}", f"{theirs:.{digits}f}", _difference(test, digits)]
 
 
 def _verdict(found: Comparison) -> str:
@@ -52,11 +60,23 @@ def _verdict(found: Comparison) -> str:
     datasets = len({c[0] for c in found.table.columns})
     seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
     p = (
-        f"p = {readable_p(test.p)}"
+        f"p {'' if readable_p(test.p).startswith('<') else '= '}{readable_p(test.p)}"
         if test.p is not None
         else f"no p-value ({test.reason.words if test.reason else ''})"
     )
-    return f"{test.diff:+.2f}{span}, {p}, {seen}.\n{_words(found, pair.verdict)}"
+    return f"{test.diff:+.2f}{span}, {p}, {seen}.\n{_words(found, pair.verdict)}{_family(found)}"
+
+
+def _family(found: Comparison) -> str:
+    """A pair that was picked from a table was picked from all its pairs."""
+    p, pairs = found.in_family
+    if pairs < 2 or p is None:
+        return ""
+    still = "" if p < ALPHA or found.overall.verdict is Verdict.unresolved else ", not resolved"
+    return (
+        f"\nThat is for a pair chosen beforehand: no p here is adjusted for others. Chosen from the leaderboard, it is "
+        f"one of {pairs}\npairs: p (Holm) {'' if readable_p(p).startswith('<') else '= '}{readable_p(p)}{still}."
+    )
 
 
 def _words(found: Comparison, verdict: Verdict) -> str:
@@ -98,10 +118,11 @@ def _tail(found: Comparison, column: Column) -> str:
     )
 
 
-def _difference(test: PairTest) -> str:
+def _difference(test: PairTest, digits: int = 1) -> str:
     if test.diff is None:
         return "-"
-    return f"{test.diff:+.1f}" + (f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half else "")
+    low, high = (f"{test.diff + sign * (test.half or 0.0):+.{digits}f}" for sign in (-1, 1))
+    return f"{test.diff:+.{digits}f}" + (f" [{low}, {high}]" if test.half else "")
 
 
 def _p(test: PairTest | ScopeATest) -> str:

@@ -54,15 +54,22 @@ def contributions(
         raise NoImages(f"more than {MOST_METHODS} methods")
     found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
     weights: dict[str, tuple[NDArray[Any], NDArray[np.float32]]] = {}
-    for done, ((label, column, seed), key) in enumerate(keys.items()):
+    lost: list[str] = []
+    for (label, column, seed), key in keys.items():
         kept = _read(predictions(key))
         if kept is None:
-            raise NoImages(f"predictions of {len(keys) - done} of {len(keys)} trials are not at hand")
+            lost.append(key)
+            found.clear()
+        if kept is None or lost:
+            continue
         predicted, truth = kept
         known, weight = weights.setdefault(column[0], (truth, _weights(truth, metric)))
         if known is not truth and not np.array_equal(known, truth):
             raise NoImages(f"trials of {column[0]} were tested on different images")
         found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
+    if lost:
+        which = "" if len(lost) == len(keys) else f": {lost[0]}" + (", ..." if len(lost) > 1 else "")
+        raise NoImages(f"predictions of {len(lost)} of {len(keys)} trials are not at hand or damaged{which}")
     return found
 
 

@@ -68,6 +68,7 @@ def build(
         and (seeds is None or r.seed in seeds)
     ]
     if not wanted:
+        refuse_unknown([str(s) for s in seeds or ()], "--seeds", [str(r.seed) for r in everything])
         raise UserError("there are no results to rank" + (f" ({sum(left_out.values())} left out)" if left_out else ""))
     refuse_duplicates(wanted)
     refuse_two_test_sets(wanted)

@@ -6,12 +6,13 @@ import math
 
 from ltbench.errors import last_line
 from ltbench.metrics import metric_of
-from ltbench.report.board import Leaderboard, Pair, ScopeB, Table
+from ltbench.report.board import ALPHA, Leaderboard, Pair, ScopeB, Table
 from ltbench.report.published import Judgement
 from ltbench.report.ranking import ALL_PAIRS
 from ltbench.stats.minimum import seeds_to_resolve
+from ltbench.stats.paired import PairTest
 from ltbench.stats.reasons import Reason
-from ltbench.stats.scope_a import Verdict
+from ltbench.stats.scope_a import ScopeATest, Verdict
 
 
 def legend(board: Leaderboard) -> str:
@@ -46,7 +47,8 @@ def _tests(board: Leaderboard) -> str:
     if not pairs:
         return "nothing is tested"
     gains = max((t.comparisons for t in board.tables if len(t.rows) > ALL_PAIRS), default=0)
-    return f"paired t, Holm over {pairs} pairs" + (f" (gains: over {gains})" if gains else "")
+    family = f", Holm over {pairs} pairs" if pairs > 1 else ""
+    return f"95 % intervals (± and [ ]), paired t{family}" + (f" (gains: over {gains})" if gains else "")
 
 
 def notes(board: Leaderboard) -> list[str]:
@@ -61,6 +63,7 @@ def notes(board: Leaderboard) -> list[str]:
         lines.append(
             f"{', '.join(on_val)}: tested on the val list, not on the test set, which other papers' numbers are of."
         )
+    lines += _chosen(board)
     lines += _of_tables(board)
     if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
         lines.append("* some seeds are missing or failed; means are over the seeds that finished, nothing is imputed.")
@@ -83,6 +86,15 @@ def notes(board: Leaderboard) -> list[str]:
     return lines
 
 
+def _chosen(board: Leaderboard) -> list[str]:
+    """A family of tests that was made smaller by hand has smaller p-values."""
+    given = {"methods": "--only", "datasets": "--datasets"}
+    flags = [flag for name, flag in given.items() if board.config.get(name) is not None]
+    if not flags or not any(len(t.pairs) for t in board.tables):
+        return []
+    return [f"Chosen by {' and '.join(flags)}: p-values are adjusted for what is shown alone, as if chosen beforehand."]
+
+
 def _of_tables(board: Leaderboard) -> list[str]:
     """What holds for all tables is said once; what holds for one says for which."""
     said = [of_table(table) for table in board.tables]
@@ -97,13 +109,17 @@ def _of_tables(board: Leaderboard) -> list[str]:
 def of_table(table: Table) -> list[str]:
     """What must be known of one table."""
     lines = _undecided(table)
+    if _intervals_alone(table):
+        lines.append("An interval is 95 % by itself, p is Holm-adjusted: one that leaves out 0 may still carry a ?.")
+    if table.reference is None and len(table.rows) > 1:
+        lines.append("No reference, so no gains: `--reference NAME` chooses one of the rows.")
     if table.scope_b is not None:
         lines.append(other_datasets(table, table.scope_b))
     if len(table.pairs) and not table.with_images:
         lines.append(f"Not in these intervals: the noise of the test images ({table.without_images}).")
     reasons: dict[Reason, list[str]] = {}
     for row in table.rows:
-        for column, score in row.scores.items():
+        for column, score in row.scores.items() if table.reference is not None else ():
             if score.gain is not None and score.gain.p is None and score.gain.reason is not None:
                 reasons.setdefault(score.gain.reason, []).append(f"{row.label} on {table.title(column)}")
     for absent, where in reasons.items():
@@ -111,6 +127,18 @@ def of_table(table: Table) -> list[str]:
         lines.append(f"No p-value ({absent.words}): {shown}.")
     lines += [f"Not ranked: {label}: {reason}." for label, reason in _grouped(table.incomplete).items()]
     return lines
+
+
+def _intervals_alone(table: Table) -> bool:
+    """Whether a reader sees an interval without 0 that is not resolved."""
+    shown: list[tuple[ScopeATest | PairTest | None, float | None]]
+    shown = [(row.gain.test, row.gain.p_holm) for row in table.rows if row.gain is not None]
+    shown += [(s.gain, s.p_holm) for row in table.rows for s in row.scores.values()]
+    return any(
+        test is not None and test.diff is not None and test.half is not None and abs(test.diff) > test.half
+        and p_holm is not None and p_holm >= ALPHA
+        for test, p_holm in shown
+    )  # fmt: skip
 
 
 def _undecided(table: Table) -> list[str]:

@@ -120,3 +120,31 @@ def test_results_of_older_code_are_not_compared(journal: Journal) -> None:
 def test_what_cannot_be_compared_is_refused(journal: Journal, a: str, b: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         compare(both(journal), journal.predictions, a, b)
+
+
+def third(journal: Journal, make_spec: Make) -> list[Record]:
+    """The journal's two methods and copies of ce's records under another name."""
+    copies = [replace(r, spec=make_spec("focal", seed=r.spec.seed)) for r in both(journal) if r.spec.label == "ce"]
+    return [*both(journal), *copies]
+
+
+def test_a_pair_among_others_is_shown_with_its_p_among_all_pairs(journal: Journal, make_spec: Make) -> None:
+    records = third(journal, make_spec)
+    stored = {r.key: r.predictions or journal.predictions(r.key) for r in records}
+    found = compare(records, stored.get, "mixup", "ce")
+    board = build([Result.of(r) for r in records], predictions=stored.get)
+    assert found.in_family == (board.tables[0].pairs.between("mixup", "ce").p_holm, 3)
+    assert found.in_family[0] > found.overall.test.p  # type: ignore[operator]
+    assert "one of 3\npairs: p (Holm) " in comparison_text(found)
+
+
+def test_a_pair_alone_is_not_said_to_be_one_of_many(journal: Journal) -> None:
+    assert "pair chosen beforehand" not in comparison_text(compare(both(journal), journal.predictions, "mixup", "ce"))
+
+
+def test_metrics_are_shown_in_their_own_unit_and_direction(journal: Journal) -> None:
+    shown = comparison_text(compare(both(journal), journal.predictions, "mixup", "ce"))
+    assert re.search(r"^ECE \(lower is better\) +\d+\.\d ", shown, re.M)
+    assert "= <" not in shown
+    assert "95% CI over seeds and images" in shown
+    assert "95% CI over seeds]" in shown

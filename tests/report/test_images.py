@@ -124,9 +124,10 @@ def _arrays(**arrays: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", damaged())
-def test_predictions_that_cannot_be_read_are_counted_from_the_first_on(kept: list[Record], name: str) -> None:
+def test_predictions_that_cannot_be_read_are_counted_and_the_first_is_named(kept: list[Record], name: str) -> None:
     broken = without(kept, 2, damaged()[name])
-    with pytest.raises(NoImages, match=f"predictions of {len(kept) - 2} of {len(kept)} trials are not at hand"):
+    says = rf"predictions of 1 of {len(kept)} trials are not at hand or damaged: {kept[2].key}$"
+    with pytest.raises(NoImages, match=says):
         contributions(keys(kept), made.stored(broken), "accuracy")
     board = made.board_of(broken)
     assert not board.tables[0].with_images

@@ -15,6 +15,7 @@ from scipy.stats import ttest_rel
 from ltbench.errors import UserError
 from ltbench.report.board import Leaderboard, Table
 from ltbench.report.leaderboard import build
+from ltbench.report.notes import notes
 from ltbench.spec import Result
 from ltbench.stats.paired import holm
 from ltbench.stats.reasons import Reason
@@ -370,3 +371,37 @@ def test_an_undefined_metric_stays_undefined() -> None:
 def test_columns_without_a_plan_are_in_the_order_of_their_imbalance() -> None:
     board = build(grid({"ce": 50}, {"b": ["IF100", "IF10", "IF50"], "a": ["IF10"]}))
     assert [c[:2] for c in table(board).columns] == [("a", "IF10"), ("b", "IF10"), ("b", "IF50"), ("b", "IF100")]
+
+
+def test_an_interval_without_zero_that_is_not_resolved_is_explained() -> None:
+    """Found on the quickstart: -4.3 [-7.9, -0.8] with a `?` reads like a mistake."""
+    explained = "one that leaves out 0 may still carry a ?"
+    met = set()
+    for spread in (0.1, 0.5, 0.9, 1.3, 1.7, 2.1, 2.5):
+        results = grid({"ce": 50, "a": 51, "b": 52, "c": 49, "d": 48}, {"digits": ["IF10"]}, noise=spread)
+        board = build(results)
+        shown = [(g.test, g.p_holm) for r in table(board).rows if (g := r.gain) is not None]
+        shown += [(s.gain, s.p_holm) for r in table(board).rows for s in r.scores.values() if s.gain is not None]
+        lone = any(abs(t.diff) > t.half and p >= 0.05 for t, p in shown)  # type: ignore[arg-type, operator]
+        assert (explained in " ".join(notes(board))) == lone
+        met.add(lone)
+    assert met == {True, False}
+
+
+def test_a_family_that_was_made_smaller_by_hand_says_so() -> None:
+    results = grid({"ce": 50, "a": 51, "b": 52}, {"digits": ["IF10"], "cifar10": ["IF10"]})
+    assert "Chosen by" not in " ".join(notes(build(results)))
+    assert "Chosen by --only:" in " ".join(notes(build(results, methods=["ce", "a"])))
+    both = build(results, methods=["ce", "a"], datasets=["digits"])
+    assert "Chosen by --only and --datasets:" in " ".join(notes(both))
+
+
+def test_without_a_reference_the_cure_is_named() -> None:
+    said = " ".join(notes(build(grid({"a": 50, "b": 52}, {"digits": ["IF10"]}))))
+    assert "--reference NAME" in said
+    assert "the reference has no result" not in said
+
+
+def test_seeds_that_are_not_there_are_refused_with_those_that_are() -> None:
+    with pytest.raises(UserError, match=r"--seeds 77: not among the results. Known: 0, 1, 2, 3, 4\."):
+        build(grid({"ce": 50, "a": 51}, {"digits": ["IF10"]}), seeds=[77])
