@@ -132,12 +132,16 @@ app.command()(compare)
 def methods_(
     name: Annotated[str | None, typer.Argument(help="one method, in full")] = None,
     methods: Methods = None,
+    template: Annotated[bool, typer.Option("--template", help="print a method's file to start from")] = False,
 ) -> None:
     """List all methods, or show one: hyper-parameters, defaults, search ranges, needs, paper."""
     from ltbench.registry import Registry
     from ltbench.report.catalog import method_list, method_page
 
     registry = Registry(methods)
+    if template:
+        typer.echo(registry.template, nl=False)
+        return
     typer.echo(method_page(registry, name) if name else method_list(registry), nl=False)
 
 
@@ -181,10 +185,15 @@ def check(
     if not file.is_file():
         raise UserError(f"{file}: no such file")
     builtin = file.resolve().parent == Registry().builtin_folder
-    problems = check_method(Registry(None if builtin else file.parent).get(file.stem))
+    registry = Registry(None if builtin else file.parent)
+    if file.stem not in registry.names():
+        raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
+                        f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
+    problems = check_method(registry.get(file.stem))
     for problem in problems:
         typer.echo(f"problem: {problem}")
-    typer.echo(f"{file.stem}: {'keeps the contract' if not problems else f'{len(problems)} problems'}")
+    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+    typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")
     raise typer.Exit(1 if problems else 0)
 
 

@@ -6,9 +6,12 @@ samplers that never reach the loader, seeds that are ignored. So it is also test
 
 from __future__ import annotations
 
+import inspect
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from ltbench.checkpoint import Checkpoints
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.engine import Clock, train
-from ltbench.errors import UserError
+from ltbench.errors import UserError, place_of
 from ltbench.evaluation import logits_of
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
@@ -34,6 +37,7 @@ _RECIPE: dict[str, Any] = {
     "schedule": {"name": "multistep", "milestones": [0.6], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0},
 }
 _SHAPE = (8, 8, 1)
+HOOKS = ("head", "stages", "draw", "mix", "loss", "predict")
 _OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
 Images = NDArray[np.uint8]
 
@@ -42,22 +46,41 @@ def check_method(cls: type[Method]) -> list[str]:
     """Everything in which a method breaks the contract, as sentences; an empty list is a pass."""
     problems = [f"`{field}` is not stated" for field in ("paper", "defaults_from") if not getattr(cls, field)]
     problems += [] if cls.summary() else ["the class has no docstring, so `ltbench methods` has nothing to show"]
+    problems += _idle_functions(cls)
     try:
         problems += _batch_problems(cls)
         first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
     except UserError as error:
         return [*problems, str(error)]
     except Exception as error:  # an author's mistake can be any exception; it is what we are here to show
-        return [*problems, f"training fails: {type(error).__name__}: {error}"]
+        return [*problems, f"training fails: {type(error).__name__}: {error}{place_of(error, _files(cls))}"]
     if not np.isfinite(first).all():
         problems.append("the test logits are not finite")
     if not np.array_equal(first, again):
-        problems.append("two runs with one seed differ: every random number must come from `now` or torch's own dice")
+        problems.append(
+            "two runs with one seed differ: every random number must come from `now` or torch's own dice, and what "
+            "changes while training must be an attribute of self (no global, no class attribute)"
+        )
     else:
         problems += _resume_problems(cls, first)
     if np.array_equal(first, other):
         problems.append("two seeds give the same result: the seed is ignored")
     return problems + list(_idle_options(cls, first))
+
+
+def _idle_functions(cls: type[Method]) -> Iterator[str]:
+    """Functions that nothing calls: most often a misspelt hook, whose method would train as plain cross-entropy."""
+    own = [base for base in cls.__mro__ if issubclass(base, Method) and base is not Method]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in _files(cls))
+    for name in dict.fromkeys(n for base in own for n, value in vars(base).items() if inspect.isfunction(value)):
+        if not name.startswith("_") and not hasattr(Method, name) and not re.search(rf"\.{name}\b", code):
+            near = get_close_matches(name, HOOKS, n=1)
+            yield f"`{name}` is no hook, and nothing calls it" + (f"; did you mean `{near[0]}`?" if near else "")
+
+
+def _files(cls: type[Method]) -> list[Path]:
+    """The files that make the class what it is."""
+    return [Path(inspect.getfile(b)) for b in cls.__mro__ if issubclass(b, Method) and b is not Method]
 
 
 def _batch_problems(cls: type[Method]) -> Iterator[str]:
@@ -74,7 +97,10 @@ def _batch_problems(cls: type[Method]) -> Iterator[str]:
         return
     mixed, target = method.mix(*batches.batch(drawn), now)
     if target.ndim != 2 or target.shape[1] != len(COUNTS) or len(target) != len(mixed):
-        yield f"mix must give a target of shape ({len(mixed)}, {len(COUNTS)}), it gives {tuple(target.shape)}"
+        yield (
+            f"mix must give a target of shape ({len(mixed)}, {len(COUNTS)}), it gives {tuple(target.shape)}; "
+            "`self.task.one_hot` makes one of labels"
+        )
         return
     if not torch.allclose(target.sum(dim=1), torch.ones(len(target)), atol=1e-5) or (target < -1e-6).any():
         yield "the rows of mix's target are not distributions: they must be >= 0 and sum to 1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,14 @@ class NotWritten(UserError, OSError):
 
     def __str__(self) -> str:
         return f"{self.filename}: cannot be written ({self.strerror}); make room, or choose another place"
+
+
+def place_of(error: BaseException, files: Iterable[Path]) -> str:
+    """` (vs.py, line 18)`: the innermost line of these files that an exception came through; nothing where it came
+    through none of them."""
+    known = {str(file) for file in files}
+    lines = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if f.filename in known]
+    return f" ({Path(lines[-1][0]).name}, line {lines[-1][1]})" if lines else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ltbench.api import Method
-from ltbench.errors import UserError, did_you_mean
+from ltbench.errors import UserError, did_you_mean, place_of
 
 ENTRY_POINTS = "ltbench.methods"
 Sources = Mapping[str, str]
@@ -58,6 +58,11 @@ class Registry:
         """Where the methods that come with ltbench lie."""
         return Path(next(iter(self._builtin.__path__))).resolve()
 
+    @property
+    def template(self) -> str:
+        """A method's file to start from."""
+        return _text(self.builtin_folder / "_template.py")
+
     def names(self) -> list[str]:
         """All method names, sorted. Imports nothing."""
         return sorted(self._origins)
@@ -73,7 +78,8 @@ class Registry:
             UserError: unknown name (with the nearest known one), a file that fails to import or defines no method.
         """
         if name not in self._origins:
-            raise UserError(f"unknown method {name!r}. {did_you_mean(name, self._origins)}")
+            yours = "" if self._user is not None else " A method of your own: --methods FOLDER."
+            raise UserError(f"unknown method {name!r}. {did_you_mean(name, self._origins)}{yours}")
         if name in self._entry_points:
             cls = self._load_entry_point(name)
         else:
@@ -179,8 +185,9 @@ def _method_in(module_name: str) -> type[Method]:
         module = importlib.import_module(module_name)
     except Exception as error:
         file = importlib.util.find_spec(module_name)
-        where = file.origin if file else module_name
-        raise UserError(f"{where}: the method could not be imported: {type(error).__name__}: {error}") from error
+        where = file.origin if file and file.origin else module_name
+        line = place_of(error, [Path(where)])
+        raise UserError(f"{where}: the method could not be imported: {type(error).__name__}: {error}{line}") from error
     found = [
         c for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module_name

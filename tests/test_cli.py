@@ -162,6 +162,37 @@ def test_check_passes_our_own_and_names_the_faults_of_another(ltbench: Run, tmp_
     assert "strength has no effect" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("shape", "    def loss(self, logits, target, now):\n        return logits @ target\n", "(shape.py, line 6)"),
+        ("later", "    tau = hp(1.0)\n", "(later.py, line 5)"),
+        ("bare", None, "holds no method: a subclass of ltbench.api.Method"),
+        ("_hidden", "    pass\n", "holds no method: a subclass of ltbench.api.Method"),
+    ],
+)
+def test_check_says_where_a_method_fails(ltbench: Run, tmp_path: Path, name: str, code: str | None, says: str) -> None:
+    head = "from ltbench.api import Method, hp\n\nclass Mine(Method):\n    'Mine.'\n"
+    (tmp_path / f"{name}.py").write_text("x = 1\n" if code is None else head + code)
+    status, out, err = ltbench("check", str(tmp_path / f"{name}.py"))
+    assert status in (1, 2)
+    assert says in out + err
+    assert "Traceback" not in err
+
+
+def test_the_template_that_is_printed_is_a_method_that_runs(ltbench: Run, tmp_path: Path) -> None:
+    code, printed, _ = ltbench("methods", "--template")
+    assert code == 0
+    (tmp_path / "mine.py").write_text(printed)
+    assert ltbench("check", str(tmp_path / "mine.py"))[:2] == (0, "mine: keeps the contract\n")
+
+
+def test_an_unknown_method_says_how_to_bring_one(ltbench: Run) -> None:
+    code, _, err = ltbench("methods", "vector_scaling")
+    assert code == 2
+    assert "--methods FOLDER" in err
+
+
 def test_an_exported_trial_runs_here_and_is_imported(ltbench: Run, tmp_path: Path) -> None:
     bundle, out = tmp_path / "bundle", tmp_path / "elsewhere"
     small = ["--set", "recipes.scratch.epochs=1", "--set", "datasets.0.imbalance=[20]", "--only", "ce", "--seeds", "0"]

@@ -447,6 +447,31 @@ class Nameless(Sound):
     paper = ""
 
 
+class Misspelt(Sound):
+    """Would train as plain cross-entropy: nothing calls its loss."""
+
+    def losss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        return logits.sum()
+
+
+class Grows(Sound):
+    """Counts its steps in a global; a second trial of the process starts where the first one ended."""
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        GLOBAL_STEPS.append(0.01)
+        return super().loss(logits * (1 + sum(GLOBAL_STEPS)), target, now)
+
+
+GLOBAL_STEPS: list[float] = []
+
+
+class Labels(Sound):
+    """Gives labels where a distribution is due."""
+
+    def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
+        return x, y
+
+
 def test_the_contract_finds_nothing_in_a_sound_method() -> None:
     assert check_method(Sound) == []
 
@@ -464,6 +489,9 @@ def test_the_contract_finds_nothing_in_a_sound_method() -> None:
         (Vector, "single number"),
         (TooLong, "shares sum to 1.5"),
         (Nameless, "`paper` is not stated"),
+        (Misspelt, "`losss` is no hook, and nothing calls it; did you mean `loss`?"),
+        (Grows, "what changes while training must be an attribute of self"),
+        (Labels, "it gives (16,); `self.task.one_hot` makes one of labels"),
     ],
 )
 def test_the_contract_says_what_is_wrong_with_a_broken_method(cls: type[Method], sentence: str) -> None:
