@@ -47,6 +47,23 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ltbench import __version__
+
+        typer.echo(f"ltbench {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def run(
     suite: SuiteArg,
@@ -253,11 +270,14 @@ def ui(
     port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
 ) -> None:
     """Open MLflow's UI on the right store. It listens on this machine only."""
+    import signal
     import subprocess
 
     from ltbench.delivery import shown_uri
+    from ltbench.finding import refuse_without_store
 
     uri = tracking_store(tracking_uri, results)
+    refuse_without_store(uri)
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
         return
@@ -265,9 +285,12 @@ def ui(
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    server = subprocess.Popen(command, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # or the server would go on without us
     try:
-        code = subprocess.call(command, env=environment)
-    except KeyboardInterrupt:
+        code = server.wait()
+    except KeyboardInterrupt:  # the server has it, too
+        server.wait()
         code = 0
     raise typer.Exit(1 if code > 0 else 0)
 

@@ -9,6 +9,9 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+_NEAR = 0.7
+"""From this likeness on (difflib's), a known name is taken for what was meant."""
+
 
 class UserError(Exception):
     """Bad input. The message names the place, the cause and the cure."""
@@ -33,14 +36,18 @@ def place_of(error: BaseException, files: Iterable[Path]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that helps with a misspelt name: the nearest known one, or all of them when they are few."""
+    """A sentence that helps with a misspelt name: the nearest known one, or those that are equally near; all that are
+    known, where none is near or the nearest is far."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean {near[0]!r}?"
     if not names:
         return "There are none."
-    return f"Known: {', '.join(names)}."
+    everything = f"Known: {', '.join(names)}."
+    found = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if not found:
+        return everything
+    ratios = [difflib.SequenceMatcher(None, other, name).ratio() for other in found]
+    near = [other for other, ratio in zip(found, ratios, strict=True) if ratio == ratios[0]]
+    return f"Did you mean {' or '.join(map(repr, near))}?" + ("" if ratios[0] >= _NEAR else f" {everything}")
 
 
 def exponent_hint(value: object, *, whole: bool = False) -> str:

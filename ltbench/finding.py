@@ -45,8 +45,7 @@ def find_results(suite: str | None, results: Path, uri: str | None, source: Path
 
     store = tracking_store(uri, results)
     if suite is None:
-        if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
-            raise UserError(f"nothing has been run yet: there is no {store}. Run a suite first: ltbench run quickstart")
+        refuse_without_store(store)
         names = sqlitestore.suites(store)
         if names is None:
             names = _mlflow().suites(store)
@@ -58,6 +57,12 @@ def find_results(suite: str | None, results: Path, uri: str | None, source: Path
     name = checked_name(suite_name(suite))  # and not `folders_of`, which brings torch: seconds for a mere reader
     found, plan = sqlitestore.read(store, name) or _mlflow().read(store, name)
     return Found(found, plan, Journal(results / name / "records").predictions)
+
+
+def refuse_without_store(uri: str) -> None:
+    """Looking at a sqlite store that is not there would make an empty one."""
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise UserError(f"nothing has been run yet: there is no {uri}. Run a suite first: ltbench run quickstart")
 
 
 def _mlflow() -> ModuleType:
@@ -108,6 +113,8 @@ def journal_in(folder: Path) -> tuple[Journal, Any]:
 
     inner = folder / "records"
     records = inner if inner.is_dir() else folder
+    if folder.suffix.lower() == ".csv" and folder.is_file():
+        raise UserError(f"--from {folder}: a file of scores has no records; `ltbench leaderboard --from` ranks it")
     if not records.is_dir():
         raise UserError(f"--from {folder}: no such folder")
     return Journal(records), read_plan(records.parent / "plan.json") if records.name == "records" else None

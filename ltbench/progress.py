@@ -20,7 +20,8 @@ from ltbench.spec import Record, TrialSpec
 class RunDisplay:
     """Counts trials done, running and failed, estimates the time left, and remembers the best so far.
 
-    Time left is estimated from epochs, counting the running trials' share.
+    Time left is estimated from epochs, counting the running trials' share, at the pace since the first progress: what
+    the workers need to start says nothing of the trials.
     """
 
     def __init__(self, trials: Sequence[TrialSpec], metric: str, console: Console | None = None) -> None:
@@ -33,6 +34,8 @@ class RunDisplay:
         self._told: set[str] = set()
         self._best: tuple[float, str] | None = None
         self._began = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        """When the first progress was seen, and how many epochs were done by then."""
         self._live: Live | None = None
         self._bar = Progress(
             SpinnerColumn(), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
@@ -104,9 +107,15 @@ class RunDisplay:
     def _eta(self) -> str:
         total = sum(self._work.values())
         done = sum(self._work[k] for k in self._done) + sum(self._work[k] * f for k, f in self._fraction.items())
-        if not done or done >= total:
+        now = time.monotonic()
+        if done and self._first is None:
+            self._first = (now, done)
+        if self._first is None or done >= total or done <= self._first[1]:
             return ""
-        return f"about {readable_seconds((time.monotonic() - self._began) * (total - done) / done)} left"
+        since, before = self._first
+        if now - since < (since - self._began) / 2:  # trials side by side end together: too soon to see a pace
+            return ""
+        return f"about {readable_seconds((now - since) * (total - done) / (done - before))} left"
 
     def _refresh(self) -> None:
         if self._live is not None:

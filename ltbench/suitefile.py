@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,8 @@ import yaml
 from ltbench.errors import UserError
 
 KeyPath = tuple[str | int, ...]
+_LIKE = 0.75
+"""`--set` makes what is not there, unless something like it (difflib's ratio) is."""
 _MAX_NODES = 100_000
 """Far above any real suite; stops a file whose aliases unfold without end."""
 
@@ -75,12 +79,37 @@ def _read_chain(file: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], di
     if not isinstance(parent, str):
         raise UserError(f"{places[('extends',)]}: extends: expected the name of a suite file, got {parent!r}")
     try:
-        below, below_places = _read_chain(file.parent / parent, (*above, file.resolve()))
+        below, below_places = _read_chain(_parent(file, parent), (*above, file.resolve()))
     except FileNotFoundError as error:
         raise UserError(f"{places[('extends',)]}: extends: no such suite file: {parent}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{places[('extends',)]}: extends: {parent!r} cannot be read ({error})") from error
     return _merge(below, data, below_places, places), below_places
+
+
+def _parent(file: Path, name: str) -> Path:
+    """The file that `extends` names: beside its own, else one of the suites that come with ltbench."""
+    beside = file.parent / name
+    return beside if beside.exists() else shipped(name) or beside
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with ltbench, by name: installed, or, in a checkout, the folder beside the package."""
+    try:
+        folder = Path(str(files("ltbench.suites")))
+    except ModuleNotFoundError:
+        folder = Path(__file__).parent.parent / "suites"
+    return {p.stem: p for p in folder.glob("*.yaml")}
+
+
+def shipped(name: str) -> Path | None:
+    """The file of a suite that comes with ltbench: `quickstart`, `quickstart.yaml` or `suites/quickstart.yaml`."""
+    return shipped_suites().get(_shipped_name(name))
+
+
+def _shipped_name(name: str) -> str:
+    path = Path(name)
+    return path.name.removesuffix(".yaml").removesuffix(".yml") if path.parent in (Path(), Path("suites")) else ""
 
 
 def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
@@ -94,7 +123,8 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
         data = _Builder(file, places).build(root) if root is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{file}, line {line}: not valid YAML: {error.problem}") from error
+        tab = "; YAML is indented with spaces, never tabs" if "'\\t'" in str(error.problem) else ""
+        raise UserError(f"{file}, line {line}: not valid YAML: {error.problem}{tab}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -186,6 +216,9 @@ def _apply(suite: SuiteData, override: str) -> None:
     target: Any = suite.data
     for depth, step in enumerate(path[:-1]):
         if isinstance(target, dict):
+            if str(step) not in target and (near := get_close_matches(str(step), target, n=1, cutoff=_LIKE)):
+                where = ".".join(map(str, path[: depth + 1]))
+                raise UserError(f"--set {override}: {where} is not there. Did you mean {near[0]!r}?")
             target = target.setdefault(str(step), {})
         elif isinstance(target, list) and isinstance(step, int) and step < len(target):
             target = target[step]

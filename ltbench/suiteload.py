@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME
 from ltbench.suite import DatasetEntry, Protocol, Suite
 from ltbench.suiteerrors import explain
-from ltbench.suitefile import KeyPath, SuiteData, read_suite_file
+from ltbench.suitefile import KeyPath, SuiteData, read_suite_file, shipped, shipped_suites
 
 
 def find_suite(name: str) -> Path:
@@ -27,22 +26,10 @@ def find_suite(name: str) -> Path:
             return path
     except (OSError, ValueError) as error:
         raise UserError(f"{name[:200]!r}: no such suite file ({error})") from error
-    folder = _bundled_folder()
-    known = {p.stem: p for p in folder.glob("*.yaml")} if folder else {}
-    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
-    if stem in known and path.parent in (Path(), Path("suites")):
-        return known[stem]
-    raise UserError(
-        f"{name}: no such suite file; ltbench brings {', '.join(sorted(known))}. {did_you_mean(stem, known)}"
-    )
-
-
-def _bundled_folder() -> Path | None:
-    try:
-        return Path(str(files("ltbench.suites")))
-    except ModuleNotFoundError:
-        beside = Path(__file__).parent.parent / "suites"
-        return beside if beside.is_dir() else None
+    if found := shipped(name):
+        return found
+    raise UserError(f"{name}: no such suite file, nor a suite that comes with ltbench. "
+                    f"{did_you_mean(path.stem, shipped_suites())}")  # fmt: skip
 
 
 def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:

@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,7 +178,9 @@ class Store:
                 self._client.log_artifact(run_id, str(file))
             picture = confusion_picture(record, predictions)
             if picture is not None:
-                self._client.log_figure(run_id, picture, "confusion.png")
+                with warnings.catch_warnings():  # class names in scripts that matplotlib's font lacks: boxes, no words
+                    warnings.filterwarnings("ignore", "Glyph .* missing from font")
+                    self._client.log_figure(run_id, picture, "confusion.png")
 
 
 def _dataset_input(record: Record) -> DatasetInput:

@@ -270,7 +270,7 @@ def test_a_wrong_suite_is_refused_with_place_cause_and_cure(wrong: Wrong, compla
         pytest.param("just words", ("suite.yaml", "a suite is a mapping"), id="words"),
         pytest.param("- a\n- b\n", ("suite.yaml", "a suite is a mapping"), id="list"),
         pytest.param("suite: [1, 2\n", ("line 2", "not valid YAML"), id="unclosed"),
-        pytest.param("suite: x\n\tquestion: y\n", ("line 2", "not valid YAML"), id="tab"),
+        pytest.param("suite: x\n\tquestion: y\n", ("line 2", "not valid YAML", "spaces, never tabs"), id="tab"),
         pytest.param("suite: x\n---\nsuite: y\n", ("line 2", "not valid YAML"), id="two_documents"),
         pytest.param("suite: *nothing\n", ("line 1", "undefined alias"), id="unknown_alias"),
         pytest.param("suite: a\nsuite: b\n", ("line 2", "suite is written twice"), id="key_twice"),
@@ -336,6 +336,7 @@ def test_a_bad_override_is_named_with_what_is_wrong(override: str, says: tuple[s
     [
         (("quikstart",), "Did you mean 'quickstart'?"),
         (("nowhere/suite.yaml",), "nowhere/suite.yaml: no such suite file"),
+        (("quickstart", "--set", "recipes.scrach.epochs=1"), "recipes.scrach is not there. Did you mean 'scratch'?"),
         (("x" * 300,), "no such suite"),
         (("quickstart", "--only", "mixpu"), "Did you mean 'mixup'?"),
         (("quickstart", "--datasets", "digit"), "Did you mean 'digits'?"),

@@ -616,6 +616,26 @@ def test_sync_of_what_is_not_there_is_refused(ltbench: Run, records: Path, tmp_p
     assert "Did you mean 'made'?" in err
 
 
+def test_the_ui_makes_no_store_where_nothing_has_been_run(ltbench: Run, tmp_path: Path) -> None:
+    code, _, err = ltbench("ui", "--results", str(tmp_path / "results"))
+    assert code == 2
+    assert "nothing has been run yet" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_printed(ltbench: Run) -> None:
+    from ltbench import __version__
+
+    assert ltbench("--version")[:2] == (0, f"ltbench {__version__}\n")
+
+
+def test_a_report_of_a_file_of_scores_is_refused_with_what_ranks_it(ltbench: Run, tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("method\n")
+    code, _, err = ltbench("report", "--from", str(tmp_path / "scores.csv"))
+    assert code == 2
+    assert "`ltbench leaderboard --from` ranks it" in err
+
+
 def test_the_ui_of_a_server_is_the_servers_own(ltbench: Run) -> None:
     code, out, _ = ltbench("ui", "--tracking-uri", "http://user:secret@tracking.example:5000")
     assert code == 0

@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -313,11 +314,15 @@ def test_ray_of_our_own_listens_on_this_machine_only() -> None:
 def test_the_ui_listens_on_loopback_and_no_password_is_among_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     called = {}
 
-    def call(command: list[str], env: dict[str, str]) -> int:
-        called.update(command=command, env=env)
-        return 0
+    class Server:
+        def __init__(self, command: list[str], env: dict[str, str]) -> None:
+            called.update(command=command, env=env)
 
-    monkeypatch.setattr(subprocess, "call", call)
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Server)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     uri = "postgresql://me:geheim@db/mlflow"
     done = CliRunner().invoke(cli.app, ["ui", "--tracking-uri", uri])
     assert done.exit_code == 0

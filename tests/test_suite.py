@@ -57,6 +57,19 @@ def test_a_suite_merges_mappings_key_by_key_over_what_it_extends(write: Write) -
     assert (suite.recipes["scratch"].epochs, suite.recipes["scratch"].batch_size) == (9.0, 32)
 
 
+@pytest.mark.parametrize("parent", ["quickstart", "quickstart.yaml", "suites/quickstart.yaml"])
+def test_a_suite_that_comes_with_ltbench_is_extended_from_anywhere(write: Write, parent: str) -> None:
+    suite = loaded(write(f"extends: {parent}\nsuite: mine\nrecipes: {{scratch: {{epochs: 9}}}}\n", "child.yaml"))
+    assert (suite.suite, suite.recipes["scratch"].epochs) == ("mine", 9.0)
+    assert suite.methods == load_suite("quickstart").methods
+
+
+def test_a_suite_beside_the_file_comes_before_one_of_ltbenchs(write: Write) -> None:
+    write(SMALL, "quickstart.yaml")
+    child = write("extends: quickstart.yaml\nrecipes: {scratch: {epochs: 9}}\n", "child.yaml")
+    assert loaded(child).suite == "small"
+
+
 def test_a_list_replaces_the_list_it_overrides(write: Write) -> None:
     write(SMALL)
     suite = loaded(write("extends: small.yaml\nmethods: [focal]\n", "child.yaml"))

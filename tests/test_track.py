@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,16 @@ def test_what_was_sent_reads_back_the_same(results: Path, journal: Journal, reco
     found, plan = track.read(delivery.default_uri(results), "test")
     assert sorted(found, key=lambda r: r.seed) == [Result.of(record), Result.of(failed)]
     assert plan == PLAN
+
+
+def test_names_that_matplotlibs_font_lacks_print_nothing(
+    results: Path, journal: Journal, record: Record, recwarn: pytest.WarningsRecorder
+) -> None:
+    names = [f"\u65e5\u672c {c}" for c in range(len(record.per_class["recall"]))]
+    journal.write(replace(record, environment={**record.environment, "class_names": names}))
+    warnings.simplefilter("always")
+    assert deliver(results, journal) == (1, 0, [])
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 
 def test_a_run_shows_what_a_reader_of_the_ui_looks_for(results: Path, journal: Journal, record: Record) -> None:

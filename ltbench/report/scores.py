@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ltbench.errors import UserError, did_you_mean
+from ltbench.metrics import METRICS
 from ltbench.spec import Result, digest
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
@@ -36,6 +37,7 @@ def read_scores(file: Path) -> list[Result]:
             str(_seed(row["seed"], where)), *((row.get(name) or "").strip() for name in OPTIONAL),
         )  # fmt: skip
         metric, value = _text(row, "metric", where), _value(row["value"], where)
+        value = _in_range(metric, value, where)
         earlier = lines.setdefault((place, metric), (number, value))
         if earlier != (number, value):
             same = earlier[1] == value
@@ -46,7 +48,25 @@ def read_scores(file: Path) -> list[Result]:
         found.setdefault(place, {})[metric] = value
     if not found:
         raise UserError(f"{file}: holds no scores below its header")
+    _refuse_fractions(file, found)
     return [_result(file.stem, place, metrics) for place, metrics in found.items()]
+
+
+def _refuse_fractions(file: Path, found: Mapping[tuple[str, ...], Mapping[str, float | None]]) -> None:
+    """Accuracies as fractions would be compared with a region of practical equivalence of half a point: everything
+    would be equivalent."""
+    for metric in ("accuracy", "balanced_accuracy"):
+        values = [v for metrics in found.values() if (v := metrics.get(metric)) is not None]
+        if values and 0 < max(values) <= 1:
+            raise UserError(f"{file}: {metric} is at most {max(values):g} everywhere, which looks like fractions; "
+                            f"write percent (38.4, not 0.384)")  # fmt: skip
+
+
+def _in_range(metric: str, value: float | None, where: str) -> float | None:
+    """Shares of ltbench's own metrics lie between 0 and 100."""
+    if value is not None and metric in METRICS and METRICS[metric].unit == "%" and not 0 <= value <= 100:
+        raise UserError(f"{where}: {metric} is {value:g}; expected percent, from 0 to 100")
+    return value
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -63,12 +83,16 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     except csv.Error as error:
         where = f"{file}, after line {reader.line_num}"
         raise UserError(f"{where}: is no CSV ({error}); close or double its quotes") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
 
 
 def _check_columns(file: Path, names: list[str]) -> None:
     known = (*REQUIRED, *OPTIONAL)
+    if len(names) == 1 and (other := next((c for c in ";\t|" if c in names[0]), None)):
+        raise UserError(f"{file}: its columns are separated by {other!r}; write commas, and numbers with a point")
     for name in names:
         if name not in known:
             raise UserError(f"{file}: unknown column {name!r}. {did_you_mean(name, known)}")

@@ -204,7 +204,7 @@ def test_a_bad_line_is_one_message_with_file_line_cause_and_cure(write: Write, l
         (HEAD.replace(",seed", ""), "lacks the column seed; it needs a header with method, dataset"),
         (HEAD + ",seed", "a column is there twice"),
         (HEAD + ",", "unknown column ''"),
-        (HEAD.replace(",", ";"), "unknown column 'method;dataset"),
+        (HEAD.replace(",", ";"), "its columns are separated by ';'; write commas"),
         ("", "lacks the columns method, dataset"),
     ],
 )
@@ -223,9 +223,19 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path, ltbench: Run, content
 
 def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path: Path, ltbench: Run) -> None:
     (tmp_path / "folder.csv").mkdir()
-    for name in ("none.csv", "folder.csv"):
+    for name, says in (("none.csv", "no such file"), ("folder.csv", "cannot be read")):
         code, _, err = ltbench("--from", str(tmp_path / name))
-        assert (code, err.startswith(f"error: {tmp_path / name}: cannot be read")) == (2, True)
+        assert (code, err.startswith(f"error: {tmp_path / name}: {says}")) == (2, True)
+
+
+def test_accuracies_are_percent(write: Write, ltbench: Run) -> None:
+    """Fractions would all be equivalent within half a point."""
+    code, _, err = ltbench("--from", str(write("ce,a,10,0,accuracy,0.384", "ours,a,10,0,accuracy,0.41")))
+    assert code == 2
+    assert "looks like fractions; write percent (38.4, not 0.384)" in err
+    code, _, err = ltbench("--from", str(write("ce,a,10,0,accuracy,138.4")))
+    assert code == 2
+    assert "expected percent, from 0 to 100" in err
 
 
 def test_a_file_of_scores_belongs_to_no_suite(write: Write, ltbench: Run) -> None:
