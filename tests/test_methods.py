@@ -195,6 +195,7 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ),
         ("ldam_drw", {"beta": 0.9999, "defer": 0.8, "max_margin": 0.5, "scale": 30.0}),
         ("logit_adjusted_loss", {"tau": 1.0}),
+        ("vs_loss", {"gamma": 0.3, "tau": 1.0}),
         ("logit_adjustment", {"tau": 1.0}),
         ("mixup", {"alpha": 1.0}),
         ("remix", {"alpha": 1.0, "kappa": 3.0, "tau": 0.5}),
@@ -541,6 +542,7 @@ def assert_same_loss(one: Any, other: Any, *, progress: float = 0.9) -> None:
     [
         ("focal", {"gamma": 0.0}),
         ("logit_adjusted_loss", {"tau": 0.0}),
+        ("vs_loss", {"gamma": 0.0, "tau": 0.0}),
         ("cb_reweight", {"beta": 0.0}),
         ("ce_drw", {"beta": 0.0}),
         ("ce_drw", {"defer": 1.0}),
@@ -558,7 +560,7 @@ def test_its_loss_is_plain_cross_entropy(name: str, values: dict[str, Any], toy_
 
 
 @pytest.mark.parametrize(
-    "name", ["balanced_softmax", "logit_adjusted_loss", "cb_reweight", "ce_drw", "logit_adjustment"]
+    "name", ["balanced_softmax", "logit_adjusted_loss", "vs_loss", "cb_reweight", "ce_drw", "logit_adjustment"]
 )
 def test_on_a_balanced_data_set_its_loss_is_plain_cross_entropy(name: str) -> None:
     balanced = task_of((30,) * 5)
@@ -581,6 +583,25 @@ def test_logit_adjusted_loss_is_equation_10(tau: float, toy_task: Task) -> None:
         expected += math.log(sum(terms)) / 16  # log(1 + sum over the other classes)
     loss = make("logit_adjusted_loss", toy_task, tau=tau).loss(logits, one_hot(labels), moment())
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.75, 1.25])
+def test_vs_loss_of_gamma_0_is_the_logit_adjusted_loss(tau: float, toy_task: Task) -> None:
+    assert_same_loss(make("vs_loss", toy_task, gamma=0.0, tau=tau), make("logit_adjusted_loss", toy_task, tau=tau))
+
+
+@pytest.mark.parametrize(("gamma", "tau"), [(0.3, 1.0), (0.15, 1.25), (0.2, 0.0), (1.0, 0.5)])
+def test_vs_loss_is_the_papers_formula(gamma: float, tau: float, toy_task: Task) -> None:
+    """Delta_c = (n_c / n_max)^gamma multiplies, iota_c = tau log(n_c / N) is added."""
+    logits, labels = some_logits(), labels_of(16)
+    total = 0.0
+    for row, label in zip(logits.double().tolist(), labels.tolist(), strict=True):
+        shifted = [
+            (n / max(COUNTS)) ** gamma * z + tau * math.log(n / sum(COUNTS)) for n, z in zip(COUNTS, row, strict=True)
+        ]
+        total += math.log(sum(math.exp(s) for s in shifted)) - shifted[label]
+    loss = make("vs_loss", toy_task, gamma=gamma, tau=tau).loss(logits, one_hot(labels), moment())
+    assert float(loss) == pytest.approx(total / len(labels), rel=1e-5)
 
 
 def test_balanced_softmax_is_equation_4(toy_task: Task) -> None:
