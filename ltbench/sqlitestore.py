@@ -25,9 +25,10 @@ def suites(uri: str) -> list[str] | None:
     with _opened(uri) as store:
         if store is None:
             return None
-        order = "SELECT name FROM experiments AS e JOIN experiment_tags AS t USING (experiment_id) WHERE t.key = ? " \
-                "AND e.lifecycle_stage = 'active' ORDER BY coalesce(e.last_update_time, 0) DESC"  # fmt: skip
-        return _tried(lambda: [name for (name,) in store.execute(order, (PLAN,))])
+        order = "SELECT name FROM experiments AS e WHERE e.lifecycle_stage = 'active' AND EXISTS (SELECT 1 FROM " \
+                "experiment_tags AS t WHERE t.experiment_id = e.experiment_id AND t.key IN (?, ?)) " \
+                "ORDER BY coalesce(e.last_update_time, 0) DESC"  # fmt: skip
+        return _tried(lambda: [name for (name,) in store.execute(order, (PLAN, KIND))])
 
 
 def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None] | None:

@@ -116,7 +116,9 @@ class Store:
     def __init__(self, uri: str, suite: str, expectation: Mapping[str, Any] | None) -> None:
         self._client = _client(uri)
         self._experiment = _experiment(self._client, uri, suite)
-        if expectation is not None:
+        if expectation is None:  # imported records may come without a plan; they are a suite all the same
+            self._client.set_experiment_tag(self._experiment, KIND, "suite")
+        else:
             self._describe(expectation)
         self._known: dict[str, list[_Known]] = {}
         self._uncertain: set[str] = set()
@@ -254,7 +256,7 @@ def suites(uri: str) -> list[str]:
         UserError: the store cannot be reached.
     """
     with _reading(uri):
-        found = [e for e in _client(uri).search_experiments() if PLAN in e.tags]
+        found = [e for e in _client(uri).search_experiments() if PLAN in e.tags or KIND in e.tags]
         return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
 
 

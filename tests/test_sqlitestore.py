@@ -67,6 +67,14 @@ def test_suites_are_those_of_mlflow(filled: Path) -> None:
     assert sqlitestore.suites(default_uri(filled)) == track.suites(default_uri(filled)) == ["other", "made"]
 
 
+def test_a_suite_of_imported_records_without_a_plan_is_a_suite(results: Path) -> None:
+    """Found by hand: after `ltbench import`, `ltbench leaderboard` said that the store holds no suite."""
+    track.Store(default_uri(results), "brought", None)
+    names = sqlitestore.suites(default_uri(results))
+    assert names == track.suites(default_uri(results))
+    assert sorted(names or []) == ["brought", "made", "other"]
+
+
 def test_a_deleted_suite_is_shown_as_mlflow_shows_it(results: Path) -> None:
     change(results, "UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = 'made'")
     assert sqlitestore.suites(default_uri(results)) == track.suites(default_uri(results)) == ["other"]
