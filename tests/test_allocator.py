@@ -52,8 +52,8 @@ def test_memory_is_kept_between_steps_and_given_back_after_the_trial() -> None:
     _, plain, _ = faults_of("plain", MALLOC_MMAP_THRESHOLD_="131072")  # glibc as it begins
     set_up, kept, given_back = faults_of("kept")
     assert set_up
-    assert plain >= 10 * 2048
-    assert kept < 100
+    assert plain >= 10 * PAGES
+    assert kept < PAGES, "less in ten steps than in one before: systems that are short of memory may take a page back"
     assert given_back > PAGES // 2
 
 
@@ -61,7 +61,7 @@ def test_memory_is_kept_between_steps_and_given_back_after_the_trial() -> None:
 def test_what_the_user_has_said_of_malloc_holds() -> None:
     set_up, taken, _ = faults_of("kept", MALLOC_MMAP_THRESHOLD_="131072")
     assert set_up is False
-    assert taken >= 10 * 2048
+    assert taken >= 10 * PAGES
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
