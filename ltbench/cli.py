@@ -120,6 +120,7 @@ def plan(
     from ltbench.plan import export as write_bundle
     from ltbench.report.plan_text import plan_text
     from ltbench.run import state_of
+    from ltbench.sizes import sizes
 
     made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds))
     room = placement(loaded, made, address)
@@ -132,7 +133,7 @@ def plan(
         time = hours(loaded, to_run, inputs, results, place if measure else None)
     elif measure:
         raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
-    typer.echo(plan_text(made, state, room, time), nl=False)
+    typer.echo(plan_text(made, state, room, time, sizes(made, inputs)), nl=False)
     if export is not None:
         files = write_bundle(made, inputs, export)
         typer.echo(

@@ -80,7 +80,7 @@ def make_report(suite: str | None, results: Path, source: Path | None, out: Path
 
 
 def _papers(expectation: Any) -> dict[str, str]:
-    """Row -> the paper of its method, for methods that ltbench finds; the others are left out."""
+    """Row -> the paper of its method; of one that does not come with ltbench, that its paper is not known here."""
     from ltbench.registry import Registry
 
     registry, papers = Registry(None), {}
@@ -88,5 +88,5 @@ def _papers(expectation: Any) -> dict[str, str]:
         try:
             papers[label] = registry.get(method).paper
         except UserError:
-            continue
+            papers[label] = f"{method} does not come with ltbench; whoever brought it knows its paper"
     return {label: paper for label, paper in papers.items() if paper}

@@ -616,6 +616,15 @@ def test_sync_of_what_is_not_there_is_refused(ltbench: Run, records: Path, tmp_p
     assert "Did you mean 'made'?" in err
 
 
+def test_a_plan_shows_what_the_long_tails_came_out_as(ltbench: Run) -> None:
+    code, out, _ = ltbench("plan", "quickstart", "--set", "protocol.shots={many: 50, few: 10}")
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if line.startswith("digits IF50 "))
+    assert line.split() == ["digits", "IF50", "10", "353", "128", "2", "3", "3", "4", "500"]
+    assert "many (> 50)" in out
+    assert "few (< 10)" in out
+
+
 def test_the_ui_makes_no_store_where_nothing_has_been_run(ltbench: Run, tmp_path: Path) -> None:
     code, _, err = ltbench("ui", "--results", str(tmp_path / "results"))
     assert code == 2

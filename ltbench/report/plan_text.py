@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -14,11 +14,14 @@ from ltbench.spec import Plan
 
 if TYPE_CHECKING:
     from ltbench.run import State
+    from ltbench.sizes import Sizes
 
 
-def plan_text(plan: Plan, state: State, placement: str = "", hours: str = "") -> str:
-    """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`; then where
-    the trials would run, and how long."""
+def plan_text(
+    plan: Plan, state: State, placement: str = "", hours: str = "", data: Mapping[str, Sizes] | None = None
+) -> str:
+    """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`; then what
+    the cells hold, where the trials would run, and how long."""
     cells = list(dict.fromkeys([t.cell.label for t in plan.trials] + [s.cell.label for s in plan.skips]))
     labels = list(dict.fromkeys([t.label for t in plan.trials] + [s.label for s in plan.skips]))
     counts: dict[tuple[str, str], list[int]] = {}
@@ -32,6 +35,8 @@ def plan_text(plan: Plan, state: State, placement: str = "", hours: str = "") ->
         f"{plan.suite}: {len(plan.trials)} trials: {counted}",
         tabulate(rows, headers=["trials to run", *cells], disable_numparse=True),
     ]
+    if data:
+        blocks.append(_data_text(data, plan.trials[0].shots))
     recipes = {t.recipe_name: t.recipe for t in plan.trials}
     for name, recipe in recipes.items():
         blocks.append(
@@ -47,6 +52,18 @@ def plan_text(plan: Plan, state: State, placement: str = "", hours: str = "") ->
     blocks += [f"skipped: {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
     blocks += [block for block in (placement, hours) if block]
     return "\n\n".join(blocks) + "\n"
+
+
+def _data_text(data: Mapping[str, Sizes], shots: Mapping[str, int]) -> str:
+    """What the long tails came out as: a wrong class order or factor shows here."""
+    rows = [
+        [label, f"{len(s.train):,}", f"{sum(s.train):,}", f"{max(s.train):,}", f"{min(s.train):,}",
+         *map(str, s.buckets(shots)), f"{s.test:,}"]
+        for label, s in data.items()
+    ]  # fmt: skip
+    heads = ["data", "classes", "training images", "largest", "smallest", f"many (> {shots['many']})", "medium",
+             f"few (< {shots['few']})", "test images"]  # fmt: skip
+    return tabulate(rows, headers=heads, disable_numparse=True, colalign=["left", *["right"] * 8])
 
 
 def placement_text(rooms: Sequence[Room], where: str, machines: Sequence[Machine]) -> str:

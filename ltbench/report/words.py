@@ -100,8 +100,9 @@ _CROSSED = (
 _SEEDS = "test images are taken as fixed, so the intervals are too short for new ones"
 _FAMILY = f"; gains over the reference are a family of their own, since there are more than {ALL_PAIRS} methods"
 _HOW = {
-    "Scope": "These data sets, new seeds: data sets are fixed, seeds are random and paired (the same seed is the same "
-    "start and order of images for all methods); {noise}.",
+    "Scope": "These data sets, new seeds: data sets are fixed, and so are the training images that a long-tailed "
+    "subset keeps; seeds are random and paired (the same seed is the same start and order of images for all methods); "
+    "{noise}.",
     "Mean": "Over seeds, then over the imbalance factors of a data set, then over data sets; after the last epoch, the "
     "test set read once.",
     "Gain": "Mean over data sets of the mean paired difference from the reference; interval: Student's t with "

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ltbench import cli
+from ltbench import cli, reporting
 from ltbench.records import Journal
 from ltbench.report.formats import FORMATS
 from ltbench.spec import Record, canonical
@@ -78,6 +78,12 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.append((self.found[-1][0] if self.found else "", data))
+
+
+def test_a_method_that_does_not_come_with_ltbench_is_named_where_papers_are() -> None:
+    found = reporting._papers({"methods": {"ours": ["ours_v2", {}], "softmax": ["balanced_softmax", {}]}})
+    assert found["ours"].startswith("ours_v2 does not come with ltbench")
+    assert "Balanced Meta-Softmax" in found["softmax"]
 
 
 # -- without a browser -------------------------------------------------------------------------------------------------

@@ -1,0 +1,42 @@
+"""How many images the cells of a plan hold, before one is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ltbench.data.longtail import select
+from ltbench.plan import Inputs
+from ltbench.spec import Cell, Plan
+
+
+class Sizes(NamedTuple):
+    """Of one cell: training images by class, in label order; test images in all; a hold-out is in neither."""
+
+    train: tuple[int, ...]
+    test: int
+
+    def buckets(self, shots: Mapping[str, int]) -> tuple[int, int, int]:
+        """How many classes are many-shot (more than `many` training images), medium-shot, few-shot (under `few`)."""
+        many = sum(n > shots["many"] for n in self.train)
+        few = sum(n < shots["few"] for n in self.train)
+        return many, len(self.train) - many - few, few
+
+
+def sizes(plan: Plan, inputs: Inputs) -> dict[str, Sizes]:
+    """Cell's label -> its sizes, in the order of the plan, of cells that have trials."""
+    cells = {t.cell.label: t.cell for t in plan.trials}
+    return {label: _of(cell, inputs) for label, cell in cells.items()}
+
+
+def _of(cell: Cell, inputs: Inputs) -> Sizes:
+    facts = inputs.sources[cell.dataset].facts()
+    train, _ = select(
+        facts.train_counts,
+        imbalance=cell.imbalance,
+        profile=cell.profile,
+        subset_seed=cell.subset_seed,
+        order=cell.class_order,
+        holdout_per_class=cell.holdout_per_class,
+    )
+    return Sizes(tuple(map(len, train)), sum(facts.test_counts))
