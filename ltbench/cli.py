@@ -283,6 +283,7 @@ def ui(
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
         return
     typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
+    typer.echo("Choose `Model training` at its top left: on `GenAI`, where MLflow 3 begins, a suite looks empty.")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}

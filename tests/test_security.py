@@ -312,20 +312,26 @@ def test_ray_of_our_own_listens_on_this_machine_only() -> None:
 
 
 def test_the_ui_listens_on_loopback_and_no_password_is_among_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = {}
+    called: dict[str, Any] = {}
 
     class Server:
         def __init__(self, command: list[str], env: dict[str, str]) -> None:
             called.update(command=command, env=env)
 
         def wait(self) -> int:
+            called["on SIGTERM"](signal.SIGTERM, None)
             return 0
 
+        def terminate(self) -> None:
+            called["ended"] = True
+
     monkeypatch.setattr(subprocess, "Popen", Server)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: called.update({"on SIGTERM": handler}))
     uri = "postgresql://me:geheim@db/mlflow"
     done = CliRunner().invoke(cli.app, ["ui", "--tracking-uri", uri])
     assert done.exit_code == 0
     assert called["command"][called["command"].index("--host") + 1] == "127.0.0.1"
     assert "geheim" not in " ".join([*called["command"], done.output])
     assert called["env"]["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert called["ended"], "a server that outlives the command"
+    assert "Model training" in done.output
