@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import ltbench
+from ltbench.allocator import give_back
 
 
 def git_commit(folder: Path) -> dict[str, str]:
@@ -37,6 +38,7 @@ def forget_peak_memory(device: torch.device) -> None:
     if device.type == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.reset_peak_memory_stats(device)  # before, it would be an error, and there is nothing to forget
         return
+    give_back()  # what earlier trials used and the process has kept is not this one's
     with suppress(OSError):  # only Linux has it
         Path("/proc/self/clear_refs").write_text("5")
 

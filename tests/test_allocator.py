@@ -57,6 +57,30 @@ def test_memory_is_kept_between_steps_and_given_back_after_the_trial() -> None:
     assert given_back > PAGES // 2
 
 
+PEAK = """
+import torch
+from ltbench.allocator import keep_memory
+from ltbench.provenance import forget_peak_memory, peak_memory
+keep_memory()
+device = torch.device("cpu")
+forget_peak_memory(device)
+before = peak_memory(device)
+kept = [torch.ones(2 << 20) for _ in range(32)]  # a quarter of a GiB, in pieces that are kept
+kept = None
+full = peak_memory(device)
+forget_peak_memory(device)
+print(full - before, peak_memory(device) - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is set is glibc's")
+def test_kept_memory_of_an_earlier_trial_is_not_in_the_next_ones_peak() -> None:
+    done = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
+    full, later = map(int, done.stdout.split())
+    assert full > 2**27
+    assert later < 2**26
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is set is glibc's")
 def test_what_the_user_has_said_of_malloc_holds() -> None:
     set_up, taken, _ = faults_of("kept", MALLOC_MMAP_THRESHOLD_="131072")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_probe_travels_without_this_package(tmp_path: Path) -> None:
+    importlib.import_module("ltbench.cluster")  # before ray, which reads how to authenticate when it is imported
     from ray import cloudpickle
 
     probe = nodes.version_probe()
