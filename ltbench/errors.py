@@ -78,3 +78,10 @@ def last_line(text: str | None) -> str:
     """The last line of an error that says something: of a traceback, the exception."""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
+
+
+def reason_of(text: str | None, method: str) -> str:
+    """The last line of an error and, where its traceback went through the method's file, the innermost line there:
+    `ValueError: no such thing (vs.py, line 18)`."""
+    places = re.findall(rf'File "(?:[^"]*[/\\])?({re.escape(method)}\.py)", line (\d+)', text or "")
+    return last_line(text) + (f" ({places[-1][0]}, line {places[-1][1]})" if places else "")

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ltbench.errors import last_line
+from ltbench.errors import reason_of
 from ltbench.metrics import METRICS
 from ltbench.spec import Record, TrialSpec
 
@@ -90,7 +90,7 @@ class RunDisplay:
                 self._print(f"note    {record.spec.name}: {message}", "yellow")
         if record.status == "failed":
             self._failed += 1
-            reason = last_line(record.error)
+            reason = reason_of(record.error, record.spec.method)
             self._print(f"failed  {record.spec.name}: {reason}", "red")
         elif self._live is None:
             self._print(f"{len(self._done):>4}/{len(self._work)}  {record.spec.name:<44} {score:6.2f}  {self._eta()}")

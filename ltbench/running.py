@@ -25,7 +25,7 @@ from ltbench.commands import (
     tracking_store,
     warn,
 )
-from ltbench.errors import UserError, last_line
+from ltbench.errors import UserError, reason_of
 from ltbench.interrupt import Interrupt
 
 if TYPE_CHECKING:
@@ -154,9 +154,10 @@ def _packed(given: Resources, to_run: Plan, inputs: Inputs, site: Site) -> Resou
 
 
 def failures(failed: Sequence[Record], options: RunOptions) -> Iterator[str]:
-    """The trials that failed, by name, with the last line of the reason; then how to run only these again."""
+    """The trials that failed, by name, with the last line of the reason and its place in the method's file; then how to
+    run only these again."""
     for record in failed[:NAMED_FAILURES]:
-        yield f"failed: {record.spec.name}: {last_line(record.error)}{_at_step(record)}"
+        yield f"failed: {record.spec.name}: {reason_of(record.error, record.spec.method)}{_at_step(record)}"
     if len(failed) > NAMED_FAILURES:
         yield f"... and {len(failed) - NAMED_FAILURES} more"
     if failed:

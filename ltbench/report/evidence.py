@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.errors import last_line
+from ltbench.errors import reason_of
 from ltbench.report.board import Column, Leaderboard
 from ltbench.report.images import Predictions, read_arrays
 from ltbench.report.wanted import Expectation, belonging
@@ -157,7 +157,7 @@ def _run(record: Record, result: Result, primary: str, kept: set[str]) -> Run:
         device=str(record.environment.get("device", "")),
         commit=str(record.environment.get("git_commit", ""))[:12],
         used=result.key in kept,
-        error=last_line(record.error) if record.error else "",
+        error=reason_of(record.error, record.spec.method) if record.error else "",
     )
 
 

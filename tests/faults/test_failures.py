@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ltbench.data.source import Source
+from ltbench.errors import reason_of
 from ltbench.interrupt import Interrupt
 from ltbench.plan import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
@@ -193,3 +194,25 @@ def test_the_last_lines_name_what_failed_and_how_to_run_it_again(make_spec: Make
         "--set 'a.b=[1, 2]' --retry-failed"
     )
     assert list(failures([], OPTIONS)) == []
+
+
+def test_a_failure_in_a_method_is_told_with_its_line(make_spec: Make, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "vs.py").write_text(
+        "from ltbench.api import Method\n\n\nclass Vs(Method):\n    def loss(self, logits, target, now):\n"
+        "        return self._scaled(logits)\n\n    def _scaled(self, logits):\n        return logits * self.no_such\n"
+    )
+    spec = replace(make_spec("ce"), method="vs", code=fingerprint(Registry(tmp_path).get("vs")))
+    record = run_trial(spec, replace(site, methods=read_sources(tmp_path)))
+    line = next(iter(failures([record], OPTIONS)))
+    assert "AttributeError: 'Vs' object has no attribute 'no_such' (vs.py, line 9)" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(None, "no reason given"), ("UserError: no", "UserError: no"),
+     ('File "/x/mine.py", line 3\nFile "/x/torch/nn.py", line 8\nE: no', "E: no (mine.py, line 3)"),
+     ('File "C:\\x\\mine.py", line 3\nE: no', "E: no (mine.py, line 3)"),
+     ('File "/x/notmine.py", line 3\nE: no', "E: no")],
+)  # fmt: skip
+def test_the_place_of_a_reason_is_the_innermost_line_of_the_methods_file(text: str | None, reason: str) -> None:
+    assert reason_of(text, "mine") == reason
