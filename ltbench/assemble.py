@@ -10,7 +10,7 @@ import torch
 from ltbench.api import Method, Task
 from ltbench.data.kinds import source_of
 from ltbench.data.loader import CellData, cell_data
-from ltbench.data.longtail import manifest, select
+from ltbench.data.longtail import manifest, select_cell
 from ltbench.data.order import BatchOrder
 from ltbench.data.source import Facts, Source
 from ltbench.errors import UserError
@@ -99,9 +99,7 @@ def load_cell(cell: Cell, site: Site) -> tuple[CellData, Facts]:
 def manifest_here(cell: Cell, source: Source) -> str:
     """The manifest of a cell as the images of this machine give it."""
     facts = source.facts()
-    train, held = select(facts.train_counts, imbalance=cell.imbalance, profile=cell.profile,
-                         subset_seed=cell.subset_seed, order=cell.class_order,
-                         holdout_per_class=cell.holdout_per_class)  # fmt: skip
+    train, held = select_cell(cell, facts.train_counts)
     return manifest(facts.fingerprint, source.chosen, train, held)
 
 

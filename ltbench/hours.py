@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ltbench.commands import folders_of, resources_of
-from ltbench.data.longtail import select
+from ltbench.data.longtail import select_cell
 from ltbench.forecast import Device, Pace, Size, forecast
 from ltbench.measure import measured_pace
 from ltbench.nodes import this_machine
@@ -39,9 +39,7 @@ def hours(suite: Suite, to_run: Plan, inputs: Inputs, results: Path, site: Calla
     sizes = {}
     for cell in {spec.cell.manifest: spec.cell for spec in to_run.trials}.values():
         facts = inputs.sources[cell.dataset].facts()
-        chosen, _ = select(facts.train_counts, imbalance=cell.imbalance, profile=cell.profile,
-                           subset_seed=cell.subset_seed, order=cell.class_order,
-                           holdout_per_class=cell.holdout_per_class)  # fmt: skip
+        chosen, _ = select_cell(cell, facts.train_counts)
         sizes[cell.manifest] = Size(sum(map(len, chosen)), sum(facts.test_counts))
 
     def measure(spec: TrialSpec) -> Pace | None:

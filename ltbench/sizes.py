@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ltbench.data.longtail import select
+from ltbench.data.longtail import select_cell
 from ltbench.plan import Inputs
 from ltbench.spec import Cell, Plan
 
@@ -31,12 +31,5 @@ def sizes(plan: Plan, inputs: Inputs) -> dict[str, Sizes]:
 
 def _of(cell: Cell, inputs: Inputs) -> Sizes:
     facts = inputs.sources[cell.dataset].facts()
-    train, _ = select(
-        facts.train_counts,
-        imbalance=cell.imbalance,
-        profile=cell.profile,
-        subset_seed=cell.subset_seed,
-        order=cell.class_order,
-        holdout_per_class=cell.holdout_per_class,
-    )
+    train, _ = select_cell(cell, facts.train_counts)
     return Sizes(tuple(map(len, train)), sum(facts.test_counts))

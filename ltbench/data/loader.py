@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltbench.data.longtail import select, to_index
+from ltbench.data.longtail import select_cell, to_index
 from ltbench.data.pictures import Pictures
 from ltbench.data.source import Arrays, Facts
 from ltbench.data.stream import StreamBatches
@@ -41,14 +41,7 @@ class CellData:
 
 def cell_data(cell: Cell, facts: Facts, arrays: Arrays) -> CellData:
     """Cut a cell out of its source: the long-tailed training part, the hold-out, the test part."""
-    train, holdout = select(
-        facts.train_counts,
-        imbalance=cell.imbalance,
-        profile=cell.profile,
-        subset_seed=cell.subset_seed,
-        order=cell.class_order,
-        holdout_per_class=cell.holdout_per_class,
-    )
+    train, holdout = select_cell(cell, facts.train_counts)
     rows, held = to_index(arrays.train_y, train), to_index(arrays.train_y, holdout)
     return CellData(
         *(_rows_of(arrays.train_x, rows), np.asarray(arrays.train_y[rows])),

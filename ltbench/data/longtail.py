@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
-from ltbench.spec import canonical
+from ltbench.spec import Cell, canonical
 
 Index = NDArray[np.int64]
 _HOLDOUT_STREAM = 7919
@@ -113,6 +113,18 @@ def select(
         rng.shuffle(shuffled)
         train.append(shuffled[: keep[c]])
     return train, held
+
+
+def select_cell(cell: Cell, available: Sequence[int]) -> tuple[list[Index], list[Index]]:
+    """`select` as a cell says, from so many images of each class."""
+    return select(
+        available,
+        imbalance=cell.imbalance,
+        profile=cell.profile,
+        subset_seed=cell.subset_seed,
+        order=cell.class_order,
+        holdout_per_class=cell.holdout_per_class,
+    )
 
 
 def _hold_out(available: Sequence[int], per_class: int, subset_seed: int) -> list[Index]:
