@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,13 +28,17 @@ os.environ.update(
 )
 
 
+_TOO_LATE = "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ
+"""Ray was imported first (by a user's method, say), without a token, and reads such settings no more."""
+
+
 def _choose_authentication() -> None:
     """Ray reads this, too, when it is imported. A Ray of our own gets a token of its own rather than one written to
     the home folder; a cluster's (RAY_ADDRESS) is the one its nodes use, unless the user says otherwise."""
     if "RAY_ADDRESS" not in os.environ:
         # A Ray of our own is for this machine: without this its sockets would listen on every interface.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+    if _TOO_LATE or any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         return
     if "RAY_ADDRESS" not in os.environ:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
@@ -72,6 +77,10 @@ class Home:
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine."""
     address = os.environ.get("RAY_ADDRESS")
+    if _TOO_LATE and not address:
+        raise UserError("Ray was imported before ltbench could give it a token, and without one it obeys everybody "
+                        "on this machine: import it later (a method has no need of it), or export RAY_AUTH_MODE=token "
+                        "and a secret RAY_AUTH_TOKEN")  # fmt: skip
     local = {} if address else {"include_dashboard": False}
     try:
         _answers(address or "")

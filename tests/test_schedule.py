@@ -200,3 +200,22 @@ def test_every_method_is_given_what_it_asks_for(tmp_path: Path, data_root: Path)
     assert {node for method, node, _ in seen if method == "half_large"} == {"large"}
     assert {node for method, node, _ in seen if method == "any_gpu"} <= {"small", "large"}
     assert {gpu for method, _, gpu in seen if method != "on_cpu"} == {"0"}
+
+
+BEFORE = """
+import ray
+from ltbench.cluster import connect
+from ltbench.errors import UserError
+try:
+    connect()
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_ray_that_was_imported_without_a_token_is_not_started() -> None:
+    """It would listen to everybody on this machine; and Ray's own message says nothing of imports."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", BEFORE], env=mine, capture_output=True, text=True, timeout=120,
+                          check=True)  # fmt: skip
+    assert done.stdout.startswith("Ray was imported before ltbench could give it a token")
