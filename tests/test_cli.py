@@ -253,7 +253,7 @@ def test_a_failing_method_is_named_and_the_exit_code_is_1(ltbench: Run, tmp_path
     code, out, err = ltbench(*arguments)
     assert code == 1
     assert "no good" in out
-    assert "failed: broken digits IF20 s0: RuntimeError: no good (in step 1)" in err
+    assert "failed: broken digits IF20 s0: RuntimeError: no good (broken.py, line 7) (in step 1)" in err
     (cure,) = [line for line in err.splitlines() if "1 trials failed; run only these again with: " in line]
     again = shlex.split(cure.partition("with: ")[2])
     assert again[:3] == ["ltbench", "run", "quickstart"]
