@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tabulate import tabulate
@@ -45,21 +45,24 @@ def main() -> None:
         chosen.out.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n")
 
 
+def _ratios(ratios: Mapping[str, float]) -> Iterator[Row]:
+    for name, ratio in ratios.items():
+        yield name, f"{ratio:.2f}", ""
+
+
 def _training(smoke: bool) -> Iterator[Row]:
     rates = training.measure(steps=2, rounds=1) if smoke else training.measure()
     for name, rate in rates.items():
         step = 1000 * training.BATCH / rate.median
         yield f"{name}: images/s (ms per step)", f"{rate.median:,.0f} ({step:,.0f})", rate.spread
-    for name, ratio in training.ratios(rates).items():
-        yield name, f"{ratio:.2f}", ""
+    yield from _ratios(training.ratios(rates))
 
 
 def _evaluating(smoke: bool) -> Iterator[Row]:
     rates = evaluating.measure(128, 1) if smoke else evaluating.measure()
     for name, rate in rates.items():
         yield f"{name}: images/s", f"{rate.median:,.0f}", rate.spread
-    for name, ratio in evaluating.ratios(rates).items():
-        yield name, f"{ratio:.2f}", ""
+    yield from _ratios(evaluating.ratios(rates))
     for name, rate in evaluating.metrics(2 if smoke else 30).items():
         yield f"{name}: ms", f"{rate.median:.1f}", f"{rate.low:.1f} to {rate.high:.1f}"
 
@@ -68,16 +71,14 @@ def _streaming(smoke: bool) -> Iterator[Row]:
     rates = streaming.measure(images=4, rounds=1) if smoke else streaming.measure()
     for name, rate in rates.items():
         yield f"{name}: images/s", f"{rate.median:,.0f}", rate.spread
-    for name, ratio in streaming.ratios(rates).items():
-        yield name, f"{ratio:.2f}", ""
+    yield from _ratios(streaming.ratios(rates))
 
 
 def _towers(smoke: bool) -> Iterator[Row]:
     rates = towers.measure(steps=1, rounds=1) if smoke else towers.measure()
     for name, rate in rates.items():
         yield f"fine-tuning a ViT, {name}: images/s", f"{rate.median:,.2f}", rate.spread
-    for name, ratio in towers.ratios(rates).items():
-        yield name, f"{ratio:.2f}", ""
+    yield from _ratios(towers.ratios(rates))
 
 
 def _memory(smoke: bool) -> Iterator[Row]:
