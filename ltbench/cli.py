@@ -199,6 +199,7 @@ def check(
     """Run the contract on a method of yours: what every method must do, on a made-up task, in seconds."""
     from ltbench.contract import check_method
     from ltbench.registry import Registry
+    from ltbench.rehearsal import rehearse
 
     if not file.is_file():
         raise UserError(f"{file}: no such file")
@@ -207,9 +208,12 @@ def check(
     if file.stem not in registry.names():
         raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
                         f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
-    problems = check_method(registry.get(file.stem))
+    method = registry.get(file.stem)
+    problems = check_method(method)
     for problem in problems:
         typer.echo(f"problem: {problem}")
+    for wait in rehearse(method).waits if not problems else []:
+        typer.echo(f"slow on a GPU: {wait}")
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")
     raise typer.Exit(1 if problems else 0)

@@ -19,27 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltbench.api import Choice, LogUniform, Method, Task, Uniform
+from ltbench.api import Choice, LogUniform, Method, Uniform
 from ltbench.checkpoint import Checkpoints
-from ltbench.data.loader import ImageBatches
-from ltbench.data.order import BatchOrder
-from ltbench.engine import Clock, train
+from ltbench.engine import Clock
 from ltbench.errors import UserError, place_of
 from ltbench.evaluation import logits_of
-from ltbench.models import build_backbone
-from ltbench.parts import Classifier
+from ltbench.madeup import COUNTS, RECIPE, batches, images, model_for, task_for, train_on_it
+from ltbench.rehearsal import method_files, rehearse
 
-COUNTS = (120, 60, 24, 12, 6)
-_RECIPE: dict[str, Any] = {
-    "epochs": 4.0,
-    "batch_size": 16,
-    "precision": "fp32",
-    "schedule": {"name": "multistep", "milestones": [0.6], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0},
-}
-_SHAPE = (8, 8, 1)
 HOOKS = ("head", "stages", "draw", "mix", "loss", "predict")
-_OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
-Images = NDArray[np.uint8]
 
 
 def check_method(cls: type[Method]) -> list[str]:
@@ -53,7 +41,7 @@ def check_method(cls: type[Method]) -> list[str]:
     except UserError as error:
         return [*problems, str(error)]
     except Exception as error:  # an author's mistake can be any exception; it is what we are here to show
-        return [*problems, f"training fails: {type(error).__name__}: {error}{place_of(error, _files(cls))}"]
+        return [*problems, f"training fails: {type(error).__name__}: {error}{place_of(error, method_files(cls))}"]
     if not np.isfinite(first).all():
         problems.append("the test logits are not finite")
     if not np.array_equal(first, again):
@@ -65,37 +53,33 @@ def check_method(cls: type[Method]) -> list[str]:
         problems += _resume_problems(cls, first)
     if np.array_equal(first, other):
         problems.append("two seeds give the same result: the seed is ignored")
+    if failure := rehearse(cls).failure:
+        problems.append(f"on a GPU training would fail: {failure}")
     return problems + list(_idle_options(cls, first))
 
 
 def _idle_functions(cls: type[Method]) -> Iterator[str]:
     """Functions that nothing calls: most often a misspelt hook, whose method would train as plain cross-entropy."""
     own = [base for base in cls.__mro__ if issubclass(base, Method) and base is not Method]
-    code = "\n".join(file.read_text(encoding="utf-8") for file in _files(cls))
+    code = "\n".join(file.read_text(encoding="utf-8") for file in method_files(cls))
     for name in dict.fromkeys(n for base in own for n, value in vars(base).items() if inspect.isfunction(value)):
         if not name.startswith("_") and not hasattr(Method, name) and not re.search(rf"\.{name}\b", code):
             near = get_close_matches(name, HOOKS, n=1)
             yield f"`{name}` is no hook, and nothing calls it" + (f"; did you mean `{near[0]}`?" if near else "")
 
 
-def _files(cls: type[Method]) -> list[Path]:
-    """The files that make the class what it is."""
-    return [Path(inspect.getfile(b)) for b in cls.__mro__ if issubclass(b, Method) and b is not Method]
-
-
 def _batch_problems(cls: type[Method]) -> Iterator[str]:
     """One batch through draw, mix and loss."""
-    x, y = _images()
-    method = cls(_task(cls))
-    batches = ImageBatches(x, y, (0.5,), (0.25,))
+    y = images()[1]
+    method = cls(task_for(cls))
     clock = Clock(np.random.default_rng(0), torch.device("cpu"))
-    now = clock.at(next(iter(method.stages(_model(method)))), 0.9)
+    now = clock.at(next(iter(method.stages(model_for(method)))), 0.9)
     index = np.random.default_rng(1).permutation(len(y))[:16].astype(np.int64)
     drawn = method.draw(index, now)
     if drawn.min() < 0 or drawn.max() >= len(y):
         yield "draw gives positions outside the training set"
         return
-    mixed, target = method.mix(*batches.batch(drawn), now)
+    mixed, target = method.mix(*batches().batch(drawn), now)
     if target.ndim != 2 or target.shape[1] != len(COUNTS) or len(target) != len(mixed):
         yield (
             f"mix must give a target of shape ({len(mixed)}, {len(COUNTS)}), it gives {tuple(target.shape)}; "
@@ -131,7 +115,7 @@ def _resume_problems(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[
         return watch
 
     with tempfile.TemporaryDirectory() as folder:
-        for epoch in (_RECIPE["epochs"] / 2, _RECIPE["epochs"], np.inf):
+        for epoch in (RECIPE["epochs"] / 2, RECIPE["epochs"], np.inf):
             checkpoints, resumed = Checkpoints(Path(folder) / "trial", seconds=0.0), None
             try:
                 with suppress(_Interrupted):
@@ -182,41 +166,6 @@ def _other_values(default: Any, search: Any, choices: tuple[Any, ...] | None) ->
     yield from (value for value in dict.fromkeys(options) if value != default)
 
 
-def _images() -> tuple[Images, NDArray[np.int64]]:
-    """Five classes of noisy 8x8 patterns, long-tailed."""
-    rng = np.random.default_rng(7)
-    y = np.repeat(np.arange(len(COUNTS)), COUNTS).astype(np.int64)
-    patterns = rng.integers(0, 160, (len(COUNTS), 8, 8, 1))
-    noise = rng.integers(0, 96, (len(y), 8, 8, 1))
-    return (patterns[y] + noise).astype(np.uint8), y
-
-
-def _task(cls: type[Method], seed: int = 0) -> Task:
-    """Class-name vectors are of another length than the features, unless the method wants both in one space."""
-    clip = "clip" in cls.needs
-    dim = build_backbone(_backbone(cls), _SHAPE).dim if clip else 16
-    text = np.random.default_rng(3).normal(size=(len(COUNTS), dim)) + 1.0
-    text /= np.linalg.norm(text, axis=1, keepdims=True)
-    names = [f"class {c}" for c in range(len(COUNTS))]
-    return Task(
-        _images()[1],
-        names,
-        text=text.astype(np.float32),
-        optimizer=_OPTIMIZER,
-        seed=seed,
-        logit_scale=100.0 if clip else None,
-    )
-
-
-def _backbone(cls: type[Method]) -> str:
-    return "vit_small" if "blocks" in cls.needs else "cnn_small"
-
-
-def _model(method: Method) -> Classifier:
-    backbone = build_backbone(_backbone(type(method)), _SHAPE)
-    return Classifier(backbone, method.head(backbone.dim))
-
-
 def _logits(
     cls: type[Method],
     seed: int,
@@ -225,16 +174,12 @@ def _logits(
     watch: Callable[[float, float], None] = lambda epochs, loss: None,
 ) -> NDArray[np.float32]:
     """Corrected test logits after a short training."""
-    x, y = _images()
-    task = _task(cls, seed)
+    task = task_for(cls, seed)
     torch.manual_seed(seed)
     method = cls(task, **(values or {}))
-    model = _model(method)
-    batches = ImageBatches(x, y, (0.5,), (0.25,))
-    order = BatchOrder(y, len(COUNTS), _RECIPE["batch_size"], np.random.default_rng([seed, 1]))
-    clock = Clock(np.random.default_rng([seed, 2]), torch.device("cpu"))
+    model = model_for(method)
     checkpoints = checkpoints or Checkpoints()
     checkpoints.begin()
-    train(model, method, batches, order, clock, _RECIPE, watch, checkpoints)
-    raw = torch.from_numpy(logits_of(model, batches, _RECIPE))
+    train_on_it(method, model, seed, watch, checkpoints)
+    raw = torch.from_numpy(logits_of(model, batches(), RECIPE))
     return np.asarray(method.predict(raw).numpy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _CACHED_BYTES = 1 << 17
 
 def precision(recipe: Mapping[str, Any], device: torch.device) -> AbstractContextManager[Any]:
     """fp32, or bf16 autocast: matrix products in bfloat16, weights, batch-norm statistics and loss in float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe["precision"] == "bf16")
+    return torch.autocast(device.type, dtype=torch.bfloat16) if recipe["precision"] == "bf16" else nullcontext()
 
 
 @torch.no_grad()  # under inference_mode autocast converts the weights anew for every batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltbench.errors import UserError
+
+
+def in_float32(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast off, for what must not be rounded within a pass that is in bf16."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 class Classifier(nn.Module):
@@ -31,7 +38,7 @@ class Classifier(nn.Module):
         if not getattr(self.backbone, "float_head", False):
             logits: Tensor = self.head(features)
             return logits
-        with torch.autocast(features.device.type, enabled=False):
+        with in_float32(features.device):
             return torch.as_tensor(self.head(features.float()))
 
     def on_features(self) -> Classifier:

@@ -180,6 +180,19 @@ def test_check_says_where_a_method_fails(ltbench: Run, tmp_path: Path, name: str
     assert "Traceback" not in err
 
 
+def test_check_says_where_a_method_would_keep_a_gpu_waiting(ltbench: Run, tmp_path: Path) -> None:
+    (tmp_path / "asks.py").write_text(
+        "from ltbench.api import Method\nfrom ltbench.parts import cross_entropy\n\nclass Asks(Method):\n"
+        "    'Halves a small loss.'\n    paper = defaults_from = 'none'\n\n    def loss(self, logits, target, now):\n"
+        "        loss = cross_entropy(logits, target)\n        return loss if loss > 1 else loss / 2\n"
+    )
+    code, out, _ = ltbench("check", str(tmp_path / "asks.py"))
+    assert code == 0
+    waits, verdict = out.splitlines()
+    assert waits.startswith("slow on a GPU: asks.py, line 10, reads a number of the device")
+    assert verdict == "asks: keeps the contract"
+
+
 def test_the_template_that_is_printed_is_a_method_that_runs(ltbench: Run, tmp_path: Path) -> None:
     code, printed, _ = ltbench("methods", "--template")
     assert code == 0

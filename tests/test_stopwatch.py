@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltbench import stopwatch as module
-from ltbench.api import Task
-from ltbench.data.loader import ImageBatches
-from ltbench.data.order import BatchOrder
-from ltbench.engine import Clock, train
-from ltbench.models import build_backbone
-from ltbench.parts import Classifier
-from ltbench.registry import Registry
 from ltbench.site import Site
 from ltbench.spec import TrialSpec
 from ltbench.stopwatch import EVERY, Stopwatch
@@ -119,42 +110,3 @@ def test_peak_memory_is_that_of_the_trial_and_not_of_an_earlier_one(
     np.ones(2**28, np.uint8).sum()  # a quarter of a GiB, and gone
     after = run_trial(make_spec("ce"), site).environment["peak_memory_bytes"]
     assert after < before + 2**27
-
-
-class Reads(TorchDispatchMode):
-    """Notes every operation for which the host would wait for a device."""
-
-    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(name in str(func) for name in self.WAITS):
-            self.found.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("method", ["ce", "ldam_drw", "mixup", "remix", "text_guided_mixup", "focal", "crt"])
-def test_within_an_epoch_nothing_waits_for_the_device(method: str) -> None:
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(4), [40, 20, 10, 5]).astype(np.int64)
-    text = rng.normal(size=(4, 8)).astype(np.float32)
-    text /= np.linalg.norm(text, axis=1, keepdims=True)
-    task = Task(y, list("abcd"), text=text, optimizer={"name": "sgd", "lr": 0.01, "momentum": 0.9})
-    chosen = Registry().get(method)(task)
-    backbone = build_backbone("cnn_small", (8, 8, 3))
-    model = Classifier(backbone, chosen.head(backbone.dim))
-    pixels = rng.integers(0, 256, (75, 8, 8, 3), dtype=np.uint8)
-    batches = ImageBatches(pixels, y, (0.5,) * 3, (0.25,) * 3, augment="crop_flip")
-    epochs: list[float] = []
-    recipe = {"epochs": 4.0, "batch_size": 15, "precision": "fp32"}
-    recipe["schedule"] = {"name": "constant", "warmup": 0.0, "warmup_stairs": 0}
-    reads = Reads()
-    with reads:
-        order = BatchOrder(y, 4, 15, np.random.default_rng(1))
-        clock = Clock(np.random.default_rng(2), CPU)
-        train(model, chosen, batches, order, clock, recipe, lambda e, loss: epochs.append(e))
-    assert len(epochs) == 4
-    assert len(reads.found) <= len(epochs), reads.found

@@ -27,6 +27,7 @@ from ltbench.models.towers import Preparation, Tower, content_of, weights_of
 from ltbench.parts import Classifier
 from ltbench.plan import Inputs, export, make_plan
 from ltbench.registry import Registry
+from ltbench.rehearsal import Host
 from ltbench.site import Site
 from ltbench.spec import Plan, Record
 from ltbench.suiteload import load_suite
@@ -114,6 +115,20 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Tower, "forward", counted)
     return seen
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("model", ["tiny-vit-tower", "tiny-rn-tower"])
+def test_trials_on_towers_have_everything_on_a_device_that_the_host_cannot_read(
+    planned: Callable[..., Planned], model: str, cached: bool, tmp_path: Path
+) -> None:
+    lifted = "methods={clip: [clip_zero_shot, clip_linear_probe, ce, tgm_clip, lp_ft]}"
+    plan, _, site = planned(lifted, model=model)
+    site = dataclasses.replace(site, data=tmp_path, device="meta", cache_features=cached)
+    for trial in plan.trials:
+        with Host([]):
+            record = run_trial(trial, site)
+        assert record.status == "ok", record.error
 
 
 # -- the tower ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from ltbench.data.crops import centre_boxes, jittered, mirrored, random_boxes, resampled, throw
 from ltbench.data.pictures import Pictures
 from ltbench.errors import UserError
+from ltbench.parts import in_float32
 
 AHEAD = 32
 """Batches whose indices are drawn ahead of the one that is trained on, and the most that can be in the making."""
@@ -216,7 +217,7 @@ class StreamBatches:
     def _finished(self, crops: Crops, dice: NDArray[np.float32] | None) -> Tensor:
         if crops.problem:
             raise UserError(crops.problem)
-        with torch.autocast(self.device.type, enabled=False):  # the test pass asks for images in the midst of its bf16
+        with in_float32(self.device):  # the test pass asks for images in the midst of its bf16
             return self._made(crops, dice)
 
     def _made(self, crops: Crops, dice: NDArray[np.float32] | None) -> Tensor:

@@ -31,6 +31,7 @@ from ltbench.data.source import Source
 from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.errors import UserError
 from ltbench.progress import RunDisplay
+from ltbench.rehearsal import Host
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 from ltbench.trial import run_trial
@@ -400,6 +401,18 @@ def make(root: Path, tmp_path: Path, make_spec: Callable[..., TrialSpec]) -> Cal
         return spec, site
 
     return made
+
+
+@pytest.mark.parametrize("method", ["ce", "text_guided_mixup"])
+@pytest.mark.parametrize("augment", ["flip", "resized_crop_flip_jitter"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_trial_has_everything_on_a_device_that_the_host_cannot_read(
+    make: Callable[..., tuple[TrialSpec, Site]], method: str, augment: str, workers: int
+) -> None:
+    spec, site = make(method, workers=workers, augment=augment, epochs=2.0)
+    with Host([]):
+        record = run_trial(spec, replace(site, device="meta"))
+    assert record.status == "ok", record.error
 
 
 def test_a_trial_learns_and_its_numbers_do_not_depend_on_cache_or_processes(
