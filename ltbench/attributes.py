@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 _LIVING_STDLIB = ("types", "argparse", "collections")
@@ -43,14 +44,25 @@ def has_state(value: Any) -> bool:
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
-    """The attributes of an object, of a module without its bookkeeping, of an optimizer with its parameters first."""
+    """The attributes of an object that may have changed, of a module without its bookkeeping, of an optimizer with its
+    parameters first."""
     if isinstance(value, partial):
         return {"func": value.func, "args": value.args, "keywords": value.keywords}
-    found = dict(getattr(value, "__dict__", {}))
+    found = {k: v for k, v in getattr(value, "__dict__", {}).items() if not _follows(type(value), k, v)}
     found |= {name: getattr(value, name) for name in _slots(value) if hasattr(value, name)}
     if isinstance(value, nn.Module):
         found = {k: v for k, v in found.items() if k not in _BOOKKEEPING}
     return dict(sorted(found.items(), key=lambda item: item[0] == "state"))
+
+
+def _follows(cls: type, name: str, held: Any) -> bool:
+    """A `cached_property` whose array is read-only: nobody can have changed it, and it is made again when wanted."""
+    return (
+        isinstance(held, np.ndarray)
+        and not held.flags.writeable
+        and held.flags.owndata
+        and isinstance(getattr(cls, name, None), cached_property)
+    )
 
 
 def _slots(value: Any) -> Iterator[str]:

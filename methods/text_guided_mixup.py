@@ -34,7 +34,9 @@ class TextGuidedMixup(Method):
         cosine = text @ text.T
         cosine.fill_diagonal_(-torch.inf)
         cdf = np.cumsum(torch.softmax(cosine / self.tau, dim=1).numpy(), axis=1)
-        return np.asarray(cdf / cdf[:, -1:])  # ends in exactly 1, so no draw falls off the end
+        cdf /= cdf[:, -1:]  # ends in exactly 1, so no draw falls off the end
+        cdf.setflags(write=False)  # half a gigabyte for iNaturalist, which a checkpoint need not hold
+        return cdf
 
     def label_shift(self, now: Moment) -> float:
         """How far the label moves; a method of several phases may have one for each."""

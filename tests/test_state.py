@@ -10,7 +10,7 @@ import queue
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -235,6 +235,47 @@ def test_objects_of_any_class_are_filled_in_place() -> None:
 def test_what_was_deleted_or_not_yet_there_is_gone() -> None:
     fresh, _ = carried(lambda: Box(old=1, more={"a": 1}), lambda box: box.__dict__.__init__() or box.__dict__.clear())  # type: ignore[misc]
     assert vars(fresh) == {}
+
+
+class Tables(Box):
+    """Tables that are made once: only of the first is it certain that it is still what it was."""
+
+    @cached_property
+    def fixed(self) -> Any:
+        table = np.arange(100_000.0)
+        table.setflags(write=False)
+        return table
+
+    @cached_property
+    def open_to_changes(self) -> Any:
+        return np.arange(3.0)
+
+    @cached_property
+    def seen_through(self) -> Any:
+        table = np.arange(3.0)
+        self.owner = table
+        view = table[:]
+        view.setflags(write=False)
+        return view
+
+
+def test_a_table_that_nobody_can_have_changed_is_made_again_instead_of_kept() -> None:
+    def change(box: Any) -> None:
+        box.plain = np.array(box.fixed[:3] + 1)
+        box.plain.setflags(write=False)
+        box.open_to_changes[0] = 7.0
+        box.seen_through.sum()
+        box.owner[1] = 9.0
+
+    fresh, expected = carried(Tables, change)
+    assert "fixed" not in vars(fresh)
+    for name in ("fixed", "open_to_changes", "seen_through", "plain"):
+        assert np.array_equal(getattr(fresh, name), getattr(expected, name)), name
+    box = Tables()
+    change(box)
+    stream = io.BytesIO()
+    torch.save(capture({"box": box}), stream)
+    assert stream.tell() < 10_000
 
 
 @pytest.mark.parametrize(
