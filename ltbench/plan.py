@@ -190,7 +190,7 @@ class _Texts:
 def _row(
     suite: Suite, registry: Registry, texts: _Texts, cell: Cell, facts: Facts, group: str, row: MethodEntry
 ) -> tuple[TrialSpec | Skip, TextVectors | None]:
-    with at(f"methods.{group}"):
+    with at(row.place or f"methods.{group}"):
         cls = registry.get(row.method)
         hyperparameters = cls.complete(row.hyperparameters, row.label)
     recipe = recipe_of(suite, group, facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 
 class Strict(BaseModel):
@@ -166,6 +166,21 @@ class MethodEntry(Strict):
     method: str
     label: str
     hyperparameters: dict[str, Any] = {}
+    _place: str = PrivateAttr("")
+
+    @property
+    def place(self) -> str:
+        """File, line and key of the suite that it was written in; not part of what is recorded."""
+        return self._place
+
+    def found_at(self, place: str) -> None:
+        self._place = place
+
+    def __eq__(self, other: object) -> bool:
+        """Wherever it was written."""
+        return isinstance(other, MethodEntry) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Final(Strict):

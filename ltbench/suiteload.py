@@ -137,6 +137,8 @@ def _check_names(source: SuiteData, suite: Suite) -> None:
                 ("methods", group), f"there is no recipe {group!r}. {did_you_mean(group, suite.recipes)}"
             )
         _check_labels(source, ("methods", group), [e.label for e in entries])
+        for i, row in enumerate(entries):
+            row.found_at(f"{source.place(('methods', group, i))}: methods.{group}.{i}")
     labels = [e.label for entries in suite.methods.values() for e in entries]
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
