@@ -6,41 +6,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from benchmarks.timing import Rate
 
-_WORK = """
-import sys, time, torch, torch.nn.functional as F
-from ltbench.allocator import keep_memory
-from ltbench.models import build_backbone
-from ltbench.parts import Classifier
-name, threads, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-torch.set_num_threads(threads)
-keep_memory()  # as a trial does
-shape, batch = {"resnet32": ((32, 32, 3), 128), "cnn_small": ((8, 8, 1), 32), "mlp": ((8, 8, 1), 32)}[name]
-backbone = build_backbone(name, shape)
-model = Classifier(backbone, torch.nn.Linear(backbone.dim, 10)).to(memory_format=torch.channels_last)
-x = torch.randn(batch, shape[2], *shape[:2]).to(memory_format=torch.channels_last)
-y = torch.randint(0, 10, (batch,))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-def step():
-    loss = F.cross_entropy(model(x), y)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-step(); step()
-print("ready", flush=True); sys.stdin.readline()
-began, steps = time.perf_counter(), 0
-while time.perf_counter() - began < seconds:
-    step(); steps += 1
-print(steps * batch / (time.perf_counter() - began), flush=True)
-"""
+NAMES = ("resnet32, fp32", "resnet32, bf16", "cnn_small", "mlp")
+"""ResNet-32 as the engine trains it, order, crops and all; of the small networks the step alone."""
 
 
-def measure(rounds: int = 3, seconds: float = 4.0) -> dict[str, Rate]:
-    """Summed rate of two one-thread processes over the rate of one two-thread process, per backbone; median round."""
+def measure(rounds: int = 5, seconds: float = 6.0) -> dict[str, Rate]:
+    """Summed rate of two one-thread processes over the rate of one two-thread process; median round."""
     found = {}
-    for name in ("resnet32", "cnn_small", "mlp"):
+    for name in NAMES:
         ratios = []
         for _ in range(rounds):
             together = sum(_rates(name, processes=2, threads=1, seconds=seconds))
@@ -51,7 +28,8 @@ def measure(rounds: int = 3, seconds: float = 4.0) -> dict[str, Rate]:
 
 
 def _rates(name: str, processes: int, threads: int, seconds: float) -> list[float]:
-    command = [sys.executable, "-c", _WORK, name, str(threads), str(seconds)]
+    """Images per second of each process; they start together."""
+    command = [sys.executable, "-m", "benchmarks.packing", name, str(threads), str(seconds)]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
     ]
@@ -64,3 +42,41 @@ def _rates(name: str, processes: int, threads: int, seconds: float) -> list[floa
         worker.stdin.write("\n")
         worker.stdin.flush()
     return [float(worker.communicate()[0]) for worker in workers]
+
+
+def variant(name: str) -> Callable[[], int]:
+    """Some training of one network, on the CPU and as a trial does it; gives how many images that was."""
+    from benchmarks import training
+    from benchmarks.together import SIZES, step_of
+
+    if name.startswith("resnet32"):
+        return training.variant(f"engine ce, {name.removeprefix('resnet32, ')}", 4)
+    step = step_of(name, 0)
+
+    def work() -> int:
+        for _ in range(20):
+            step()
+        return 20 * SIZES[name][1]
+
+    return work
+
+
+def _main(name: str, threads: str, seconds: str) -> None:
+    import torch
+
+    from ltbench.allocator import keep_memory
+
+    torch.set_num_threads(int(threads))
+    keep_memory()
+    work = variant(name)
+    work()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began, images = time.perf_counter(), 0
+    while time.perf_counter() - began < float(seconds):
+        images += work()
+    print(images / (time.perf_counter() - began), flush=True)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

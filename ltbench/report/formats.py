@@ -16,7 +16,7 @@ from ltbench.report import flat
 from ltbench.report.as_json import as_json
 from ltbench.report.board import Column, Leaderboard, Table
 from ltbench.report.latex import latex
-from ltbench.report.notes import header, legend, notes
+from ltbench.report.notes import header, legend, notes, wide_legend
 from ltbench.report.tables import beside, detail, overview
 
 PUBLISHED = "Published beside ours"
@@ -38,8 +38,12 @@ def text(board: Leaderboard, *, wide: bool = False) -> str:
         blocks += [f"{_one_line(_heading(table, c))}\n{_plain(detail(table, c, board))}" for c in table.columns]
     if len(frame := beside(board, every=wide)):
         blocks.append(f"{PUBLISHED}\n{_plain(frame)}")
-    blocks.append("\n".join(line for note in [legend(board), *notes(board)] for line in _wrapped(note)))
+    blocks.append("\n".join(line for note in _said(board, wide) for line in _wrapped(note)))
     return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
+
+
+def _said(board: Leaderboard, wide: bool) -> list[str]:
+    return [legend(board), *(wide_legend(board) if wide else []), *notes(board)]
 
 
 def _wrapped(paragraph: str) -> list[str]:
@@ -59,7 +63,7 @@ def markdown(board: Leaderboard, *, wide: bool = False) -> str:
         blocks += [f"### {_escape(_heading(table, c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
     if len(frame := beside(board, every=wide)):
         blocks.append(f"### {PUBLISHED}\n\n{_pipes(frame)}")
-    blocks.append("  \n".join(_escape(line) for line in [legend(board), *notes(board)]))
+    blocks.append("  \n".join(_escape(line) for line in _said(board, wide)))
     return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
 
 

@@ -21,6 +21,16 @@ def legend(board: Leaderboard) -> str:
     return f"^ better  v worse  ~ but by less than {small}  = equivalent within {small}  ? not resolved (p >= 0.05)"
 
 
+def wide_legend(board: Leaderboard) -> list[str]:
+    """What the columns of `--wide` are, as far as they are there."""
+    rows = [row for table in board.tables if table.reference is not None for row in table.rows if row.iqm is not None]
+    if not rows:
+        return []
+    drawn = any(row.iqm.low is not None for row in rows if row.iqm is not None)
+    span = "; its interval is bootstrapped: approximate, and too short below 10 seeds" if drawn else ""
+    return [f"IQM gain: the mean of the middle half of the gains{span}. P(better): share of seeds with a gain."]
+
+
 def header(board: Leaderboard) -> list[str]:
     """Three lines: what is ranked and by which rule; how much there is; what is claimed and how it is tested."""
     about = metric_of(board.primary)

@@ -20,7 +20,7 @@ from ltbench.metrics import METRICS
 from ltbench.plan import Selection, make_plan
 from ltbench.registry import Registry
 from ltbench.report.board import Leaderboard
-from ltbench.report.formats import FORMATS
+from ltbench.report.formats import FORMATS, renderer
 from ltbench.report.leaderboard import build
 from ltbench.report.tables import overview
 from ltbench.spec import Record, Result
@@ -72,6 +72,19 @@ def test_text_and_markdown_show_what_the_board_says(board: Leaderboard) -> None:
         shown = FORMATS[name](board)
         for row in board.tables[0].rows:
             assert f"{row.mean:.1f} ±{row.half:.1f}" in shown
+
+
+@pytest.mark.parametrize("name", ["text", "markdown"])
+def test_wide_columns_are_explained_and_a_bootstrap_is_called_approximate(name: str, results: list[Result]) -> None:
+    plan = expectation(results)
+    caveat = "approximate, and too short below 10 seeds"
+    wide = renderer(name, wide=True)
+    assert caveat in " ".join(wide(build(results, plan)).split())
+    assert caveat not in " ".join(FORMATS[name](build(results, plan)).split())
+    few = [r for r in results if r.seed < 3]
+    shown = " ".join(wide(build(few, expectation(few))).split())
+    assert "IQM gain: the mean of the middle half of the gains." in shown  # no interval, so nothing to be said of it
+    assert caveat not in shown
 
 
 def test_an_empty_bucket_is_a_dash(results: list[Result]) -> None:
