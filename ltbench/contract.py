@@ -53,6 +53,7 @@ def check_method(cls: type[Method]) -> list[str]:
         problems += _resume_problems(cls, first)
     if np.array_equal(first, other):
         problems.append("two seeds give the same result: the seed is ignored")
+    problems += _bf16_problems(cls)
     if failure := rehearse(cls).failure:
         problems.append(f"on a GPU training would fail: {failure}")
     return problems + list(_idle_options(cls, first))
@@ -132,6 +133,17 @@ def _resume_problems(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[
         )
 
 
+def _bf16_problems(cls: type[Method]) -> Iterator[str]:
+    """A training under autocast, where features and images meet in two precisions."""
+    try:
+        logits = _logits(cls, 0, precision="bf16")
+    except Exception as error:  # as in check_method
+        yield f"in bf16 training fails: {type(error).__name__}: {error}{place_of(error, method_files(cls))}"
+        return
+    if not np.isfinite(logits).all():
+        yield "in bf16 the test logits are not finite"
+
+
 def _idle_options(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
     """Hyper-parameters whose change changes nothing at all."""
     for field, declared in cls.hyperparameters.items():
@@ -172,6 +184,7 @@ def _logits(
     values: Mapping[str, Any] | None = None,
     checkpoints: Checkpoints | None = None,
     watch: Callable[[float, float], None] = lambda epochs, loss: None,
+    precision: str = "fp32",
 ) -> NDArray[np.float32]:
     """Corrected test logits after a short training."""
     task = task_for(cls, seed)
@@ -180,6 +193,6 @@ def _logits(
     model = model_for(method)
     checkpoints = checkpoints or Checkpoints()
     checkpoints.begin()
-    train_on_it(method, model, seed, watch, checkpoints)
-    raw = torch.from_numpy(logits_of(model, batches(), RECIPE))
+    train_on_it(method, model, seed, watch, checkpoints, precision=precision)
+    raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": precision}))
     return np.asarray(method.predict(raw).numpy())

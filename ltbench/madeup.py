@@ -70,12 +70,14 @@ def train_on_it(
     watch: Callable[[float, float], None] = lambda epochs, loss: None,
     checkpoints: Checkpoints | None = None,
     clock: Clock | None = None,
+    precision: str = "fp32",
 ) -> None:
     """All steps of the recipe, on the task's device."""
     device = method.task.device
     order = BatchOrder(images()[1], len(COUNTS), RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock = clock or Clock(np.random.default_rng([seed, 2]), device)
-    train(model, method, batches(device), order, clock, RECIPE, watch, checkpoints)
+    recipe = {**RECIPE, "precision": precision}
+    train(model, method, batches(device), order, clock, recipe, watch, checkpoints)
 
 
 def _backbone(cls: type[Method]) -> str:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltbench.api import Choice, Method, Moment, Stage, Task, hp
 from ltbench.contract import check_method
@@ -434,6 +434,32 @@ class Vector(Sound):
         return -(target * logits.log_softmax(dim=1)).sum(dim=1)
 
 
+class Scatters(Sound):
+    """Its head puts features into a table of float32, which takes nothing else."""
+
+    def head(self, dim: int) -> nn.Module:
+        classes = self.task.num_classes
+
+        class Head(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.linear = nn.Linear(dim, classes)
+
+            def forward(self, features: Tensor) -> Tensor:
+                table = torch.zeros(len(features), classes, device=features.device)
+                return table.index_add(0, torch.arange(len(features), device=features.device), self.linear(features))
+
+        return Head()
+
+
+class Overflows(Sound):
+    """Right in fp32; in bf16, rounded to eight bits, two neighbours are one and what is between them is nothing."""
+
+    def predict(self, logits: Tensor) -> Tensor:
+        rounded = (logits.bfloat16().float() == logits).all()
+        return torch.where(rounded, torch.full_like(logits, torch.inf), logits)
+
+
 class TooLong(Sound):
     """Trains one and a half times."""
 
@@ -488,6 +514,8 @@ def test_the_contract_finds_nothing_in_a_sound_method() -> None:
         (HiddenInAClosure, "keeps state where a checkpoint cannot see it (a global, a class attribute, a closure)"),
         (HoldsAnIterator, "method.steps: is a count, whose position cannot be saved"),
         (Vector, "single number"),
+        (Scatters, "in bf16 training fails: RuntimeError: index_add"),
+        (Overflows, "in bf16 the test logits are not finite"),
         (TooLong, "shares sum to 1.5"),
         (Nameless, "`paper` is not stated"),
         (Misspelt, "`losss` is no hook, and nothing calls it; did you mean `loss`?"),
