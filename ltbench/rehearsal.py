@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import defaultdict
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,33 @@ _OFTEN = 2 * RECIPE["epochs"]
 READ = "reads a number of the device, for which the host waits; keep it in a tensor (torch.where instead of `if`)"
 SENT = "sends a tensor to the device and waits for it; make it once (functools.cached_property, on `self.task.device`)"
 SELECTED = "takes a selection of a size that only the numbers tell, so the host waits; use torch.where or weights of 0"
+UNTRIED = "is as far as this was tried: without the numbers torch does not know the shape of what comes out there"
+
+
+def _bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    return x.new_zeros(max(1, minlength), dtype=torch.int64 if weights is None else weights.dtype)
+
+
+def _unique(x: Tensor, *options: Any, **more: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_zeros(1), x.new_zeros(x.shape, dtype=torch.int64), x.new_zeros(1, dtype=torch.int64)
+
+
+_SELECTIONS: dict[Any, Any] = {
+    _aten.nonzero: lambda x: x.new_zeros((1, x.ndim), dtype=torch.int64),
+    _aten.masked_select: lambda x, mask: x.new_zeros(1),
+    _aten._unique2: _unique,
+    _aten.bincount: _bincount,
+}
+"""What is found is made up: one of it."""
+
+
+def _one_of_each(index: list[Tensor | None]) -> list[Tensor | None]:
+    """Positions in place of masks: of a single element."""
+    found: list[Tensor | None] = []
+    for i in index:
+        masks = i is not None and i.dtype == torch.bool
+        found += [i.new_zeros(1, dtype=torch.int64)] * i.ndim if masks and i is not None else [i]
+    return found
 
 
 class Rehearsal(NamedTuple):
@@ -59,9 +87,10 @@ def rehearse(cls: type[Method]) -> Rehearsal:
                 method.predict(torch.from_numpy(logits_of(model, batches(device), RECIPE)).to(device))
     except NotImplementedError as error:  # torch's way of saying that a shape follows from numbers
         place = place_of(error, files).strip(" ()") or cls.name
-        return Rehearsal(None, [*host.often(), f"{place}, {SELECTED}"])
+        return Rehearsal(None, [*host.often(), f"{place}, {UNTRIED}"])
     except Exception as error:  # as in contract.check_method
-        return Rehearsal(f"{type(error).__name__}: {error}{place_of(error, files)}", host.often())
+        message = str(error).replace("meta", "cuda")
+        return Rehearsal(f"{type(error).__name__}: {message}{place_of(error, files)}", host.often())
     return Rehearsal(None, host.often())
 
 
@@ -116,6 +145,12 @@ class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return func.decompose(*args, **kwargs)
         if packet in _COPIES:
             return self._copy(func, args, kwargs)
+        if packet in _SELECTIONS and args[0].is_meta:
+            self._wait(SELECTED)
+            return _SELECTIONS[packet](*args, **kwargs)
+        if packet in _INDEXING and any(i is not None and i.is_meta and i.dtype == torch.bool for i in args[1]):
+            self._wait(SELECTED)
+            args = (args[0], _one_of_each(args[1]), *args[2:])
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         on_device = [t for t in tensors if t.is_meta]
         left = [t for t in tensors if not t.is_meta and t.ndim]  # single numbers are taken from the CPU
@@ -146,8 +181,8 @@ class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _wait(self, what: str) -> None:
-        frame = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_code.co_filename not in self._files:
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = None if frame.f_code is rehearse.__code__ else frame.f_back
         place = "" if frame is None else f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno},"
         self.waits[what, place].add(self.step)

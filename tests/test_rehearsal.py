@@ -16,7 +16,7 @@ from ltbench.api import Method, Moment, Stage
 from ltbench.madeup import RECIPE, model_for, task_for, train_on_it
 from ltbench.parts import Classifier, cross_entropy
 from ltbench.registry import Registry
-from ltbench.rehearsal import READ, SELECTED, SENT, CountedSteps, Host, rehearse
+from ltbench.rehearsal import READ, SELECTED, SENT, UNTRIED, CountedSteps, Host, rehearse
 from ltbench.site import Site
 from ltbench.spec import TrialSpec
 from ltbench.trial import run_trial
@@ -136,6 +136,25 @@ class Selects(Base):
         return cross_entropy(logits, target) + 0.0 * logits[rare].sum()
 
 
+class SelectsAndForgets(LeftBehind):
+    """What is wrong comes after the selections, which must not hide it."""
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        y = target.argmax(dim=1)
+        loss = cross_entropy(logits, target)
+        for c in y.unique():
+            loss = loss + 0.0 * logits[y == c].mean(dim=0).sum() + 0.0 * logits.masked_select(target > 0).sum()
+        loss = loss + 0.0 * y.bincount(minlength=5).sum() + 0.0 * torch.nonzero(y).sum()
+        return loss + 0.0 * self.weights[y].sum()
+
+
+class SortsByNumbers(Base):
+    """An operation whose shape follows from numbers in a way that is not made up."""
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        return cross_entropy(logits, target) + 0.0 * torch.unique_consecutive(target.argmax(dim=1)).sum()
+
+
 class ReadsBetweenStages(Base):
     """Once per stage nobody minds."""
 
@@ -160,12 +179,14 @@ def line_of(cls: type[Method], text: str) -> int:
         (LeftBehindInAProduct, "logits @"),
         (LeftBehindWhenPredicting, "logits - self.weights"),
         (TakesToNumpy, "target.numpy()"),
+        (SelectsAndForgets, "self.weights[y]"),
     ],
 )
 def test_what_would_fail_is_told_with_its_line(cls: type[Method], line: str) -> None:
     failure = rehearse(cls).failure
     assert failure is not None
     assert failure.endswith(f"(test_rehearsal.py, line {line_of(cls, line)})")
+    assert "meta" not in failure
 
 
 @pytest.mark.parametrize(
@@ -176,6 +197,7 @@ def test_what_would_fail_is_told_with_its_line(cls: type[Method], line: str) -> 
         (SendsInEveryStep, "torch.tensor", SENT),
         (PicksByTheCpu, "x[torch.arange", SENT),
         (Selects, "logits[rare]", SELECTED),
+        (SortsByNumbers, "torch.unique_consecutive", UNTRIED),
     ],
 )
 def test_what_would_wait_is_told_with_its_line(cls: type[Method], line: str, what: str) -> None:
