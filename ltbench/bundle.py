@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import UserError, last_line
 from ltbench.records import Journal
-from ltbench.site import Site
+from ltbench.site import Site, checked_device
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
 
@@ -69,9 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     from ltbench.registry import read_sources
 
-    methods = read_sources(chosen.methods) if chosen.methods else {}
-    site = Site(chosen.data, methods=methods, device=chosen.device, threads=chosen.threads)
     try:
+        if chosen.threads is not None and chosen.threads < 1:
+            raise UserError(f"--threads {chosen.threads}: must be at least 1")
+        methods = read_sources(chosen.methods) if chosen.methods else {}
+        site = Site(chosen.data, methods=methods, device=checked_device(chosen.device), threads=chosen.threads)
         records = run_files(chosen.spec, chosen.out, site)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltbench.errors import UserError
 from ltbench.remote import Remote
+
+
+def checked_device(name: str | None) -> str | None:
+    """`--device` as it was given; None stands for the best there is.
+
+    Raises:
+        UserError: it is neither `cpu` nor a GPU that torch finds here.
+    """
+    if name is None or name == "cpu":
+        return name
+    if not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UserError(f"--device {name}: is none; give cpu, cuda, or cuda:1 for the second GPU")
+    import torch
+
+    there, wanted = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
+    if wanted >= there:
+        found = f"finds {there} GPU{'s' * (there > 1)} here, cuda:0 being the first" if there else "finds no GPU here"
+        raise UserError(f"--device {name}: torch {torch.__version__} {found}; leave the option out, or give cpu")
+    return name
 
 
 @dataclass(frozen=True)

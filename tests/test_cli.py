@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ltbench import cli
+from ltbench.bundle import main as run_bundle
 from ltbench.bundle import read_bundle
 from ltbench.records import Journal
 from ltbench.spec import Plan, Record, TrialSpec
@@ -204,6 +205,29 @@ def test_an_unknown_method_says_how_to_bring_one(ltbench: Run) -> None:
     code, _, err = ltbench("methods", "vector_scaling")
     assert code == 2
     assert "--methods FOLDER" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["--device", "gpu"], "--device gpu: is none; give cpu, cuda, or cuda:1"),
+        (["--device", "meta"], "--device meta: is none"),
+        (["--device", "cuda:99"], "leave the option out, or give cpu"),
+        (["--threads", "0"], "--threads"),
+    ],
+)
+def test_a_trial_on_a_machine_that_is_not_there_is_refused_and_leaves_no_record(
+    ltbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str], says: str
+) -> None:
+    bundle, out = tmp_path / "bundle", tmp_path / "out"
+    ltbench("plan", "quickstart", "--export", str(bundle), "--only", "ce", "--seeds", "0")
+    files = [str(file) for file in bundle.glob("*.json")]
+    code, _, err = ltbench("trial", *files, "--out", str(out), *option)
+    assert code == 2
+    assert says in err
+    assert run_bundle([*files, "--out", str(out), *option]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/*.json"))
 
 
 def test_an_exported_trial_runs_here_and_is_imported(ltbench: Run, tmp_path: Path) -> None:
