@@ -23,6 +23,7 @@ from ltbench.engine import Clock, train
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from ltbench.registry import Registry
+from ltbench.repeatable import make_repeatable
 
 BATCH, IMAGES, CLASSES = 128, 12_406, 10
 OPTIMIZER = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 2e-4}
@@ -61,6 +62,7 @@ def variant(name: str, steps: int) -> Callable[[], int]:
         return _bare(device, steps, torch.contiguous_format, bf16=False)
     if device.type == "cpu":
         keep_memory()
+    make_repeatable(device)
     if what == "bare step":
         return _bare(device, steps, torch.channels_last, bf16=precision == "bf16")
     return _engine(device, steps, what.removeprefix("engine "), precision, *mode)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ltbench.errors import UserError
 
-MODES = ("default", "reduce-overhead", "max-autotune")
+MODES = ("default", "reduce-overhead")
 """torch.compile's own. The second replays a whole pass as one CUDA graph, which is what small images on a large GPU
-want, where launching kernels takes longer than running them; on a CPU it is the same as the first."""
+want, where launching kernels takes longer than running them; on a CPU it is the same as the first. Not among them:
+those that autotune, since they take the kernels that were quickest at the moment, and with them other numbers."""
 _MOST_VARIANTS = 1024
 """Networks that one worker may compile. Past torch's own limit of 8 it would go on uncompiled, and what a trial's
 numbers are would depend on what its worker did before."""
@@ -49,7 +50,7 @@ def compiled(network: nn.Module, recipe: Mapping[str, Any], device: torch.device
 def forget(recipe: Mapping[str, Any], device: torch.device) -> None:
     """After a trial: CUDA graphs hold its memory, and the worker goes on with other trials. What was compiled is read
     from the disk again."""
-    if device.type == "cuda" and recipe.get("compile", "none") in MODES[1:]:
+    if device.type == "cuda" and recipe.get("compile", "none") == "reduce-overhead":
         torch.compiler.reset()
         torch.cuda.empty_cache()
 

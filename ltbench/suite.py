@@ -71,7 +71,7 @@ class Recipe(Strict):
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
     augment: Literal["none", "flip", "crop", "crop_flip", "resized_crop_flip", "resized_crop_flip_jitter"] = "none"
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    compile: Literal["none", "default", "reduce-overhead"] = "none"
     """torch.compile's mode for the training steps; none: they run as written."""
     head: Literal["linear", "text"] = "linear"
     logit_scale: Positive = 100.0

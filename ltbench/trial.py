@@ -31,6 +31,7 @@ from ltbench.frozen import FrozenFeatures
 from ltbench.metrics import Predictions, evaluate
 from ltbench.models.towers import RAW, PreparedBatches, Tower
 from ltbench.provenance import environment_of, forget_peak_memory
+from ltbench.repeatable import make_repeatable
 from ltbench.site import Site
 from ltbench.spec import NUMERICS, Record, TrialSpec
 from ltbench.stopwatch import Stopwatch
@@ -61,6 +62,7 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
         torch.set_num_threads(site.threads)
     if device.type == "cpu":
         keep_memory()
+    make_repeatable(device)
     checkpoints = _checkpoints(spec, site, device, stop)
     forget_peak_memory(device)
     started, started_at, cpu = time.perf_counter(), time.time(), time.process_time()

@@ -1,0 +1,25 @@
+"""The same numbers twice on one GPU: a seed fixes nothing where sums are added up in the order of arrival."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.utils.deterministic
+
+
+def make_repeatable(device: torch.device) -> None:
+    """Have torch, cuDNN and cuBLAS compute deterministically in this process, and on this GPU. A CPU does so anyway.
+
+    What has no deterministic form (torch names it in a warning) is computed all the same: none of ours is among it.
+    Memory is not filled before its use, as torch would then do: that is for finding programs that read it.
+    """
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.backends.cudnn.benchmark = False  # else the quickest algorithm of the moment
+    torch.backends.cudnn.deterministic = True
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if device.index is not None:
+        torch.cuda.set_device(device)  # what a checkpoint has of a GPU and its dice is of the current one
