@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -117,7 +117,7 @@ class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         step: which one of the training it is, 0 before the first (`CountedSteps`).
         waits: the steps in which the host waited, by what for and the innermost line of the method; the line is empty
-            where the harness did.
+            where the harness did. times: how often it waited, by what for.
     """
 
     def __init__(self, files: list[Path]) -> None:
@@ -125,6 +125,7 @@ class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._files = {str(file) for file in files}
         self.step = 0
         self.waits: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+        self.times: Counter[str] = Counter()
 
     def count(self, what: str) -> int:
         """In how many steps of the training the host waited for this, because of the method or of the harness."""
@@ -186,3 +187,4 @@ class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]
             frame = None if frame.f_code is rehearse.__code__ else frame.f_back
         place = "" if frame is None else f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno},"
         self.waits[what, place].add(self.step)
+        self.times[what] += 1

@@ -44,14 +44,26 @@ def test_the_engine_reads_one_number_an_epoch_and_sends_nothing_it_waits_for(nam
 
 
 @pytest.mark.parametrize("backbone", ["mlp", "cnn_small", "resnet20", "vit_small"])
-def test_a_whole_trial_has_everything_on_the_device(
+def test_a_whole_trial_has_everything_on_the_device_and_waits_for_it_once_an_epoch(
     make_spec: Callable[..., TrialSpec], site: Site, backbone: str
 ) -> None:
-    spec = replace(make_spec("ce", recipe={"backbone": backbone, "epochs": 0.5}), curves="test")
+    times = []
+    for epochs in (1.0, 3.0):
+        spec = make_spec("ce", recipe={"backbone": backbone, "epochs": epochs})
+        with Host([]) as host:
+            record = run_trial(spec, replace(site, device="meta"))
+        assert record.status == "ok", record.error
+        assert record.metrics["accuracy"] is not None
+        times.append(host.times)
+    assert times[1] - times[0] == {READ: 2}
+
+
+def test_a_trial_with_curves_has_everything_on_the_device(make_spec: Callable[..., TrialSpec], site: Site) -> None:
+    spec = replace(make_spec("ldam_drw", recipe={"backbone": "cnn_small"}), curves="test")
     with Host([]):
         record = run_trial(spec, replace(site, device="meta"))
     assert record.status == "ok", record.error
-    assert record.metrics["accuracy"] is not None
+    assert record.curves["curve/test_balanced_accuracy"]
 
 
 # -- what it finds ----------------------------------------------------------------------------------------------------

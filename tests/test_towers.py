@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import io
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ltbench.models.towers import Preparation, Tower, content_of, weights_of
 from ltbench.parts import Classifier
 from ltbench.plan import Inputs, export, make_plan
 from ltbench.registry import Registry
-from ltbench.rehearsal import Host
+from ltbench.rehearsal import READ, Host
 from ltbench.site import Site
 from ltbench.spec import Plan, Record
 from ltbench.suiteload import load_suite
@@ -119,16 +120,22 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("model", ["tiny-vit-tower", "tiny-rn-tower"])
-def test_trials_on_towers_have_everything_on_a_device_that_the_host_cannot_read(
+def test_trials_on_towers_have_everything_on_the_device_and_wait_for_it_once_an_epoch(
     planned: Callable[..., Planned], model: str, cached: bool, tmp_path: Path
 ) -> None:
-    lifted = "methods={clip: [clip_zero_shot, clip_linear_probe, ce, tgm_clip, lp_ft]}"
-    plan, _, site = planned(lifted, model=model)
-    site = dataclasses.replace(site, data=tmp_path, device="meta", cache_features=cached)
-    for trial in plan.trials:
-        with Host([]):
-            record = run_trial(trial, site)
-        assert record.status == "ok", record.error
+    methods = "methods={clip: [clip_zero_shot, clip_linear_probe, ce, tgm_clip, lp_ft]}"
+    times: dict[str, list[Counter[str]]] = {}
+    for epochs in (1, 3):
+        plan, _, site = planned(methods, f"recipes.clip.epochs={epochs}", model=model)
+        site = dataclasses.replace(site, data=tmp_path, device="meta", cache_features=cached)
+        for trial in plan.trials:
+            with Host([]) as host:
+                record = run_trial(trial, site)
+            assert record.status == "ok", record.error
+            times.setdefault(trial.label, []).append(host.times)
+    for label, (short, long) in times.items():
+        trains = label != "clip_zero_shot"
+        assert long - short <= Counter({READ: 2 * trains}), label
 
 
 # -- the tower ---------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from ltbench.data.source import Source
 from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.errors import UserError
 from ltbench.progress import RunDisplay
-from ltbench.rehearsal import Host
+from ltbench.rehearsal import READ, Host
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 from ltbench.trial import run_trial
@@ -406,13 +406,17 @@ def make(root: Path, tmp_path: Path, make_spec: Callable[..., TrialSpec]) -> Cal
 @pytest.mark.parametrize("method", ["ce", "text_guided_mixup"])
 @pytest.mark.parametrize("augment", ["flip", "resized_crop_flip_jitter"])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_trial_has_everything_on_a_device_that_the_host_cannot_read(
+def test_a_trial_has_everything_on_the_device_and_waits_for_it_once_an_epoch(
     make: Callable[..., tuple[TrialSpec, Site]], method: str, augment: str, workers: int
 ) -> None:
-    spec, site = make(method, workers=workers, augment=augment, epochs=2.0)
-    with Host([]):
-        record = run_trial(spec, replace(site, device="meta"))
-    assert record.status == "ok", record.error
+    times = []
+    for epochs in (2.0, 6.0):
+        spec, site = make(method, workers=workers, augment=augment, epochs=epochs)
+        with Host([]) as host:
+            record = run_trial(spec, replace(site, device="meta"))
+        assert record.status == "ok", record.error
+        times.append(host.times)
+    assert times[1] - times[0] == {READ: 4}
 
 
 def test_a_trial_learns_and_its_numbers_do_not_depend_on_cache_or_processes(
