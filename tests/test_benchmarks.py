@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import evaluating, towers, training
+from benchmarks import evaluating, packing, towers, training
 from benchmarks.together import step_of, vmapped_step_of
 from benchmarks.turns import in_turns
 
@@ -37,5 +37,7 @@ def test_every_named_variant_of_training_and_testing_does_its_work() -> None:
             assert evaluating.variant(name, 16)() == 16, name
         for name in towers.NAMES:
             assert towers.variant(name, 1)() == 8, name
+        for name in packing.NAMES:
+            assert packing.variant(name)() == (4 * training.BATCH if name.startswith("resnet32") else 20 * 32), name
     finally:
         torch.set_num_threads(threads)
