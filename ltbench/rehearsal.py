@@ -7,6 +7,7 @@ read by the host: both show there as they would on a GPU, where the first fails 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -89,7 +90,7 @@ def rehearse(cls: type[Method]) -> Rehearsal:
         place = place_of(error, files).strip(" ()") or cls.name
         return Rehearsal(None, [*host.often(), f"{place}, {UNTRIED}"])
     except Exception as error:  # as in contract.check_method
-        message = str(error).replace("meta", "cuda")
+        message = re.sub(r"\bmeta\b", "cuda", str(error))
         return Rehearsal(f"{type(error).__name__}: {message}{place_of(error, files)}", host.often())
     return Rehearsal(None, host.often())
 

@@ -11,7 +11,8 @@ import torch.utils.deterministic
 def make_repeatable(device: torch.device) -> None:
     """Have torch, cuDNN and cuBLAS compute deterministically in this process, and on this GPU. A CPU does so anyway.
 
-    What has no deterministic form (torch names it in a warning) is computed all the same: none of ours is among it.
+    What has no deterministic form is computed all the same, and torch names it in a warning: of what torch lists,
+    the adaptive pooling of torchvision's VGG and AlexNet, and what a method brings along. Not yet run on a GPU.
     Memory is not filled before its use, as torch would then do: that is for finding programs that read it.
     """
     if device.type != "cuda":

@@ -110,6 +110,15 @@ class TakesToNumpy(Base):
         return cross_entropy(logits, target) * float(np.mean(target.numpy()))
 
 
+class Complains(LeftBehind):
+    """Its own words stay its own."""
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        if logits.device.type != "cpu":
+            raise ValueError("no metadata on meta")
+        return cross_entropy(logits, target)
+
+
 class Asks(Base):
     """Asks how large the loss is."""
 
@@ -199,6 +208,10 @@ def test_what_would_fail_is_told_with_its_line(cls: type[Method], line: str) -> 
     assert failure is not None
     assert failure.endswith(f"(test_rehearsal.py, line {line_of(cls, line)})")
     assert "meta" not in failure
+
+
+def test_the_stand_in_is_called_what_it_stands_for_and_nothing_else_is_renamed() -> None:
+    assert str(rehearse(Complains).failure).startswith("ValueError: no metadata on cuda (")
 
 
 @pytest.mark.parametrize(
