@@ -17,6 +17,7 @@ from benchmarks.timing import Rate
 from benchmarks.turns import in_turns
 from ltbench.allocator import keep_memory
 from ltbench.api import Task
+from ltbench.compiled import can_compile
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.engine import Clock, train
@@ -41,14 +42,16 @@ NAMES = (
     "bare step, bf16",
     "engine ce, bf16",
 )
-ON_A_GPU = ("engine ce, bf16, reduce-overhead",)
-"""torch.compile with CUDA graphs; on a CPU compiling takes a minute and gains nothing (README.md)."""
+COMPILED = {"cpu": ("engine ce, fp32, default", "engine ce, bf16, default"),
+            "cuda": ("engine ce, bf16, default", "engine ce, bf16, reduce-overhead")}  # fmt: skip
+"""With torch.compile, where there is a compiler; beside a GPU also with CUDA graphs."""
 
 
 def measure(steps: int = 8, rounds: int = 5) -> dict[str, Rate]:
     """Images per second of one thread's CPU time (on a GPU: by the wall clock)."""
     gpu = torch.cuda.is_available()
-    return in_turns("benchmarks.training", (*NAMES, *ON_A_GPU) if gpu else NAMES, steps, rounds, wall=gpu)
+    names = NAMES + (COMPILED["cuda" if gpu else "cpu"] if can_compile(torch.device("cuda" if gpu else "cpu")) else ())
+    return in_turns("benchmarks.training", names, steps, rounds, wall=gpu)
 
 
 def variant(name: str, steps: int) -> Callable[[], int]:
@@ -80,8 +83,9 @@ def ratios(rates: dict[str, Rate]) -> dict[str, float]:
         / median["bare step, fp32"],
         "training: channels-last / contiguous, fp32": median["bare step, fp32"] / median["bare step, fp32, contiguous"],
         "training: bf16 / fp32, bare step": median["bare step, bf16"] / median["bare step, fp32"],
-        **{f"training: {name} / bare step, bf16": median[name] / median["bare step, bf16"] for name in ON_A_GPU
-           if name in median},
+        **{f"training: {name} / {base}": median[name] / median[base]
+           for name in median if name.startswith("engine ce, ") and name.count(",") == 2
+           for base in ("classic loop, fp32", name.rpartition(", ")[0])},
     }  # fmt: skip
 
 

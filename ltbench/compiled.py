@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ltbench.errors import UserError
+from ltbench.wholenorm import keep_whole
 
 MODES = ("default", "reduce-overhead")
 """torch.compile's own. The second replays a whole pass as one CUDA graph, which is what small images on a large GPU
@@ -29,7 +30,8 @@ def compiled(network: nn.Module, recipe: Mapping[str, Any], device: torch.device
 
     Shapes are taken as they come, never generalised, so that the code does not depend on what the process has seen
     before. The same network in a later trial of the process is not compiled again; in another process it comes from
-    torch's cache on the disk (`TORCHINDUCTOR_CACHE_DIR`).
+    torch's cache on the disk (`TORCHINDUCTOR_CACHE_DIR`). On a CPU the network's batch-norms become ones that are kept
+    whole (ltbench/wholenorm.py).
 
     Raises:
         UserError: there is no compiler on this machine.
@@ -40,6 +42,8 @@ def compiled(network: nn.Module, recipe: Mapping[str, Any], device: torch.device
     _need_a_compiler(device)
     import torch._dynamo
 
+    if device.type == "cpu":
+        keep_whole(network)
     torch._dynamo.config.recompile_limit = _MOST_VARIANTS
     torch._dynamo.config.accumulated_recompile_limit = _MOST_VARIANTS
     torch._dynamo.config.fail_on_recompile_limit_hit = True
@@ -55,13 +59,23 @@ def forget(recipe: Mapping[str, Any], device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _need_a_compiler(device: torch.device) -> None:
+def can_compile(device: torch.device) -> bool:
+    """Whether torch finds what it compiles for this device with."""
     if device.type == "cuda":
-        if importlib.util.find_spec("triton") is None:
-            raise UserError("recipe.compile: torch compiles for this GPU with triton, which is not installed: "
-                            "pip install triton, or leave `compile` out")  # fmt: skip
+        return importlib.util.find_spec("triton") is not None
+    return shutil.which(_cpu_compiler()) is not None
+
+
+def _need_a_compiler(device: torch.device) -> None:
+    if can_compile(device):
         return
-    wanted = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if shutil.which(wanted) is None:
-        raise UserError(f"recipe.compile: torch compiles for the CPU with a C++ compiler, and there is no {wanted} on "
-                        f"this machine: install one (CXX names another), or leave `compile` out")  # fmt: skip
+    if device.type == "cuda":
+        raise UserError("recipe.compile: torch compiles for this GPU with triton, which is not installed: "
+                        "pip install triton, or leave `compile` out")  # fmt: skip
+    raise UserError(f"recipe.compile: torch compiles for the CPU with a C++ compiler, and there is no "
+                    f"{_cpu_compiler()} on this machine: install one (CXX names another), or leave `compile` "
+                    f"out")  # fmt: skip
+
+
+def _cpu_compiler() -> str:
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

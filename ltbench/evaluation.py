@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ltbench.data.loader import Batches
 from ltbench.models.towers import PreparedBatches
 from ltbench.parts import Classifier
+from ltbench.wholenorm import BATCH_NORMS
 
 FOLD_FROM = 2_000
 """Images from which folding the batch-norm costs less than it saves (a ResNet-32 is folded in 0.1 s)."""
@@ -75,7 +76,8 @@ def folded(backbone: nn.Module) -> nn.Module:
     """A copy in eval mode in which every batch-norm that directly follows a convolution is part of it; the backbone
     itself where its structure cannot be traced."""
     try:
-        graph = fx.symbolic_trace(copy.deepcopy(backbone).eval())
+        tracer, root = _Tracer(), copy.deepcopy(backbone).eval()
+        graph = fx.GraphModule(root, tracer.trace(root))
     except Exception:  # its code runs with stand-ins for tensors, and may do anything with them
         return backbone
     modules = dict(graph.named_modules())
@@ -85,7 +87,7 @@ def folded(backbone: nn.Module) -> nn.Module:
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
             continue
         norm, conv = modules[str(node.target)], modules[str(before.target)]
-        if type(norm) is not nn.BatchNorm2d or type(conv) is not nn.Conv2d or norm.running_mean is None:
+        if type(norm) not in BATCH_NORMS or type(conv) is not nn.Conv2d or norm.running_mean is None:
             continue
         if calls.count(node.target) == calls.count(before.target) == 1:
             graph.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
@@ -93,3 +95,10 @@ def folded(backbone: nn.Module) -> nn.Module:
             graph.graph.erase_node(node)
     graph.recompile()
     return graph
+
+
+class _Tracer(fx.Tracer):
+    """Takes batch-norm as one step, also that of a compiled network (ltbench/wholenorm.py)."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in BATCH_NORMS or super().is_leaf_module(m, module_qualified_name)
