@@ -89,11 +89,7 @@ def _memory(smoke: bool) -> Iterator[Row]:
 def _packing(smoke: bool) -> Iterator[Row]:
     packed = packing.measure(rounds=1, seconds=0.5) if smoke else packing.measure()
     for name, rate in packed.items():
-        yield (
-            f"two 1-thread trials / one 2-thread trial, {name}",
-            f"{rate.median:.2f}",
-            f"{rate.low:.2f} to {rate.high:.2f}",
-        )
+        yield name, f"{rate.median:.2f}", f"{rate.low:.2f} to {rate.high:.2f}"
 
 
 def _together(smoke: bool) -> Iterator[Row]:

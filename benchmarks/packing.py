@@ -15,16 +15,26 @@ NAMES = ("resnet32, fp32", "resnet32, bf16", "cnn_small", "mlp")
 
 
 def measure(rounds: int = 5, seconds: float = 6.0) -> dict[str, Rate]:
-    """Summed rate of two one-thread processes over the rate of one two-thread process; median round."""
+    """For each network, medians over rounds of: two one-thread processes over one two-thread process; and what bounds
+    it, two one-thread processes over one alone (2: neighbours cost nothing) and two threads over one (2: threads cost
+    nothing)."""
     found = {}
     for name in NAMES:
-        ratios = []
-        for _ in range(rounds):
-            together = sum(_rates(name, processes=2, threads=1, seconds=seconds))
-            alone = sum(_rates(name, processes=1, threads=2, seconds=seconds))
-            ratios.append(together / alone)
-        found[name] = Rate(statistics.median(ratios), min(ratios), max(ratios))
+        turns = [_turn(name, seconds) for _ in range(rounds)]
+        for what in turns[0]:
+            ratios = [turn[what] for turn in turns]
+            found[f"{what}, {name}"] = Rate(statistics.median(ratios), min(ratios), max(ratios))
     return found
+
+
+def _turn(name: str, seconds: float) -> dict[str, float]:
+    alone, threaded = (sum(_rates(name, processes=1, threads=threads, seconds=seconds)) for threads in (1, 2))
+    together = sum(_rates(name, processes=2, threads=1, seconds=seconds))
+    return {
+        "two 1-thread trials / one 2-thread trial": together / threaded,
+        "two 1-thread trials / one 1-thread trial": together / alone,
+        "one 2-thread trial / one 1-thread trial": threaded / alone,
+    }
 
 
 def _rates(name: str, processes: int, threads: int, seconds: float) -> list[float]:

@@ -29,6 +29,7 @@ from ltbench.commands import (
     lay_out,
     load,
     placement,
+    searched_in,
     selection,
     site_of,
     tracking_store,
@@ -122,20 +123,23 @@ def plan(
     from ltbench.run import state_of
     from ltbench.sizes import sizes
 
-    made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds))
-    room = placement(loaded, made, address)
-    folders = folders_of(results, loaded.suite)
+    folders, searched = folders_of(results, loaded.suite), searched_in(results, loaded)
+    made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds), searched)
     state = state_of(made, folders.journal)
-    to_run = state.to_run(made, retry_failed=False)
+    to_run, first = state.to_run(made, retry_failed=False), None
+    if made.search is not None:
+        first = state_of(made.search, folders_of(results, made.search.suite).journal)
+        to_run = to_run.after(first.to_run(made.search, retry_failed=False))
+    room = placement(loaded, made if made.search is None else made.after(made.search), address)
     time = ""
     if address is None and "RAY_ADDRESS" not in os.environ:
         place = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, to_run)
         time = hours(loaded, to_run, inputs, results, place if measure else None)
     elif measure:
         raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
-    typer.echo(plan_text(made, state, room, time, sizes(made, inputs)), nl=False)
+    typer.echo(plan_text(made, state, room, time, sizes(made, inputs), first), nl=False)
     if export is not None:
-        files = write_bundle(made, inputs, export)
+        files = write_bundle(made if made.search is None else made.after(made.search), inputs, export)
         typer.echo(
             f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ltbench.report.board import Leaderboard
     from ltbench.resources import Resources
     from ltbench.run import Folders
+    from ltbench.search import Read
     from ltbench.spec import Plan, Selection
     from ltbench.suite import Suite
 
@@ -31,10 +32,21 @@ def load(suite: str, overrides: list[str], methods: Path | None, data: Path | No
     return loaded, Registry(methods), data_folder(data)
 
 
-def lay_out(suite: Suite, registry: Registry, data: Path, chosen: Selection | None) -> tuple[Plan, Inputs]:
+def lay_out(
+    suite: Suite, registry: Registry, data: Path, chosen: Selection | None, searched: Read
+) -> tuple[Plan, Inputs]:
     from ltbench.plan import make_plan
 
-    return make_plan(suite, registry, data, chosen)
+    return make_plan(suite, registry, data, chosen, searched)
+
+
+def searched_in(results: Path, suite: Suite) -> Read:
+    """The records of a suite's search."""
+    from ltbench.spec import search_suite
+
+    if suite.protocol.search is None:
+        return lambda key: None
+    return folders_of(results, search_suite(suite.suite)).journal.read
 
 
 def selection(only: str | None, datasets: str | None, seeds: str | None) -> Selection:

@@ -45,8 +45,31 @@ def _protocol(value: Any) -> bool:
         "reference": is_text,
         "shots": lambda v: _mapping(v, is_text, is_whole),
         "rope": lambda v: v is None or (is_number(v) and v >= 0),
+        "search": _search,
     }
     return isinstance(value, Mapping) and "seeds" in value and all(c(value[k]) for k, c in checks.items() if k in value)
+
+
+def _search(value: Any) -> bool:
+    checks: dict[str, Check] = {
+        "trials": is_whole,
+        "seed": is_whole,
+        "holdout_per_class": is_whole,
+        "select": is_text,
+        "chosen": lambda v: _mapping(v, is_name, _choice),
+    }
+    return isinstance(value, Mapping) and value.keys() == checks.keys() and all(c(value[k]) for k, c in checks.items())
+
+
+def _choice(value: Any) -> bool:
+    checks: dict[str, Check] = {
+        "hyperparameters": lambda v: _mapping(v, is_text, lambda x: isinstance(x, str | int | float)),
+        "setting": is_whole,
+        "settings": is_whole,
+        "score": is_number,
+        "as_written": lambda v: v is None or is_number(v),
+    }
+    return isinstance(value, Mapping) and value.keys() == checks.keys() and all(c(value[k]) for k, c in checks.items())
 
 
 def _skip(value: Any) -> bool:

@@ -74,7 +74,7 @@ def forecast(
     known, measured = paces(records, device), dict[tuple[str, ...], Pace | None]()
     groups: dict[tuple[str, str], list[TrialSpec]] = {}
     for spec in to_run:
-        groups.setdefault((spec.label, spec.cell.label), []).append(spec)
+        groups.setdefault((spec.row, spec.cell.label), []).append(spec)
     lines = []
     for (label, cell), specs in groups.items():
         spec = specs[0]
@@ -120,7 +120,7 @@ def _names(spec: TrialSpec) -> list[tuple[str, ...]]:
     """A trial's row, method and recipe; the number of epochs is left out, as the pace does not depend on it."""
     recipe = repr(sorted((k, repr(v)) for k, v in spec.recipe.items() if k not in ("epochs", "optimizer", "schedule")))
     method = repr([spec.method, sorted(spec.hyperparameters.items())])
-    data = repr([spec.cell.kind, spec.cell.dataset, sorted(spec.cell.options.items())])
+    data = repr([spec.cell.kind, spec.cell.dataset, sorted(spec.cell.data_options.items())])
     return [("row", method, recipe, spec.cell.manifest, spec.curves), ("method", spec.method, recipe, data),
             ("recipe", recipe, data)]  # fmt: skip
 

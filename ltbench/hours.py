@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from ltbench.commands import folders_of, resources_of
-from ltbench.data.longtail import select_cell
 from ltbench.forecast import Device, Pace, Size, forecast
 from ltbench.measure import measured_pace
 from ltbench.nodes import this_machine
@@ -20,6 +19,7 @@ from ltbench.provenance import device_name
 from ltbench.records import Unreadable
 from ltbench.report.plan_text import hours_text
 from ltbench.site import Site
+from ltbench.sizes import size_of
 from ltbench.spec import Plan, TrialSpec
 from ltbench.suite import Suite
 
@@ -38,9 +38,8 @@ def hours(suite: Suite, to_run: Plan, inputs: Inputs, results: Path, site: Calla
     device = Device(device_name(torch.device(kind)), resources.threads)
     sizes = {}
     for cell in {spec.cell.manifest: spec.cell for spec in to_run.trials}.values():
-        facts = inputs.sources[cell.dataset].facts()
-        chosen, _ = select_cell(cell, facts.train_counts)
-        sizes[cell.manifest] = Size(sum(map(len, chosen)), sum(facts.test_counts))
+        found = size_of(cell, inputs)
+        sizes[cell.manifest] = Size(sum(found.train), found.test)
 
     def measure(spec: TrialSpec) -> Pace | None:
         if site is None:
@@ -48,7 +47,7 @@ def hours(suite: Suite, to_run: Plan, inputs: Inputs, results: Path, site: Calla
         print(f"measuring {spec.label} on {spec.cell.dataset} ...", file=sys.stderr, flush=True)
         return measured_pace(spec, replace(site(), device=kind, threads=device.threads))
 
-    found = [folders_of(results, p.parent.name).journal for p in sorted(results.glob("*/records")) if p.is_dir()]
-    records = (r for journal in found for r in journal if not isinstance(r, Unreadable))
+    journals = [folders_of(results, p.parent.name).journal for p in sorted(results.glob("*/records")) if p.is_dir()]
+    records = (r for journal in journals for r in journal if not isinstance(r, Unreadable))
     lines = forecast(to_run.trials, sizes, records, device, at_once, measure)
     return hours_text(lines, device, measured=site is not None)

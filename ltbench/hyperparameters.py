@@ -17,6 +17,10 @@ class Uniform:
     low: float
     high: float
 
+    def at(self, u: float) -> float:
+        """The value that a draw 0 <= u < 1 stands for, to four digits."""
+        return _within(self.low, self.high, self.low + u * (self.high - self.low))
+
     def __str__(self) -> str:
         return f"uniform({self.low:g}, {self.high:g})"
 
@@ -27,6 +31,10 @@ class LogUniform:
 
     low: float
     high: float
+
+    def at(self, u: float) -> float:
+        """The value that a draw 0 <= u < 1 stands for, to four digits."""
+        return _within(self.low, self.high, self.low * (self.high / self.low) ** u)
 
     def __str__(self) -> str:
         return f"loguniform({self.low:g}, {self.high:g})"
@@ -41,8 +49,20 @@ class Choice:
     def __init__(self, *values: Any) -> None:
         object.__setattr__(self, "values", values)
 
+    def at(self, u: float) -> Any:
+        """The value that a draw 0 <= u < 1 stands for."""
+        return self.values[int(u * len(self.values))]
+
     def __str__(self) -> str:
         return f"choice({', '.join(map(str, self.values))})"
+
+
+Range = Uniform | LogUniform | Choice
+"""Where a search may look for one hyper-parameter."""
+
+
+def _within(low: float, high: float, value: float) -> float:
+    return min(max(float(f"{value:.4g}"), low), high)
 
 
 @dataclass(frozen=True)
@@ -51,7 +71,7 @@ class Hyperparameter:
 
     default: Any
     meaning: str
-    search: Uniform | LogUniform | Choice | None = None
+    search: Range | None = None
     low: float = -math.inf
     high: float = math.inf
     above: float = -math.inf
@@ -85,7 +105,7 @@ def hp(
     default: Any,
     meaning: str,
     *,
-    search: Uniform | LogUniform | Choice | None = None,
+    search: Range | None = None,
     low: float = -math.inf,
     high: float = math.inf,
     above: float = -math.inf,
@@ -96,7 +116,7 @@ def hp(
     Args:
         default: used when the suite says nothing; its type (float, int, bool or str) is the hyper-parameter's type.
         meaning: one line for `ltbench methods NAME`.
-        search: where a tuning protocol may look.
+        search: where a suite with `protocol.search` looks, unless the suite gives the row a value or a range.
         low, high: inclusive bounds. above: an exclusive lower bound. choices: the only allowed values.
     """
     return Hyperparameter(default, meaning, search, low, high, above, tuple(choices) if choices is not None else None)

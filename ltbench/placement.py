@@ -139,7 +139,7 @@ def survey(trials: Sequence[TrialSpec], resources: Resources, machines: Sequence
     """The room there is for the rows of a plan; rows that ask for the same stand together."""
     asked: dict[tuple[Need, str], dict[str, None]] = {}
     for spec in trials:
-        asked.setdefault((resources.of(spec), resources.where(spec)), {})[spec.label] = None
+        asked.setdefault((resources.of(spec), resources.where(spec)), {})[spec.row] = None
     rooms = []
     for (need, where), labels in asked.items():
         try:

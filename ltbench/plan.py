@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from ltbench.models.towers import CONTENT
 from ltbench.recipes import are_vectors, at, misfit, recipe_of
 from ltbench.records import write_atomically
 from ltbench.registry import Registry, fingerprint
-from ltbench.spec import Cell, Plan, Selection, Skip, TrialSpec
+from ltbench.search import Searched, search, search_plan
+from ltbench.spec import Cell, Plan, Record, Selection, Skip, TrialSpec
 from ltbench.suite import DatasetEntry, MethodEntry, Suite
+from ltbench.suitesearch import Search
 from ltbench.towerplan import refuse_other_text, text_config
 
 
@@ -59,8 +61,17 @@ class _Vectors(Mapping[str, NDArray[np.float32]]):
         return len(self.found)
 
 
-def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | None = None) -> tuple[Plan, Inputs]:
+def make_plan(
+    suite: Suite,
+    registry: Registry,
+    data: Path,
+    chosen: Selection | None = None,
+    searched: Callable[[str], Record | None] = lambda key: None,
+) -> tuple[Plan, Inputs]:
     """Lay out a suite: all trials, seed by seed, so that an interrupted run leaves whole rows.
+
+    Args:
+        searched: the record of a trial of the search, by its key. Rows whose search is not finished are skipped.
 
     Raises:
         UserError: an unknown method, hyper-parameter, backbone or selection, unusable data, or an imbalance factor that
@@ -75,21 +86,34 @@ def make_plan(suite: Suite, registry: Registry, data: Path, chosen: Selection | 
     cells = [cell for entry in entries for cell in _cells(entry, sources[entry.name], suite)]
     row_plan = partial(_row, suite, registry, _Texts(suite, sources, data))
     texts = _Vectors()
+
+    def lay(cell: Cell, group: str, row: MethodEntry) -> TrialSpec | Skip:
+        planned, vectors = row_plan(cell, sources[cell.dataset].facts(), group, row)
+        if vectors is not None:
+            texts.found[vectors.digest] = vectors
+        return planned
+
+    outcome = Searched(rows)
+    if (how := suite.protocol.search) is not None:
+        everywhere = [cell for e in suite.datasets for cell in _cells(e, _source(sources, e, data), suite, how)]
+        outcome = search(suite, how, rows, everywhere, lay, registry, searched)
     templates: list[TrialSpec] = []
     skips: list[Skip] = []
     for cell in cells:
-        for group, row in rows:
-            planned, vectors = row_plan(cell, sources[cell.dataset].facts(), group, row)
+        for group, row in outcome.rows:
+            if row.label in outcome.waiting:
+                skips.append(Skip(label=row.label, cell=cell, reason=outcome.waiting[row.label]))
+                continue
+            planned = lay(cell, group, row)
             if isinstance(planned, Skip):
                 skips.append(planned)
-                continue
-            templates.append(planned)
-            if vectors is not None:
-                texts.found[vectors.digest] = vectors
+            else:
+                templates.append(planned)
     _refuse_twins(templates)
     trials = tuple(replace(template, seed=seed) for seed in seeds for template in templates)
     plan = Plan(suite=suite.suite, question=suite.question, trials=trials, skips=tuple(skips),
-                protocol=_protocol(suite, [row.label for _, row in rows], seeds))  # fmt: skip
+                protocol=_protocol(suite, [row.label for _, row in rows], seeds, outcome.chosen),
+                search=search_plan(suite, how, outcome.trials) if how is not None else None)  # fmt: skip
     checkpoints = {_pretrained(t): str(suite.recipes[t.recipe_name].pretrained) for t in templates
                    if _pretrained(t).startswith(CONTENT)}  # fmt: skip
     return plan, Inputs(sources, texts, checkpoints)
@@ -127,9 +151,17 @@ def _open(entry: DatasetEntry, data: Path) -> Source:
     return source
 
 
-def _cells(entry: DatasetEntry, source: Source, suite: Suite) -> Iterable[Cell]:
+def _source(sources: dict[str, Source], entry: DatasetEntry, data: Path) -> Source:
+    """Of a data set that may not be among those chosen: one setting serves them all, so a search is on all of them."""
+    if entry.name not in sources:
+        sources[entry.name] = _open(entry, data)
+    return sources[entry.name]
+
+
+def _cells(entry: DatasetEntry, source: Source, suite: Suite, search: Search | None = None) -> Iterable[Cell]:
+    """What an entry is made into: for the final trials, or with the hold-out of a search."""
     facts = source.facts()
-    holdout = suite.protocol.holdout_per_class
+    holdout = (search or suite.protocol).holdout_per_class
     factors: list[float | None] = [*entry.imbalance] if entry.imbalance else [None]
     for imbalance in factors:
         try:
@@ -142,7 +174,8 @@ def _cells(entry: DatasetEntry, source: Source, suite: Suite) -> Iterable[Cell]:
                 holdout_per_class=holdout,
             )
         except UserError as error:
-            raise UserError(f"data set {entry.name!r}: {error}") from error
+            place = "protocol.search: " if search is not None else ""
+            raise UserError(f"{place}data set {entry.name!r}: {error}") from error
         yield Cell(
             dataset=entry.name,
             kind=source.kind,
@@ -236,7 +269,7 @@ def _fingerprint(cls: type[Method]) -> str:
     return _fingerprints[cls]
 
 
-def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int]) -> dict[str, Any]:
+def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int], chosen: Mapping[str, Any]) -> dict[str, Any]:
     reference = suite.protocol.reference or ("ce" if "ce" in labels else labels[0])
     return {
         "primary": suite.protocol.primary,
@@ -245,6 +278,7 @@ def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int]) -> dict[str
         "seeds": list(seeds),
         "shots": suite.protocol.shots.model_dump(),
         "rope": suite.protocol.rope,
+        **({"search": {**how.model_dump(), "chosen": dict(chosen)}} if (how := suite.protocol.search) else {}),
     }
 
 

@@ -61,14 +61,14 @@ class Resources(Need):
 
     def of(self, spec: TrialSpec) -> Need:
         """What a trial asks for."""
-        return self.trials.get(spec.key) or self.of_row(spec.label, spec.method)
+        return self.trials.get(spec.key) or self.of_row(spec.row, spec.method)
 
     def of_row(self, label: str, method: str) -> Need:
         return self.methods.get(label) or self.methods.get(method) or Need(self.cpus, self.gpus, self.gpu_memory_gb)
 
     def where(self, spec: TrialSpec) -> str:
         """The place in the suite that says so."""
-        named = [name for name in (spec.label, spec.method) if name in self.methods]
+        named = [name for name in (spec.row, spec.method) if name in self.methods]
         return f"resources.methods.{named[0]}" if named else "resources.per_trial"
 
     def again(self, records: Iterable[Record]) -> Resources:

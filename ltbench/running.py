@@ -20,6 +20,7 @@ from ltbench.commands import (
     load,
     print_board,
     resources_of,
+    searched_in,
     selection,
     site_of,
     tracking_store,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from ltbench.plan import Inputs
     from ltbench.remote import Remote
     from ltbench.resources import Resources
+    from ltbench.run import Folders, State
     from ltbench.site import Site
-    from ltbench.spec import Plan, Record
+    from ltbench.spec import Plan, Record, TrialSpec
+    from ltbench.suite import Suite
 
 NAMED_FAILURES = 10
 """How many trials that failed are named at the end, beside their number."""
@@ -79,7 +82,8 @@ class RunOptions:
 
 
 def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
-    """Run what is missing, then show the leaderboard; the exit code.
+    """Run what is missing, the search of hyper-parameters before what follows from it, then show the leaderboard; the
+    exit code.
 
     Raises:
         UserError: anything the user can mend. Interrupted: by a signal while there was nothing to wait for.
@@ -87,53 +91,111 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
     from ltbench.lock import SuiteLock
 
     loaded, registry, cache = load(options.suite, options.overrides, options.methods, options.data)
-    whole, _ = lay_out(loaded, registry, cache, None)
     chosen = selection(options.only, options.datasets, options.seeds)
-    plan, inputs = lay_out(loaded, registry, cache, chosen)
-    folders = folders_of(options.results, loaded.suite)
+    folders, searched = folders_of(options.results, loaded.suite), searched_in(options.results, loaded)
+    whole, _ = lay_out(loaded, registry, cache, None, searched)
+    plan, inputs = lay_out(loaded, registry, cache, chosen, searched)
     if options.address is not None:
         os.environ["RAY_ADDRESS"] = options.address
+    broken: list[Record] = []
     with SuiteLock(folders.suite_folder, warn) as lock:
         interrupt.at_once.append(lock.release)
-        from ltbench.delivery import Tracker
-        from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
-
-        write_plan(folders, whole, loaded)
-        journal = folders.journal
-        store = tracking_store(options.tracking_uri, options.results)
-        tracker = Tracker(store, loaded.suite, journal, whole.expectation(), warn)
-        try:
-            state = state_of(plan, journal)
-            bring_up_to_date(plan, state, journal, tracker)
-            tracker.deliver_backlog()
-            to_run = state.to_run(plan, options.retry_failed)
-            announce(plan, to_run, len(state.finished), len(state.failed))
-            given = resources_of(loaded)
-            inline = options.inline or loaded.resources.executor == "inline"
-            kept = checkpoints_of(options.checkpoints, folders)
-            site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), kept, to_run)
-            if loaded.resources.pack is not None and not inline:
-                given = _packed(given, to_run, inputs, site)
-            run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)
-        finally:
-            unsent = tracker.close()
-        if unsent:
-            warn(f"{unsent} records wait to be sent to MLflow")
-        after = state_of(plan, journal)
-        left = [t for t in plan.trials if t.key not in after.finished and t.key not in after.failed]
-        if interrupt.asked and left:
-            begun = sum(_has_checkpoint(site.checkpoints, t.key) for t in left)
-            tell(f"stopped: {len(left)} of {len(plan.trials)} trials are left, {begun} of them with a checkpoint; the "
-                 f"same command continues")  # fmt: skip
-            return interrupt.code
+        if plan.search is not None:
+            apart = folders_of(options.results, plan.search.suite)
+            with SuiteLock(apart.suite_folder, warn) as second:
+                interrupt.at_once.append(second.release)
+                before = _carry_out(plan.search, plan.search, inputs, apart, loaded, options, cache, interrupt)
+            if interrupt.asked and before.left:
+                return before.stopped(interrupt)
+            broken = list(before.state.failed.values())
+            whole, _ = lay_out(loaded, registry, cache, None, searched)
+            plan, inputs = lay_out(loaded, registry, cache, chosen, searched)
+            tell_choices(plan)
+        done = _carry_out(plan, whole, inputs, folders, loaded, options, cache, interrupt)
+        if interrupt.asked and done.left:
+            return done.stopped(interrupt)
         board = board_of_records(folders, chosen, plan)
         if board is not None:
             print_board(board)
-        if left:
-            warn(f"{len(left)} trials did not run; the same command continues")
-        for line in failures(list(after.failed.values()), options):
+        if done.left:
+            warn(f"{len(done.left)} trials did not run; the same command continues")
+        for line in failures([*broken, *done.state.failed.values()], options):
             warn(line)
-        return 1 if left or after.failed else 0
+        return 1 if done.left or done.state.failed or _waiting(plan) else 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """How far a plan has come."""
+
+    plan: Plan
+    state: State
+    checkpoints: Path | Remote | None
+
+    @property
+    def left(self) -> list[TrialSpec]:
+        return [t for t in self.plan.trials if t.key not in self.state.finished and t.key not in self.state.failed]
+
+    def stopped(self, interrupt: Interrupt) -> int:
+        """Say what is left; the exit code."""
+        begun = sum(_has_checkpoint(self.checkpoints, t.key) for t in self.left)
+        tell(f"stopped: {len(self.left)} of {len(self.plan.trials)} trials are left, {begun} of them with a "
+             f"checkpoint; the same command continues")  # fmt: skip
+        return interrupt.code
+
+
+def _carry_out(plan: Plan, whole: Plan, inputs: Inputs, folders: Folders, loaded: Suite, options: RunOptions,
+               cache: Path, interrupt: Interrupt) -> Done:  # fmt: skip
+    """Run what is missing of a plan, into its folder and its experiment.
+
+    Args:
+        whole: the plan without `--only` and the like, as it is kept beside the records.
+    """
+    from ltbench.delivery import Tracker
+    from ltbench.run import bring_up_to_date, run_plan, state_of, write_plan
+
+    write_plan(folders, whole, loaded)
+    journal = folders.journal
+    store = tracking_store(options.tracking_uri, options.results)
+    tracker = Tracker(store, plan.suite, journal, whole.expectation(), warn)
+    try:
+        state = state_of(plan, journal)
+        bring_up_to_date(plan, state, journal, tracker)
+        tracker.deliver_backlog()
+        to_run = state.to_run(plan, options.retry_failed)
+        announce(plan, to_run, len(state.finished), len(state.failed))
+        given = resources_of(loaded)
+        inline = options.inline or loaded.resources.executor == "inline"
+        kept = checkpoints_of(options.checkpoints, folders)
+        site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), kept, to_run)
+        if loaded.resources.pack is not None and not inline:
+            given = _packed(given, to_run, inputs, site)
+        run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)
+    finally:
+        unsent = tracker.close()
+    if unsent:
+        warn(f"{unsent} records wait to be sent to MLflow")
+    return Done(plan, state_of(plan, journal), site.checkpoints)
+
+
+def tell_choices(plan: Plan) -> None:
+    """What the search chose, and what could not be chosen."""
+    from ltbench.report.choices import choice_text
+
+    how = plan.protocol["search"]
+    for label, choice in how["chosen"].items():
+        tell(f"search: {label}: {choice_text(choice, how['select'])}")
+    reasons = {skip.label: skip.reason for skip in plan.skips}
+    for label in _waiting(plan):
+        warn(f"{label} does not run: {reasons[label]}")
+
+
+def _waiting(plan: Plan) -> list[str]:
+    """Rows that the search has not given hyper-parameters."""
+    if plan.search is None:
+        return []
+    rows = dict.fromkeys(spec.row for spec in plan.search.trials)
+    return [label for label in rows if label not in plan.protocol["search"]["chosen"]]
 
 
 def _packed(given: Resources, to_run: Plan, inputs: Inputs, site: Site) -> Resources:

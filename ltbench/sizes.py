@@ -11,7 +11,7 @@ from ltbench.spec import Cell, Plan
 
 
 class Sizes(NamedTuple):
-    """Of one cell: training images by class, in label order; test images in all; a hold-out is in neither."""
+    """Of one cell: training images by class, in label order; test images in all, of a search the held-out ones."""
 
     train: tuple[int, ...]
     test: int
@@ -26,10 +26,10 @@ class Sizes(NamedTuple):
 def sizes(plan: Plan, inputs: Inputs) -> dict[str, Sizes]:
     """Cell's label -> its sizes, in the order of the plan, of cells that have trials."""
     cells = {t.cell.label: t.cell for t in plan.trials}
-    return {label: _of(cell, inputs) for label, cell in cells.items()}
+    return {label: size_of(cell, inputs) for label, cell in cells.items()}
 
 
-def _of(cell: Cell, inputs: Inputs) -> Sizes:
+def size_of(cell: Cell, inputs: Inputs) -> Sizes:
     facts = inputs.sources[cell.dataset].facts()
-    train, _ = select_cell(cell, facts.train_counts)
-    return Sizes(tuple(map(len, train)), sum(facts.test_counts))
+    train, held = select_cell(cell, facts.train_counts)
+    return Sizes(tuple(map(len, train)), sum(map(len, held)) if cell.scored_on == "holdout" else sum(facts.test_counts))

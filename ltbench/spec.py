@@ -22,7 +22,15 @@ models. Bumped by hand, with a line in CHANGELOG.md; a bump makes every earlier 
 TESTED_ON_VAL = ", tested on val"
 """Ends the label of a column whose images are those of the data set's val list, not of its test set."""
 
+HELD_OUT = ", held out"
+"""Ends the label of a column whose numbers are of training images that were held out: those of a search."""
+
 Status = Literal["ok", "failed"]
+
+
+def search_suite(suite: str) -> str:
+    """The trials of a suite's search are results of their own, under this name: they are never on its leaderboard."""
+    return f"{suite}-search"
 
 
 def canonical(value: object) -> str:
@@ -65,7 +73,22 @@ class Cell:
         """`IF100`, `IF100step` or `native`, and what it was tested on where that is not the test set."""
         step = "step" if self.profile == "step" else ""
         label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
-        return label + (TESTED_ON_VAL if self.options.get("tested_on") == "val" else "")
+        label += TESTED_ON_VAL if self.options.get("tested_on") == "val" else ""
+        return label + (HELD_OUT if self.scored_on == "holdout" else "")
+
+    @property
+    def scored_on(self) -> Literal["test", "holdout"]:
+        """Which images its numbers are of; the trials of a search never see the test set."""
+        return "holdout" if self.options.get("scored_on") == "holdout" else "test"
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """The options that say how the data are read."""
+        return {k: v for k, v in self.options.items() if k != "scored_on"}
+
+    def held_out(self) -> Cell:
+        """The same images, scored on those that are held out."""
+        return replace(self, options={**self.options, "scored_on": "holdout"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +147,11 @@ class TrialSpec:
             "numerics": self.numerics,
         }
         return digest(identity)
+
+    @property
+    def row(self) -> str:
+        """The suite's row: the trials of a search are numbered within theirs."""
+        return self.label.rpartition("+")[0] if self.role == "search" else self.label
 
     @property
     def name(self) -> str:
@@ -263,10 +291,17 @@ class Plan:
     skips: tuple[Skip, ...]
     protocol: Mapping[str, Any]
     """reference, primary metric, reported metrics, shots, seeds: how the leaderboard reads the records."""
+    search: Plan | None = None
+    """The trials that choose hyper-parameters, finished or not: a plan of its own, since they are scored on held-out
+    images."""
 
     def without(self, finished: set[str]) -> Plan:
         """The same plan minus the trials whose keys are given."""
         return replace(self, trials=tuple(t for t in self.trials if t.key not in finished))
+
+    def after(self, search: Plan) -> Plan:
+        """The same plan with the trials of a search before its own."""
+        return replace(self, trials=(*search.trials, *self.trials))
 
     def expectation(self) -> dict[str, Any]:
         """What a complete set of results looks like, small enough to be kept beside them: a leaderboard made

@@ -6,12 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-
-class Strict(BaseModel):
-    """No unknown keys, no silent conversion of text to numbers, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
+from ltbench.suitesearch import Search, SearchRange, Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -166,6 +161,9 @@ class MethodEntry(Strict):
     method: str
     label: str
     hyperparameters: dict[str, Any] = {}
+    search: dict[str, SearchRange] | None = None
+    """Which hyper-parameters are searched, and where; None: those that the method declares a range for and the row
+    gives no value to. Empty: none."""
     _place: str = PrivateAttr("")
 
     @property
@@ -195,6 +193,7 @@ class Shots(Strict):
 
 class Protocol(Strict):
     final: Final
+    search: Search | None = None
     primary: str = "balanced_accuracy"
     rope: Positive | None = None
     """Differences below this (in the primary metric's unit) are practically none; None: the metric's usual one."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ltbench.data.kinds import source_kinds
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
-from ltbench.spec import SAFE_NAME
+from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite import DatasetEntry, Protocol, Suite
 from ltbench.suiteerrors import explain
 from ltbench.suitefile import KeyPath, SuiteData, read_suite_file, shipped, shipped_suites
@@ -114,8 +114,8 @@ def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:
         method, values = next(iter(entry.items()))
         if isinstance(values, dict):
             values = dict(values)
-            label = values.pop("as", method)
-            return {"method": method, "label": label, "hyperparameters": values}
+            label, search = values.pop("as", method), values.pop("search", None)
+            return {"method": method, "label": label, "hyperparameters": values, "search": search}
     raise source.error(path, f"expected a method's name or `NAME: {{hyper-parameter: value}}`, got {entry!r}")
 
 
@@ -144,6 +144,7 @@ def _check_names(source: SuiteData, suite: Suite) -> None:
         twice = next(label for label in labels if labels.count(label) > 1)
         raise source.error(("methods",), f"{twice!r} stands under two recipes; give one another name with `as:`")
     _check_protocol(source, suite.protocol, labels)
+    _check_search(source, suite)
     rows = {*labels, *(e.method for entries in suite.methods.values() for e in entries)}
     for name in suite.resources.methods:
         if name not in rows:
@@ -203,6 +204,26 @@ def _check_tested_on(source: SuiteData, entries: Sequence[DatasetEntry]) -> None
             "another data set of this suite is tested on its test set; a table has numbers of the one or of the other: "
             "make two suites",
         )
+
+
+def _check_search(source: SuiteData, suite: Suite) -> None:
+    search = suite.protocol.search
+    for group, entries in suite.methods.items():
+        for i, row in enumerate(entries):
+            path: KeyPath = ("methods", group, i)
+            if row.search is not None and search is None:
+                raise source.error(path, f"{row.label!r} has a `search:`, but there is no `protocol.search:` that says "
+                                         f"how; add it, for example {{trials: 8, holdout_per_class: 10}}")  # fmt: skip
+            both = sorted(set(row.search or ()) & set(row.hyperparameters))
+            if both:
+                raise source.error(path, f"{row.label!r} has a value and a range for {both[0]}; keep one of the two")
+    if search is None:
+        return
+    if search.select not in METRICS:
+        hint = did_you_mean(search.select, METRICS)
+        raise source.error(("protocol", "search", "select"), f"unknown metric {search.select!r}. {hint}")
+    if not SAFE_NAME.fullmatch(search_suite(suite.suite)):
+        raise source.error(("suite",), f"{suite.suite!r} is too long a name for a suite with a search")
 
 
 def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) -> None:

@@ -137,7 +137,7 @@ def _run(
             images = ImageBatches(x, y, mean, std, augment=augment, rng=dice(spec, "augment"), device=device)
         if tower is None:
             return images
-        named = [facts.fingerprint, dict(spec.cell.options)] if part == "test" else [spec.cell.manifest]
+        named = [facts.fingerprint, spec.cell.data_options] if part == "test" else [spec.cell.manifest]
         return PreparedBatches(images, y, tower.prepare, [part, spec.cell.kind, *named])
 
     def test_logits(part: str, *, fold: bool = False) -> NDArray[np.float32]:
@@ -177,10 +177,11 @@ def _run(
     finally:
         training.close()
         forget(recipe, device)
-    logits = test_logits("test")
+    part = spec.cell.scored_on  # the test set is read here alone, once; a search never reads it
+    logits, truth = test_logits(part), labelled[part][1]
     if not np.isfinite(logits).all():
-        raise Diverged("the test logits are not finite")
-    metrics, classes, found = evaluate(logits, data.test_y, counts, spec.shots)
+        raise Diverged(f"the {part} logits are not finite")
+    metrics, classes, found = evaluate(logits, truth, counts, spec.shots)
     tested = time.perf_counter()
     seconds = {"train_seconds": checkpoints.seconds_before + trained - began, "test_seconds": tested - trained}
     parts = {"data": data_seconds, "step": step_seconds, "evaluation": curve_seconds + tested - trained}
@@ -198,7 +199,7 @@ def _run(
             **({"images_per_second": images / seconds["train_seconds"]} if curves["train/loss"] else {}),
             "class_names": list(facts.class_names),
         },
-        predictions=_pack(found, data.test_y, logits if site.keep_logits else None),
+        predictions=_pack(found, truth, logits if site.keep_logits else None),
     )
 
 

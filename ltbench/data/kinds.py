@@ -57,7 +57,7 @@ def source_of(cell: Cell, data: Path, paths: Mapping[str, str], decoded_cache: b
     kinds = source_kinds()
     known = kinds[cell.kind].places if cell.kind in kinds else {}
     beside = {place: paths[f"{cell.dataset}:{place}"] for place in known if f"{cell.dataset}:{place}" in paths}
-    source = open_source(cell.kind, data, paths.get(cell.dataset), {**cell.options, **beside})
+    source = open_source(cell.kind, data, paths.get(cell.dataset), {**cell.data_options, **beside})
     source.decoded_cache = decoded_cache
     return source
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from ltbench.report.published import Judgement, Published
-from ltbench.spec import TESTED_ON_VAL, Result
+from ltbench.spec import HELD_OUT, TESTED_ON_VAL, Result
 from ltbench.stats.aggregate import Estimate
 from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
 from ltbench.stats.intervals import Interval
@@ -220,12 +220,18 @@ class Table:
 
     def heading(self, dataset: str) -> str:
         """A data set without its imbalance, where columns stand together."""
-        return dataset + (TESTED_ON_VAL if dataset in self.tested_on_val else "")
+        marks = (TESTED_ON_VAL, self.tested_on_val), (HELD_OUT, self.held_out)
+        return dataset + "".join(mark for mark, marked in marks if dataset in marked)
 
     @property
     def tested_on_val(self) -> tuple[str, ...]:
         """The data sets whose numbers are not of their test sets."""
-        return tuple(dict.fromkeys(c[0] for c in self.columns if c[1].endswith(TESTED_ON_VAL)))
+        return tuple(dict.fromkeys(c[0] for c in self.columns if TESTED_ON_VAL in c[1]))
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The data sets whose numbers are of training images that were held out for a search."""
+        return tuple(dict.fromkeys(c[0] for c in self.columns if c[1].endswith(HELD_OUT)))
 
 
 @dataclass(frozen=True)

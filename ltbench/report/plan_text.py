@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from ltbench.forecast import Device, Line, total
 from ltbench.placement import GB, Machine, Room
+from ltbench.report.choices import choice_text
 from ltbench.spec import Plan
 
 if TYPE_CHECKING:
@@ -18,26 +19,39 @@ if TYPE_CHECKING:
 
 
 def plan_text(
-    plan: Plan, state: State, placement: str = "", hours: str = "", data: Mapping[str, Sizes] | None = None
+    plan: Plan,
+    state: State,
+    placement: str = "",
+    hours: str = "",
+    data: Mapping[str, Sizes] | None = None,
+    searched: State | None = None,
 ) -> str:
     """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`; then what
-    the cells hold, where the trials would run, and how long."""
+    the cells hold, where the trials would run, and how long.
+
+    Args:
+        searched: what the journal says about the plan's search, which stands first.
+    """
+    waiting = set[str]()
+    if plan.search is not None:
+        waiting = {t.row for t in plan.search.trials} - set(plan.protocol["search"]["chosen"])
     cells = list(dict.fromkeys([t.cell.label for t in plan.trials] + [s.cell.label for s in plan.skips]))
     labels = list(dict.fromkeys([t.label for t in plan.trials] + [s.label for s in plan.skips]))
     counts: dict[tuple[str, str], list[int]] = {}
     for t in plan.trials:
         done = counts.setdefault((t.label, t.cell.label), [0, 0, 0])
         done[1 if t.key in state.finished else 2 if t.key in state.failed else 0] += 1
-    rows = [[label, *(_entry(counts.get((label, cell))) for cell in cells)] for label in labels]
+    rows = [[label, *(_entry(counts.get((label, cell)), label in waiting) for cell in cells)] for label in labels]
     left = len(plan.trials) - len(state.finished) - len(state.failed)
     counted = f"{left} to run, {len(state.finished)} finished, {len(state.failed)} failed"
-    blocks = [
+    blocks = [] if plan.search is None or searched is None else [_search_text(plan, plan.search, searched)]
+    blocks += [
         f"{plan.suite}: {len(plan.trials)} trials: {counted}",
         tabulate(rows, headers=["trials to run", *cells], disable_numparse=True),
     ]
     if data:
         blocks.append(_data_text(data, plan.trials[0].shots))
-    recipes = {t.recipe_name: t.recipe for t in plan.trials}
+    recipes = {t.recipe_name: t.recipe for t in (*(plan.search.trials if plan.search else ()), *plan.trials)}
     for name, recipe in recipes.items():
         blocks.append(
             f"recipe {name}: {recipe['backbone']}, {recipe['epochs']:g} epochs, batch {recipe['batch_size']}, "
@@ -48,10 +62,34 @@ def plan_text(
         )
     by_reason: dict[str, list[str]] = {}
     for skip in plan.skips:
+        if skip.label in waiting:
+            continue
         by_reason.setdefault(skip.reason, []).append(f"{skip.label} on {skip.cell.label}")
     blocks += [f"skipped: {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
     blocks += [block for block in (placement, hours) if block]
     return "\n\n".join(blocks) + "\n"
+
+
+def _search_text(plan: Plan, search: Plan, state: State) -> str:
+    """What is tried for which row, and what was chosen."""
+    how = plan.protocol["search"]
+    cells = list(dict.fromkeys(t.cell.label for t in search.trials))
+    rows = []
+    for label in dict.fromkeys(t.row for t in search.trials):
+        own = [t for t in search.trials if t.row == label]
+        counts = {cell: [0, 0, 0] for cell in cells if any(t.cell.label == cell for t in own)}
+        for t in own:
+            counts[t.cell.label][1 if t.key in state.finished else 2 if t.key in state.failed else 0] += 1
+        choice = how["chosen"].get(label)
+        rows.append([label, len({t.label for t in own}), *(_entry(counts.get(cell)) for cell in cells),
+                     choice_text(choice, how["select"]) if choice else "later"])  # fmt: skip
+    left = len(search.trials) - len(state.finished) - len(state.failed)
+    head = (f"search: {len(search.trials)} trials: {left} to run, {len(state.finished)} finished, "
+            f"{len(state.failed)} failed; scored on {how['holdout_per_class']} training images per class that are held "
+            f"out")  # fmt: skip
+    table = tabulate(rows, headers=["trials to run", "settings", *cells, "chosen"], disable_numparse=True,
+                     maxcolwidths=[None] * (2 + len(cells)) + [60])  # fmt: skip
+    return f"{head}\n\n{table}"
 
 
 def _data_text(data: Mapping[str, Sizes], shots: Mapping[str, int]) -> str:
@@ -153,9 +191,9 @@ def _given(room: Room) -> str:
     )
 
 
-def _entry(counts: list[int] | None) -> str:
+def _entry(counts: list[int] | None, waiting: bool = False) -> str:
     if counts is None:
-        return "skip"
+        return "after its search" if waiting else "skip"
     to_run, finished, failed = counts
     parts = [str(to_run)] if to_run else []
     parts += [f"{finished} done"] if finished else []

@@ -8,7 +8,7 @@ from typing import Any
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.report.board import Column
-from ltbench.spec import TESTED_ON_VAL, Result
+from ltbench.spec import HELD_OUT, TESTED_ON_VAL, Result
 
 Expectation = Mapping[str, Any]
 """`Plan.expectation()`: which rows, columns and seeds there should be."""
@@ -65,14 +65,15 @@ def refuse_duplicates(results: Sequence[Result]) -> None:
 
 
 def refuse_two_test_sets(results: Sequence[Result]) -> None:
-    """Numbers on a data set's val list and on its test set are not put into one table."""
-    on_val = {r.dataset for r in results if r.imbalance.endswith(TESTED_ON_VAL)}
-    both = sorted({r.dataset for r in results if not r.imbalance.endswith(TESTED_ON_VAL)} & on_val)
-    if both:
-        raise UserError(
-            f"some results on {', '.join(both)} are of its val list, others of its test set; name the suite, so that "
-            f"its own are taken, or keep them in two folders"
-        )
+    """Numbers on a data set's val list, or on held-out training images, are not put into one table with others."""
+    for mark, what in ((TESTED_ON_VAL, "its val list"), (HELD_OUT, "held-out training images")):
+        marked = {r.dataset for r in results if mark in r.imbalance}
+        both = sorted({r.dataset for r in results if mark not in r.imbalance} & marked)
+        if both:
+            raise UserError(
+                f"some results on {', '.join(both)} are of {what}, others of its test set; name the suite, so that "
+                f"its own are taken, or keep them in two folders"
+            )
 
 
 def groups(

@@ -1,0 +1,37 @@
+"""What a search chose, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ltbench.metrics import metric_of
+
+
+def choice_text(choice: Mapping[str, Any], select: str) -> str:
+    """One row's hyper-parameters, and how they fared among the settings that were tried."""
+    values = ", ".join(f"{name} {_shown(value)}" for name, value in choice["hyperparameters"].items())
+    among = f"best of {choice['settings']} settings, {metric_of(select).title} {choice['score']:.1f}"
+    if choice["setting"] == 0:
+        return f"{values}, as written: {among}"
+    written = "diverged" if choice["as_written"] is None else f"{choice['as_written']:.1f}"
+    return f"{values}: {among} (as written: {written})"
+
+
+def search_notes(how: Mapping[str, Any] | None) -> list[str]:
+    """How the rows of a leaderboard came to their hyper-parameters.
+
+    Args:
+        how: `search` of the plan's protocol; None: nothing was searched.
+    """
+    if not how or not how["chosen"]:
+        return []
+    rows = "; ".join(f"{label}: {choice_text(choice, how['select'])}" for label, choice in how["chosen"].items())
+    return [
+        f"Searched on {how['holdout_per_class']} training images per class that were held out, never on the test set, "
+        f"one setting for all data sets: {rows}. Other rows are as written."
+    ]
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
