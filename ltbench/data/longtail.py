@@ -131,7 +131,7 @@ def _hold_out(available: Sequence[int], per_class: int, subset_seed: int) -> lis
     if per_class >= min(available):
         raise UserError(
             f"a hold-out of {per_class} images per class leaves nothing to train on: the smallest class has "
-            f"{min(available)}; lower protocol.holdout_per_class"
+            f"{min(available)}; lower holdout_per_class"
         )
     rng = np.random.RandomState([_HOLDOUT_STREAM, subset_seed])
     return [np.sort(rng.permutation(n)[:per_class]).astype(np.int64) for n in available]

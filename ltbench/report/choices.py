@@ -29,7 +29,8 @@ def search_notes(how: Mapping[str, Any] | None) -> list[str]:
     rows = "; ".join(f"{label}: {choice_text(choice, how['select'])}" for label, choice in how["chosen"].items())
     return [
         f"Searched on {how['holdout_per_class']} training images per class that were held out, never on the test set, "
-        f"one setting for all data sets: {rows}. Other rows are as written."
+        f"one setting for all data sets: {rows}. Other rows are as written. Intervals are of these settings, not of "
+        "the search."
     ]
 
 

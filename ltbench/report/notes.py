@@ -35,7 +35,8 @@ def wide_legend(board: Leaderboard) -> list[str]:
 def header(board: Leaderboard) -> list[str]:
     """Three lines: what is ranked and by which rule; how much there is; what is claimed and how it is tested."""
     about = metric_of(board.primary)
-    same = " (= accuracy: balanced test sets)" if board.balanced_tests and "accuracy" in board.primary else ""
+    sets = "hold-outs" if any(table.held_out for table in board.tables) else "test sets"
+    same = f" (= accuracy: balanced {sets})" if board.balanced_tests and "accuracy" in board.primary else ""
     unit = f", {about.unit}" if about.unit else ""
     lower = "" if about.higher_is_better else ", lower is better"
     references = sorted({t.reference for t in board.tables if t.reference})
