@@ -46,6 +46,7 @@ def _protocol(value: Any) -> bool:
         "shots": lambda v: _mapping(v, is_text, is_whole),
         "rope": lambda v: v is None or (is_number(v) and v >= 0),
         "search": _search,
+        "tried": lambda v: _mapping(v, is_name, lambda row: _mapping(row, is_name, _values)),
     }
     return isinstance(value, Mapping) and "seeds" in value and all(c(value[k]) for k, c in checks.items() if k in value)
 
@@ -61,9 +62,13 @@ def _search(value: Any) -> bool:
     return isinstance(value, Mapping) and value.keys() == checks.keys() and all(c(value[k]) for k, c in checks.items())
 
 
+def _values(value: Any) -> bool:
+    return _mapping(value, is_text, lambda x: isinstance(x, str | int | float))
+
+
 def _choice(value: Any) -> bool:
     checks: dict[str, Check] = {
-        "hyperparameters": lambda v: _mapping(v, is_text, lambda x: isinstance(x, str | int | float)),
+        "hyperparameters": _values,
         "setting": is_whole,
         "settings": is_whole,
         "score": is_number,

@@ -88,7 +88,7 @@ def search_plan(suite: Suite, how: Search, trials: Sequence[TrialSpec]) -> Plan 
     """The trials of a search as a plan of its own; None: nothing is searched."""
     if not trials:
         return None
-    protocol = {
+    protocol: dict[str, Any] = {
         "primary": how.select,
         "report": list(dict.fromkeys([how.select, *suite.protocol.final.report])),
         "reference": trials[0].label,
@@ -96,9 +96,20 @@ def search_plan(suite: Suite, how: Search, trials: Sequence[TrialSpec]) -> Plan 
         "shots": suite.protocol.shots.model_dump(),
         "rope": None,
     }
+    protocol["tried"] = {
+        row: _tried([t for t in trials if t.row == row]) for row in dict.fromkeys(t.row for t in trials)
+    }
     once = tuple({spec.key: spec for spec in trials}.values())  # two rows may try the same setting
     question = f"Which hyper-parameters do the rows of {suite.suite} get?"
     return Plan(suite=search_suite(suite.suite), question=question, trials=once, skips=(), protocol=protocol)
+
+
+def _tried(trials: Sequence[TrialSpec]) -> dict[str, dict[str, Any]]:
+    """The settings of a row, by the names they have as rows of the search: what differs between them."""
+    settings = {spec.label: spec.hyperparameters for spec in trials}
+    first = next(iter(settings.values()))
+    differ = [name for name in first if any(values[name] != first[name] for values in settings.values())]
+    return {label: {name: values[name] for name in differ} for label, values in settings.items()}
 
 
 def space_of(row: MethodEntry, cls: type[Method]) -> dict[str, Range]:

@@ -338,9 +338,11 @@ def test_a_run_searches_then_trains_what_was_chosen(ltbench: Run, suite_file: Pa
     assert len(finals) == 12
     assert {r.spec.role for r in finals} == {"final"}
     tried = Journal(tmp_path / "results" / "small-search" / "records").records().values()
+    taus = [next(r.spec.hyperparameters["tau"] for r in tried if r.spec.label == f"logit_adjustment+{i}")
+            for i in range(3)]  # fmt: skip
     best = max(range(3), key=lambda i: sum(r.metrics["balanced_accuracy"] or 0 for r in tried
                                            if r.spec.label == f"logit_adjustment+{i}"))  # fmt: skip
-    tau = next(r.spec.hyperparameters["tau"] for r in tried if r.spec.label == f"logit_adjustment+{best}")
+    tau = taus[best]
     assert {r.spec.hyperparameters["tau"] for r in finals if r.spec.label == "logit_adjustment"} == {tau}
 
     code, out, err = ltbench("run", str(suite_file))
@@ -354,7 +356,9 @@ def test_a_run_searches_then_trains_what_was_chosen(ltbench: Run, suite_file: Pa
     assert json.loads(out)["config"]["search"]["chosen"]["logit_adjustment"]["hyperparameters"] == {"tau": tau}
     code, out, _ = ltbench("leaderboard", "small-search")
     assert code == 0
-    assert "no number of this table is a test result" in " ".join(out.split())
+    flat = " ".join(out.split())
+    assert "no number of this table is a test result" in flat
+    assert f"logit_adjustment, tau: +0 1; +1 {taus[1]:g}; +2 {taus[2]:g}." in flat
 
 
 BREAKS = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ltbench.metrics import metric_of
@@ -32,6 +32,24 @@ def search_notes(how: Mapping[str, Any] | None) -> list[str]:
         f"one setting for all data sets: {rows}. Other rows are as written. Intervals are of these settings, not of "
         "the search."
     ]
+
+
+def tried_notes(tried: Mapping[str, Mapping[str, Mapping[str, Any]]] | None) -> list[str]:
+    """What the numbered rows of a search's own leaderboard are.
+
+    Args:
+        tried: `tried` of the search's protocol: row -> setting -> hyper-parameters; None: this is no search.
+    """
+    lines = []
+    for row, settings in (tried or {}).items():
+        names = ", ".join(next(iter(settings.values())))
+        values = (f"{label.removeprefix(row)} {_tuple(found.values())}" for label, found in settings.items())
+        lines.append(f"{row}, {names}: {'; '.join(values)}.")
+    return lines
+
+
+def _tuple(values: Iterable[object]) -> str:
+    return ", ".join(map(_shown, values))
 
 
 def _shown(value: object) -> str:

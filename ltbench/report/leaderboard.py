@@ -122,7 +122,7 @@ def build(
             "datasets": sorted(datasets) if datasets is not None else None,
             "block": "data set",
             "bootstrap_seed": 0,
-            **({"search": protocol["search"]} if "search" in protocol else {}),
+            **{name: protocol[name] for name in ("search", "tried") if name in protocol},
         },
     )
 

@@ -7,7 +7,7 @@ import math
 from ltbench.errors import last_line
 from ltbench.metrics import metric_of
 from ltbench.report.board import ALPHA, Leaderboard, Pair, ScopeB, Table
-from ltbench.report.choices import search_notes
+from ltbench.report.choices import search_notes, tried_notes
 from ltbench.report.published import Judgement
 from ltbench.report.ranking import ALL_PAIRS
 from ltbench.stats.minimum import seeds_to_resolve
@@ -80,7 +80,7 @@ def notes(board: Leaderboard) -> list[str]:
             f"{', '.join(held_out)}: scored on training images that were held out, to choose hyper-parameters by; no "
             f"number of this table is a test result."
         )
-    lines += search_notes(board.config.get("search"))
+    lines += tried_notes(board.config.get("tried")) + search_notes(board.config.get("search"))
     lines += _chosen(board)
     lines += _of_tables(board)
     if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
