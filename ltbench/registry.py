@@ -6,10 +6,12 @@ The file's name is the method's name. There is no list to edit: a file that appe
 from __future__ import annotations
 
 import ast
+import atexit
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import shutil
 import sys
 import tempfile
 import types
@@ -130,6 +132,7 @@ def unpack_sources(sources: Sources) -> Path:
     content = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
     if content not in _unpacked:
         folder = Path(tempfile.mkdtemp(prefix="ltbench-methods-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         for name, text in sources.items():  # the last part: a name from elsewhere leads out of no folder
             (folder / Path(name).name).write_text(text, encoding="utf-8")
         _unpacked[content] = folder

@@ -379,3 +379,11 @@ print(registry.builtin_folder, fingerprint(registry.get("ldam_drw")), registry.g
     assert done.stdout.split() == [
         str(tmp_path / "methods"), fingerprint(Registry().get("ldam_drw")), "Mixup",
     ]  # fmt: skip
+
+
+def test_what_a_worker_unpacked_goes_when_it_ends(tmp_path: Path) -> None:
+    code = "from ltbench.registry import unpack_sources; print(unpack_sources({'a.py': 'x = 1'}))"
+    ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, text=True,
+                         capture_output=True, check=True)  # fmt: skip
+    assert Path(ran.stdout.strip()).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
