@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -131,10 +132,11 @@ def plan(
         first = state_of(made.search, folders_of(results, made.search.suite).journal)
         to_run = to_run.after(first.to_run(made.search, retry_failed=False))
     room = placement(loaded, made if made.search is None else made.after(made.search), address)
+    rest = replace(to_run, trials=(*to_run.trials, *made.later))
     time = ""
     if address is None and "RAY_ADDRESS" not in os.environ:
-        place = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, to_run)
-        time = hours(loaded, to_run, inputs, results, place if measure else None)
+        place = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, rest)
+        time = hours(loaded, rest, inputs, results, place if measure else None)
     elif measure:
         raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
     typer.echo(plan_text(made, state, room, time, sizes(made, inputs), first), nl=False)

@@ -98,20 +98,21 @@ def make_plan(
         everywhere = [cell for e in suite.datasets for cell in _cells(e, _source(sources, e, data), suite, how)]
         outcome = search(suite, how, rows, everywhere, lay, registry, searched)
     templates: list[TrialSpec] = []
+    later: list[TrialSpec] = []
     skips: list[Skip] = []
     for cell in cells:
         for group, row in outcome.rows:
-            if row.label in outcome.waiting:
-                skips.append(Skip(label=row.label, cell=cell, reason=outcome.waiting[row.label]))
-                continue
             planned = lay(cell, group, row)
             if isinstance(planned, Skip):
                 skips.append(planned)
+            elif row.label in outcome.waiting:
+                skips.append(Skip(label=row.label, cell=cell, reason=outcome.waiting[row.label]))
+                later.append(planned)
             else:
                 templates.append(planned)
     _refuse_twins(templates)
-    trials = tuple(replace(template, seed=seed) for seed in seeds for template in templates)
-    plan = Plan(suite=suite.suite, question=suite.question, trials=trials, skips=tuple(skips),
+    trials, waiting = (tuple(replace(t, seed=seed) for seed in seeds for t in found) for found in (templates, later))
+    plan = Plan(suite=suite.suite, question=suite.question, trials=trials, skips=tuple(skips), later=waiting,
                 protocol=_protocol(suite, [row.label for _, row in rows], seeds, outcome.chosen),
                 search=search_plan(suite, how, outcome.trials) if how is not None else None)  # fmt: skip
     checkpoints = {_pretrained(t): str(suite.recipes[t.recipe_name].pretrained) for t in templates

@@ -192,10 +192,7 @@ def tell_choices(plan: Plan) -> None:
 
 def _waiting(plan: Plan) -> list[str]:
     """Rows that the search has not given hyper-parameters."""
-    if plan.search is None:
-        return []
-    rows = dict.fromkeys(spec.row for spec in plan.search.trials)
-    return [label for label in rows if label not in plan.protocol["search"]["chosen"]]
+    return list(dict.fromkeys(spec.label for spec in plan.later))
 
 
 def _packed(given: Resources, to_run: Plan, inputs: Inputs, site: Site) -> Resources:

@@ -25,7 +25,7 @@ class Sizes(NamedTuple):
 
 def sizes(plan: Plan, inputs: Inputs) -> dict[str, Sizes]:
     """Cell's label -> its sizes, in the order of the plan, of cells that have trials."""
-    cells = {t.cell.label: t.cell for t in plan.trials}
+    cells = {t.cell.label: t.cell for t in (*plan.trials, *plan.later)}
     return {label: size_of(cell, inputs) for label, cell in cells.items()}
 
 

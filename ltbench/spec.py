@@ -294,6 +294,9 @@ class Plan:
     search: Plan | None = None
     """The trials that choose hyper-parameters, finished or not: a plan of its own, since they are scored on held-out
     images."""
+    later: tuple[TrialSpec, ...] = ()
+    """What rows that wait for their search would train as they are written: as many trials, and as long ones, as there
+    will be. Their keys say nothing."""
 
     def without(self, finished: set[str]) -> Plan:
         """The same plan minus the trials whose keys are given."""

@@ -213,7 +213,8 @@ def test_search_trials_are_held_out_and_rows_wait_for_them(planned: Planned) -> 
         assert (t.role, t.seed, t.suite, t.curves) == ("search", 5, "small-search", "none")
         assert (t.cell.scored_on, t.cell.holdout_per_class) == ("holdout", 10)
         assert t.cell.label.endswith(", held out")
-    assert all(t.cell.scored_on == "test" and t.cell.holdout_per_class == 0 for t in plan.trials)
+    assert all(t.cell.scored_on == "test" and t.cell.holdout_per_class == 0 for t in (*plan.trials, *plan.later))
+    assert [(t.label, t.seed) for t in plan.later] == 2 * [("logit_adjustment", 0)] + 2 * [("logit_adjustment", 1)]
 
 
 def test_a_chosen_setting_makes_the_trial_that_somebody_would_have_written(planned: Planned) -> None:
@@ -230,6 +231,7 @@ def test_a_chosen_setting_makes_the_trial_that_somebody_would_have_written(plann
         t.key for t in written.trials if t.label == "logit_adjustment"
     }
     assert not plan.skips
+    assert not plan.later
     chosen = plan.protocol["search"]["chosen"]["logit_adjustment"]
     assert chosen == {"hyperparameters": {"tau": tau}, "setting": 2, "settings": 3, "score": 61.0, "as_written": 60.0}
 
@@ -322,7 +324,8 @@ def test_a_run_searches_then_trains_what_was_chosen(ltbench: Run, suite_file: Pa
     code, out, err = ltbench("plan", str(suite_file))
     assert code == 0
     assert out.startswith("search: 6 trials: 6 to run, 0 finished, 0 failed; scored on 10 training images per class")
-    assert "after its search" in out
+    assert "small: 12 trials: 8 to run, 0 finished, 0 failed, 4 after the search" in out
+    assert "logit_adjustment  2 after its search  2 after its search" in out
     code, out, err = ltbench("run", str(suite_file))
     assert code == 0, err
     assert "small-search: 6 trials to run" in err

@@ -32,25 +32,25 @@ def plan_text(
     Args:
         searched: what the journal says about the plan's search, which stands first.
     """
-    waiting = set[str]()
-    if plan.search is not None:
-        waiting = {t.row for t in plan.search.trials} - set(plan.protocol["search"]["chosen"])
+    waiting = {t.label for t in plan.later}
     cells = list(dict.fromkeys([t.cell.label for t in plan.trials] + [s.cell.label for s in plan.skips]))
     labels = list(dict.fromkeys([t.label for t in plan.trials] + [s.label for s in plan.skips]))
     counts: dict[tuple[str, str], list[int]] = {}
     for t in plan.trials:
         done = counts.setdefault((t.label, t.cell.label), [0, 0, 0])
         done[1 if t.key in state.finished else 2 if t.key in state.failed else 0] += 1
-    rows = [[label, *(_entry(counts.get((label, cell)), label in waiting) for cell in cells)] for label in labels]
+    later = Counter((t.label, t.cell.label) for t in plan.later)
+    rows = [[label, *(_entry(counts.get((label, cell)), later[label, cell]) for cell in cells)] for label in labels]
     left = len(plan.trials) - len(state.finished) - len(state.failed)
     counted = f"{left} to run, {len(state.finished)} finished, {len(state.failed)} failed"
+    counted += f", {len(plan.later)} after the search" if plan.later else ""
     blocks = [] if plan.search is None or searched is None else [_search_text(plan, plan.search, searched)]
     blocks += [
-        f"{plan.suite}: {len(plan.trials)} trials: {counted}",
+        f"{plan.suite}: {len(plan.trials) + len(plan.later)} trials: {counted}",
         tabulate(rows, headers=["trials to run", *cells], disable_numparse=True),
     ]
     if data:
-        blocks.append(_data_text(data, plan.trials[0].shots))
+        blocks.append(_data_text(data, (*plan.trials, *plan.later)[0].shots))
     recipes = {t.recipe_name: t.recipe for t in (*(plan.search.trials if plan.search else ()), *plan.trials)}
     for name, recipe in recipes.items():
         blocks.append(
@@ -191,9 +191,9 @@ def _given(room: Room) -> str:
     )
 
 
-def _entry(counts: list[int] | None, waiting: bool = False) -> str:
+def _entry(counts: list[int] | None, later: int = 0) -> str:
     if counts is None:
-        return "after its search" if waiting else "skip"
+        return f"{later} after its search" if later else "skip"
     to_run, finished, failed = counts
     parts = [str(to_run)] if to_run else []
     parts += [f"{finished} done"] if finished else []
