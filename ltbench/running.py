@@ -89,6 +89,7 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
         UserError: anything the user can mend. Interrupted: by a signal while there was nothing to wait for.
     """
     from ltbench.lock import SuiteLock
+    from ltbench.search import diverged
 
     loaded, registry, cache = load(options.suite, options.overrides, options.methods, options.data)
     chosen = selection(options.only, options.datasets, options.seeds)
@@ -100,14 +101,14 @@ def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
     broken: list[Record] = []
     with SuiteLock(folders.suite_folder, warn) as lock:
         interrupt.at_once.append(lock.release)
-        if plan.search is not None:
+        if plan.search is not None and whole.search is not None:
             apart = folders_of(options.results, plan.search.suite)
             with SuiteLock(apart.suite_folder, warn) as second:
                 interrupt.at_once.append(second.release)
-                before = _carry_out(plan.search, plan.search, inputs, apart, loaded, options, cache, interrupt)
+                before = _carry_out(plan.search, whole.search, inputs, apart, loaded, options, cache, interrupt)
             if interrupt.asked and before.left:
                 return before.stopped(interrupt)
-            broken = list(before.state.failed.values())
+            broken = [record for record in before.state.failed.values() if not diverged(record)]
             whole, _ = lay_out(loaded, registry, cache, None, searched)
             plan, inputs = lay_out(loaded, registry, cache, chosen, searched)
             tell_choices(plan)

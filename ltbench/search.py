@@ -177,7 +177,7 @@ def choose(tried: Sequence[Sequence[Record | None]], select: str) -> tuple[int, 
     """
     everything = [record for records in tried for record in records]
     left = sum(record is None for record in everything)
-    failed = sum(r is not None and r.status == "failed" and not _diverged(r) for r in everything)
+    failed = sum(r is not None and r.status == "failed" and not diverged(r) for r in everything)
     if failed:
         return f"{failed} of the {len(everything)} trials of its search failed"
     if left:
@@ -196,5 +196,6 @@ def _score(records: Sequence[Record], select: str) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _diverged(record: Record) -> bool:
+def diverged(record: Record) -> bool:
+    """Its training did, which is a verdict on its setting; every other failure is none."""
     return (record.error or "").startswith("Diverged")

@@ -407,6 +407,32 @@ def test_a_row_whose_search_fails_waits_and_the_others_run(
     assert "small: 2 trials to run, 2 finished before" in err
 
 
+def test_a_setting_that_diverges_is_no_failure_of_the_suite(ltbench: Run, suite_file: Path, tmp_path: Path) -> None:
+    methods = tmp_path / "methods"
+    methods.mkdir()
+    raises = BREAKS[BREAKS.index("        if self") : BREAKS.index("        return")]
+    melts = BREAKS.replace(raises, "").replace("* self.level", "* (1.0 if self.level > 0.9 else float('inf'))")
+    (methods / "melts.py").write_text(melts)
+    code, out, err = ltbench("run", str(suite_file), "--methods", str(methods), "--set", "methods.scratch=[ce, melts]",
+                             "--set", "datasets=[{name: digits, imbalance: 20}]")  # fmt: skip
+    assert code == 0, err
+    assert "search: melts: level 1, as written: best of 3 settings" in err
+    assert "trials failed" not in err
+    code, out, _ = ltbench("leaderboard", "small-search")
+    assert "3 trials, 2 failed" in out
+
+
+def test_what_is_kept_of_a_search_is_whole_whatever_is_chosen(ltbench: Run, suite_file: Path, tmp_path: Path) -> None:
+    """`--only` runs a part; the plan beside the records still says what belongs to the search."""
+    more = ("--set", "methods.scratch=[ce, logit_adjustment, mixup]")
+    assert ltbench("run", str(suite_file), *more)[0] == 0
+    assert ltbench("run", str(suite_file), *more, "--only", "mixup")[0] == 0
+    kept = json.loads((tmp_path / "results" / "small-search" / "plan.json").read_text())
+    assert {label.partition("+")[0] for label in kept["rows"]} == {"logit_adjustment", "mixup"}
+    kept = json.loads((tmp_path / "results" / "small" / "plan.json").read_text())
+    assert set(kept["rows"]) == {"ce", "logit_adjustment", "mixup"}
+
+
 def test_exported_search_trials_come_back_by_import(ltbench: Run, suite_file: Path, tmp_path: Path) -> None:
     """A machine without Ray or MLflow runs them; then the plan goes on with what they chose."""
     there = tmp_path / "there"
