@@ -357,6 +357,10 @@ def test_a_run_searches_then_trains_what_was_chosen(ltbench: Run, suite_file: Pa
     assert "Searched on 10 training images" in " ".join(out.split())
     code, out, _ = ltbench("leaderboard", "small", "--format", "json")
     assert json.loads(out)["config"]["search"]["chosen"]["logit_adjustment"]["hyperparameters"] == {"tau": tau}
+    assert ltbench("report", "small")[0] == 0
+    page = (tmp_path / "results" / "small" / "report" / "report.html").read_text()
+    assert "What the search of hyper-parameters cost comes on top" in page
+    assert "best of 3 settings" in page
     code, out, _ = ltbench("leaderboard", "small-search")
     assert code == 0
     flat = " ".join(out.split())

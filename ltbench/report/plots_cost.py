@@ -43,11 +43,16 @@ def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
         f"Mean {unit} of a trial, start-up included: its wall time times the {held} it held, on the machines that ran "
         "it (see the runs); other trials beside it slow it down. Filled, joined by the dotted line: no other method is "
         "both cheaper and better (Pareto front). Hours per point: what a trial costs beyond one of the reference, by "
-        "point gained.",
+        "point gained." + _search(board),
         f"Seconds per trial: {said}. No method is both cheaper and better than: {best}.",
         figure,
         data,
     )
+
+
+def _search(board: Leaderboard) -> str:
+    searched = (board.config.get("search") or {}).get("chosen")
+    return " What the search of hyper-parameters cost comes on top: a trial per setting and cell." if searched else ""
 
 
 def _cost_line(row: Row, table: Table, evidence: Evidence, unit: str, on_front: bool) -> dict[str, Any]:
