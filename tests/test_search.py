@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -409,6 +411,30 @@ def test_a_row_whose_search_fails_waits_and_the_others_run(
     code, out, err = ltbench(*arguments)
     assert code == 0, err
     assert "small: 2 trials to run, 2 finished before" in err
+
+
+def test_a_search_that_was_stopped_goes_on_before_anything_follows_from_it(
+    ltbench: Run, suite_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def stopped_in_the_third(spec: TrialSpec, *rest: Any) -> Record:
+        begun.append(spec)
+        if len(begun) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run_trial(spec, *rest)
+
+    monkeypatch.setattr("ltbench.run.run_trial", stopped_in_the_third)
+    code, out, err = ltbench("run", str(suite_file))
+    assert code == 143
+    assert "stopped: 4 of 6 trials are left, 1 of them with a checkpoint; the same command continues" in err
+    assert not (tmp_path / "results" / "small" / "records").exists()
+    code, out, err = ltbench("run", str(suite_file))
+    assert code == 0, err
+    assert "small-search: 4 trials to run, 2 finished before" in err
+    resumed = Journal(tmp_path / "results" / "small-search" / "records").records()[begun[2].key]
+    assert resumed.environment["resumed"]
+    assert "12 of 12 trials, 0 failed" in out
 
 
 def test_a_setting_that_diverges_is_no_failure_of_the_suite(ltbench: Run, suite_file: Path, tmp_path: Path) -> None:
