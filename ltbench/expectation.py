@@ -52,14 +52,8 @@ def _protocol(value: Any) -> bool:
 
 
 def _search(value: Any) -> bool:
-    checks: dict[str, Check] = {
-        "trials": is_whole,
-        "seed": is_whole,
-        "holdout_per_class": is_whole,
-        "select": is_text,
-        "chosen": lambda v: _mapping(v, is_name, _choice),
-    }
-    return isinstance(value, Mapping) and value.keys() == checks.keys() and all(c(value[k]) for k, c in checks.items())
+    counts = dict.fromkeys(("trials", "seed", "holdout_per_class"), is_whole)
+    return _exactly(value, {**counts, "select": is_text, "chosen": lambda v: _mapping(v, is_name, _choice)})
 
 
 def _values(value: Any) -> bool:
@@ -67,14 +61,13 @@ def _values(value: Any) -> bool:
 
 
 def _choice(value: Any) -> bool:
-    checks: dict[str, Check] = {
-        "hyperparameters": _values,
-        "setting": is_whole,
-        "settings": is_whole,
-        "score": is_number,
-        "as_written": lambda v: v is None or is_number(v),
-    }
-    return isinstance(value, Mapping) and value.keys() == checks.keys() and all(c(value[k]) for k, c in checks.items())
+    counts = dict.fromkeys(("setting", "settings"), is_whole)
+    scores = {"score": is_number, "as_written": lambda v: v is None or is_number(v)}
+    return _exactly(value, {"hyperparameters": _values, **counts, **scores})
+
+
+def _exactly(value: Any, parts: Mapping[str, Check]) -> bool:
+    return isinstance(value, Mapping) and value.keys() == parts.keys() and all(c(value[k]) for k, c in parts.items())
 
 
 def _skip(value: Any) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from ltbench.cell import Cell
 from ltbench.errors import UserError
 from ltbench.shape import CELL, KEY, RECORD, SAFE_NAME, SPEC, check
 
@@ -18,12 +19,6 @@ __all__ += ["Skip", "Status", "TrialSpec", "canonical", "digest"]
 NUMERICS = 1
 """Version of everything in ltbench that can move a number without changing a method's own file: engine, parts, data,
 models. Bumped by hand, with a line in CHANGELOG.md; a bump makes every earlier record stale."""
-
-TESTED_ON_VAL = ", tested on val"
-"""Ends the label of a column whose images are those of the data set's val list, not of its test set."""
-
-HELD_OUT = ", held out"
-"""Ends the label of a column whose numbers are of training images that were held out: those of a search."""
 
 Status = Literal["ok", "failed"]
 
@@ -41,54 +36,6 @@ def canonical(value: object) -> str:
 def digest(value: object, length: int = 12) -> str:
     """First `length` hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One data set made long-tailed in one way: a column of the table.
-
-    `options` are the choices that shape the data (for example the size a folder's images are resized to); where the
-    files lie is not among them. `manifest` is the hash of the data set, the hold-out and the chosen training images:
-    rows of different manifests are never compared.
-    """
-
-    dataset: str
-    kind: str
-    imbalance: float | None
-    """The imbalance factor n_max / n_min that was asked for; None for the native profile."""
-    profile: Literal["exp", "step", "native"] = "exp"
-    subset_seed: int = 0
-    class_order: str = "label"
-    holdout_per_class: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    manifest: str = ""
-
-    @property
-    def label(self) -> str:
-        """Short name for tables and run names: `cifar100 IF100`."""
-        return f"{self.dataset} {self.imbalance_label}"
-
-    @property
-    def imbalance_label(self) -> str:
-        """`IF100`, `IF100step` or `native`, and what it was tested on where that is not the test set."""
-        step = "step" if self.profile == "step" else ""
-        label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
-        label += TESTED_ON_VAL if self.options.get("tested_on") == "val" else ""
-        return label + (HELD_OUT if self.scored_on == "holdout" else "")
-
-    @property
-    def scored_on(self) -> Literal["test", "holdout"]:
-        """Which images its numbers are of; the trials of a search never see the test set."""
-        return "holdout" if self.options.get("scored_on") == "holdout" else "test"
-
-    @property
-    def data_options(self) -> dict[str, Any]:
-        """The options that say how the data are read."""
-        return {k: v for k, v in self.options.items() if k != "scored_on"}
-
-    def held_out(self) -> Cell:
-        """The same images, scored on those that are held out."""
-        return replace(self, options={**self.options, "scored_on": "holdout"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from hypothesis import settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from ltbench import cli
 from ltbench.api import Task
 from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
@@ -143,6 +145,27 @@ def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
         )
 
     return make
+
+
+@pytest.fixture
+def ltbench(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_root: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """`ltbench("plan", "quickstart")` -> exit code, stdout, stderr; through the entry point of the console script."""
+    monkeypatch.setenv("LTBENCH_DATA", str(data_root))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ltbench", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from ltbench import cli
 from ltbench.bundle import main as run_bundle
 from ltbench.bundle import read_bundle
 from ltbench.records import Journal
@@ -23,25 +22,6 @@ from ltbench.spec import Plan, Record, TrialSpec
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., tuple[int, str, str]]
 Make = Callable[..., TrialSpec]
-
-
-@pytest.fixture
-def ltbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_root: Path) -> Run:
-    """`ltbench("plan", "quickstart")` -> exit code, stdout, stderr; through the entry point of the console script."""
-    monkeypatch.setenv("LTBENCH_DATA", str(data_root))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ltbench", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltbench import cli, trial
+from ltbench import trial
 from ltbench.api import Choice, LogUniform, Uniform
 from ltbench.bundle import main as run_bundle
 from ltbench.errors import UserError
@@ -71,22 +70,12 @@ def planned(suite_file: Path, data_root: Path) -> Planned:
 
 
 @pytest.fixture
-def ltbench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_root: Path, tmp_path: Path
-) -> Run:
-    """The command line, with results and MLflow's store in `tmp_path`; exit code, stdout, stderr."""
-    monkeypatch.setenv("LTBENCH_DATA", str(data_root))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def ltbench(ltbench: Run, tmp_path: Path) -> Run:
+    """The command line, with results and MLflow's store in `tmp_path`; messages in one line."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ltbench", *arguments, "--results", str(tmp_path / "results")])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, " ".join(told.err.split())
+        code, out, err = ltbench(*arguments, "--results", str(tmp_path / "results"))
+        return code, out, " ".join(err.split())
 
     return run
 

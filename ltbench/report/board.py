@@ -8,8 +8,9 @@ from typing import Any, overload
 
 import numpy as np
 
+from ltbench.cell import HELD_OUT, TESTED_ON_VAL
 from ltbench.report.published import Judgement, Published
-from ltbench.spec import HELD_OUT, TESTED_ON_VAL, Result
+from ltbench.spec import Result
 from ltbench.stats.aggregate import Estimate
 from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
 from ltbench.stats.intervals import Interval

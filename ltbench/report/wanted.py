@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ltbench.cell import HELD_OUT, TESTED_ON_VAL
 from ltbench.errors import UserError, did_you_mean
 from ltbench.report.board import Column
-from ltbench.spec import HELD_OUT, TESTED_ON_VAL, Result
+from ltbench.spec import Result
 
 Expectation = Mapping[str, Any]
 """`Plan.expectation()`: which rows, columns and seeds there should be."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ltbench import cli
 from ltbench.errors import UserError
 from ltbench.report.formats import FORMATS
 from ltbench.report.leaderboard import build
@@ -36,18 +35,8 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def ltbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ltbench", "leaderboard", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
+def ltbench(ltbench: Run) -> Run:
+    return partial(ltbench, "leaderboard")
 
 
 def lines_of(results: list[Result], metrics: list[str] | None = None) -> list[str]:
