@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ltbench.ledger import Ledger
+from ltbench.ledger import PLAN, Ledger
 from ltbench.records import Journal, Unreadable
 from ltbench.spec import Record
 from ltbench.uris import default_uri, shown_uri, without_secrets
@@ -76,15 +76,16 @@ class Tracker:
         self._queue([record.key])
 
     def deliver_backlog(self) -> int:
-        """Queue every record of the journal that this store does not have yet; returns their number."""
+        """Queue every record of the journal that this store does not have yet, and the plan if it is another than the
+        store's; returns the number of records."""
         waiting = [r.key for r in readable(self._way.journal, self._warn) if not self._way.ledger.has(r)]
-        self._queue(waiting)
+        self._queue([*([PLAN] if self._way.stale_plan else []), *waiting])
         return len(waiting)
 
     @property
     def waiting(self) -> int:
         """How many records are still to be sent."""
-        return len(self._waiting) + (self._sending is not None)
+        return sum(key != PLAN for key in self._waiting) + (self._sending not in (None, PLAN))
 
     def close(self) -> int:
         """Wait a bounded while for what is queued; returns how many records the store still lacks.
@@ -102,8 +103,8 @@ class Tracker:
             self._thread.join(0.05)
         with self._changed:
             self._stopped = True
-            lacking = len(self._waiting) + (self._sending is not None)
-        if lacking and not self._told:
+            lacking, slow = self.waiting, bool(self._waiting) or self._sending is not None
+        if slow and not self._told:
             self._tell("it is slow or does not answer")
         if self._way.ledger.trouble is not None:
             raise self._way.ledger.trouble
@@ -208,21 +209,36 @@ class _Way:
         self._suite, self._expectation = suite, expectation
         self._store: Store | None = None
 
+    @property
+    def stale_plan(self) -> bool:
+        """The store has records of this suite, and another plan, so that leaderboards made of it would be others."""
+        return self._expectation is not None and self.ledger.begun and not self.ledger.has_plan(self._expectation)
+
     def send(self, key: str, *, ask: bool = False) -> bool:
-        """Send the record of a key; whether the store lacked it. `ask`: the store, even where the ledger knows."""
-        record = self.journal.read(key)
-        if record is None:  # removed or damaged since: nothing is left to be sent
+        """Send the record of a key; whether the store lacked it. `ask`: the store, even where the ledger knows. The
+        plan is sent with the first one, or by its own key."""
+        record = None if key == PLAN else self.journal.read(key)
+        if record is None and key != PLAN:  # removed or damaged since: nothing is left to be sent
             return False
+        store = self._opened()
+        if record is None:
+            return False
+        with self.ledger.exclusive():
+            known = self.ledger.has(record)
+            new = False if known and not ask else store.put(record, self.journal)
+            if not known:
+                self.ledger.add(record)
+            return new
+
+    def _opened(self) -> Store:
         if self._store is None:
             from ltbench.track import Store  # seconds to import: paid in this thread, while trials start
 
             self._store = Store(self.uri, self._suite, self._expectation)
-        with self.ledger.exclusive():
-            known = self.ledger.has(record)
-            new = False if known and not ask else self._store.put(record, self.journal)
-            if not known:
-                self.ledger.add(record)
-            return new
+            if self._expectation is not None and not self.ledger.has_plan(self._expectation):
+                with self.ledger.exclusive():
+                    self.ledger.add_plan(self._expectation)
+        return self._store
 
 
 def _first_line(error: Exception, uri: str) -> str:

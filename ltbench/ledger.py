@@ -1,4 +1,5 @@
-"""Which record was delivered to which store: one line of JSON each, appended, shared by all commands on a suite."""
+"""Which record, and which plan, was delivered to which store: one line of JSON each, appended, shared by all commands
+on a suite."""
 
 from __future__ import annotations
 
@@ -6,13 +7,17 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ltbench.errors import NotWritten
 from ltbench.spec import Record, canonical
 from ltbench.uris import shown_uri
+
+PLAN = "plan"
+"""Stands where the keys of records stand; no record has such a key."""
 
 
 class Ledger:
@@ -27,6 +32,7 @@ class Ledger:
         # Without the secrets of the URI: a hash of a password is a way to try passwords.
         self._store = hashlib.sha256(shown_uri(uri).encode()).hexdigest()[:12]
         self._sent: set[tuple[str, str]] = set()
+        self._plan: str | None = None
         self._read_to = 0
         self.trouble: NotWritten | None = None
         self._catch_up()
@@ -36,10 +42,24 @@ class Ledger:
 
     def add(self, record: Record) -> None:
         """Remember a delivery. Never half a line, whatever goes wrong."""
-        entry = {"store": self._store, "key": record.key, "digest": record_digest(record)}
-        self._sent.add((entry["key"], entry["digest"]))
+        self._add(record.key, record_digest(record))
+
+    @property
+    def begun(self) -> bool:
+        """The store was given a record."""
+        return bool(self._sent)
+
+    def has_plan(self, expectation: Mapping[str, Any]) -> bool:
+        """Whether it is the last plan that was delivered: an earlier one has been overwritten since."""
+        return self._plan == plan_digest(expectation)
+
+    def add_plan(self, expectation: Mapping[str, Any]) -> None:
+        self._add(PLAN, plan_digest(expectation))
+
+    def _add(self, key: str, digest: str) -> None:
+        self._note(key, digest)
         try:
-            self._append(json.dumps(entry))
+            self._append(json.dumps({"store": self._store, "key": key, "digest": digest}))
         except OSError as error:
             self.trouble = NotWritten(error, self._file)
 
@@ -75,7 +95,13 @@ class Ledger:
         with suppress(ValueError, KeyError, TypeError):  # cut off by a crash: its record is found in the store
             entry = json.loads(line)
             if entry["store"] == self._store:
-                self._sent.add((entry["key"], entry["digest"]))
+                self._note(entry["key"], entry["digest"])
+
+    def _note(self, key: str, digest: str) -> None:
+        if key == PLAN:
+            self._plan = digest
+        else:
+            self._sent.add((key, digest))
 
     def _append(self, line: str) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,3 +121,7 @@ class Ledger:
 def record_digest(record: Record) -> str:
     """Changes when a record's contents do, so that one that was brought up to date is sent again."""
     return hashlib.sha256(canonical(record.to_json()).encode()).hexdigest()[:12]
+
+
+def plan_digest(expectation: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(expectation).encode()).hexdigest()[:12]

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,49 @@ def test_a_run_shows_what_a_reader_of_the_ui_looks_for(results: Path, journal: J
     artifacts = {f.path for f in client.list_artifacts(run.info.run_id)}
     assert {"record.json", "per_class.json", "confusion.png", "predictions.npz"} <= artifacts
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == len(record.curves["train/loss"])
+
+
+def test_another_plan_is_sent_where_no_record_is(results: Path, journal: Journal, record: Record) -> None:
+    """Or `ltbench leaderboard` would go by the reference, rows or seeds of an earlier suite."""
+
+    def run(reference: str) -> tuple[int, int]:
+        plan = {**PLAN, "protocol": {**PLAN["protocol"], "reference": reference}}
+        tracker = delivery.Tracker(delivery.default_uri(results), "test", journal, plan)
+        return tracker.deliver_backlog(), tracker.close()
+
+    def kept() -> str:
+        return str(track.read(delivery.default_uri(results), "test")[1]["protocol"]["reference"])
+
+    assert run("ce") == (1, 0)
+    for reference in ("mixup", "ce", "mixup"):  # also back to one that was there before
+        assert run(reference) == (0, 0)
+        assert kept() == reference
+
+
+def test_the_same_plan_is_not_sent_again_and_no_plan_without_a_record(
+    results: Path, journal: Journal, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deliver(results, journal) == (1, 0, [])
+
+    def opened(*arguments: Any) -> None:
+        raise AssertionError("there is nothing to tell the store")
+
+    monkeypatch.setattr(track, "Store", opened)
+    assert deliver(results, journal) == (0, 0, [])
+    assert deliver(results, Folders(results, "new").journal) == (0, 0, [])
+
+
+def test_a_plan_that_cannot_be_sent_is_no_record_and_is_sent_next_time(
+    results: Path, journal: Journal, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deliver(results, journal) == (1, 0, [])
+    monkeypatch.setitem(PLAN, "question", "Another one?")
+    with monkeypatch.context() as away:
+        away.setattr(track, "_client", lambda uri: 1 / 0)
+        _, lacking, warnings = deliver(results, journal)
+    assert (lacking, len(warnings)) == (0, 1)
+    assert deliver(results, journal) == (0, 0, [])
+    assert track.read(delivery.default_uri(results), "test")[1]["question"] == "Another one?"
 
 
 def test_sending_twice_leaves_one_run(results: Path, journal: Journal, record: Record) -> None:
