@@ -315,6 +315,7 @@ def test_a_run_searches_then_trains_what_was_chosen(ltbench: Run, suite_file: Pa
     code, out, err = ltbench("plan", str(suite_file))
     assert code == 0
     assert out.startswith("search: 6 trials: 6 to run, 0 finished, 0 failed; scored on 10 training images per class")
+    assert "trials to run     settings    digits IF20    digits IF50    chosen" in out
     assert "small: 12 trials: 8 to run, 0 finished, 0 failed, 4 after the search" in out
     assert "logit_adjustment  2 after its search  2 after its search" in out
     code, out, err = ltbench("run", str(suite_file))

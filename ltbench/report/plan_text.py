@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from ltbench.cell import HELD_OUT
 from ltbench.forecast import Device, Line, total
 from ltbench.placement import GB, Machine, Room
 from ltbench.report.choices import choice_text
@@ -87,7 +88,8 @@ def _search_text(plan: Plan, search: Plan, state: State) -> str:
     head = (f"search: {len(search.trials)} trials: {left} to run, {len(state.finished)} finished, "
             f"{len(state.failed)} failed; scored on {how['holdout_per_class']} training images per class that are held "
             f"out")  # fmt: skip
-    table = tabulate(rows, headers=["trials to run", "settings", *cells, "chosen"], disable_numparse=True,
+    columns = [cell.removesuffix(HELD_OUT) for cell in cells]  # the head has said it
+    table = tabulate(rows, headers=["trials to run", "settings", *columns, "chosen"], disable_numparse=True,
                      maxcolwidths=[None] * (2 + len(cells)) + [60])  # fmt: skip
     return f"{head}\n\n{table}"
 
