@@ -99,9 +99,13 @@ def search_plan(suite: Suite, how: Search, trials: Sequence[TrialSpec]) -> Plan 
     protocol["tried"] = {
         row: _tried([t for t in trials if t.row == row]) for row in dict.fromkeys(t.row for t in trials)
     }
-    once = tuple({spec.key: spec for spec in trials}.values())  # two rows may try the same setting
+    once: dict[str, TrialSpec] = {}
+    for spec in trials:  # two rows may try the same setting
+        once.setdefault(spec.key, spec)
     question = f"Which hyper-parameters do the rows of {suite.suite} get?"
-    return Plan(suite=search_suite(suite.suite), question=question, trials=once, skips=(), protocol=protocol)
+    return Plan(
+        suite=search_suite(suite.suite), question=question, trials=tuple(once.values()), skips=(), protocol=protocol
+    )
 
 
 def _tried(trials: Sequence[TrialSpec]) -> dict[str, dict[str, Any]]:

@@ -222,6 +222,14 @@ def _check_search(source: SuiteData, suite: Suite) -> None:
     if search.select not in METRICS:
         hint = did_you_mean(search.select, METRICS)
         raise source.error(("protocol", "search", "select"), f"unknown metric {search.select!r}. {hint}")
+    for group, entries in suite.methods.items():
+        for i, row in enumerate(entries):  # the trials of a search are numbered
+            if not SAFE_NAME.fullmatch(f"{row.label}+{search.trials}"):
+                cure = "give it a shorter one with `as:`"
+                raise source.error(
+                    ("methods", group, i),
+                    f"{row.label!r} is too long a name for a row of a suite with a search; {cure}",
+                )
     if not SAFE_NAME.fullmatch(search_suite(suite.suite)):
         raise source.error(("suite",), f"{suite.suite!r} is too long a name for a suite with a search")
 

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ltbench.hyperparameters import Choice, LogUniform, Range, Uniform
+from ltbench.strict import Strict
 
-
-class Strict(BaseModel):
-    """No unknown keys, no silent conversion of text to numbers, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class SearchRange(Strict):
     """Where to look for one hyper-parameter: `{uniform: [0.5, 1.5]}`, `{loguniform: [0.01, 1]}`, `{choice: [1, 2]}`."""
 
-    uniform: tuple[float, float] | None = None
-    loguniform: tuple[float, float] | None = None
+    uniform: Ends | None = None
+    loguniform: Ends | None = None
     choice: Annotated[list[Any], Field(min_length=1)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_pairs(cls, data: Any) -> Any:
-        return {k: tuple(v) if k != "choice" and isinstance(v, list) else v for k, v in data.items()} if isinstance(
-            data, dict) else data  # fmt: skip
 
     @model_validator(mode="after")
     def _one_kind_that_is_a_range(self) -> Self:
@@ -40,9 +31,9 @@ class SearchRange(Strict):
         return self
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def ends(self) -> list[Any]:
         """The values that bound it, or all there are."""
-        return self.uniform or self.loguniform or tuple(self.choice or ())
+        return self.uniform or self.loguniform or self.choice or []
 
     @property
     def range(self) -> Range:

@@ -255,6 +255,7 @@ def test_a_setting_that_two_rows_try_is_one_trial(planned: Planned) -> None:
     assert plan.search is not None
     keys = [t.key for t in plan.search.trials]
     assert len(set(keys)) == len(keys) == 10
+    assert plan.search.protocol["reference"] in plan.search.expectation()["rows"]
 
 
 @pytest.mark.parametrize(
@@ -276,6 +277,9 @@ def test_a_setting_that_two_rows_try_is_one_trial(planned: Planned) -> None:
         ("methods.scratch=[{mixup: {search: {alpha: {loguniform: [0, 1]}}}}]", "must be above 0"),
         ("methods.scratch=[{mixup: {search: {alpha: {normal: [0, 1]}}}}]", "normal"),
         ("methods.scratch=[{mixup: {search: {alpha: {}}}}]", "give one of `uniform"),
+        (f"methods.scratch=[{{mixup: {{as: {'m' * 79}}}}}]", "methods.scratch.0: .*too long a name for a row"),
+        (f"suite={'s' * 75}", "suite: .*too long a name for a suite with a search"),
+        ("methods.scratch=[{mixup: {search: {alpha: {uniform: [1]}}}}]", "search.alpha.uniform"),
         ("methods.scratch=[{mixup: {alpha: 1, search: {alpha: {uniform: [1, 2]}}}}]", "a value and a range for alpha"),
     ],
 )
