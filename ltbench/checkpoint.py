@@ -44,6 +44,7 @@ class Checkpoints:
         step: the step of the whole training that was begun last, from 1; 0 before the first.
         resumed: how often this trial was taken up. seconds_before: training time until the checkpoint it began from.
         messages: what went wrong, for the record's environment. Nothing that goes wrong here fails the trial.
+        taken: what is to be said of training that another trial did (shared.py); empty here.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Checkpoints:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.step, self.resumed, self.seconds_before, self.messages = 0, 0, 0.0, list[str]()
+        self.taken: Mapping[str, Any] = {}
         self._stop = stop
         self._files = Files(folder) if isinstance(folder, Path) else folder
         self._identity, self._seconds = dict(identity or {}), seconds
@@ -165,7 +167,7 @@ class Checkpoints:
                     "seconds": self.seconds_before + time.monotonic() - self._began,
                     "resumed": self.resumed,
                     "state": capture(live),
-                    "dice": _torch_dice(),
+                    "dice": torch_dice(),
                 },
                 last,
             )
@@ -188,7 +190,7 @@ class Checkpoints:
         restore(live, found["state"])
         for old, new in zip(before, live["locals"], strict=True):
             _check_locals(old, new)
-        _set_torch_dice(found["dice"])
+        set_torch_dice(found["dice"])
         self._found = None
         self.resumed, self.seconds_before = found["resumed"] + 1, found["seconds"]
         self._save(found["step"], live)  # so that it is known how often, however soon the next interruption comes
@@ -272,12 +274,14 @@ def discard(checkpoints: Path | Remote | None, key: str) -> None:
         shutil.rmtree(checkpoints / key, ignore_errors=True)
 
 
-def _torch_dice() -> dict[str, torch.Tensor]:
+def torch_dice() -> dict[str, torch.Tensor]:
+    """The state of torch's own random numbers."""
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {"cpu": torch.get_rng_state(), **({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})}
 
 
-def _set_torch_dice(saved: Mapping[str, torch.Tensor]) -> None:
+def set_torch_dice(saved: Mapping[str, torch.Tensor]) -> None:
+    """The inverse of `torch_dice`."""
     torch.set_rng_state(saved["cpu"])
     if "cuda" in saved:
         torch.cuda.set_rng_state(saved["cuda"])

@@ -148,7 +148,8 @@ def resources_of(suite: Suite) -> Resources:
         gpu = whole if own.gpus is None and own.gpu_memory_gb is None else own
         cpus = whole.cpus if own.cpus is None else own.cpus
         methods[name] = Need(cpus, gpu.gpus, gpu.gpu_memory_gb)
-    return Resources(whole.cpus, whole.gpus, whole.gpu_memory_gb, suite.resources.retries, methods)
+    given = suite.resources
+    return Resources(whole.cpus, whole.gpus, whole.gpu_memory_gb, given.retries, given.share_training, methods)
 
 
 def placement(suite: Suite, plan: Plan, address: str | None) -> str:

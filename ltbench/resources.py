@@ -51,11 +51,13 @@ class Resources(Need):
 
     Attributes:
         retries: how often a trial goes on whose worker was lost.
+        share_training: whether training that trials have in common is done once (shared.py).
         methods: what differs, by a row's name or, for all of its rows, by a method's.
         trials: what differs once more, by key.
     """
 
     retries: int = 2
+    share_training: bool = True
     methods: Mapping[str, Need] = field(default_factory=dict)
     trials: Mapping[str, Need] = field(default_factory=dict)
 

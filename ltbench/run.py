@@ -18,6 +18,7 @@ from ltbench.progress import RunDisplay
 from ltbench.records import Journal, write_atomically
 from ltbench.remote import Remote
 from ltbench.resources import Listener, Resources
+from ltbench.shared import Sharing
 from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.suite import Suite
@@ -119,7 +120,8 @@ def run_plan(
         from ltbench.schedule import run_on_ray as run_trials
     with RunDisplay(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
         interrupt.at_once.append(display.restore)
-        keeper = Keeper(site, journal, sink, display)
+        sharing = Sharing(plan.trials if resources.share_training else [], site)
+        keeper = Keeper(replace(site, shared=sharing.groups), journal, sink, display, sharing)
         run_trials(plan.trials, keeper.site, resources, keeper, interrupt)
         if keeper.again and not interrupt.asked:
             larger = resources.again(keeper.again)
@@ -140,11 +142,11 @@ class Keeper:
     """Each record goes to the journal first, before anyone else hears of it and before its checkpoints are removed;
     then to MLflow and the screen. In `again`: records of the trials that ran out of memory for the first time."""
 
-    def __init__(self, site: Site, journal: Journal, sink: Sink, display: RunDisplay) -> None:
+    def __init__(self, site: Site, journal: Journal, sink: Sink, display: RunDisplay, sharing: Sharing) -> None:
         self.site = replace(site, provenance={**site.provenance, "out_of_memory_retries": 0})
         self.records: list[Record] = []
         self.again: list[Record] = []
-        self._journal, self._sink, self._display = journal, sink, display
+        self._journal, self._sink, self._display, self._sharing = journal, sink, display, sharing
 
     def started(self, spec: TrialSpec) -> None:
         self._display.started(spec)
@@ -164,6 +166,7 @@ class Keeper:
         self._journal.write(record)
         if not keeps_checkpoints(record):
             discard(self.site.checkpoints, record.key)
+        self._sharing.finished(record.key)
         self._sink.send(record)
         self.records.append(record)
         self._display.finished(record)

@@ -94,7 +94,7 @@ def _fit(
         tune.Tuner(
             tune.with_resources(trainable, lambda config: _bundle(placed[_key(config)])),
             tune_config=tune.TuneConfig(
-                search_alg=_InOrder([spec.key for spec in trials]),
+                search_alg=InOrder([spec.key for spec in trials], site.shared),
                 num_samples=-1,
                 reuse_actors=True,  # else every trial imports torch anew, for seconds
                 trial_name_creator=lambda trial: _key(trial.config),
@@ -113,24 +113,43 @@ def _fit(
         del _watches[watch.token]
 
 
-class _InOrder(Searcher):  # type: ignore[misc]
+class InOrder(Searcher):  # type: ignore[misc]
     """Hands Tune the trials one by one, in the order of the plan. (A grid of them would be copied in full for every
-    trial: for 10,000 of them, minutes before the first one starts.)"""
+    trial: for 10,000 of them, minutes before the first one starts.) While the first trial of a group trains, the others
+    that would take its training over are held back, and those behind them go first.
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    Args:
+        keys: of the trials. groups: key -> group, for trials that share training.
+    """
+
+    def __init__(self, keys: Sequence[str], groups: Mapping[str, str]) -> None:
         super().__init__()
-        self._keys, self._next = list(keys), 0
+        self._left = {key: number // PART for number, key in enumerate(keys)}
+        self._groups = groups
+        self._trains: dict[str, str] = {}
+        """Tune's name of a trial -> the group that it trains for."""
+        self._known: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
-        if self._next == len(self._keys):
+        if not self._left:
             return Searcher.FINISHED
-        number, self._next = self._next, self._next + 1
-        return {"trial": {"key": self._keys[number], "part": number // PART}}
+        waiting = set(self._trains.values())
+        key = next((k for k in self._left if self._groups.get(k) not in waiting), None)
+        if key is None:
+            return None  # Tune asks again
+        group = self._groups.get(key)
+        if group is not None and group not in self._known:
+            self._known.add(group)
+            self._trains[trial_id] = group
+        return {"trial": {"key": key, "part": self._left.pop(key)}}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Also of a trial that failed: the others then train themselves."""
+        self._trains.pop(trial_id, None)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
     def save(self, checkpoint_path: str) -> None: ...
     def restore(self, checkpoint_path: str) -> None: ...
 

@@ -53,6 +53,7 @@ class Site:
         checkpoints: an existing folder, or a URI; a trial that was interrupted goes on from its checkpoint in there.
             None: off.
         checkpoint_seconds: how often a checkpoint is taken, beside the ends of stages.
+        shared: key of a trial -> its group, for trials that may take over each other's training (shared.py).
     """
 
     data: Path
@@ -69,3 +70,4 @@ class Site:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Path | Remote | None = None
     checkpoint_seconds: float = 60.0
+    shared: Mapping[str, str] = field(default_factory=dict)

@@ -243,6 +243,8 @@ class Resources(Strict):
     """Processes that decode large images for a trial; None: one per CPU of a trial on a GPU, else none."""
     checkpoint_seconds: Positive = 60.0
     """How often a running trial leaves a checkpoint, beside the ends of its stages."""
+    share_training: bool = True
+    """Whether training that trials have in common, as tau_norm has with ce, is done once."""
 
     @model_validator(mode="after")
     def _one_who_chooses(self) -> Self:

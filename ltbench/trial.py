@@ -32,6 +32,7 @@ from ltbench.metrics import Predictions, evaluate
 from ltbench.models.towers import RAW, PreparedBatches, Tower
 from ltbench.provenance import environment_of, forget_peak_memory
 from ltbench.repeatable import make_repeatable
+from ltbench.shared import SharedBeginning
 from ltbench.site import Site
 from ltbench.spec import NUMERICS, Record, TrialSpec
 from ltbench.stopwatch import Stopwatch
@@ -82,6 +83,8 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
     facts = {"started": started_at, **environment_of(device, time.perf_counter() - started)}
     facts["cpu_seconds"] = round(time.process_time() - cpu, 3)  # of this process and all its threads
     facts["resumed"] = checkpoints.resumed
+    taken = dict(checkpoints.taken)
+    facts |= {**taken, "peak_memory_bytes": max(facts["peak_memory_bytes"], taken.get("peak_memory_bytes", 0))}
     if record.status == "failed" and checkpoints.step:
         facts["failed_at_step"] = checkpoints.step
     if checkpoints.messages:
@@ -90,10 +93,14 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
 
 
 def _checkpoints(spec: TrialSpec, site: Site, device: torch.device, stop: Stop) -> Checkpoints:
-    """A checkpoint is of use only where the rest of the training would be the same."""
+    """A checkpoint, or what another trial trained, is of use only where the training would be the same."""
     identity = {"key": spec.key, "numerics": NUMERICS, "curves": spec.curves, "device": device.type,
                 "threads": torch.get_num_threads(), "torch": str(torch.__version__)}  # fmt: skip
-    return Checkpoints(place_for(site.checkpoints, spec.key), identity, site.checkpoint_seconds, stop)
+    folder, group = place_for(site.checkpoints, spec.key), site.shared.get(spec.key)
+    if site.checkpoints is None or group is None:
+        return Checkpoints(folder, identity, site.checkpoint_seconds, stop)
+    return SharedBeginning(folder, identity, site.checkpoint_seconds, stop,
+                           place=site.checkpoints, group=group, key=spec.key, device=device)  # fmt: skip
 
 
 def _run_or_start_over(

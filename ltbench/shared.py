@@ -1,0 +1,254 @@
+"""Training that several trials have in common is done once.
+
+Methods that correct a plainly trained model (tau-normalisation, post-hoc logit adjustment), or go on from one, begin as
+cross-entropy or as each other does. The first trial of such a group leaves the state that its first stage ended in; the
+others take it up and go on from there, to the numbers that training themselves would have given, bit for bit.
+
+That two trials begin alike is not guessed from their names: a state is kept under a digest of everything the stage
+follows from, weights and dice included, and only where nothing but the harness's own code trains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltbench.api import Method, Stage, Task
+from ltbench.assemble import method_of
+from ltbench.checkpoint import Checkpoints, Files, place_for, set_torch_dice, torch_dice
+from ltbench.provenance import peak_memory
+from ltbench.remote import Remote, RemoteFiles
+from ltbench.site import Site
+from ltbench.spec import TrialSpec, digest
+from ltbench.state import capture, restore
+
+_PREFIX = "shared-"
+_TRAINS = ("__init__", "head", "draw", "mix", "loss")
+"""What a method has to leave as it is in `Method` for its training to be the harness's alone, beside its stages."""
+_OURS = ("torch", "torchvision", "open_clip", "timm", "ltbench")
+"""Packages whose modules and optimizers are the same code for all trials of a run."""
+
+
+def group_of(spec: TrialSpec, cls: type[Method]) -> str | None:
+    """Trials of one group begin alike if their stages do; None: a method that trains in a way of its own."""
+    hooks = (*_TRAINS, "predict") if spec.curves != "none" else _TRAINS  # what is predicted shows in a curve
+    if any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks):
+        return None
+    cell = {k: v for k, v in vars(spec.cell).items() if k != "dataset"}
+    return digest([cell, dict(spec.recipe), spec.text, spec.role, spec.seed, spec.curves, spec.numerics])
+
+
+class Sharing:
+    """The groups of a run, and what their trials leave for each other.
+
+    Args:
+        trials: those that are to run. site: theirs; nothing is shared where it has no place for checkpoints.
+    """
+
+    def __init__(self, trials: Sequence[TrialSpec], site: Site) -> None:
+        self.groups: dict[str, str] = {}
+        """Key of a trial -> its group, for trials that are not alone in theirs."""
+        self._place = site.checkpoints
+        if self._place is None:
+            return
+        classes = {spec.method: method_of(spec, site) for spec in {spec.method: spec for spec in trials}.values()}
+        found = {spec.key: group for spec in trials if (group := group_of(spec, classes[spec.method])) is not None}
+        there, size = {_group_in(name) for name in _names_in(self._place)}, Counter(found.values())
+        self.groups = {key: group for key, group in found.items() if size[group] > 1 or group in there}
+        self._left = Counter(self.groups.values())
+        for group in there - set(self._left):  # of an earlier run, for trials that this one does not have
+            self._discard(group)
+
+    def finished(self, key: str) -> None:
+        """A trial has its record. With the last one of a group goes what they shared."""
+        if (group := self.groups.get(key)) is not None:
+            self._left[group] -= 1
+            if self._left[group] <= 0:
+                self._discard(group)
+
+    def _discard(self, group: str) -> None:
+        assert self._place is not None
+        for name in _names_in(self._place):
+            if _group_in(name) == group:
+                if isinstance(self._place, Remote):
+                    (self._place / name).clear()
+                else:
+                    shutil.rmtree(self._place / name, ignore_errors=True)
+
+
+def _names_in(place: Path | Remote) -> list[str]:
+    with suppress(Exception):  # a folder that is not there yet, a network that comes and goes
+        names = place.names() if isinstance(place, Remote) else [file.name for file in place.iterdir()]
+        return [name for name in names if name.startswith(_PREFIX)]
+    return []
+
+
+def _group_in(name: str) -> str:
+    return name.removeprefix(_PREFIX).partition("-")[0]
+
+
+class SharedBeginning(Checkpoints):
+    """Checkpoints of a trial whose first stage others may have trained, or may want.
+
+    Args:
+        place: where states are shared; it must exist. group: as `group_of` gives it. key: the trial's. device: where it
+            trains. The others: as for `Checkpoints`.
+    """
+
+    def __init__(
+        self,
+        folder: Path | RemoteFiles | None,
+        identity: Mapping[str, Any],
+        seconds: float,
+        stop: Callable[[], bool],
+        *,
+        place: Path | Remote,
+        group: str,
+        key: str,
+        device: torch.device,
+    ) -> None:
+        super().__init__(folder, identity, seconds, stop)
+        self._place: Path | Remote | None = place
+        self._group, self._key, self._device = group, key, device
+        self._machine = {name: value for name, value in identity.items() if name != "key"}
+        self._taking = False
+
+    @property
+    def replaying(self) -> bool:
+        """What goes wrong now may be the fault of what was read."""
+        return self._taking or super().replaying
+
+    def steps(
+        self, stage: Stage, steps: int, total: int, live: Mapping[str, Any], stages: Iterator[Stage]
+    ) -> Iterator[int]:
+        """As `Checkpoints.steps`; no step of a first stage whose end another trial has left."""
+        files = None if self._stages else self._shared(stage, steps, total, live)
+        if files is not None and not super().replaying and self._take(files, live):
+            self._stages.append([stage.name, steps])
+            self.step = steps
+            return
+        yield from super().steps(stage, steps, total, live, stages)
+        if files is not None and not super().replaying:  # else the stage was trained before, and is not in `live` yet
+            self._leave(files, live)
+
+    def start_over(self, reason: str) -> None:
+        if not self._taking:
+            super().start_over(reason)
+            return
+        self._taking, self._place = False, None
+        self.messages.append(f"training that another trial left could not be used ({reason}); the trial trained itself")
+
+    def _shared(self, stage: Stage, steps: int, total: int, live: Mapping[str, Any]) -> Files | RemoteFiles | None:
+        """Where the end of this stage lies or is to be left. None: it is not to be shared."""
+        if self._place is None or not _harness_alone(live):
+            return None
+        try:
+            begins = capture({**self._roots(live), "stage": [steps, total, stage.class_probs]})
+        except Exception as error:
+            self.messages.append(f"training is not shared ({error})")
+            return None
+        whole = hashlib.sha256()
+        _add(whole, [begins, self._machine, torch_dice()])
+        files = place_for(self._place, f"{_PREFIX}{self._group}-{whole.hexdigest()[:16]}")
+        assert files is not None
+        return Files(files) if isinstance(files, Path) else files
+
+    def _roots(self, live: Mapping[str, Any]) -> dict[str, Any]:
+        """All that changes in a stage that the harness alone trains."""
+        return {**{k: v for k, v in live.items() if k not in ("method", "stage")}, **self._beside}
+
+    def _take(self, files: Files | RemoteFiles, live: Mapping[str, Any]) -> bool:
+        """Put the end of the stage in place, if another trial has left it."""
+        for file in self._listed(files):
+            try:
+                found = files.read(file)  # type: ignore[arg-type]  # as it listed it
+            except Exception as error:
+                self.messages.append(f"training that another trial left is damaged ({error}); the trial trained itself")
+                continue
+            self._taking = True
+            with _in_place(live["model"]):
+                restore(self._roots(live), found["state"])
+            set_torch_dice(found["dice"])
+            self._taking = False
+            self.seconds_before += found["seconds"]
+            self.taken = {"trained_by": found["by"], "shared_seconds": found["seconds"],
+                          "peak_memory_bytes": found["peak"]}  # fmt: skip
+            return True
+        return False
+
+    def _leave(self, files: Files | RemoteFiles, live: Mapping[str, Any]) -> None:
+        try:
+            files.write(
+                {
+                    "by": self._key,
+                    "seconds": self.seconds_before + time.monotonic() - self._began,
+                    "peak": peak_memory(self._device),
+                    "state": capture(self._roots(live)),
+                    "dice": torch_dice(),
+                },
+                last=True,
+            )
+        except Exception as error:  # no space, no network: the others train themselves
+            self._not_saved(error)
+
+
+@contextmanager
+def _in_place(model: nn.Module) -> Iterator[None]:
+    """Weights that are put in place lie where the old ones did, as after training: a method may hold on to them."""
+    before = [(t, t.data) for t in (*model.parameters(), *model.buffers())]
+    yield
+    for t, memory in before:
+        t.data = memory.copy_(t.data)
+
+
+def _harness_alone(live: Mapping[str, Any]) -> bool:
+    """Whether nothing but what `capture` sees and the harness's own code takes part in the training: no hook, no patch,
+    no module or optimizer of the user's."""
+    method, model, optimizer = live["method"], live["model"], live["optimizer"]
+    return (
+        not vars(method).keys() & set(_TRAINS)
+        and type(method.task) is Task
+        and not any(callable(value) for value in vars(method.task).values())
+        and all(_plain_module(module) for module in model.modules())
+        and not any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in model.parameters())
+        and _is_ours(type(optimizer))
+        and str(getattr(optimizer.step, "__module__", "")).partition(".")[0] == "torch"
+        and not (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+    )
+
+
+def _plain_module(module: nn.Module) -> bool:
+    own = vars(module)
+    hooks = any(value for name, value in own.items() if name.endswith("_hooks") and "state_dict" not in name)
+    return _is_ours(type(module)) and "forward" not in own and not hooks
+
+
+def _is_ours(cls: type) -> bool:
+    name = cls.__module__
+    return name.partition(".")[0] in _OURS and not name.startswith("ltbench.methods")
+
+
+def _add(whole: Any, value: Any) -> None:
+    """Plain data and tensors, to the last bit."""
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous()
+        whole.update(f"tensor {flat.dtype} {tuple(flat.shape)} {value.stride()}\0".encode())
+        if flat.numel():
+            whole.update(flat.view(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, Mapping):
+        _add(whole, [[name, entry] for name, entry in value.items()])
+    elif isinstance(value, list):
+        whole.update(f"list {len(value)}\0".encode())
+        for entry in value:
+            _add(whole, entry)
+    else:
+        whole.update(f"{type(value).__name__} {value!r}\0".encode())
