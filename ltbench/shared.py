@@ -149,7 +149,7 @@ class SharedBeginning(Checkpoints):
 
     def _shared(self, stage: Stage, steps: int, total: int, live: Mapping[str, Any]) -> Files | RemoteFiles | None:
         """Where the end of this stage lies or is to be left. None: it is not to be shared."""
-        if self._place is None or not _harness_alone(live):
+        if self._place is None or self._files is None or not _harness_alone(live):
             return None
         try:
             begins = capture({**self._roots(live), "stage": [steps, total, stage.class_probs]})

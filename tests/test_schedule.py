@@ -15,6 +15,7 @@ import torch
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.resources import Resources
 from ltbench.run import Folders
+from ltbench.shared import Sharing
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
@@ -219,3 +220,77 @@ def test_a_ray_that_was_imported_without_a_token_is_not_started() -> None:
     done = subprocess.run([sys.executable, "-c", BEFORE], env=mine, capture_output=True, text=True, timeout=120,
                           check=True)  # fmt: skip
     assert done.stdout.startswith("Ray was imported before ltbench could give it a token")
+
+
+# -- training that trials have in common -------------------------------------------------------------------------------
+
+
+def test_the_others_of_a_group_are_held_back_while_its_first_trial_trains() -> None:
+    from ltbench.schedule import InOrder
+
+    order = InOrder(list("abcdef"), {"a": "A", "b": "A", "d": "A", "c": "C", "f": "C"})
+
+    def ask(name: str) -> str | None:
+        given = order.suggest(name)
+        return given["trial"]["key"] if isinstance(given, dict) else given
+
+    assert [ask("1"), ask("2"), ask("3")] == ["a", "c", "e"], "b, d and f wait; e goes first"
+    assert ask("4") is None
+    order.on_trial_complete("3")
+    assert ask("4") is None, "e trained for nobody"
+    order.on_trial_complete("1", error=True)
+    assert [ask("5"), ask("6")] == ["b", "d"], "both at once, also after a failure"
+    assert ask("7") is None
+    order.on_trial_complete("5")
+    order.on_trial_complete("2")
+    assert [ask("8"), ask("9")] == ["f", "FINISHED"]
+
+
+def test_without_groups_trials_come_in_the_order_of_the_plan() -> None:
+    from ltbench.schedule import PART, InOrder
+
+    keys = [f"{n:04d}" for n in range(PART + 2)]
+    order = InOrder(keys, {})
+    given = [order.suggest(key)["trial"] for key in keys]
+    assert given == [{"key": key, "part": n // PART} for n, key in enumerate(keys)]
+
+
+STAGES = """
+from ltbench.api import Method, Stage
+from .deadly import die, once
+
+class Mine(Method):
+    '''Trains plainly, but not always.'''
+    def stages(self, model):
+        yield Stage()
+        BODY
+"""
+
+
+def test_each_group_trains_once_whatever_its_first_trial_comes_to(
+    make_spec: Make, site: Site, user_methods: Path, tmp_path: Path
+) -> None:
+    """Seed 0: the first one trains. 1: it is killed once, after training, and trains again or takes up what it left.
+    2: it fails after training. All are in the numbers of training alone."""
+    from ltbench.schedule import run_on_ray
+
+    bodies = {"killed": f"if once({str(tmp_path / 'marker')!r}): die()", "broken": "raise ValueError('no')"}
+    for name, body in bodies.items():
+        (user_methods / f"{name}.py").write_text(STAGES.replace("BODY", body))
+    registry = Registry(user_methods)
+
+    def mine(name: str, seed: int) -> TrialSpec:
+        return replace(make_spec("ce", seed=seed), label=name, method=name, code=fingerprint(registry.get(name)))
+
+    rest = [make_spec(name, seed=seed) for seed in range(3) for name in ("tau_norm", "logit_adjustment")]
+    specs = [make_spec("ce", seed=0), mine("killed", 1), mine("broken", 2), *rest]
+    (tmp_path / "checkpoints").mkdir()
+    there = replace(site, methods=read_sources(user_methods), checkpoints=tmp_path / "checkpoints")
+    notes, sharing = Notes(), Sharing(specs, there)
+    run_on_ray(specs, replace(there, shared=sharing.groups), Resources(retries=2), notes)
+    assert set(notes.records) == {spec.key for spec in specs}
+    assert notes.records[specs[2].key].status == "failed"
+    for spec in rest:
+        record = notes.records[spec.key]
+        assert record.environment.get("trained_by") == specs[spec.seed].key
+        assert record.numbers() == run_trial(spec, site).numbers()

@@ -19,6 +19,7 @@ from ltbench.checkpoint import Stopped, pack, unpack
 from ltbench.engine import LossMeter
 from ltbench.models import build_backbone
 from ltbench.registry import Registry, fingerprint, read_sources
+from ltbench.remote import Remote
 from ltbench.shared import Sharing, group_of
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
@@ -441,6 +442,33 @@ def test_a_stage_that_a_checkpoint_jumps_over_is_not_left_untrained(
     shutil.rmtree(left)
     assert_same(whole, run_trial(first, there))
     assert_same(alone, run_trial(second, there))
+
+
+def test_a_node_that_does_not_see_the_folder_trains_itself(make_spec: Make, site: Site, place: Site) -> None:
+    specs = [make_spec(name, recipe=TINY) for name in ("ce", "tau_norm")]
+    shared = Sharing(specs, place).groups
+    away = replace(place, checkpoints=Path("/not/there"), shared=shared)
+    for spec in specs:
+        record = run_trial(spec, away)
+        assert_same(run_trial(spec, site), record)
+        assert len(record.environment["checkpoint_messages"]) == 1
+
+
+def test_training_is_shared_through_a_uri(make_spec: Make, site: Site, tmp_path: Path, steps: Steps) -> None:
+    specs = [make_spec(name, recipe=TINY) for name in ("ce", "tau_norm")]
+    place = Remote(f"file://{tmp_path}/away/test")
+    away = replace(site, checkpoints=place)
+    sharing = Sharing(specs, away)
+    run_trial(specs[0], site)
+    alone = run_trial(specs[1], site)
+    whole = steps() // 2
+    _, taker = run_all(specs, away)
+    assert steps() == whole
+    assert_same(alone, taker)
+    assert [name.partition("-")[0] for name in place.names()] == ["shared"]
+    for spec in specs:
+        sharing.finished(spec.key)
+    assert place.names() == []
 
 
 # -- what is left goes when nobody wants it any more -------------------------------------------------------------------

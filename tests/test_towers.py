@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from ltbench import nodes
 from ltbench.api import Stage, Task
 from ltbench.bundle import read_bundle
-from ltbench.checkpoint import Stopped
+from ltbench.checkpoint import Stopped, discard
 from ltbench.cli import app
 from ltbench.errors import UserError
 from ltbench.models import build_backbone
@@ -473,6 +473,28 @@ def test_an_interrupted_trial_on_a_tower_ends_as_an_undisturbed_one(
     assert record.environment["resumed"] == 2
     assert "checkpoint_messages" not in record.environment
     assert record.numbers() == undisturbed.numbers()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("row", ["crt: {classifier_share: 0.5}", "clip_linear_probe", "ce"])
+def test_what_another_trial_trained_on_a_tower_gives_the_same_numbers(
+    planned: Callable[..., Planned], tmp_path: Path, row: str, cached: bool
+) -> None:
+    """The other one is the same trial once more: a tower that was trained and one that was not, with features that are
+    kept and without."""
+    plan, _, site = planned(f"methods.clip=[{row}]", "protocol.reference=null", "recipes.clip.epochs=3")
+    spec, place = plan.trials[0], tmp_path / "checkpoints"
+    place.mkdir()
+    site = dataclasses.replace(site, cache_features=cached)
+    alone = run_trial(spec, site)
+    shared = dataclasses.replace(site, checkpoints=place, shared={spec.key: "a" * 12})
+    trainer = run_trial(spec, shared)
+    discard(place, spec.key)
+    taker = run_trial(spec, shared)
+    assert "trained_by" not in trainer.environment
+    assert taker.environment["trained_by"] == spec.key
+    assert trainer.numbers() == taker.numbers() == alone.numbers()
+    assert trainer.predictions == taker.predictions == alone.predictions
 
 
 def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(

@@ -32,6 +32,7 @@ from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.errors import UserError
 from ltbench.progress import RunDisplay
 from ltbench.rehearsal import READ, Host
+from ltbench.shared import Sharing
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 from ltbench.trial import run_trial
@@ -451,6 +452,21 @@ def test_an_interrupted_trial_ends_in_the_same_numbers(
     resumed = run_trial(spec, site)
     assert resumed.environment["resumed"] == 2
     assert resumed.numbers() == undisturbed.numbers()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_another_trial_trained_on_streamed_images_gives_the_same_numbers(
+    make: Callable[..., tuple[TrialSpec, Site]], tmp_path: Path, workers: int
+) -> None:
+    specs, sites = zip(*(make(method, workers=workers) for method in ("ce", "tau_norm")), strict=True)
+    alone = run_trial(specs[1], sites[1])
+    (tmp_path / "checkpoints").mkdir()
+    site = replace(sites[1], checkpoints=tmp_path / "checkpoints")
+    site = replace(site, shared=Sharing(specs, site).groups)
+    trainer, taker = (run_trial(spec, site) for spec in specs)
+    assert taker.environment["trained_by"] == trainer.key
+    assert taker.numbers() == alone.numbers()
+    assert taker.predictions == alone.predictions
 
 
 def test_a_trial_without_its_images_fails_with_their_names(
