@@ -6,14 +6,17 @@ import argparse
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ltbench.checkpoint import discard
 from ltbench.errors import UserError, last_line
 from ltbench.records import Journal
+from ltbench.sharing import Sharing
 from ltbench.site import Site, checked_device
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
@@ -42,18 +45,29 @@ def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArra
 
 
 def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
-    """Run exported trials one after the other; records go to `out`, finished ones are not run again."""
-    journal, records = Journal(out), []
-    for file in files:
-        spec, paths, texts = read_bundle(file)
-        record = journal.read(spec.key)
+    """Run exported trials one after the other; records go to `out`, finished ones are not run again. One that was
+    interrupted goes on from its checkpoint in `out`/checkpoints."""
+    journal, bundles = Journal(out), [read_bundle(file) for file in files]
+    place = out.absolute() / "checkpoints"
+    with suppress(OSError):  # the trials say what is wrong
+        place.mkdir(parents=True, exist_ok=True)
+    found = [journal.read(spec.key) for spec, _, _ in bundles]
+    site = replace(site, checkpoints=place)
+    sharing = Sharing([spec for (spec, _, _), record in zip(bundles, found, strict=True) if record is None], site)
+    records = []
+    for (spec, paths, texts), record in zip(bundles, found, strict=True):
         if record is None:
-            record = run_trial(spec, replace(site, paths={**paths, **site.paths}, texts=texts))
+            there = replace(site, paths={**paths, **site.paths}, texts=texts, shared=sharing.groups)
+            record = run_trial(spec, there)
             journal.write(record)
+            discard(place, spec.key)
+            sharing.finished(spec.key)
         score = record.metrics.get("balanced_accuracy")
         told = f"balanced accuracy {score:.2f} %" if score is not None else last_line(record.error)
         print(f"{spec.key}  {spec.name}: {record.status}, {told}", flush=True)
         records.append(record)
+    with suppress(OSError):
+        place.rmdir()
     return records
 
 

@@ -120,8 +120,9 @@ def plan(
     loaded, registry, cache = load(suite, set_, methods, data)
     from ltbench.hours import hours
     from ltbench.plan import export as write_bundle
-    from ltbench.report.plan_text import plan_text
+    from ltbench.report.plan_text import plan_text, sharing_text
     from ltbench.run import state_of
+    from ltbench.sharing import groups_of, trainers
     from ltbench.sizes import sizes
 
     folders, searched = folders_of(results, loaded.suite), searched_in(results, loaded)
@@ -133,13 +134,16 @@ def plan(
         to_run = to_run.after(first.to_run(made.search, retry_failed=False))
     room = placement(loaded, made if made.search is None else made.after(made.search), address)
     rest = replace(to_run, trials=(*to_run.trials, *made.later))
-    time = ""
+    time, taken = "", {}
+    if loaded.resources.share_training:
+        taken = trainers(rest.trials, groups_of(rest.trials, lambda spec: registry.get(spec.method)))
     if address is None and "RAY_ADDRESS" not in os.environ:
         place = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, rest)
-        time = hours(loaded, rest, inputs, results, place if measure else None)
+        time = hours(loaded, rest, inputs, results, place if measure else None, taken)
     elif measure:
         raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
-    typer.echo(plan_text(made, state, room, time, sizes(made, inputs), first), nl=False)
+    shared = sharing_text(rest.trials, taken)
+    typer.echo(plan_text(made, state, room, time, sizes(made, inputs), first, shared), nl=False)
     if export is not None:
         files = write_bundle(made if made.search is None else made.after(made.search), inputs, export)
         typer.echo(

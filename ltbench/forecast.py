@@ -62,14 +62,16 @@ def forecast(
     device: Device,
     at_once: Mapping[str, int],
     measure: Measure = lambda spec: None,
+    trainers: Mapping[str, TrialSpec] | None = None,
 ) -> list[Line]:
     """Row by row, how long the trials take.
 
     Args:
         sizes: by a cell's manifest. records: earlier ones; those from other devices, with another number of threads,
-            and those that were taken up half-way are not used.
+            and those that were taken up half-way or whose training was another's are not used.
         at_once: by a row's label, how many of its trials run side by side.
         measure: the pace of a row of which nothing is known; asked once for every method, recipe and data set.
+        trainers: key of a trial that only tests -> the one whose training it takes over (sharing.py).
     """
     known, measured = paces(records, device), dict[tuple[str, ...], Pace | None]()
     groups: dict[tuple[str, str], list[TrialSpec]] = {}
@@ -84,9 +86,15 @@ def forecast(
             if names[1] not in measured:
                 measured[names[1]] = measure(spec)
             pace = measured[names[1]] or known.get(names[2])
-        size = sizes[spec.cell.manifest]
-        seconds = None if pace is None else seconds_of(pace, spec.recipe["epochs"], size)
-        basis = "" if pace is None else pace.basis
+        size, taken = sizes[spec.cell.manifest], [by.row for s in specs if (by := (trainers or {}).get(s.key))]
+        seconds, basis = None, ""
+        if pace is not None:
+            own, test = (seconds_of(pace, epochs, size) for epochs in (spec.recipe["epochs"], 0.0))
+            seconds = (own * (len(specs) - len(taken)) + test * len(taken)) / len(specs)
+            basis = pace.basis
+        if taken:
+            whom = ", ".join(dict.fromkeys(taken))
+            basis += f"{', ' if basis else ''}{len(taken)} trained with {whom}"
         lines.append(Line(label, cell, len(specs), seconds, max(1, at_once.get(label, 1)), basis))
     return lines
 
@@ -101,7 +109,9 @@ def paces(records: Iterable[Record], device: Device) -> Known:
     found: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
     for record in records:
         here = record.environment.get("device") == device.name and record.environment.get("threads") == device.threads
-        if record.status != "ok" or not here or record.environment.get("resumed"):
+        if record.status != "ok" or not here or record.environment.keys() & {"trained_by"}:
+            continue
+        if record.environment.get("resumed"):
             continue
         rates = _rates(record)
         for name in _names(record.spec) if rates else ():

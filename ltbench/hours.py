@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +24,19 @@ from ltbench.spec import Plan, TrialSpec
 from ltbench.suite import Suite
 
 
-def hours(suite: Suite, to_run: Plan, inputs: Inputs, results: Path, site: Callable[[], Site] | None) -> str:
+def hours(
+    suite: Suite,
+    to_run: Plan,
+    inputs: Inputs,
+    results: Path,
+    site: Callable[[], Site] | None,
+    taken: Mapping[str, TrialSpec],
+) -> str:
     """How long the plan's trials would take on this machine, in words.
 
     Args:
-        site: where to measure rows of which no records tell; None: they are left open.
+        site: where to measure rows of which no records tell; None: they are left open. taken: trials that only test, as
+            another one trains.
     """
     resources = resources_of(suite)
     rooms = survey(to_run.trials, resources, [this_machine(ask_memory=True)])
@@ -49,5 +57,5 @@ def hours(suite: Suite, to_run: Plan, inputs: Inputs, results: Path, site: Calla
 
     journals = [folders_of(results, p.parent.name).journal for p in sorted(results.glob("*/records")) if p.is_dir()]
     records = (r for journal in journals for r in journal if not isinstance(r, Unreadable))
-    lines = forecast(to_run.trials, sizes, records, device, at_once, measure)
+    lines = forecast(to_run.trials, sizes, records, device, at_once, measure, taken)
     return hours_text(lines, device, measured=site is not None)

@@ -18,7 +18,7 @@ from ltbench.progress import RunDisplay
 from ltbench.records import Journal, write_atomically
 from ltbench.remote import Remote
 from ltbench.resources import Listener, Resources
-from ltbench.shared import Sharing
+from ltbench.sharing import Sharing
 from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.suite import Suite

@@ -69,6 +69,8 @@ def tags_of(record: Record, digest: str) -> dict[str, str]:
     }
     if "pretraining" in spec.recipe:
         tags["ltbench.pretraining"] = str(spec.recipe["pretraining"])
+    if "trained_by" in record.environment:
+        tags["ltbench.trained_by"] = str(record.environment["trained_by"])
     if record.environment.get("git_commit"):
         tags["mlflow.source.git.commit"] = tags["git_commit"] = str(record.environment["git_commit"])
     if record.error:

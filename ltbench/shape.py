@@ -79,7 +79,8 @@ def _environment(value: Any) -> bool:
     if not _mapping(value):
         return False
     names = value.get("class_names", [])
-    times = (value[name] for name in ("started", "seconds", "train_seconds", "test_seconds") if name in value)
+    named = ("started", "seconds", "train_seconds", "test_seconds", "shared_seconds")
+    times = (value[name] for name in named if name in value)
     rest = (entry for name, entry in value.items() if name != "class_names")
     return (
         isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times)) and all(map(_plain, rest))

@@ -11,88 +11,40 @@ follows from, weights and dice included, and only where nothing but the harness'
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ltbench.api import Method, Stage, Task
-from ltbench.assemble import method_of
+from ltbench.api import Stage, Task
 from ltbench.checkpoint import Checkpoints, Files, place_for, set_torch_dice, torch_dice
 from ltbench.provenance import peak_memory
 from ltbench.remote import Remote, RemoteFiles
-from ltbench.site import Site
-from ltbench.spec import TrialSpec, digest
 from ltbench.state import capture, restore
 
 _PREFIX = "shared-"
-_TRAINS = ("__init__", "head", "draw", "mix", "loss")
+TRAINS = ("__init__", "head", "draw", "mix", "loss")
 """What a method has to leave as it is in `Method` for its training to be the harness's alone, beside its stages."""
 _OURS = ("torch", "torchvision", "open_clip", "timm", "ltbench")
 """Packages whose modules and optimizers are the same code for all trials of a run."""
 
 
-def group_of(spec: TrialSpec, cls: type[Method]) -> str | None:
-    """Trials of one group begin alike if their stages do; None: a method that trains in a way of its own."""
-    hooks = (*_TRAINS, "predict") if spec.curves != "none" else _TRAINS  # what is predicted shows in a curve
-    if any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks):
-        return None
-    cell = {k: v for k, v in vars(spec.cell).items() if k != "dataset"}
-    return digest([cell, dict(spec.recipe), spec.text, spec.role, spec.seed, spec.curves, spec.numerics])
+def name_of(group: str, state: str) -> str:
+    """The folder of what a group shares of one state."""
+    return f"{_PREFIX}{group}-{state[:16]}"
 
 
-class Sharing:
-    """The groups of a run, and what their trials leave for each other.
-
-    Args:
-        trials: those that are to run. site: theirs; nothing is shared where it has no place for checkpoints.
-    """
-
-    def __init__(self, trials: Sequence[TrialSpec], site: Site) -> None:
-        self.groups: dict[str, str] = {}
-        """Key of a trial -> its group, for trials that are not alone in theirs."""
-        self._place = site.checkpoints
-        if self._place is None:
-            return
-        classes = {spec.method: method_of(spec, site) for spec in {spec.method: spec for spec in trials}.values()}
-        found = {spec.key: group for spec in trials if (group := group_of(spec, classes[spec.method])) is not None}
-        there, size = {_group_in(name) for name in _names_in(self._place)}, Counter(found.values())
-        self.groups = {key: group for key, group in found.items() if size[group] > 1 or group in there}
-        self._left = Counter(self.groups.values())
-        for group in there - set(self._left):  # of an earlier run, for trials that this one does not have
-            self._discard(group)
-
-    def finished(self, key: str) -> None:
-        """A trial has its record. With the last one of a group goes what they shared."""
-        if (group := self.groups.get(key)) is not None:
-            self._left[group] -= 1
-            if self._left[group] <= 0:
-                self._discard(group)
-
-    def _discard(self, group: str) -> None:
-        assert self._place is not None
-        for name in _names_in(self._place):
-            if _group_in(name) == group:
-                if isinstance(self._place, Remote):
-                    (self._place / name).clear()
-                else:
-                    shutil.rmtree(self._place / name, ignore_errors=True)
+def is_shared(name: str) -> bool:
+    """Whether a folder among checkpoints is one of these."""
+    return name.startswith(_PREFIX)
 
 
-def _names_in(place: Path | Remote) -> list[str]:
-    with suppress(Exception):  # a folder that is not there yet, a network that comes and goes
-        names = place.names() if isinstance(place, Remote) else [file.name for file in place.iterdir()]
-        return [name for name in names if name.startswith(_PREFIX)]
-    return []
-
-
-def _group_in(name: str) -> str:
+def group_in(name: str) -> str:
+    """The group that a folder is of."""
     return name.removeprefix(_PREFIX).partition("-")[0]
 
 
@@ -158,7 +110,7 @@ class SharedBeginning(Checkpoints):
             return None
         whole = hashlib.sha256()
         _add(whole, [begins, self._machine, torch_dice()])
-        files = place_for(self._place, f"{_PREFIX}{self._group}-{whole.hexdigest()[:16]}")
+        files = place_for(self._place, name_of(self._group, whole.hexdigest()))
         assert files is not None
         return Files(files) if isinstance(files, Path) else files
 
@@ -215,7 +167,7 @@ def _harness_alone(live: Mapping[str, Any]) -> bool:
     no module or optimizer of the user's."""
     method, model, optimizer = live["method"], live["model"], live["optimizer"]
     return (
-        not vars(method).keys() & set(_TRAINS)
+        not vars(method).keys() & set(TRAINS)
         and type(method.task) is Task
         and not any(callable(value) for value in vars(method.task).values())
         and all(_plain_module(module) for module in model.modules())

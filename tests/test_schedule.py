@@ -15,7 +15,7 @@ import torch
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.resources import Resources
 from ltbench.run import Folders
-from ltbench.shared import Sharing
+from ltbench.sharing import Sharing
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial

@@ -410,7 +410,7 @@ def test_a_row_whose_search_fails_waits_and_the_others_run(
 def test_a_search_that_was_stopped_goes_on_before_anything_follows_from_it(
     ltbench: Run, suite_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = []
+    begun, command = list[TrialSpec](), ("run", str(suite_file), "--set", "resources.share_training=false")
 
     def stopped_in_the_third(spec: TrialSpec, *rest: Any) -> Record:
         begun.append(spec)
@@ -419,11 +419,11 @@ def test_a_search_that_was_stopped_goes_on_before_anything_follows_from_it(
         return run_trial(spec, *rest)
 
     monkeypatch.setattr("ltbench.run.run_trial", stopped_in_the_third)
-    code, out, err = ltbench("run", str(suite_file))
+    code, out, err = ltbench(*command)
     assert code == 143
     assert "stopped: 4 of 6 trials are left, 1 of them with a checkpoint; the same command continues" in err
     assert not (tmp_path / "results" / "small" / "records").exists()
-    code, out, err = ltbench("run", str(suite_file))
+    code, out, err = ltbench(*command)
     assert code == 0, err
     assert "small-search: 4 trials to run, 2 finished before" in err
     resumed = Journal(tmp_path / "results" / "small-search" / "records").records()[begun[2].key]

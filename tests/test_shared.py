@@ -20,7 +20,7 @@ from ltbench.engine import LossMeter
 from ltbench.models import build_backbone
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.remote import Remote
-from ltbench.shared import Sharing, group_of
+from ltbench.sharing import Sharing, group_of
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial

@@ -67,6 +67,8 @@ class Evidence:
     """Method -> mean hours of a trial, times the CPUs or the share of a GPU that it held."""
     on_gpus: bool
     """Those are hours of GPUs; else of CPUs."""
+    shared: bool
+    """Some of the training was another trial's; it is counted for both."""
     runs: tuple[Run, ...]
 
 
@@ -92,6 +94,7 @@ def gather(
     for (label, _), rows in places.items():
         for run in rows:
             if (seconds := _number(run, "seconds")) is not None:
+                seconds += _number(run, "shared_seconds") or 0.0  # a method costs its training, whoever did it
                 by_method.setdefault(label, []).append(seconds)
                 share = _number(run, "gpu_share" if on_gpus else "threads")
                 held.setdefault(label, []).append(seconds * (1.0 if share is None else share) / 3600)
@@ -103,6 +106,7 @@ def gather(
         seconds={m: float(np.mean(s)) for m, s in by_method.items()},
         hours={m: float(np.mean(h)) for m, h in held.items()},
         on_gpus=on_gpus,
+        shared=any("shared_seconds" in run.environment for run in used),
         runs=tuple(sorted((_run(r, results[id(r)], board.primary, kept) for r in records), key=_failures_first)),
     )
 

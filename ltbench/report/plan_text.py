@@ -12,7 +12,7 @@ from ltbench.cell import HELD_OUT
 from ltbench.forecast import Device, Line, total
 from ltbench.placement import GB, Machine, Room
 from ltbench.report.choices import choice_text
-from ltbench.spec import Plan
+from ltbench.spec import Plan, TrialSpec
 
 if TYPE_CHECKING:
     from ltbench.run import State
@@ -26,12 +26,13 @@ def plan_text(
     hours: str = "",
     data: Mapping[str, Sizes] | None = None,
     searched: State | None = None,
+    shared: str = "",
 ) -> str:
     """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`; then what
     the cells hold, where the trials would run, and how long.
 
     Args:
-        searched: what the journal says about the plan's search, which stands first.
+        searched: what the journal says about the plan's search, which stands first. shared: what is trained once.
     """
     waiting = {t.label for t in plan.later}
     cells = list(dict.fromkeys([t.cell.label for t in plan.trials] + [s.cell.label for s in plan.skips]))
@@ -67,7 +68,7 @@ def plan_text(
             continue
         by_reason.setdefault(skip.reason, []).append(f"{skip.label} on {skip.cell.label}")
     blocks += [f"skipped: {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
-    blocks += [block for block in (placement, hours) if block]
+    blocks += [block for block in (shared, placement, hours) if block]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -104,6 +105,25 @@ def _data_text(data: Mapping[str, Sizes], shots: Mapping[str, int]) -> str:
     heads = ["data", "classes", "training images", "largest", "smallest", f"many (> {shots['many']})", "medium",
              f"few (< {shots['few']})", "test images"]  # fmt: skip
     return tabulate(rows, headers=heads, disable_numparse=True, colalign=["left", *["right"] * 8])
+
+
+def sharing_text(trials: Sequence[TrialSpec], taken: Mapping[str, TrialSpec]) -> str:
+    """Which rows take over the training of which.
+
+    Args:
+        trials: those that are to run. taken: key of a trial that only tests -> the one that trains for it.
+    """
+    if not taken:
+        return ""
+    rows: dict[str, dict[str, None]] = {}
+    for spec in trials:
+        if (by := taken.get(spec.key)) is not None:
+            rows.setdefault(by.row, {})[spec.row] = None
+    said = "; ".join(
+        f"{by} for {' and '.join('its other settings' if row == by else row for row in others)}"
+        for by, others in rows.items()
+    )
+    return f"trained once: {said}. {len(taken)} of {len(trials)} trials only test"
 
 
 def placement_text(rooms: Sequence[Room], where: str, machines: Sequence[Machine]) -> str:

@@ -41,7 +41,9 @@ def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
         "cost",
         "Cost beside accuracy",
         f"Mean {unit} of a trial, start-up included: its wall time times the {held} it held, on the machines that ran "
-        "it (see the runs); other trials beside it slow it down. Filled, joined by the dotted line: no other method is "
+        "it (see the runs); other trials beside it slow it down."
+        + (" Training that another trial did is counted as if it were its own." if evidence.shared else "")
+        + " Filled, joined by the dotted line: no other method is "
         "both cheaper and better (Pareto front). Hours per point: what a trial costs beyond one of the reference, by "
         "point gained." + _search(board),
         f"Seconds per trial: {said}. No method is both cheaper and better than: {best}.",

@@ -32,7 +32,7 @@ from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.errors import UserError
 from ltbench.progress import RunDisplay
 from ltbench.rehearsal import READ, Host
-from ltbench.shared import Sharing
+from ltbench.sharing import Sharing
 from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
 from ltbench.trial import run_trial
