@@ -21,6 +21,9 @@ from ltbench.site import Site, checked_device
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
 
+CHECKPOINT_SECONDS = 60.0
+"""How often a running trial leaves a checkpoint, beside the ends of its stages."""
+
 
 def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArray[np.float32]]]:
     """A trial exported by `ltbench plan --export`: its spec, data paths, and class-name vectors from texts.npz."""
@@ -52,7 +55,7 @@ def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
     with suppress(OSError):  # the trials say what is wrong
         place.mkdir(parents=True, exist_ok=True)
     found = [journal.read(spec.key) for spec, _, _ in bundles]
-    site = replace(site, checkpoints=place)
+    site = replace(site, checkpoints=place, checkpoint_seconds=CHECKPOINT_SECONDS)
     sharing = Sharing([spec for (spec, _, _), record in zip(bundles, found, strict=True) if record is None], site)
     records = []
     for (spec, paths, texts), record in zip(bundles, found, strict=True):

@@ -13,6 +13,7 @@ import torch
 
 from ltbench.api import Method
 from ltbench.assemble import method_of
+from ltbench.errors import UserError
 from ltbench.madeup import model_for, task_for
 from ltbench.remote import Remote
 from ltbench.shared import TRAINS, group_in, is_shared
@@ -58,13 +59,17 @@ def _first_stage(cls: type[Method], hyperparameters: Mapping[str, Any]) -> str |
 
 
 def groups_of(trials: Iterable[TrialSpec], class_of: Callable[[TrialSpec], type[Method]]) -> dict[str, str]:
-    """Key of a trial -> its group, for all that have one."""
-    classes: dict[str, type[Method]] = {}
+    """Key of a trial -> its group, for all that have one. A method that is unknown here, or other code, has none: its
+    trials say so."""
+    classes: dict[str, type[Method] | None] = {}
     found = {}
     for spec in trials:
         if spec.method not in classes:
-            classes[spec.method] = class_of(spec)
-        if (group := group_of(spec, classes[spec.method])) is not None:
+            classes[spec.method] = None
+            with suppress(UserError):
+                classes[spec.method] = class_of(spec)
+        cls = classes[spec.method]
+        if cls is not None and (group := group_of(spec, cls)) is not None:
             found[spec.key] = group
     return found
 

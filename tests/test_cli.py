@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ltbench.bundle import main as run_bundle
 from ltbench.bundle import read_bundle
+from ltbench.engine import LossMeter
 from ltbench.records import Journal
 from ltbench.spec import Plan, Record, TrialSpec
 
@@ -466,6 +468,37 @@ def test_a_damaged_plan_beside_the_records_is_named(ltbench: Run, records: Path)
     code, _, err = ltbench("leaderboard", "--from", str(records))
     assert code == 2
     assert "plan.json" in err
+
+
+def test_exported_trials_train_once_what_they_have_in_common_and_resume(
+    ltbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, out = tmp_path / "bundle", tmp_path / "out"
+    small = ("--set", "methods.scratch=[ce, tau_norm]", "--datasets", "digits", "--seeds", "0",
+             "--set", "datasets=[{name: digits, imbalance: 20}]", "--set", "recipes.scratch.epochs=4")  # fmt: skip
+    ltbench("plan", "quickstart", "--export", str(bundle), *small)
+    files = [str(file) for file in sorted(bundle.glob("*.json"))]
+    add, left = LossMeter.add, [20]
+
+    def interrupted(meter: LossMeter, loss: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        add(meter, loss)
+
+    monkeypatch.setattr(LossMeter, "add", interrupted)
+    monkeypatch.setattr("ltbench.bundle.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_bundle([*files, "--out", str(out)])
+    assert run_bundle([*files, "--out", str(out)]) == 0
+    first, second = Journal(out).records().values()
+    taker, trainer = (first, second) if "trained_by" in first.environment else (second, first)
+    assert taker.environment["trained_by"] == trainer.key
+    assert trainer.environment["resumed"] == 1
+    assert not (out / "checkpoints").exists()
+    code, _, err = ltbench("import", str(out))
+    assert code == 0, err
+    capsys.readouterr()
 
 
 def test_a_bundle_that_cannot_be_written_is_exit_code_2(ltbench: Run, tmp_path: Path) -> None:

@@ -69,8 +69,29 @@ def test_a_method_without_records_is_taken_for_the_others_unless_it_is_measured(
     assert line.basis == "measured"
 
 
+def test_trials_whose_training_another_one_does_take_a_test_pass(make_spec: Make) -> None:
+    """Two of three seeds; the third has nobody to train for it."""
+    specs = [make_spec("tau_norm", seed=seed) for seed in range(3)]
+    taken = {spec.key: make_spec("ce", seed=spec.seed) for spec in specs[:2]}
+    earlier = [record(make_spec("ce", seed=9), 100.0)]
+    (line,) = forecast(specs, {specs[0].cell.manifest: SIZE}, earlier, HERE, {}, trainers=taken)
+    assert line.seconds == pytest.approx((106.0 + 2 * 6.0) / 3)
+    assert line.basis == "1 earlier trial of other methods on this data set, 2 trained with ce"
+    (line,) = forecast(specs, {specs[0].cell.manifest: SIZE}, [], HERE, {}, trainers=taken)
+    assert line.seconds is None
+    assert line.basis == "2 trained with ce"
+
+
 @pytest.mark.parametrize(
-    "facts", [{"device": "another CPU"}, {"threads": 2}, {"resumed": 1}, {"seconds": None}, {"train_seconds": "long"}]
+    "facts",
+    [
+        {"trained_by": "a" * 12},
+        {"device": "another CPU"},
+        {"threads": 2},
+        {"resumed": 1},
+        {"seconds": None},
+        {"train_seconds": "long"},
+    ],
 )
 def test_records_that_say_nothing_of_this_device_are_not_used(make_spec: Make, facts: dict[str, Any]) -> None:
     assert predicted(make_spec("ce"), [record(make_spec("ce", seed=1), 100.0, **facts)]).seconds is None

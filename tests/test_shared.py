@@ -20,7 +20,7 @@ from ltbench.engine import LossMeter
 from ltbench.models import build_backbone
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.remote import Remote
-from ltbench.sharing import Sharing, group_of
+from ltbench.sharing import Sharing
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
@@ -83,46 +83,6 @@ def test_what_another_trial_trained_gives_the_same_numbers(
     assert_same(run_trial(first, site), trainer)
     assert taker.environment["trained_by"] == first.key
     assert "trained_by" not in trainer.environment
-
-
-# -- which trials ------------------------------------------------------------------------------------------------------
-
-
-def test_groups_are_of_trials_that_differ_in_nothing_that_trains(make_spec: Make) -> None:
-    registry = Registry()
-    spec = make_spec("ce")
-
-    def group(spec: TrialSpec) -> str | None:
-        return group_of(spec, registry.get(spec.method))
-
-    assert group(spec) == group(make_spec("tau_norm")) == group(make_spec("logit_adjustment", tau=2.0)) is not None
-    assert group(spec) == group(replace(spec, label="other", suite="other"))
-    others = [
-        replace(spec, seed=1),
-        replace(spec, recipe={**spec.recipe, "epochs": 3.0}),
-        replace(spec, cell=replace(spec.cell, manifest="0" * 12)),
-        replace(spec, cell=replace(spec.cell, holdout_per_class=5)),
-        replace(spec, role="search"),
-        replace(spec, numerics=spec.numerics + 1),
-    ]
-    groups = [group(other) for other in [spec, *others]]
-    assert None not in groups
-    assert len(set(groups)) == len(groups)
-
-
-def test_methods_that_train_in_a_way_of_their_own_share_nothing(make_spec: Make) -> None:
-    """Of the built-in methods: each is where it is because of what it overrides, not of a list."""
-    registry = Registry()
-    alone = {name for name in registry.names() if group_of(make_spec(name), registry.get(name)) is None}
-    assert {"ce", "tau_norm", "logit_adjustment", "crt", "cb_sampling"}.isdisjoint(alone)
-    assert {"balanced_softmax", "focal", "mixup", "text_guided_mixup", "ldam_drw", "ce_drw", "vs_loss"} <= alone
-
-
-def test_a_curve_shows_what_is_predicted_so_it_is_not_shared_with_another_prediction(make_spec: Make) -> None:
-    registry = Registry()
-    ce, adjusted = (replace(make_spec(name), curves="test") for name in ("ce", "logit_adjustment"))
-    assert group_of(adjusted, registry.get("logit_adjustment")) is None
-    assert group_of(ce, registry.get("ce")) is not None
 
 
 def test_curves_are_taken_over_with_the_training(make_spec: Make, site: Site, place: Site, steps: Steps) -> None:
@@ -469,38 +429,3 @@ def test_training_is_shared_through_a_uri(make_spec: Make, site: Site, tmp_path:
     for spec in specs:
         sharing.finished(spec.key)
     assert place.names() == []
-
-
-# -- what is left goes when nobody wants it any more -------------------------------------------------------------------
-
-
-def test_what_is_shared_goes_with_the_last_trial_of_its_group(make_spec: Make, place: Site) -> None:
-    specs = [make_spec(name, recipe=TINY) for name in ("ce", "tau_norm", "logit_adjustment")]
-    sharing = Sharing(specs, place)
-    _, file = left_by(specs[0], specs[1:], place)
-    for spec in specs[:2]:
-        sharing.finished(spec.key)
-        assert file.exists()
-    sharing.finished(specs[2].key)
-    assert not file.exists()
-
-
-def test_a_later_run_uses_what_an_earlier_one_left_and_sweeps_the_rest(
-    make_spec: Make, place: Site, steps: Steps
-) -> None:
-    """The earlier one was killed; of its trials, one of a group of two is left, and none of another group."""
-    mine, other = ([make_spec(name, recipe=TINY, seed=seed) for name in ("ce", "tau_norm")] for seed in (0, 1))
-    left_by(mine[0], mine[1:], place)
-    shared = replace(place, shared={spec.key: "f" * 12 for spec in other})
-    run_trial(other[0], shared)
-    assert isinstance(place.checkpoints, Path)
-    assert len(list(place.checkpoints.glob("shared-*"))) == 2
-    steps()
-    (record,) = run_all(mine[1:], place)
-    assert steps() == 0
-    assert record.environment["trained_by"] == mine[0].key
-    assert len(list(place.checkpoints.glob("shared-*"))) == 1
-
-
-def test_a_trial_alone_in_its_group_leaves_nothing(make_spec: Make, place: Site) -> None:
-    assert Sharing([make_spec("ce"), make_spec("ce", seed=1), make_spec("mixup")], place).groups == {}

@@ -217,6 +217,16 @@ def test_the_cost_is_in_hours_of_what_a_trial_held_and_per_point_gained(kept: li
             assert np.isnan(paid)
 
 
+def test_training_that_another_trial_did_costs_as_if_it_were_ones_own(kept: list[Record]) -> None:
+    """Else a method would be cheap for standing behind another one in the suite."""
+    seconds = dict.fromkeys({r.spec.label for r in kept}, 100.0)
+    alone = cost_of(kept, seconds)
+    behind = cost_of(kept, dict.fromkeys(seconds, 1.0), shared_seconds=99.0, trained_by="a" * 12)
+    assert behind.data.equals(alone.data)
+    assert "counted as if it were its own" in behind.caption
+    assert "counted as if" not in alone.caption
+
+
 def test_the_front_of_costs_holds_what_none_beats_in_both(kept: list[Record]) -> None:
     labels = sorted({r.spec.label for r in kept})
     data = cost_of(kept, dict.fromkeys(labels, 60.0)).data
