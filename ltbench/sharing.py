@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -43,6 +46,8 @@ def _first_stage(cls: type[Method], hyperparameters: Mapping[str, Any]) -> str |
     """What a method's first stage of training is on the made-up task: so that cRT, whose stage is shorter, does not
     wait for cross-entropy."""
     try:
+        if any(_holds_open(base.__dict__["stages"]) for base in cls.__mro__ if "stages" in base.__dict__):
+            return None
         with torch.random.fork_rng(devices=[]):
             method = cls(task_for(cls), **hyperparameters)
             model = model_for(method)
@@ -56,6 +61,13 @@ def _first_stage(cls: type[Method], hyperparameters: Mapping[str, Any]) -> str |
             return repr([stage.share, probs, type(made).__qualname__, groups])
     except Exception:  # it fails on that task: what it does on the user's is seen there
         return None
+
+
+def _holds_open(stages: Callable[..., Any]) -> bool:
+    """Whether a `with` is around a stage: what it does to the training is out of sight."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(stages)))
+    around = [node for node in ast.walk(tree) if isinstance(node, ast.With)]
+    return any(isinstance(inner, ast.Yield | ast.YieldFrom) for node in around for inner in ast.walk(node))
 
 
 def groups_of(trials: Iterable[TrialSpec], class_of: Callable[[TrialSpec], type[Method]]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from ltbench.api import Method, Stage
 from ltbench.parts import Classifier
@@ -91,6 +92,33 @@ def test_a_method_that_fails_on_the_made_up_task_or_is_unknown_has_no_group(make
     spec = make_spec("ce")
     assert group_of(spec, Picky) is None
     assert groups_of([replace(spec, method="nobody_knows")], class_of) == {}
+
+
+def test_a_stage_inside_a_with_is_not_shared(make_spec: Make) -> None:
+    """Autocast, a patch, anything: while the stage trains, it is in force and in no state."""
+
+    class Plain(Method):
+        """A `with` between stages is none around one."""
+
+        def stages(self, model: Classifier) -> Iterator[Stage]:
+            with torch.no_grad():
+                model.head.get_parameter("weight").mul_(0.5)
+            yield Stage()
+
+    class Wrapped(Plain):
+        """The stage of another, in a `with`."""
+
+        def stages(self, model: Classifier) -> Iterator[Stage]:
+            with torch.autocast("cpu"):
+                yield from super().stages(model)
+
+    class Inherits(Wrapped):
+        """Has it from its base."""
+
+    spec = make_spec("ce")
+    assert group_of(spec, Plain) is not None
+    assert group_of(spec, Wrapped) is None
+    assert group_of(spec, Inherits) is None
 
 
 def test_what_a_plan_says_is_what_happens(make_spec: Make, place: Site) -> None:
