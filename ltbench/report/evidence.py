@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ltbench.spec import Record, Result
 Floats = NDArray[np.float64]
 Place = tuple[str, Column]
 BINS = 15
+TEST_CURVE = "curve/test_balanced_accuracy"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ class Run:
     error: str
 
 
+class Epochs(NamedTuple):
+    """Balanced accuracy of test passes during training, per seed: of the last one, of the best one, and how many there
+    were in each training."""
+
+    last: Floats
+    best: Floats
+    points: int
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Everything that figures of single runs need."""
@@ -59,6 +70,8 @@ class Evidence:
     """(classes,) mean over seeds, percent."""
     curves: Mapping[Place, Mapping[str, tuple[Floats, Floats, Floats, Floats]]]
     """Curve -> epochs, mean, lowest, highest over seeds."""
+    epochs: Mapping[Place, Epochs]
+    """Where every seed has a learning curve on the test set."""
     reliability: Mapping[Place, tuple[Floats, Floats]]
     """Mean confidence and accuracy, percent, of 15 bins of equal mass, all seeds pooled."""
     seconds: Mapping[str, float]
@@ -102,6 +115,7 @@ def gather(
         classes=classes,
         recall={p: np.mean([r.per_class["recall"] for r in rows], axis=0) for p, rows in places.items()},
         curves={p: dict(_curves(rows)) for p, rows in places.items()},
+        epochs={p: seen for p, rows in places.items() if (seen := _epochs(rows)) is not None},
         reliability=calibration,
         seconds={m: float(np.mean(s)) for m, s in by_method.items()},
         hours={m: float(np.mean(h)) for m, h in held.items()},
@@ -125,6 +139,14 @@ def _curves(rows: Sequence[Record]) -> Iterator[tuple[str, tuple[Floats, Floats,
         if epochs and len(same) == len(rows):
             values = np.array([[p[1] for p in curve] for curve in same])
             yield name, (np.array(epochs), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def _epochs(rows: Sequence[Record]) -> Epochs | None:
+    curves = [[value for _, value in record.curves.get(TEST_CURVE, [])] for record in rows]
+    if not all(len(curve) > 1 for curve in curves):
+        return None
+    last, best = (np.array([at(curve) for curve in curves]) for at in (lambda curve: curve[-1], max))
+    return Epochs(last, best, min(map(len, curves)))
 
 
 def _reliability(rows: Sequence[Record], predictions: Predictions | None) -> tuple[Floats, Floats] | None:

@@ -130,16 +130,21 @@ def _won(values: Mapping[str, Mapping[tuple[str, str, int], float]], a: str, b: 
     return f"{sum(x > 0 for x in d)}-{sum(x == 0 for x in d)}-{sum(x < 0 for x in d)}"
 
 
-def published(board: Leaderboard) -> Grid:
-    """Published numbers and ours."""
-    heads = ["method", "data", "published", "ours", "", "recipe of the paper", "source"]
+def published(board: Leaderboard, evidence: Evidence) -> Grid:
+    """Published numbers and ours; of the best test epoch, too, where there are curves that tell."""
+    chosen = {p: float(found.best.mean()) for p, found in evidence.epochs.items()}
+    chosen = chosen if board.primary == "balanced_accuracy" else {}
+    extra = ["ours, best test epoch"] if any((b.label, b.column) in chosen for b in board.published) else []
+    heads = ["method", "data", "published", "ours", *extra, "", "recipe of the paper", "source"]
     lines = []
     for b in board.published:
         half = "" if b.ours.half is None else f" ±{b.ours.half:.1f}"
         tone = {"reproduced": "better", "differs": "worse"}.get(b.judgement.value, "")
+        best = chosen.get((b.label, b.column))
         cells = [
             Cell(b.label), Cell(f"{b.column[0]} {b.column[1]}"),
             Cell(f"{b.published.value:.2f}", b.published.value), Cell(f"{b.ours.mean:.1f}{half}", b.ours.mean),
+            *[Cell("-" if best is None else f"{best:.1f}", best) for _ in extra],
             Cell(b.judgement.value.replace("_", " "), tone=tone), Cell(RECIPES[b.published.recipe].title, tone="wrap"),
             Cell(b.published.source + (f" ({b.published.note})" if b.published.note else ""), tone="wrap"),
         ]  # fmt: skip

@@ -71,7 +71,7 @@ def page(
         sections=_sections(board, tables),
         tables=tables,
         views=views,
-        published=grids.published(board) if board.published else None,
+        published=grids.published(board, evidence) if board.published else None,
         runs=grids.runs(board, evidence, records),
         how=how(board),
         versions=versions,

@@ -13,6 +13,7 @@ from ltbench.report.board import Column, Leaderboard, Table
 from ltbench.report.evidence import Evidence, Floats
 from ltbench.report.pictures import FAINT, MOST_PANELS, Picture, canvas, look, panels, plain, shown
 from ltbench.report.plots_cost import cost
+from ltbench.report.plots_epochs import best_epoch
 from ltbench.report.wanted import column_order
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def pictures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[P
     names = {name for (m, c), found in evidence.curves.items() if m in first and c in hardest for name in found}
     for name in sorted(names):
         yield curves(table, evidence, name, hardest, first)
+    if (chosen := best_epoch(table, evidence)) is not None:
+        yield chosen
     if len(table.rows) > 1 and all(m in evidence.seconds for m in labels):
         yield cost(board, table, evidence)
 

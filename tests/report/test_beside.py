@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ltbench.report.board import Beside, Leaderboard
+from ltbench.report.evidence import Epochs, gather
+from ltbench.report.grids import published
 from ltbench.report.leaderboard import build
 from ltbench.report.published import Judgement, find
 from ltbench.spec import Plan, Record, Result, TrialSpec
@@ -121,3 +123,22 @@ def test_the_page_shows_them_with_source_and_judgement() -> None:
 def test_numbers_of_a_val_list_stand_beside_none_of_the_test_set() -> None:
     assert board().published
     assert not board(cell={"options": {"tested_on": "val"}}).published
+
+
+def test_the_page_shows_our_best_test_epoch_beside_papers_that_report_theirs() -> None:
+    found = board()
+    column = found.published[0].column
+    kept = [
+        replace(record(made.spec("ce", seed=seed), CAO), per_class=made.record(made.spec()).per_class)
+        for seed in (0, 1)
+    ]
+    evidence = replace(
+        gather(kept, found, None, None),
+        epochs={("ce", column): Epochs(np.array([70.0, 71.0]), np.array([72.0, 73.0]), 20)},
+    )
+    grid = published(found, evidence)
+    at = grid.heads.index("ours, best test epoch")
+    assert {line.cells[at].text for line in grid.lines} == {"72.5"}
+    assert "ours, best test epoch" not in published(found, replace(evidence, epochs={})).heads
+    few = board(35.0, primary="few", cell={"imbalance": 10.0})
+    assert "ours, best test epoch" not in published(few, evidence).heads

@@ -189,6 +189,46 @@ def test_a_curve_that_some_seed_lacks_is_left_out(board: Leaderboard, kept: list
     assert drawn_of(board, kept) - drawn_of(board, some) == {"curve-train-loss"}
 
 
+def with_curves(kept: list[Record], curve: dict[str, list[float]]) -> list[Record]:
+    """Test passes during training: what they were above or below the last one, by method."""
+    changed = []
+    for r in kept:
+        last = float(r.metrics["balanced_accuracy"] or 0.0)
+        points = [[float(e + 1), last + d] for e, d in enumerate(curve[r.spec.label])]
+        changed.append(replace(r, curves={**r.curves, "curve/test_balanced_accuracy": points}))
+    return changed
+
+
+def test_the_best_test_epoch_is_shown_beside_the_last_one(board: Leaderboard, kept: list[Record]) -> None:
+    """Without another number of the board: those are of the last epoch."""
+    jumps = {"ce": [-5.0, 0.0], "good": [-9.0, 1.0, 0.0], "bad": [60.0, 0.0], "twin": [0.25, -1.0, 0.0]}
+    drawn = {p.name: p for p in made.drawn(board, with_curves(kept, jumps), made.plan_of(kept))}
+    data = drawn["best-epoch"].data.set_index("method")
+    means = {row.label: row.mean for row in board.tables[0].rows}
+    assert data["last epoch"].to_dict() == pytest.approx(means)
+    assert data["added"].to_dict() == pytest.approx({"ce": 0.0, "good": 1.0, "bad": 60.0, "twin": 0.25})
+    assert data["most in one run"].to_dict() == pytest.approx(data["added"].to_dict())
+    caption = drawn["best-epoch"].caption
+    assert "added 0.0 to 60.0 points (most: bad)" in caption
+    assert "the best of 2 test passes" in caption
+    order = sorted(means, key=lambda m: -(means[m] + data.loc[m, "added"]))
+    assert f"would be {', '.join(order[:-1])} and {order[-1]}." in caption
+    same = {p.name: p for p in made.drawn(board, with_curves(kept, {key: [2.0, 0.0] for key in jumps}), None)}
+    assert "would be the same" in same["best-epoch"].caption
+
+
+def test_without_a_curve_of_every_seed_nothing_is_said_of_the_best_epoch(
+    board: Leaderboard, kept: list[Record]
+) -> None:
+    curved = with_curves(kept, {key: [1.0, 0.0] for key in made.METHODS})
+    some = [r if r.spec.seed or r.spec.label == "ce" else replace(r, curves={}) for r in curved]
+    drawn = {p.name: p for p in made.drawn(board, some, made.plan_of(kept))}
+    assert drawn["best-epoch"].data["method"].tolist() == ["ce"]
+    assert "best-epoch" not in drawn_of(board, kept)
+    held = [replace(r, curves={"curve/holdout_balanced_accuracy": [[1.0, 90.0], [2.0, 80.0]]}) for r in kept]
+    assert "best-epoch" not in drawn_of(board, held)
+
+
 def test_costs_are_shown_only_when_all_are_known(board: Leaderboard, kept: list[Record]) -> None:
     some = [replace(r, environment={}) if r.spec.label == "bad" else r for r in kept]
     assert drawn_of(board, kept) - drawn_of(board, some) == {"cost"}
