@@ -120,9 +120,9 @@ def plan(
     loaded, registry, cache = load(suite, set_, methods, data)
     from ltbench.hours import hours
     from ltbench.plan import export as write_bundle
-    from ltbench.report.plan_text import plan_text, sharing_text
+    from ltbench.report.plan_text import plan_text
     from ltbench.run import state_of
-    from ltbench.sharing import groups_of, trainers
+    from ltbench.sharing import groups_of, sharing_text, trainers
     from ltbench.sizes import sizes
 
     folders, searched = folders_of(results, loaded.suite), searched_in(results, loaded)

@@ -18,7 +18,7 @@ from ltbench.progress import RunDisplay
 from ltbench.records import Journal, write_atomically
 from ltbench.remote import Remote
 from ltbench.resources import Listener, Resources
-from ltbench.sharing import Sharing
+from ltbench.sharing import Sharing, sharing_text, trainers
 from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.suite import Suite
@@ -121,6 +121,8 @@ def run_plan(
     with RunDisplay(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
         interrupt.at_once.append(display.restore)
         sharing = Sharing(plan.trials if resources.share_training else [], site)
+        if taken := trainers(plan.trials, sharing.groups):
+            display.note(sharing_text(plan.trials, taken))
         keeper = Keeper(replace(site, shared=sharing.groups), journal, sink, display, sharing)
         run_trials(plan.trials, keeper.site, resources, keeper, interrupt)
         if keeper.again and not interrupt.asked:

@@ -97,6 +97,25 @@ def trainers(trials: Sequence[TrialSpec], groups: Mapping[str, str]) -> dict[str
     return found
 
 
+def sharing_text(trials: Sequence[TrialSpec], taken: Mapping[str, TrialSpec]) -> str:
+    """Which rows take over the training of which.
+
+    Args:
+        trials: those that are to run. taken: key of a trial that only tests -> the one that trains for it.
+    """
+    if not taken:
+        return ""
+    rows: dict[str, dict[str, None]] = {}
+    for spec in trials:
+        if (by := taken.get(spec.key)) is not None:
+            rows.setdefault(by.row, {})[spec.row] = None
+    said = "; ".join(
+        f"{by} for {' and '.join('its other settings' if row == by else row for row in others)}"
+        for by, others in rows.items()
+    )
+    return f"trained once: {said}. {len(taken)} of {len(trials)} trials only test"
+
+
 class Sharing:
     """The groups of a run, and what their trials leave for each other.
 

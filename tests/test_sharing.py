@@ -13,8 +13,7 @@ from ltbench.api import Method, Stage
 from ltbench.parts import Classifier
 from ltbench.records import Journal
 from ltbench.registry import Registry
-from ltbench.report.plan_text import sharing_text
-from ltbench.sharing import Sharing, group_of, groups_of, trainers
+from ltbench.sharing import Sharing, group_of, groups_of, sharing_text, trainers
 from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
 from ltbench.trial import run_trial
@@ -193,6 +192,7 @@ def test_a_run_leaves_records_and_nothing_shared_and_can_be_told_not_to_share(lt
         boards.append(out[out.index("quickstart: balanced accuracy") :])
         records = Journal(results / "quickstart" / "records").records().values()
         assert sum("trained_by" in record.environment for record in records) == taken
+        assert ("note    trained once: ce for tau_norm. 4 of 8 trials only test" in out) == bool(taken)
         assert list((results / "quickstart" / "checkpoints").iterdir()) == []
     assert boards[0] == boards[1]
     code, out, _ = ltbench("plan", *small[1:2], *small[3:], "--results", str(tmp_path / "none"))

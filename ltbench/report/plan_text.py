@@ -12,7 +12,7 @@ from ltbench.cell import HELD_OUT
 from ltbench.forecast import Device, Line, total
 from ltbench.placement import GB, Machine, Room
 from ltbench.report.choices import choice_text
-from ltbench.spec import Plan, TrialSpec
+from ltbench.spec import Plan
 
 if TYPE_CHECKING:
     from ltbench.run import State
@@ -105,25 +105,6 @@ def _data_text(data: Mapping[str, Sizes], shots: Mapping[str, int]) -> str:
     heads = ["data", "classes", "training images", "largest", "smallest", f"many (> {shots['many']})", "medium",
              f"few (< {shots['few']})", "test images"]  # fmt: skip
     return tabulate(rows, headers=heads, disable_numparse=True, colalign=["left", *["right"] * 8])
-
-
-def sharing_text(trials: Sequence[TrialSpec], taken: Mapping[str, TrialSpec]) -> str:
-    """Which rows take over the training of which.
-
-    Args:
-        trials: those that are to run. taken: key of a trial that only tests -> the one that trains for it.
-    """
-    if not taken:
-        return ""
-    rows: dict[str, dict[str, None]] = {}
-    for spec in trials:
-        if (by := taken.get(spec.key)) is not None:
-            rows.setdefault(by.row, {})[spec.row] = None
-    said = "; ".join(
-        f"{by} for {' and '.join('its other settings' if row == by else row for row in others)}"
-        for by, others in rows.items()
-    )
-    return f"trained once: {said}. {len(taken)} of {len(trials)} trials only test"
 
 
 def placement_text(rooms: Sequence[Room], where: str, machines: Sequence[Machine]) -> str:
