@@ -24,7 +24,7 @@ from ltbench.cli_options import (
     SuiteArg,
     TrackingUri,
 )
-from ltbench.cli_tools import check, datasets_, features, methods_, trial
+from ltbench.cli_tools import check, datasets_, features, methods_, trial, verify
 from ltbench.commands import (
     folders_of,
     lay_out,
@@ -159,6 +159,7 @@ app.command(name="datasets")(datasets_)
 app.command()(features)
 app.command()(check)
 app.command()(trial)
+app.command()(verify)
 
 
 @app.command(name="import")

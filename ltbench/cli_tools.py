@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ltbench.cli_options import Data, Methods
+from ltbench.cli_options import DEFAULT_RESULTS, Data, Datasets, Methods, Only, Results, Seeds, Set, SuiteArg
 from ltbench.commands import data_folder
 from ltbench.errors import UserError
 
@@ -81,6 +82,49 @@ def check(
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")
     raise typer.Exit(1 if problems else 0)
+
+
+def verify(
+    suite: SuiteArg,
+    results: Results = DEFAULT_RESULTS,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="a suite's folder of results, or of records; default: in RESULTS")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="how many trials to run again", min=1)] = 3,
+    draw: Annotated[int, typer.Option(help="which ones: another number picks others", min=0)] = 0,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006 - typer copies defaults
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
+) -> None:
+    """Run some finished trials again, here, and say whether their records hold."""
+    from ltbench.commands import folders_of, lay_out, load, searched_in, selection, site_of
+    from ltbench.finding import journal_of
+    from ltbench.site import checked_device
+    from ltbench.verify import checks_text
+    from ltbench.verify import verify as run_again
+
+    on = checked_device(device)
+    loaded, registry, cache = load(suite, set_, methods, data)
+    plan, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds), searched_in(results, loaded))
+    journal, _ = journal_of(results, loaded.suite, from_)
+    records = journal.records()
+    keys = {spec.key for spec in plan.trials}
+    finished = sum(record.status == "ok" for key, record in records.items() if key in keys)
+    if not finished:
+        raise UserError(f"{journal.folder}: holds no finished trial of this suite as it is ({len(records)} records of "
+                        f"others): give the suite, --set and --methods that they were run with")  # fmt: skip
+    for name in sorted({spec.cell.dataset for spec in plan.trials}):
+        inputs.sources[name].prepare()
+    site = site_of(cache, inputs, methods, loaded, Path(suite), folders_of(results, loaded.suite).checkpoints, plan)
+    primary = str(plan.protocol["primary"])
+    checks = run_again(records, plan.trials, replace(site, device=on), primary, trials, draw,
+                       lambda line: typer.echo(line, err=True))  # fmt: skip
+    typer.echo(checks_text(checks, primary, finished))
+    raise typer.Exit(0 if all(check.holds for check in checks) else 1)
 
 
 def trial(

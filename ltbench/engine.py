@@ -64,7 +64,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     stopwatch: Stopwatch | None = None,
     features: FrozenFeatures | None = None,
-) -> None:
+) -> float | None:
     """Train `model` in place for the recipe's epochs.
 
     Args:
@@ -73,6 +73,9 @@ def train(
         checkpoints: where training begins from, and what it leaves on its way. None: from the start, and nothing.
         stopwatch: learns where the time goes.
         features: of a frozen tower, for stages that train only what sits on it. None: the tower runs in every step.
+
+    Returns:
+        The loss of the first step, before anything was trained; None if there was no step.
 
     Raises:
         Diverged: the mean loss of an epoch is NaN or infinite.
@@ -119,6 +122,7 @@ def train(
             stopwatch.stop()
             meter.add(loss.detach())
     checkpoints.close()
+    return meter.first
 
 
 def _draw(method: Method, order: BatchOrder, clock: Clock, stage: Stage, steps: int, step: int) -> NDArray[np.int64]:
@@ -180,9 +184,16 @@ class LossMeter:
     def __init__(self, steps_per_epoch: float, total: int, watch: Watch) -> None:
         self._per_epoch, self._total, self._watch = steps_per_epoch, total, watch
         self._sum: Tensor | None = None
+        self._first: Tensor | None = None
         self._steps, self._since, self._epoch = 0, 0, 1
 
+    @property
+    def first(self) -> float | None:
+        """The loss of the first step; looks at it on the host."""
+        return None if self._first is None else float(self._first)
+
     def add(self, loss: Tensor) -> None:
+        self._first = loss if self._first is None else self._first
         self._sum = loss if self._sum is None else self._sum + loss
         self._steps, self._since = self._steps + 1, self._since + 1
         if self._steps >= self._epoch * self._per_epoch - _SLACK or self._steps == self._total:

@@ -79,7 +79,7 @@ def _environment(value: Any) -> bool:
     if not _mapping(value):
         return False
     names = value.get("class_names", [])
-    named = ("started", "seconds", "train_seconds", "test_seconds", "shared_seconds")
+    named = ("started", "seconds", "train_seconds", "test_seconds", "shared_seconds", "first_loss")
     times = (value[name] for name in named if name in value)
     rest = (entry for name, entry in value.items() if name != "class_names")
     return (

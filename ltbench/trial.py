@@ -177,7 +177,7 @@ def _run(
     training = batches("train", recipe["augment"])
     clock = Clock(dice(spec, "method"), device, draws)
     try:
-        train(model, method, training, order, clock, recipe, watch, checkpoints, stopwatch, features)
+        first = train(model, method, training, order, clock, recipe, watch, checkpoints, stopwatch, features)
         data_seconds, step_seconds = stopwatch.seconds()
         trained = time.perf_counter()
         waiting = _waiting(training)
@@ -204,6 +204,7 @@ def _run(
             **{f"{name}_share": round(part / (tested - began), 4) for name, part in parts.items()},
             **waiting,
             **({"images_per_second": images / seconds["train_seconds"]} if curves["train/loss"] else {}),
+            **({} if first is None else {"first_loss": first}),
             "class_names": list(facts.class_names),
         },
         predictions=_pack(found, truth, logits if site.keep_logits else None),

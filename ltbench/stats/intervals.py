@@ -42,6 +42,12 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, sd, _quantile(n - 1, 0.5 + level / 2) * sd / math.sqrt(n), n)
 
 
+def apart(sd: float, n: int, level: float) -> float:
+    """How far two new runs lie apart at most, with this probability: t(n-1) sd sqrt(2), from n >= 2 runs with this
+    standard deviation."""
+    return _quantile(n - 1, 0.5 + level / 2) * sd * math.sqrt(2)
+
+
 @cache
 def _quantile(df: int, probability: float) -> float:
     """Student's t. scipy.special, because scipy.stats takes most of a second to import."""
