@@ -63,11 +63,12 @@ def test_the_suite_still_plans_the_trials_of_the_reference(
 @pytest.mark.parametrize("label", ["ce", "cb_reweight", "balanced_softmax", "mixup", "text_guided_mixup"])
 def test_numbers_have_not_moved(label: str, laid_out: tuple[Plan, Site], records: dict[str, Record]) -> None:
     """If this fails, a number has moved: undo it, or bump NUMERICS and run the reference anew. On any machine the
-    losses of the first epochs agree but for rounding; on that of the reference everything does, to the bit."""
+    losses of the first step and epochs agree but for rounding; on that of the reference everything does, to the bit."""
     plan, site = laid_out
     spec = next(t for t in plan.trials if t.label == label and t.cell.imbalance == 50 and t.seed == 0)
     then, now = records[spec.key], run_trial(spec, site)
     assert now.error is None
+    assert then.environment["first_loss"] == pytest.approx(now.environment["first_loss"], rel=2e-3)
     epochs, losses = (list(column) for column in zip(*now.curves["train/loss"][:3], strict=True))
     assert [epoch for epoch, _ in then.curves["train/loss"][:3]] == epochs
     assert [loss for _, loss in then.curves["train/loss"][:3]] == pytest.approx(losses, rel=2e-3)
