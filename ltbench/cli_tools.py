@@ -117,12 +117,18 @@ def verify(
     if not finished:
         raise UserError(f"{journal.folder}: holds no finished trial of this suite as it is ({len(records)} records of "
                         f"others): give the suite, --set and --methods that they were run with")  # fmt: skip
-    for name in sorted({spec.cell.dataset for spec in plan.trials}):
-        inputs.sources[name].prepare()
     site = site_of(cache, inputs, methods, loaded, Path(suite), folders_of(results, loaded.suite).checkpoints, plan)
     primary = str(plan.protocol["primary"])
-    checks = run_again(records, plan.trials, replace(site, device=on), primary, trials, draw,
-                       lambda line: typer.echo(line, err=True))  # fmt: skip
+    checks = run_again(
+        records,
+        plan.trials,
+        replace(site, device=on),
+        primary,
+        trials,
+        draw,
+        tell=lambda line: typer.echo(line, err=True),
+        prepare=lambda name: inputs.sources[name].prepare(),
+    )
     typer.echo(checks_text(checks, primary, finished))
     raise typer.Exit(0 if all(check.holds for check in checks) else 1)
 

@@ -77,18 +77,21 @@ def verify(
     count: int,
     draw: int = 0,
     tell: Callable[[str], None] = lambda line: None,
+    prepare: Callable[[str], object] = lambda dataset: None,
 ) -> list[Check]:
     """Run some recorded trials again, one after the other, and compare.
 
     Args:
         records: by key. trials: those of the suite as it is; records of others are left out. site: where to run; with
             as many threads as the record names. draw: which trials are picked. tell: told which one runs.
+        prepare: given the data set of a trial before it runs.
     """
     known = {spec.key: spec for spec in trials}
     finished = [record for key, record in records.items() if key in known and record.status == "ok"]
     checks = []
     for then in pick(finished, count, draw):
         tell(f"running {then.spec.name} ...")
+        prepare(known[then.key].cell.dataset)
         threads = then.environment.get("threads")
         there = replace(
             site, checkpoints=None, shared={}, threads=threads if isinstance(threads, int) else site.threads
