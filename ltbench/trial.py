@@ -162,7 +162,7 @@ def _run(
         curves["train/loss"].append([round(epochs, 4), loss])
         if spec.curves != "none":
             points = curves.setdefault(f"curve/{spec.curves}_balanced_accuracy", [])
-            if not points or epochs - points[-1][0] >= curve_step - 1e-6:
+            if not points or epochs - points[-1][0] >= curve_step - 1e-6 or epochs >= recipe["epochs"] - 1e-6:
                 paused = time.perf_counter()
                 scores, _, _ = evaluate(
                     test_logits(spec.curves, fold=True), labelled[spec.curves][1], counts, spec.shots

@@ -53,8 +53,8 @@ class Run:
 
 
 class Epochs(NamedTuple):
-    """Balanced accuracy of test passes during training, per seed: of the last one, of the best one, and how many there
-    were in each training."""
+    """Balanced accuracy per seed, of the last epoch and of the best of the test passes during training; how many there
+    were in each."""
 
     last: Floats
     best: Floats
@@ -143,10 +143,11 @@ def _curves(rows: Sequence[Record]) -> Iterator[tuple[str, tuple[Floats, Floats,
 
 def _epochs(rows: Sequence[Record]) -> Epochs | None:
     curves = [[value for _, value in record.curves.get(TEST_CURVE, [])] for record in rows]
-    if not all(len(curve) > 1 for curve in curves):
+    last = [record.metrics.get("balanced_accuracy") for record in rows]
+    if not all(curves) or None in last:
         return None
-    last, best = (np.array([at(curve) for curve in curves]) for at in (lambda curve: curve[-1], max))
-    return Epochs(last, best, min(map(len, curves)))
+    final = np.array(last, dtype=np.float64)
+    return Epochs(final, np.maximum(final, [max(curve) for curve in curves]), min(map(len, curves)))
 
 
 def _reliability(rows: Sequence[Record], predictions: Predictions | None) -> tuple[Floats, Floats] | None:

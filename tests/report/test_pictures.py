@@ -201,7 +201,7 @@ def with_curves(kept: list[Record], curve: dict[str, list[float]]) -> list[Recor
 
 def test_the_best_test_epoch_is_shown_beside_the_last_one(board: Leaderboard, kept: list[Record]) -> None:
     """Without another number of the board: those are of the last epoch."""
-    jumps = {"ce": [-5.0, 0.0], "good": [-9.0, 1.0, 0.0], "bad": [60.0, 0.0], "twin": [0.25, -1.0, 0.0]}
+    jumps = {"ce": [-5.0, -0.5], "good": [-9.0, 1.0, 0.0], "bad": [60.0, 0.0], "twin": [0.25, -1.0, 0.0]}
     drawn = {p.name: p for p in made.drawn(board, with_curves(kept, jumps), made.plan_of(kept))}
     data = drawn["best-epoch"].data.set_index("method")
     means = {row.label: row.mean for row in board.tables[0].rows}
