@@ -50,6 +50,8 @@ class Run:
     used: bool
     """It is on the board; else it belongs to an earlier plan."""
     error: str
+    trained_by: str
+    """The trial whose training it took over; empty: it trained itself."""
 
 
 class Epochs(NamedTuple):
@@ -185,6 +187,7 @@ def _run(record: Record, result: Result, primary: str, kept: set[str]) -> Run:
         commit=str(record.environment.get("git_commit", ""))[:12],
         used=result.key in kept,
         error=reason_of(record.error, record.spec.method) if record.error else "",
+        trained_by=str(record.environment.get("trained_by", "")),
     )
 
 

@@ -161,6 +161,7 @@ def runs(board: Leaderboard, evidence: Evidence, records: str | None) -> Grid:
 
 def _run(run: Run, records: str | None) -> Line:
     remark = run.error or ("" if run.used else "not on the board: of an earlier plan")
+    remark = remark or (f"training of {run.trained_by}" if run.trained_by else "")
     cells = [
         Cell(run.key, link=f"{records}/{run.key}.json" if records else ""),
         Cell(run.method),

@@ -21,6 +21,8 @@ import pytest
 
 from ltbench import cli, reporting
 from ltbench.records import Journal
+from ltbench.report import grids
+from ltbench.report.evidence import gather
 from ltbench.report.formats import FORMATS
 from ltbench.spec import Record, canonical
 from tests.report import made
@@ -348,6 +350,17 @@ def test_runs_are_listed_failures_first_and_filtered(visit: Any) -> None:
     assert set(there.column("runs-table", 2)) == {"b IF100"}
     assert there.page.inner_text("#count-runs") == "20 of 81"
     assert len(there.column("table-0-0", 1)) == 4
+
+
+def test_a_run_names_the_trial_whose_training_it_took_over() -> None:
+    records, plan = trials()
+    shared = {**records[0].environment, "trained_by": "a" * 12, "shared_seconds": 9.0}
+    evidence = gather([replace(records[0], environment=shared), *records[1:]], made.board_of(records, plan), plan, None)
+    remarks = {
+        line.cells[0].text: line.cells[-1].text for line in grids.runs(made.board_of(records), evidence, None).lines
+    }
+    assert remarks[records[0].key] == f"training of {'a' * 12}"
+    assert remarks[records[1].key] == ""
 
 
 @in_a_browser
