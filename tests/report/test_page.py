@@ -355,10 +355,9 @@ def test_runs_are_listed_failures_first_and_filtered(visit: Any) -> None:
 def test_a_run_names_the_trial_whose_training_it_took_over() -> None:
     records, plan = trials()
     shared = {**records[0].environment, "trained_by": "a" * 12, "shared_seconds": 9.0}
-    evidence = gather([replace(records[0], environment=shared), *records[1:]], made.board_of(records, plan), plan, None)
-    remarks = {
-        line.cells[0].text: line.cells[-1].text for line in grids.runs(made.board_of(records), evidence, None).lines
-    }
+    board = made.board_of(records, plan)
+    evidence = gather([replace(records[0], environment=shared), *records[1:]], board, plan, None)
+    remarks = {line.cells[0].text: line.cells[-1].text for line in grids.runs(board, evidence, None).lines}
     assert remarks[records[0].key] == f"training of {'a' * 12}"
     assert remarks[records[1].key] == ""
 
