@@ -262,12 +262,16 @@ def place_for(checkpoints: Path | Remote | None, key: str) -> Path | RemoteFiles
 
 def keys_in(checkpoints: Path | Remote) -> list[str]:
     """Trials that have left something there. Raises OSError."""
-    names = checkpoints.names() if isinstance(checkpoints, Remote) else [f.name for f in checkpoints.iterdir()]
-    return [name for name in names if KEY.fullmatch(name)]
+    return [name for name in names_in(checkpoints) if KEY.fullmatch(name)]
+
+
+def names_in(checkpoints: Path | Remote) -> list[str]:
+    """All that lies there. Raises OSError, or what a network raises."""
+    return checkpoints.names() if isinstance(checkpoints, Remote) else [f.name for f in checkpoints.iterdir()]
 
 
 def discard(checkpoints: Path | Remote | None, key: str) -> None:
-    """Remove the checkpoints of a trial that has a record."""
+    """Remove the checkpoints of a trial that has a record, or what a group of trials has shared."""
     if isinstance(checkpoints, Remote):
         (checkpoints / key).clear()
     elif checkpoints is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 
 from ltbench.api import Method
 from ltbench.assemble import method_of
+from ltbench.checkpoint import discard, names_in
 from ltbench.errors import UserError
 from ltbench.madeup import model_for, task_for
 from ltbench.remote import Remote
@@ -130,7 +130,7 @@ class Sharing:
         if self._place is None:
             return
         found = groups_of(trials, lambda spec: method_of(spec, site))
-        there, size = {group_in(name) for name in _names_in(self._place)}, Counter(found.values())
+        there, size = {group_in(name) for name in _shared_in(self._place)}, Counter(found.values())
         self.groups = {key: group for key, group in found.items() if size[group] > 1 or group in there}
         self._left = Counter(self.groups.values())
         for group in there - set(self._left):  # of an earlier run, for trials that this one does not have
@@ -144,17 +144,12 @@ class Sharing:
                 self._discard(group)
 
     def _discard(self, group: str) -> None:
-        assert self._place is not None
-        for name in _names_in(self._place):
+        for name in _shared_in(self._place):
             if group_in(name) == group:
-                if isinstance(self._place, Remote):
-                    (self._place / name).clear()
-                else:
-                    shutil.rmtree(self._place / name, ignore_errors=True)
+                discard(self._place, name)
 
 
-def _names_in(place: Path | Remote) -> list[str]:
+def _shared_in(place: Path | Remote | None) -> list[str]:
     with suppress(Exception):  # a folder that is not there yet, a network that comes and goes
-        names = place.names() if isinstance(place, Remote) else [file.name for file in place.iterdir()]
-        return [name for name in names if is_shared(name)]
+        return [] if place is None else [name for name in names_in(place) if is_shared(name)]
     return []
