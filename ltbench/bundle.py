@@ -50,15 +50,15 @@ def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArra
 def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
     """Run exported trials one after the other; records go to `out`, finished ones are not run again. One that was
     interrupted goes on from its checkpoint in `out`/checkpoints."""
-    journal, bundles = Journal(out), [read_bundle(file) for file in files]
-    place = out.absolute() / "checkpoints"
+    journal, place, records = Journal(out), out.absolute() / "checkpoints", []
     with suppress(OSError):  # the trials say what is wrong
         place.mkdir(parents=True, exist_ok=True)
-    found = [journal.read(spec.key) for spec, _, _ in bundles]
     site = replace(site, checkpoints=place, checkpoint_seconds=CHECKPOINT_SECONDS)
-    sharing = Sharing([spec for (spec, _, _), record in zip(bundles, found, strict=True) if record is None], site)
-    records = []
-    for (spec, paths, texts), record in zip(bundles, found, strict=True):
+    specs = [read_bundle(file)[0] for file in files]  # without their vectors: of all of them these may be gigabytes
+    sharing = Sharing([spec for spec in specs if journal.read(spec.key) is None], site)
+    for file in files:
+        spec, paths, texts = read_bundle(file)
+        record = journal.read(spec.key)
         if record is None:
             there = replace(site, paths={**paths, **site.paths}, texts=texts, shared=sharing.groups)
             record = run_trial(spec, there)

@@ -20,6 +20,7 @@ from ltbench.bundle import read_bundle
 from ltbench.engine import LossMeter
 from ltbench.records import Journal
 from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.trial import run_trial
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -499,6 +500,24 @@ def test_exported_trials_train_once_what_they_have_in_common_and_resume(
     code, _, err = ltbench("import", str(out))
     assert code == 0, err
     capsys.readouterr()
+
+
+def test_a_file_that_is_named_twice_runs_once(
+    ltbench: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("--only", "ce", "--seeds", "0", "--set", "datasets.0.imbalance=[20]", "--set", "recipes.scratch.epochs=1")
+    ltbench("plan", "quickstart", "--export", str(tmp_path / "bundle"), *small)
+    (file,) = (tmp_path / "bundle").glob("*.json")
+    ran: list[str] = []
+
+    def counted(spec: TrialSpec, *rest: Any) -> Record:
+        ran.append(spec.key)
+        return run_trial(spec, *rest)
+
+    monkeypatch.setattr("ltbench.bundle.run_trial", counted)
+    assert run_bundle([str(file), str(file), "--out", str(tmp_path / "out")]) == 0
+    assert ran == [file.stem]
+    assert capsys.readouterr().out.count(": ok") == 2
 
 
 def test_a_bundle_that_cannot_be_written_is_exit_code_2(ltbench: Run, tmp_path: Path) -> None:
