@@ -8,9 +8,9 @@ import time
 import numpy as np
 
 from ltbench.metrics import METRICS
-from ltbench.report.formats import FORMATS
-from ltbench.report.images import Predictions
-from ltbench.report.leaderboard import build
+from ltbench.ranking.build import build
+from ltbench.ranking.formats.render import FORMATS
+from ltbench.ranking.images import Predictions
 from ltbench.spec import Result
 
 

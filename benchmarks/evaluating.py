@@ -11,12 +11,12 @@ from benchmarks import classic
 from benchmarks.timing import Rate, interleaved
 from benchmarks.training import CLASSES, images
 from benchmarks.turns import in_turns
-from ltbench import evaluation
-from ltbench.allocator import keep_memory
 from ltbench.data.loader import ImageBatches
 from ltbench.metrics import evaluate
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
+from ltbench.training import evaluation
+from ltbench.training.device.allocator import keep_memory
 
 SHOTS = {"many": 100, "few": 20}
 

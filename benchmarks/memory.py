@@ -23,7 +23,7 @@ def _peak(module: str, name: str) -> int:
 def _main(module: str, name: str) -> None:
     import torch
 
-    from ltbench.provenance import forget_peak_memory, peak_memory
+    from ltbench.training.device.provenance import forget_peak_memory, peak_memory
 
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

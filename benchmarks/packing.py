@@ -74,7 +74,7 @@ def variant(name: str) -> Callable[[], int]:
 def _main(name: str, threads: str, seconds: str) -> None:
     import torch
 
-    from ltbench.allocator import keep_memory
+    from ltbench.training.device.allocator import keep_memory
 
     torch.set_num_threads(int(threads))
     keep_memory()

@@ -20,15 +20,15 @@ import torch
 from scipy import stats
 
 from benchmarks import classic
-from ltbench.assemble import assemble, load_cell
 from ltbench.data.loader import channel_statistics
-from ltbench.engine import lr_factor
-from ltbench.plan import make_plan
+from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
-from ltbench.site import Site
 from ltbench.spec import TrialSpec
 from ltbench.suite import Suite
-from ltbench.trial import run_trial
+from ltbench.training.assemble import assemble, load_cell
+from ltbench.training.engine import lr_factor
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ltbench.records import Journal
+from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Record, TrialSpec
 
 METRICS = ("accuracy", "balanced_accuracy", "many", "medium", "few", "worst_class")
@@ -63,10 +63,10 @@ def _journal(folder: Path, count: int) -> float:
 
 
 def _leaderboard(results: Path, count: int) -> float:
-    from ltbench import track
-    from ltbench.uris import default_uri
+    from ltbench.system.uris import default_uri
+    from ltbench.tracking import mlflow_store
 
-    store = track.Store(default_uri(results), "many", None)
+    store = mlflow_store.Store(default_uri(results), "many", None)
     journal = Journal(results / "many" / "records")
     for record in made(count):
         store.put(record, journal)

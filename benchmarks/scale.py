@@ -15,16 +15,16 @@ from typing import NamedTuple
 from tabulate import tabulate
 
 from benchmarks.timing import machine
-from ltbench.delivery import Tracker
-from ltbench.interrupt import Interrupt
-from ltbench.plan import make_plan
+from ltbench.execution.resources import Resources
+from ltbench.execution.run_plan import Folders, run_plan
+from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
-from ltbench.resources import Resources
-from ltbench.run import Folders, run_plan
-from ltbench.site import Site
 from ltbench.spec import Record
 from ltbench.suite import Suite
-from ltbench.uris import default_uri
+from ltbench.system.interrupt import Interrupt
+from ltbench.system.uris import default_uri
+from ltbench.tracking.delivery import Tracker
+from ltbench.training.site import Site
 
 PARTS = 10
 SUITE = {

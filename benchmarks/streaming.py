@@ -13,9 +13,9 @@ from PIL import Image
 from torchvision import transforms
 
 from benchmarks.timing import Rate, interleaved
-from ltbench.data.crops import throw
-from ltbench.data.files import MEAN, STD
-from ltbench.data.pictures import DecodedCache, Pictures, Telling, names_array
+from ltbench.data.images.crops import throw
+from ltbench.data.images.pictures import DecodedCache, Pictures, Telling, names_array
+from ltbench.data.sources.files import MEAN, STD
 from ltbench.data.stream import Cutter, Job, StreamBatches
 
 SHORTER, SIZE = 256, 224

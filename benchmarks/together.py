@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from benchmarks.timing import Rate
-from ltbench.allocator import keep_memory
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
+from ltbench.training.device.allocator import keep_memory
 
 SIZES = {"resnet32": ((32, 32, 3), 128), "cnn_small": ((8, 8, 1), 32), "mlp": ((8, 8, 1), 32)}
 """Backbones with their images and batches."""

@@ -17,14 +17,14 @@ from torchvision import models
 from benchmarks.timing import Rate
 from benchmarks.training import images
 from benchmarks.turns import in_turns
-from ltbench.allocator import keep_memory
 from ltbench.api import Task
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
-from ltbench.engine import Clock, train
 from ltbench.models.towers import RAW, PreparedBatches, Tower
 from ltbench.parts import Classifier
 from ltbench.registry import Registry
+from ltbench.training.device.allocator import keep_memory
+from ltbench.training.engine import Clock, train
 
 CLASSES, WIDTH, LENGTH = 100, 768, 512
 NAMES = ("bare step, bf16", "engine clip_full_finetune, bf16", "bare step, fp32", "engine clip_full_finetune, fp32")

@@ -15,16 +15,16 @@ from torch import nn
 from benchmarks import classic
 from benchmarks.timing import Rate
 from benchmarks.turns import in_turns
-from ltbench.allocator import keep_memory
 from ltbench.api import Task
-from ltbench.compiled import can_compile
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
-from ltbench.engine import Clock, train
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from ltbench.registry import Registry
-from ltbench.repeatable import make_repeatable
+from ltbench.training.device.allocator import keep_memory
+from ltbench.training.device.compiled import can_compile
+from ltbench.training.device.determinism import make_repeatable
+from ltbench.training.engine import Clock, train
 
 BATCH, IMAGES, CLASSES = 128, 12_406, 10
 OPTIMIZER = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 2e-4}

@@ -20,13 +20,13 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from ltbench import cli
 from ltbench.api import Task
-from ltbench.data.kinds import open_source
 from ltbench.data.longtail import manifest, select
-from ltbench.data.source import Source
+from ltbench.data.sources.kinds import open_source
+from ltbench.data.sources.source import Source
 from ltbench.models import build_backbone
 from ltbench.registry import Registry, fingerprint
-from ltbench.site import Site
 from ltbench.spec import Cell, TrialSpec
+from ltbench.training.site import Site
 
 torch.set_num_threads(1)
 settings.register_profile("shared machine", deadline=None)  # one slow example among many says nothing of the code
@@ -99,7 +99,7 @@ def digits_cell(digits: Source) -> Cell:
 @pytest.fixture(scope="session")
 def text_digits() -> Any:
     """Class-name vectors of the digits."""
-    from ltbench.data.digits import NAMES
+    from ltbench.data.sources.digits import NAMES
     from ltbench.models.text import text_vectors
 
     return text_vectors({"encoder": "bundled"}, "digits", NAMES, Path())

@@ -14,24 +14,25 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import cli, nodes
-from ltbench.bundle import read_bundle
-from ltbench.data.field import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
-from ltbench.data.kinds import source_of
-from ltbench.data.source import Source
+from ltbench import cli
+from ltbench.cli.plan_text import plan_text
+from ltbench.data.sources.kinds import source_of
+from ltbench.data.sources.published_lists import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
-from ltbench.measure import measure_steps
+from ltbench.execution import nodes
+from ltbench.execution.exported import read_bundle
+from ltbench.execution.measure import measure_steps
+from ltbench.execution.run_plan import State
 from ltbench.models import clip
 from ltbench.models.torchvision import build
-from ltbench.plan import Inputs, export, make_plan
-from ltbench.records import Journal
+from ltbench.planning.planner import Inputs, export, make_plan
 from ltbench.registry import Registry
-from ltbench.report.plan_text import plan_text
-from ltbench.run import State
-from ltbench.site import Site
+from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Selection
-from ltbench.suiteload import load_suite
-from ltbench.trial import run_trial
+from ltbench.suite.load import load_suite
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 from tests.data.made import small_lists, tail, write_images, write_list
 from tests.models.test_text import TINY, add_model
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import pytest
 
-from ltbench.data.source import Source
+from ltbench.data.sources.source import Source
 from ltbench.spec import TrialSpec
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 STDLIB = sys.stdlib_module_names
 
 
@@ -91,7 +91,9 @@ def test_the_reader_of_imports_sees_them_wherever_they_stand(text: str, names: s
 
 
 def test_there_is_something_to_check() -> None:
-    assert {"ltbench/spec.py", "ltbench/stats/paired.py", "ltbench/report/formats.py"} <= {i.file for i in HARNESS}
+    assert {"ltbench/spec/trial.py", "ltbench/stats/paired.py", "ltbench/ranking/formats/render.py"} <= {
+        i.file for i in HARNESS
+    }
     assert len({i.file for i in METHODS}) > 10
 
 
@@ -103,8 +105,8 @@ def test_methods_import_the_api_the_parts_torch_numpy_and_each_other() -> None:
 
 
 def test_the_specification_imports_the_standard_library_only() -> None:
-    spec = [i for i in HARNESS if i.file in ("ltbench/cell.py", "ltbench/spec.py", "ltbench/shape.py")]
-    own = ("ltbench.cell", "ltbench.errors", "ltbench.shape")
+    spec = [i for i in HARNESS if i.file.startswith("ltbench/spec/")]
+    own = ("ltbench.spec", "ltbench.errors")
     assert offenders(spec, lambda i: i.top in STDLIB or i.module.startswith(own)) == []
 
 
@@ -124,18 +126,18 @@ def test_the_plain_arithmetic_of_long_tails_and_orders_needs_numpy_only() -> Non
 
 
 def test_reports_name_neither_torch_nor_ray() -> None:
-    report = [i for i in HARNESS if i.file.startswith("ltbench/report/")]
+    report = [i for i in HARNESS if i.file.startswith(("ltbench/ranking/", "ltbench/page/"))]
     assert offenders(report, lambda i: not under(i.module, "torch", "torchvision", "ray")) == []
 
 
 @pytest.mark.parametrize(
     ("package", "files"),
     [
-        ("ray", {"ltbench/schedule.py", "ltbench/cluster.py"}),
-        ("mlflow", {"ltbench/track.py"}),
+        ("ray", {"ltbench/execution/tune.py", "ltbench/execution/cluster.py"}),
+        ("mlflow", {"ltbench/tracking/mlflow_store.py"}),
         ("open_clip", {"ltbench/models/clip.py"}),
-        ("yaml", {"ltbench/suitefile.py"}),
-        ("fsspec", {"ltbench/remote.py"}),
+        ("yaml", {"ltbench/suite/yaml_file.py"}),
+        ("fsspec", {"ltbench/system/remote.py"}),
     ],
 )
 def test_a_large_dependency_is_imported_in_one_place(package: str, files: set[str]) -> None:
@@ -144,12 +146,16 @@ def test_a_large_dependency_is_imported_in_one_place(package: str, files: set[st
 
 def test_nothing_imports_the_command_line() -> None:
     importers = {i.file for i in [*HARNESS, *METHODS] if i.module.startswith("ltbench.cli")}
-    assert {file for file in importers if not file.startswith("ltbench/cli")} <= {"ltbench/__main__.py"}
+    assert {file for file in importers if not file.startswith("ltbench/cli")} <= {
+        "ltbench/__main__.py",
+        "ltbench/workflow/estimate.py",
+        "ltbench/workflow/prepare.py",
+    }
 
 
 def test_only_the_command_line_uses_typer() -> None:
     users = {i.file for i in HARNESS if i.top in ("typer", "click")}
-    assert {file for file in users if not file.startswith("ltbench/cli")} <= {"ltbench/commands.py"}
+    assert {file for file in users if not file.startswith("ltbench/cli")} <= {"ltbench/workflow/prepare.py"}
 
 
 def test_the_harness_names_no_method() -> None:
@@ -176,11 +182,9 @@ def run_python(script: str, folder: Path, *arguments: str) -> subprocess.Complet
 
 
 def test_reports_load_neither_torch_nor_ray(tmp_path: Path) -> None:
-    """Modules of report, one after the other: which of them brings torch or ray into the process. The catalogue of
-    methods has to import the methods themselves; it is the exception."""
-    modules = [
-        f"ltbench.report.{f.stem}" for f in sorted((ROOT / "ltbench" / "report").glob("*.py")) if f.stem[0] != "_"
-    ]
+    """Modules of report, one after the other: which of them brings torch or ray into the process."""
+    files = [f for room in ("ranking", "page") for f in sorted((ROOT / "ltbench" / room).rglob("*.py"))]
+    modules = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files if f.stem[0] != "_"]
     script = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -190,7 +194,7 @@ for name in sys.argv[1:]:
         print(name, "loads", *heavy)
         break
 """
-    done = run_python(script, tmp_path, *[m for m in modules if m != "ltbench.report.catalog"])
+    done = run_python(script, tmp_path, *modules)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
@@ -209,8 +213,8 @@ class Without:
         return getattr(self.finder, name)
 
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from ltbench import bundle
-code = bundle.main([*sys.argv[1:], "--device", "cpu", "--threads", "1"])
+from ltbench.execution import exported
+code = exported.main([*sys.argv[1:], "--device", "cpu", "--threads", "1"])
 assert not ABSENT & {name.partition(".")[0] for name in sys.modules}
 sys.exit(code)
 """

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from ltbench.models import build_backbone
-from ltbench.plan import make_plan
-from ltbench.records import Journal
+from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
-from ltbench.site import Site
+from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record
-from ltbench.suiteload import load_suite
-from ltbench.trial import run_trial
+from ltbench.suite.load import load_suite
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference" / "quickstart"

@@ -20,7 +20,7 @@ from ltbench.api import Method, hp
 from ltbench.errors import UserError
 from ltbench.registry import Registry, fingerprint, read_sources, unpack_sources
 
-METHODS = Path(__file__).parent.parent / "methods"
+METHODS = Path(__file__).parents[1] / "methods"
 PLAIN = "from ltbench.api import Method\n\nclass Mine(Method):\n    pass\n"
 Folder = Callable[..., Path]
 

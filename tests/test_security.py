@@ -20,19 +20,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ltbench import cli, commands, finding, registry
-from ltbench.data.cifar import unpack
+from ltbench import cli, registry
+from ltbench.data.sources.cifar import unpack
 from ltbench.errors import UserError
-from ltbench.expectation import checked
-from ltbench.records import Journal, Unreadable, read_record
+from ltbench.ranking.selection import belonging, skip_reason
 from ltbench.registry import Registry, read_sources, unpack_sources
-from ltbench.report.wanted import belonging, skip_reason
-from ltbench.runs import plan_of, plan_tags, result_of, tags_of
+from ltbench.results.journal import Journal, Unreadable, read_record
 from ltbench.spec import Cell, Record, Result, TrialSpec
-from ltbench.uris import without_secrets
+from ltbench.spec.expectation import checked
+from ltbench.system.uris import without_secrets
+from ltbench.tracking.mlflow_runs import plan_of, plan_tags, result_of, tags_of
+from ltbench.workflow import find_results, prepare
 from tests.faults import listening
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 SPEC = TrialSpec(
     suite="s", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
     hyperparameters={}, code="c", recipe_name="r", recipe={"epochs": 1.0}, seed=0,
@@ -62,7 +63,7 @@ def test_a_record_with_a_name_that_is_none_is_left_out(field: str, name: str, tm
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_suite_from_a_store_names_no_folder_outside(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a usable name"):
-        commands.folders_of(tmp_path, name)
+        prepare.folders_of(tmp_path, name)
 
 
 @pytest.mark.parametrize("tag", ["ltbench.key", "dataset", "method", "recipe"])
@@ -97,7 +98,7 @@ def test_a_plan_that_someone_changed_is_refused(change: dict[str, Any], tmp_path
         checked({**PLAN, **change})
     (tmp_path / "plan.json").write_text(json.dumps({**PLAN, **change}))
     with pytest.raises(UserError, match="damaged"):
-        finding.read_plan(tmp_path / "plan.json")
+        find_results.read_plan(tmp_path / "plan.json")
 
 
 anything = st.recursive(
@@ -203,7 +204,7 @@ def test_nothing_that_is_read_can_run_code() -> None:
 def test_a_stored_array_with_a_pickle_in_it_is_damaged_not_run(tmp_path: Path) -> None:
     import numpy as np
 
-    from ltbench.runs import confusion_picture
+    from ltbench.tracking.mlflow_runs import confusion_picture
 
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:

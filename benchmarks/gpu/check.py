@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ltbench.site import Site
     from ltbench.spec import Record, TrialSpec
+    from ltbench.training.site import Site
 
 ABSENT = ("ray", "mlflow", "pydantic", "typer", "rich", "open_clip", "platformdirs")
 OUT: str | None = None
@@ -43,7 +43,7 @@ def say(name: str, /, **values: Any) -> None:
 
 
 def records_of(repo: Path) -> dict[str, Record]:
-    from ltbench.records import Unreadable, read_record
+    from ltbench.results.journal import Unreadable, read_record
 
     found: dict[str, Record] = {}
     for file in sorted((repo / "results/reference/quickstart/records").glob("*.json")):
@@ -55,9 +55,9 @@ def records_of(repo: Path) -> dict[str, Record]:
 
 def site_of(args: argparse.Namespace, specs: Sequence[TrialSpec]) -> Site:
     """Data, and the class names' vectors that text-guided methods read."""
-    from ltbench.data.digits import NAMES
+    from ltbench.data.sources.digits import NAMES
     from ltbench.models.text import text_vectors
-    from ltbench.site import Site
+    from ltbench.training.site import Site
 
     data = Path(args.data or tempfile.mkdtemp(prefix="ltbench-data"))
     vectors = text_vectors({"encoder": "bundled"}, "digits", NAMES, data)
@@ -79,9 +79,9 @@ def imports(args: argparse.Namespace) -> None:
         python=sys.version.split()[0],
         absent=[n for n in ABSENT if importlib.util.find_spec(n) is None],
     )
-    import ltbench.bundle
-    import ltbench.pack
-    import ltbench.trial  # noqa: F401
+    import ltbench.execution.exported
+    import ltbench.execution.packing
+    import ltbench.training.trial  # noqa: F401
 
     if torch.cuda.is_available():
         say("gpu", name=torch.cuda.get_device_name(), tf32_conv=torch.backends.cudnn.allow_tf32)
@@ -89,8 +89,8 @@ def imports(args: argparse.Namespace) -> None:
 
 def verify(args: argparse.Namespace) -> None:
     """Recorded trials of the quickstart run again on this device: the same first loss, then the spread of seeds."""
-    from ltbench.verify import checks_text
-    from ltbench.verify import verify as run_again
+    from ltbench.checks.verify import checks_text
+    from ltbench.checks.verify import verify as run_again
 
     records = records_of(args.repo)
     specs = [record.spec for record in records.values()]
@@ -117,7 +117,7 @@ def _numbers(record: Record) -> list[Any]:
 
 def twice(args: argparse.Namespace) -> None:
     """The same trial twice on this device: equal to the bit?"""
-    from ltbench.trial import run_trial
+    from ltbench.training.trial import run_trial
 
     for label in ("ce", "text_guided_mixup", "mixup"):
         for backbone, precision in (("cnn_small", "fp32"), ("resnet32", "fp32"), ("resnet32", "bf16")):
@@ -147,8 +147,8 @@ def _is_17th(asked: Iterator[int]) -> bool:
 
 def resume(args: argparse.Namespace) -> None:
     """Interrupted after some steps and taken up: the numbers of the uninterrupted trial?"""
-    from ltbench.checkpoint import Stopped
-    from ltbench.trial import run_trial
+    from ltbench.training.checkpoints.checkpoint import Stopped
+    from ltbench.training.trial import run_trial
 
     for label in ("ce", "text_guided_mixup"):
         spec = _short(args, label=label)
@@ -178,11 +178,11 @@ def step(args: argparse.Namespace) -> None:
     from ltbench.api import Task
     from ltbench.data.loader import ImageBatches
     from ltbench.data.order import BatchOrder
-    from ltbench.engine import Clock, train
     from ltbench.models import build_backbone
     from ltbench.parts import Classifier
     from ltbench.registry import Registry
-    from ltbench.repeatable import make_repeatable
+    from ltbench.training.device.determinism import make_repeatable
+    from ltbench.training.engine import Clock, train
 
     device = torch.device(args.device)
     cuda = device.type == "cuda"
@@ -281,8 +281,8 @@ def methods(args: argparse.Namespace) -> None:
 
     import torch
 
-    from ltbench.madeup import model_for, task_for, train_on_it
     from ltbench.registry import Registry
+    from ltbench.training.madeup import model_for, task_for, train_on_it
 
     device = torch.device(args.device)
     registry = Registry()
@@ -319,7 +319,7 @@ def memory(args: argparse.Namespace) -> None:
     """What `pack: auto` would choose here, from the engine's own measurement."""
     import torch
 
-    from ltbench.pack import COPIES, side_by_side
+    from ltbench.execution.packing import COPIES, side_by_side
 
     spec = _short(args, backbone="resnet32", epochs=400.0)
     site = site_of(args, [spec])
@@ -338,7 +338,7 @@ def memory(args: argparse.Namespace) -> None:
 
 def loop(args: argparse.Namespace) -> None:
     """`python -m ltbench.trial` on exported trials, as a user without Ray would: here made from the records."""
-    from ltbench.bundle import main as run_exported
+    from ltbench.execution.exported import main as run_exported
 
     folder = Path(tempfile.mkdtemp(prefix="bundle"))
     spec = _short(args)

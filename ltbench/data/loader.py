@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltbench.data.images.pictures import Pictures
 from ltbench.data.longtail import select_cell, to_index
-from ltbench.data.pictures import Pictures
-from ltbench.data.source import Arrays, Facts
+from ltbench.data.sources.source import Arrays, Facts
 from ltbench.data.stream import StreamBatches
 from ltbench.spec import Cell
 

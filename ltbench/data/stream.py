@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ltbench.data.crops import centre_boxes, jittered, mirrored, random_boxes, resampled, throw
-from ltbench.data.pictures import Pictures
+from ltbench.data.images.crops import centre_boxes, jittered, mirrored, random_boxes, resampled, throw
+from ltbench.data.images.pictures import Pictures
 from ltbench.errors import UserError
 from ltbench.parts import in_float32
 

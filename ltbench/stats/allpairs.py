@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from ltbench.stats.fixed_datasets import ByDataset, ByImage, ScopeATest, scope_a
 from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
-from ltbench.stats.scope_a import ByDataset, ByImage, ScopeATest, scope_a
 
 Floats = NDArray[np.float64]
 _NOTHING = 1e-6

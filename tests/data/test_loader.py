@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torchvision import transforms
 
-from ltbench.data.cifar import MEAN, STD
 from ltbench.data.loader import ImageBatches, cell_data, channel_statistics
 from ltbench.data.longtail import select
-from ltbench.data.source import Arrays, Facts
+from ltbench.data.sources.cifar import MEAN, STD
+from ltbench.data.sources.source import Arrays, Facts
 from ltbench.spec import Cell
 
 GREY = ((0.0,), (1.0,))

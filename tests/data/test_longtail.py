@@ -22,7 +22,7 @@ from ltbench.data.longtail import (
     select,
     to_index,
 )
-from ltbench.data.source import Source
+from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
 
 FACTS: dict[str, Any] = json.loads((Path(__file__).parent.parent / "facts" / "cifar_lt.json").read_text())

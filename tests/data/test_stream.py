@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from ltbench.checkpoint import Stopped
-from ltbench.data import pictures as pictures_module
+from ltbench.checks.rehearsal import READ, Host
 from ltbench.data import stream
-from ltbench.data.crops import by_matrices
-from ltbench.data.decode import whole
-from ltbench.data.kinds import open_source
+from ltbench.data.images import pictures as pictures_module
+from ltbench.data.images.crops import by_matrices
+from ltbench.data.images.decode import whole
+from ltbench.data.images.pictures import Pictures, names_array
 from ltbench.data.longtail import manifest, select
-from ltbench.data.pictures import Pictures, names_array
-from ltbench.data.source import Source
+from ltbench.data.sources.kinds import open_source
+from ltbench.data.sources.source import Source
 from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.errors import UserError
-from ltbench.progress import RunDisplay
-from ltbench.rehearsal import READ, Host
-from ltbench.sharing import Sharing
-from ltbench.site import Site
+from ltbench.execution.progress import RunDisplay
+from ltbench.execution.sharing import Sharing
 from ltbench.spec import Cell, TrialSpec
-from ltbench.trial import run_trial
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 from tests.data.made import small_lists, write_images
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -209,7 +209,7 @@ def test_clips_own_preprocessing_is_resize_224_and_bicubic(root: Path, tmp_path:
 
 
 def test_a_training_batch_is_its_images_cropped_resized_and_flipped(root: Path, tmp_path: Path) -> None:
-    from ltbench.data.crops import mirrored, random_boxes, throw
+    from ltbench.data.images.crops import mirrored, random_boxes, throw
 
     arrays = source(root, tmp_path, cache=False).arrays()
     index = np.array([3, 20, 3, 9, 11, 3])
@@ -312,7 +312,7 @@ def test_torchs_own_dice_are_left_alone(root: Path, tmp_path: Path) -> None:
 def test_the_state_between_two_steps_is_all_that_is_needed_to_go_on(
     workers: tuple[int, int], root: Path, tmp_path: Path
 ) -> None:
-    from ltbench.state import capture, restore
+    from ltbench.training.checkpoints.state import capture, restore
 
     arrays = source(root, tmp_path, cache=True).arrays()
     steps = 2 * AHEAD

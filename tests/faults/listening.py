@@ -37,7 +37,7 @@ def listening(inodes: set[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from ltbench.cluster import connect, disconnect
+    from ltbench.execution.cluster import connect, disconnect
 
     connect()
     print(*listening(inodes_of(f"{MARK}={os.environ[MARK]}".encode())))

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ltbench.plan import make_plan
+from ltbench.execution.run_plan import Folders
+from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
-from ltbench.run import Folders
-from ltbench.site import Site
 from ltbench.spec import Record
-from ltbench.suiteload import load_suite
-from ltbench.trial import run_trial
+from ltbench.suite.load import load_suite
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 from tests.faults.stage import MARK, Nodes, Server, workers_of
 
 SUITE = """
@@ -247,9 +247,9 @@ def _differences(undisturbed: Mapping[str, Record], records: Mapping[str, Record
 
 
 def _in_mlflow(uri: str, keys: set[str]) -> list[str]:
-    from ltbench import track
+    from ltbench.tracking import mlflow_store
 
-    found = [result.key for result in track.read(uri, "storm")[0]]
+    found = [result.key for result in mlflow_store.read(uri, "storm")[0]]
     twice = {key for key in found if found.count(key) > 1}
     return [f"{key} is in MLflow {found.count(key)} times" for key in sorted(twice)] + [
         f"{key} is not in MLflow" for key in sorted(keys - set(found))

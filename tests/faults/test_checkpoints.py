@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 import torch
 
-from ltbench import checkpoint
-from ltbench.checkpoint import Checkpoints, Files
-from ltbench.engine import LossMeter
-from ltbench.plan import Inputs
+from ltbench.execution.resources import Resources
+from ltbench.execution.run_plan import Folders, run_plan
+from ltbench.planning.planner import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
-from ltbench.resources import Resources
-from ltbench.run import Folders, run_plan
-from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.trial import run_trial
+from ltbench.training.checkpoints import checkpoint
+from ltbench.training.checkpoints.checkpoint import Checkpoints, Files
+from ltbench.training.engine import LossMeter
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 
 Make = Callable[..., TrialSpec]
 Interrupt = Callable[[float], None]
@@ -86,7 +86,7 @@ def stage_ends(spec: TrialSpec, site: Site) -> list[int]:
             return super().steps(stage, steps, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ltbench.trial.Checkpoints", Noting)
+        patch.setattr("ltbench.training.trial.Checkpoints", Noting)
         record = run_trial(spec, site)
         assert record.status == "ok", record.error
     return ends
@@ -456,7 +456,7 @@ def test_a_trial_that_cannot_save_says_so_once_and_goes_on(
     def refuse(file: Path, content: bytes) -> None:
         raise OSError(code, "no way", str(file))
 
-    monkeypatch.setattr("ltbench.checkpoint.write_atomically", refuse)
+    monkeypatch.setattr("ltbench.training.checkpoints.checkpoint.write_atomically", refuse)
     spec = make_spec("ce", recipe=TINY)
     record = run_trial(spec, saving)
     assert record.environment["checkpoint_messages"] == [
@@ -512,7 +512,7 @@ def test_an_error_before_training_does_not_cost_the_checkpoint(
         raise OSError("the share is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ltbench.trial.load_cell", offline)
+        patch.setattr("ltbench.training.trial.load_cell", offline)
         assert run_trial(spec, saving).status == "failed"
     assert run_trial(spec, saving).environment["resumed"] == 1
 
@@ -581,7 +581,7 @@ class Notes:
 def test_a_trial_whose_ray_worker_was_killed_goes_on_in_another(
     of_mine: Callable[[str], TrialSpec], mine: Path, site: Site, saving: Site
 ) -> None:
-    from ltbench.schedule import run_on_ray
+    from ltbench.execution.tune import run_on_ray
 
     notes, spec, methods = Notes(), of_mine("dies_once"), read_sources(mine)
     run_on_ray([spec], replace(saving, methods=methods), Resources(retries=1), notes)

@@ -21,12 +21,12 @@ from typing import Any
 
 import pytest
 
-from ltbench import delivery, track
-from ltbench.delivery import Patience, Tracker, deliver
-from ltbench.records import Journal
-from ltbench.run import Folders
+from ltbench.execution.run_plan import Folders
+from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Record, TrialSpec
-from ltbench.uris import default_uri
+from ltbench.system.uris import default_uri
+from ltbench.tracking import delivery, mlflow_store
+from ltbench.tracking.delivery import Patience, Tracker, deliver
 
 SPEC = TrialSpec(
     suite="test", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
@@ -44,7 +44,7 @@ def made(seed: int = 0, **changes: Any) -> Record:
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
-    track.suites(default_uri(folder))
+    mlflow_store.suites(default_uri(folder))
     return folder / "mlflow.db"
 
 
@@ -61,7 +61,7 @@ def journal(tmp_path: Path) -> Journal:
 
 def runs_in(uri: str, suite: str = "test") -> list[str]:
     """The keys of the runs that a user sees."""
-    client = track._client(uri)
+    client = mlflow_store._client(uri)
     experiment = client.get_experiment_by_name(suite)
     return [run.data.tags["ltbench.key"] for run in client.search_runs([experiment.experiment_id])]
 
@@ -166,7 +166,7 @@ class Flaky:
     """Makes a method of MLflow's client fail the first `times` times, before or after it did its work."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, times: int, *, obeyed: bool) -> None:
-        real = getattr(track.MlflowClient, name)
+        real = getattr(mlflow_store.MlflowClient, name)
         self.calls = 0
 
         def call(client: Any, *arguments: Any, **named: Any) -> Any:
@@ -177,7 +177,7 @@ class Flaky:
                 real(client, *arguments, **named)
             raise ConnectionError("the answer was lost")
 
-        monkeypatch.setattr(track.MlflowClient, name, call)
+        monkeypatch.setattr(mlflow_store.MlflowClient, name, call)
 
 
 @pytest.mark.slow
@@ -202,14 +202,14 @@ def test_a_failure_is_tried_again_in_the_same_run_and_leaves_one_run_per_key(
 def test_a_record_that_the_store_refuses_holds_up_no_other(
     results: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = track.Store.put
+    real = mlflow_store.Store.put
 
     def put(store: Any, record: Record, there: Journal) -> bool:
         if record.spec.seed == 1:
             raise ValueError("such a record is not taken")
         return real(store, record, there)
 
-    monkeypatch.setattr(track.Store, "put", put)
+    monkeypatch.setattr(mlflow_store.Store, "put", put)
     tracker = Tracker(default_uri(results), "test", journal, PLAN, lambda _: None, QUICK)
     for seed in range(4):
         journal.write(made(seed))
@@ -231,7 +231,7 @@ def test_two_commands_at_once_send_each_record_once(results: Path, journal: Jour
 
 
 def test_a_ledger_line_is_whole_or_not_there(journal: Journal, tmp_path: Path) -> None:
-    from ltbench.ledger import Ledger
+    from ltbench.tracking.ledger import Ledger
 
     file = tmp_path / "mlflow-sent.jsonl"
     first = Ledger(file, "http://h")
@@ -249,7 +249,7 @@ def test_a_ledger_line_is_whole_or_not_there(journal: Journal, tmp_path: Path) -
 
 
 def test_the_ledger_does_not_depend_on_a_password(tmp_path: Path) -> None:
-    from ltbench.ledger import Ledger
+    from ltbench.tracking.ledger import Ledger
 
     Ledger(tmp_path / "x.jsonl", "http://me:old@h").add(made())
     assert Ledger(tmp_path / "x.jsonl", "http://me:new@h").has(made())
@@ -260,12 +260,13 @@ def test_the_ledger_does_not_depend_on_a_password(tmp_path: Path) -> None:
 DIES = """
 import os, sys
 from pathlib import Path
-from ltbench import ledger, track
-from ltbench.delivery import deliver
-from ltbench.run import Folders
-from ltbench.uris import default_uri
+from ltbench.tracking import ledger
+from ltbench.tracking import mlflow_store
+from ltbench.tracking.delivery import deliver
+from ltbench.execution.run_plan import Folders
+from ltbench.system.uris import default_uri
 results, where = Path(sys.argv[1]), sys.argv[2]
-holder, name = {"ledger": (ledger.Ledger, "add")}.get(where, (track.MlflowClient, where))
+holder, name = {"ledger": (ledger.Ledger, "add")}.get(where, (mlflow_store.MlflowClient, where))
 setattr(holder, name, lambda *a, **k: os._exit(9))
 deliver(default_uri(results), "test", Folders(results, "test").journal)
 """
@@ -287,16 +288,16 @@ def test_a_process_that_dies_between_run_and_ledger_leaves_one_run(where: str, r
     tracker = Tracker(default_uri(results), "test", journal, PLAN, print, QUICK)
     assert (tracker.deliver_backlog(), tracker.close()) == (1, 0)
     assert runs_in(default_uri(results)) == [made().key]
-    assert [r.key for r in track.read(default_uri(results), "test")[0]] == [made().key]
+    assert [r.key for r in mlflow_store.read(default_uri(results), "test")[0]] == [made().key]
 
 
 FIRST = """
 import sys
 from pathlib import Path
-from ltbench import track
-from ltbench.delivery import deliver
-from ltbench.run import Folders
-from ltbench.uris import default_uri
+from ltbench.tracking import mlflow_store
+from ltbench.tracking.delivery import deliver
+from ltbench.execution.run_plan import Folders
+from ltbench.system.uris import default_uri
 results = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -327,8 +328,10 @@ def test_several_commands_may_be_the_first_to_use_a_store(tmp_path: Path, journa
             process.wait()
     assert [process.returncode for process in processes] == [0] * 4, told
     assert sorted(runs_in(default_uri(tmp_path))) == sorted(made(s).key for s in range(4))
-    assert track.suites(default_uri(tmp_path)) == ["test"]
-    assert len(track._client(default_uri(tmp_path)).search_experiments()) == 2, "the suite's and MLflow's Default"
+    assert mlflow_store.suites(default_uri(tmp_path)) == ["test"]
+    assert len(mlflow_store._client(default_uri(tmp_path)).search_experiments()) == 2, (
+        "the suite's and MLflow's Default"
+    )
 
 
 # -- a real server -----------------------------------------------------------------------------------------------------

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from ltbench import cli, track
-from ltbench.delivery import Tracker, deliver
+from ltbench import cli
 from ltbench.errors import UserError
-from ltbench.ledger import Ledger
-from ltbench.records import Journal
-from ltbench.report.aggregates import Aggregate
-from ltbench.run import Folders
-from ltbench.runs import Times
-from ltbench.site import Site
+from ltbench.execution.run_plan import Folders
+from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Record, TrialSpec
-from ltbench.trial import run_trial
-from ltbench.uris import default_uri
+from ltbench.system.uris import default_uri
+from ltbench.tracking import mlflow_store
+from ltbench.tracking.aggregates import Aggregate
+from ltbench.tracking.delivery import Tracker, deliver
+from ltbench.tracking.ledger import Ledger
+from ltbench.tracking.mlflow_runs import Times
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 
 SPEC = TrialSpec(
     suite="test", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
@@ -158,12 +159,12 @@ def test_records_sent_while_the_ledger_cannot_be_written_arrive_and_the_command_
         tracker.close()
     disk.make_room()
     assert deliver(default_uri(tmp_path), "test", folders.journal) == (0, 1, 0)
-    assert [r.key for r in track._results(_runs(tmp_path), "test")] == [RECORD.key]
+    assert [r.key for r in mlflow_store._results(_runs(tmp_path), "test")] == [RECORD.key]
 
 
 def _runs(folder: Path) -> list[object]:
-    client = track._client(default_uri(folder))
-    return list(track._runs(client, client.get_experiment_by_name("test").experiment_id))
+    client = mlflow_store._client(default_uri(folder))
+    return list(mlflow_store._runs(client, client.get_experiment_by_name("test").experiment_id))
 
 
 @pytest.mark.slow
@@ -262,8 +263,8 @@ def test_what_is_in_mlflow_has_no_negative_duration(tmp_path: Path, monkeypatch:
     journal.write(replace(RECORD, environment={"started": time.time(), "seconds": 5.0}))
     monkeypatch.setattr(time, "time", Backwards())
     assert deliver(default_uri(tmp_path), "test", journal).sent == 1
-    track.put_board(default_uri(tmp_path), "test", "v", [Aggregate("ce", {}, {"mean": 1.0})], {})
-    client = track._client(default_uri(tmp_path))
+    mlflow_store.put_board(default_uri(tmp_path), "test", "v", [Aggregate("ce", {}, {"mean": 1.0})], {})
+    client = mlflow_store._client(default_uri(tmp_path))
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments)
     assert len(runs) == 3

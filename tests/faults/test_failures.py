@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from ltbench.data.source import Source
+from ltbench.data.sources.source import Source
 from ltbench.errors import reason_of
-from ltbench.interrupt import Interrupt
-from ltbench.plan import Inputs
+from ltbench.execution.resources import Resources
+from ltbench.execution.run_plan import Folders, run_plan, state_of
+from ltbench.planning.planner import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
-from ltbench.resources import Resources
-from ltbench.run import Folders, run_plan, state_of
-from ltbench.running import NAMED_FAILURES, RunOptions, failures
-from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.trial import run_trial
+from ltbench.system.interrupt import Interrupt
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
+from ltbench.workflow.run_suite import NAMED_FAILURES, RunOptions, failures
 
 Make = Callable[..., TrialSpec]
 TINY = {"epochs": 2.0, "batch_size": 64}
@@ -138,7 +138,7 @@ def test_nothing_runs_again_when_the_user_stops(
     bench: Bench, of_mine: Callable[[str], TrialSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Interrupt()
-    monkeypatch.setattr("ltbench.progress.RunDisplay.waits", lambda *_: setattr(asked, "_number", 2))
+    monkeypatch.setattr("ltbench.execution.progress.RunDisplay.waits", lambda *_: setattr(asked, "_number", 2))
     spec = of_mine("runs_out_once")
     assert bench(spec, inline=True, interrupt=asked) == {}  # type: ignore[arg-type]
     assert bench.checkpoints() == {spec.key}

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from ltbench.interrupt import Interrupt, Interrupted
-from ltbench.lock import NAME
+from ltbench.execution.run_plan import Folders
 from ltbench.registry import read_sources
-from ltbench.run import Folders
-from ltbench.site import Site
 from ltbench.spec import Record, TrialSpec
-from ltbench.trial import run_trial
+from ltbench.system.interrupt import Interrupt, Interrupted
+from ltbench.system.lock import NAME
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 
 MINE = """
 import os, pathlib, time
@@ -55,7 +55,7 @@ resources: {checkpoint_seconds: 3600}
 SHORT_GRACE = """
 import sys
 from ltbench import cli
-from ltbench.interrupt import Interrupt
+from ltbench.system.interrupt import Interrupt
 Interrupt.__init__.__defaults__ = (1.0,)
 cli.main()
 """
@@ -211,7 +211,7 @@ def test_a_terminal_that_is_closed_pauses_the_run(place: Workplace) -> None:
 
 
 def test_hangups_are_one_wish_however_many_come_and_nohup_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltbench.interrupt._speak_to_nobody", lambda: None)
+    monkeypatch.setattr("ltbench.system.interrupt._speak_to_nobody", lambda: None)
     with Interrupt() as interrupt, interrupt.gently():
         interrupt._number, interrupt._when = signal.SIGTERM, time.monotonic() - 10
         signal.raise_signal(signal.SIGHUP)  # a second SIGTERM would end the process

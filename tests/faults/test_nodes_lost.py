@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ltbench.execution.run_plan import Folders
 from ltbench.registry import read_sources
-from ltbench.run import Folders
-from ltbench.site import Site
 from ltbench.spec import TrialSpec
-from ltbench.trial import run_trial
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 
 METHOD = """
 import os, pathlib, time

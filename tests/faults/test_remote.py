@@ -14,17 +14,17 @@ from typing import Any
 import fsspec
 import pytest
 
-from ltbench import remote
-from ltbench.checkpoint import Files, Stopped, discard, keys_in, pack, place_for, unpack
 from ltbench.cli import main
+from ltbench.execution.resources import Resources
+from ltbench.execution.run_plan import Folders, run_plan
 from ltbench.registry import Registry, fingerprint, read_sources
-from ltbench.remote import Remote, RemoteFiles, is_uri
-from ltbench.resources import Resources
-from ltbench.run import Folders, run_plan
-from ltbench.running import RunOptions
-from ltbench.site import Site
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.trial import run_trial
+from ltbench.system import remote
+from ltbench.system.remote import Remote, RemoteFiles, is_uri
+from ltbench.training.checkpoints.checkpoint import Files, Stopped, discard, keys_in, pack, place_for, unpack
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
+from ltbench.workflow.run_suite import RunOptions
 
 Make = Callable[..., TrialSpec]
 TINY = {"epochs": 3.0, "batch_size": 32}
@@ -298,7 +298,7 @@ class Nowhere:
 def test_the_trial_of_a_killed_worker_goes_on_from_a_uri(
     tmp_path: Path, make_spec: Make, site: Site, digits: Any
 ) -> None:
-    from ltbench.plan import Inputs
+    from ltbench.planning.planner import Inputs
 
     mine = tmp_path / "mine"
     mine.mkdir()

@@ -9,8 +9,8 @@ import pytest
 
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.crossed import crossed_variance
+from ltbench.stats.fixed_datasets import ByDataset, ByImage, scope_a
 from ltbench.stats.reasons import Reason
-from ltbench.stats.scope_a import ByDataset, ByImage, scope_a
 
 FIELDS = ("diff", "se", "df", "half", "p")
 

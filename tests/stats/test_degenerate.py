@@ -12,12 +12,12 @@ import pytest
 
 from ltbench.stats.aggregate import class_level, iqm, performance_profile, probability_of_improvement
 from ltbench.stats.crossed import crossed_variance, mcnemar, sign_flip
+from ltbench.stats.fixed_datasets import ByDataset, Verdict, rank_intervals, scope_a, verdict
 from ltbench.stats.intervals import mean_interval
 from ltbench.stats.minimum import min_n, seeds_to_resolve
 from ltbench.stats.paired import holm, paired_t
+from ltbench.stats.random_datasets import bayes_signed_rank, friedman, nemenyi, ranks, wilcoxon_pairs
 from ltbench.stats.reasons import Reason
-from ltbench.stats.scope_a import ByDataset, Verdict, rank_intervals, scope_a, verdict
-from ltbench.stats.scope_b import bayes_signed_rank, friedman, nemenyi, ranks, wilcoxon_pairs
 
 DYADIC = [0.5, 2.0, -3.25]
 """Constants whose sums and means are exact."""

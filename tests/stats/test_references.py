@@ -20,11 +20,11 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from ltbench.stats.aggregate import iqm
 from ltbench.stats.crossed import crossed_variance, mcnemar, sign_flip
+from ltbench.stats.fixed_datasets import ScopeATest, Verdict, scope_a, verdict
 from ltbench.stats.minimum import critical_difference
 from ltbench.stats.paired import holm, paired_t
+from ltbench.stats.random_datasets import bayes_signed_rank, friedman, nemenyi, ranks, wilcoxon_pairs
 from ltbench.stats.reasons import Reason
-from ltbench.stats.scope_a import ScopeATest, Verdict, scope_a, verdict
-from ltbench.stats.scope_b import bayes_signed_rank, friedman, nemenyi, ranks, wilcoxon_pairs
 
 SEEDS = range(12)
 DECIMALS = [1, 8]

@@ -17,12 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from ltbench.report.ranking import rank
+from ltbench.ranking.ranking import rank
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.crossed import crossed_variance
+from ltbench.stats.fixed_datasets import ByDataset, Verdict, rank_intervals, scope_a, verdict
 from ltbench.stats.intervals import mean_interval
 from ltbench.stats.paired import holm
-from ltbench.stats.scope_a import ByDataset, Verdict, rank_intervals, scope_a, verdict
 
 Array = NDArray[np.float64]
 ALPHA, CHECKED = 0.05, 10

@@ -1,0 +1,198 @@
+"""The contract: what every method must do, checked on a made-up task in seconds. For authors, and for our own tests.
+
+Other benchmarks test that a method runs; published code shows that this is not enough: options that do nothing,
+samplers that never reach the loader, seeds that are ignored. So it is also tested that a method does something.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ltbench.api import Choice, LogUniform, Method, Uniform
+from ltbench.checks.rehearsal import method_files, rehearse
+from ltbench.errors import UserError, place_of
+from ltbench.training.checkpoints.checkpoint import Checkpoints
+from ltbench.training.engine import Clock
+from ltbench.training.evaluation import logits_of
+from ltbench.training.madeup import COUNTS, RECIPE, batches, images, model_for, task_for, train_on_it
+
+HOOKS = ("head", "stages", "draw", "mix", "loss", "predict")
+
+
+def check_method(cls: type[Method]) -> list[str]:
+    """Everything in which a method breaks the contract, as sentences; an empty list is a pass."""
+    problems = [f"`{field}` is not stated" for field in ("paper", "defaults_from") if not getattr(cls, field)]
+    problems += [] if cls.summary() else ["the class has no docstring, so `ltbench methods` has nothing to show"]
+    problems += _idle_functions(cls)
+    try:
+        problems += _batch_problems(cls)
+        first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
+    except UserError as error:
+        return [*problems, str(error)]
+    except Exception as error:  # an author's mistake can be any exception; it is what we are here to show
+        return [*problems, f"training fails: {type(error).__name__}: {error}{place_of(error, method_files(cls))}"]
+    if not np.isfinite(first).all():
+        problems.append("the test logits are not finite")
+    if not np.array_equal(first, again):
+        problems.append(
+            "two runs with one seed differ: every random number must come from `now` or torch's own dice, and what "
+            "changes while training must be an attribute of self (no global, no class attribute)"
+        )
+    else:
+        problems += _resume_problems(cls, first)
+    if np.array_equal(first, other):
+        problems.append("two seeds give the same result: the seed is ignored")
+    problems += _bf16_problems(cls)
+    if failure := rehearse(cls).failure:
+        problems.append(f"on a GPU training would fail: {failure}")
+    return problems + list(_idle_options(cls, first))
+
+
+def _idle_functions(cls: type[Method]) -> Iterator[str]:
+    """Functions that nothing calls: most often a misspelt hook, whose method would train as plain cross-entropy."""
+    own = [base for base in cls.__mro__ if issubclass(base, Method) and base is not Method]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in method_files(cls))
+    for name in dict.fromkeys(n for base in own for n, value in vars(base).items() if inspect.isfunction(value)):
+        if not name.startswith("_") and not hasattr(Method, name) and not re.search(rf"\.{name}\b", code):
+            near = get_close_matches(name, HOOKS, n=1)
+            yield f"`{name}` is no hook, and nothing calls it" + (f"; did you mean `{near[0]}`?" if near else "")
+
+
+def _batch_problems(cls: type[Method]) -> Iterator[str]:
+    """One batch through draw, mix and loss."""
+    y = images()[1]
+    method = cls(task_for(cls))
+    clock = Clock(np.random.default_rng(0), torch.device("cpu"))
+    now = clock.at(next(iter(method.stages(model_for(method)))), 0.9)
+    index = np.random.default_rng(1).permutation(len(y))[:16].astype(np.int64)
+    drawn = method.draw(index, now)
+    if drawn.min() < 0 or drawn.max() >= len(y):
+        yield "draw gives positions outside the training set"
+        return
+    mixed, target = method.mix(*batches().batch(drawn), now)
+    if target.ndim != 2 or target.shape[1] != len(COUNTS) or len(target) != len(mixed):
+        yield (
+            f"mix must give a target of shape ({len(mixed)}, {len(COUNTS)}), it gives {tuple(target.shape)}; "
+            "`self.task.one_hot` makes one of labels"
+        )
+        return
+    if not torch.allclose(target.sum(dim=1), torch.ones(len(target)), atol=1e-5) or (target < -1e-6).any():
+        yield "the rows of mix's target are not distributions: they must be >= 0 and sum to 1"
+    logits = torch.randn(len(target), len(COUNTS), requires_grad=True)
+    loss = method.loss(logits, target, now)
+    if loss.ndim != 0:
+        yield f"loss must be a single number, it has shape {tuple(loss.shape)}"
+        return
+    loss.backward()  # type: ignore[no-untyped-call]
+    if logits.grad is None or not torch.isfinite(logits.grad).all():
+        yield "loss has no finite gradient"
+    if method.predict(logits.detach()).shape != logits.shape:
+        yield "predict must keep the logits' shape"
+
+
+class _Interrupted(Exception):
+    """Stands for whatever ends a process."""
+
+
+def _resume_problems(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
+    """A training that is interrupted in its middle and again in its last step, and goes on in fresh objects."""
+
+    def stop_at(epoch: float) -> Callable[[float, float], None]:
+        def watch(epochs: float, loss: float) -> None:
+            if epochs >= epoch:
+                raise _Interrupted
+
+        return watch
+
+    with tempfile.TemporaryDirectory() as folder:
+        for epoch in (RECIPE["epochs"] / 2, RECIPE["epochs"], np.inf):
+            checkpoints, resumed = Checkpoints(Path(folder) / "trial", seconds=0.0), None
+            try:
+                with suppress(_Interrupted):
+                    resumed = _logits(cls, 0, checkpoints=checkpoints, watch=stop_at(epoch))
+            except Exception as error:  # as in check_method
+                checkpoints.messages.append(f"{type(error).__name__}: {error}")
+            if checkpoints.messages:
+                yield f"an interrupted training cannot go on: {'; '.join(checkpoints.messages)}"
+                return
+    if resumed is None or not np.array_equal(plain, resumed):
+        yield (
+            "a training that was interrupted and resumed ends in another result: the method keeps state where a "
+            "checkpoint cannot see it (a global, a class attribute, a closure); keep it in attributes of self"
+        )
+
+
+def _bf16_problems(cls: type[Method]) -> Iterator[str]:
+    """A training under autocast, where features and images meet in two precisions."""
+    try:
+        logits = _logits(cls, 0, precision="bf16")
+    except Exception as error:  # as in check_method
+        yield f"in bf16 training fails: {type(error).__name__}: {error}{place_of(error, method_files(cls))}"
+        return
+    if not np.isfinite(logits).all():
+        yield "in bf16 the test logits are not finite"
+
+
+def _idle_options(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
+    """Hyper-parameters whose change changes nothing at all."""
+    for field, declared in cls.hyperparameters.items():
+        others = list(_other_values(declared.default, declared.search, declared.choices))
+        legal = [v for v in others if _legal(cls, field, v)]
+        if not legal:
+            yield f"{field}: no other legal value was found to try; declare `search=` or `choices=`"
+        elif all(np.array_equal(plain, _logits(cls, 0, {field: v})) for v in legal):
+            yield f"{field} has no effect: the result is the same for {', '.join(map(str, [declared.default, *legal]))}"
+
+
+def _legal(cls: type[Method], field: str, value: Any) -> bool:
+    try:
+        cls.complete({field: value})
+    except UserError:
+        return False
+    return True
+
+
+def _other_values(default: Any, search: Any, choices: tuple[Any, ...] | None) -> Iterator[Any]:
+    options: list[Any] = list(choices or ())
+    if isinstance(search, Choice):
+        options += search.values
+    if isinstance(search, Uniform | LogUniform):
+        options += [search.low, search.high]
+    if isinstance(default, bool):
+        options.append(not default)
+    elif isinstance(default, float):
+        options += [default / 2, default * 2 + 0.1, 0.5]
+    elif isinstance(default, int):
+        options += [default + 1, max(default - 1, 0)]
+    yield from (value for value in dict.fromkeys(options) if value != default)
+
+
+def _logits(
+    cls: type[Method],
+    seed: int,
+    values: Mapping[str, Any] | None = None,
+    checkpoints: Checkpoints | None = None,
+    watch: Callable[[float, float], None] = lambda epochs, loss: None,
+    precision: str = "fp32",
+) -> NDArray[np.float32]:
+    """Corrected test logits after a short training."""
+    task = task_for(cls, seed)
+    torch.manual_seed(seed)
+    method = cls(task, **(values or {}))
+    model = model_for(method)
+    checkpoints = checkpoints or Checkpoints()
+    checkpoints.begin()
+    train_on_it(method, model, seed, watch, checkpoints, precision=precision)
+    raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": precision}))
+    return np.asarray(method.predict(raw).numpy())

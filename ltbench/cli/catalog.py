@@ -1,0 +1,69 @@
+"""What there is to choose from, as text: methods, one method in full, data sets."""
+
+from __future__ import annotations
+
+import textwrap
+
+from tabulate import tabulate
+
+from ltbench.data.sources.kinds import source_kinds
+from ltbench.errors import UserError
+from ltbench.registry import Registry
+
+
+def method_list(registry: Registry) -> str:
+    """All methods with one line each."""
+    rows = [(name, _summary(registry, name)) for name in registry.names()]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {summary}" for name, summary in rows]
+    return "\n".join([*lines, "", "ltbench methods NAME shows one in full."]) + "\n"
+
+
+def _summary(registry: Registry, name: str) -> str:
+    """One line; for a file that is broken, what is wrong with it, so that the others are still listed."""
+    try:
+        return registry.get(name).summary()
+    except UserError as error:
+        return f"BROKEN: {error}"
+
+
+def method_page(registry: Registry, name: str) -> str:
+    """One method: what it does, its paper, needs, origin and hyper-parameters."""
+    cls = registry.get(name)
+    facts = [
+        ("paper", cls.paper or "not stated"),
+        ("defaults from", cls.defaults_from or "not stated"),
+        ("needs", ", ".join(sorted(cls.needs)) or "nothing beyond images and labels"),
+        ("comes from", registry.origin(name)),
+    ]
+    lines = [f"{name}: {cls.summary()}", ""]
+    lines += [textwrap.fill(f"{k + ':':<15}{v}", 100, subsequent_indent=" " * 15) for k, v in facts]
+    if not cls.hyperparameters:
+        return "\n".join([*lines, "", "It has no hyper-parameters."]) + "\n"
+    rows = [
+        [field, _shown(h.default), h.domain, str(h.search or ""), textwrap.fill(h.meaning, 50)]
+        for field, h in cls.hyperparameters.items()
+    ]
+    table = tabulate(rows, headers=["hyper-parameter", "default", "allowed", "search range", "meaning"],
+                     disable_numparse=True)  # fmt: skip
+    return "\n".join([*lines, "", table]) + "\n"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def dataset_list() -> str:
+    """All kinds of data set with their options."""
+    lines = []
+    width = max(len(kind) for kind in source_kinds())
+    for kind, cls in source_kinds().items():
+        options = ", ".join(f"{k} (default {'by size' if v is None else v})" for k, v in cls.options.items())
+        places = ", ".join(("path", *cls.places) if cls.needs_path or cls.may_have_path else ())
+        lines.append(f"{kind:<{width}}  {cls.summary}")
+        lines += [
+            f"{'':<{width}}  {title}: {text}" for title, text in (("options", options), ("where", places)) if text
+        ]
+    lines.append("\nEach is made long-tailed by imbalance: [..] and profile: exp or step, or taken as it is: native.")
+    lines.append("The keys are explained in docs/datasets.md.")
+    return "\n".join(lines) + "\n"

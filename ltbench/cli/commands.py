@@ -1,0 +1,236 @@
+"""The command line. Imports lazily, so that `ltbench --help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltbench.cli.boards import compare, leaderboard, report
+from ltbench.cli.options import (
+    DEFAULT_RESULTS,
+    Data,
+    Datasets,
+    Methods,
+    Only,
+    Results,
+    Seeds,
+    Set,
+    SuiteArg,
+    TrackingUri,
+)
+from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
+from ltbench.errors import UserError
+from ltbench.system.interrupt import Interrupt, Interrupted
+from ltbench.workflow.find_results import take_over
+from ltbench.workflow.prepare import (
+    folders_of,
+    lay_out,
+    load,
+    placement,
+    searched_in,
+    selection,
+    site_of,
+    tracking_store,
+)
+
+app = typer.Typer(
+    help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
+    "differences are real.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ltbench import __version__
+
+        typer.echo(f"ltbench {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    suite: SuiteArg,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006 - typer copies defaults
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+    inline: Annotated[bool, typer.Option("--inline", help="run in this process, one trial at a time")] = False,
+    address: Annotated[str | None, typer.Option(help="an existing Ray cluster: auto or HOST:PORT")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run only the trials that failed")] = False,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="where running trials leave checkpoints: a folder, or a URI (s3://, gs://) that every node "
+            "reaches; default: in RESULTS",
+            envvar="LTBENCH_CHECKPOINTS",
+        ),
+    ] = None,
+) -> None:
+    """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
+    with Interrupt() as interrupt:  # from before the imports that take seconds
+        from ltbench.workflow.run_suite import RunOptions, run_suite
+
+        options = RunOptions(suite, results, tracking_uri, data, methods, set_, only, datasets, seeds, inline, address,
+                             retry_failed, checkpoints)  # fmt: skip
+        code = run_suite(options, interrupt)
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(
+    suite: SuiteArg,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+    export: Annotated[Path | None, typer.Option(help="write the trials here, for `ltbench trial` elsewhere")] = None,
+    address: Annotated[str | None, typer.Option(help="ask this Ray cluster what it has: auto or HOST:PORT")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="take ten steps of each row that no earlier records tell the time of")
+    ] = False,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
+    loaded, registry, cache = load(suite, set_, methods, data)
+    from ltbench.cli.plan_text import plan_text
+    from ltbench.execution.run_plan import state_of
+    from ltbench.execution.sharing import groups_of, sharing_text, trainers
+    from ltbench.planning.planner import export as write_bundle
+    from ltbench.planning.sizes import sizes
+    from ltbench.workflow.estimate import hours
+
+    folders, searched = folders_of(results, loaded.suite), searched_in(results, loaded)
+    made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds), searched)
+    state = state_of(made, folders.journal)
+    to_run, first = state.to_run(made, retry_failed=False), None
+    if made.search is not None:
+        first = state_of(made.search, folders_of(results, made.search.suite).journal)
+        to_run = to_run.after(first.to_run(made.search, retry_failed=False))
+    room = placement(loaded, made if made.search is None else made.after(made.search), address)
+    rest = replace(to_run, trials=(*to_run.trials, *made.later))
+    time, taken = "", {}
+    if loaded.resources.share_training:
+        taken = trainers(rest.trials, groups_of(rest.trials, lambda spec: registry.get(spec.method)))
+    if address is None and "RAY_ADDRESS" not in os.environ:
+        place = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, rest)
+        time = hours(loaded, rest, inputs, results, place if measure else None, taken)
+    elif measure:
+        raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
+    shared = sharing_text(rest.trials, taken)
+    typer.echo(plan_text(made, state, room, time, sizes(made, inputs), first, shared), nl=False)
+    if export is not None:
+        files = write_bundle(made if made.search is None else made.after(made.search), inputs, export)
+        typer.echo(
+            f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
+        )
+
+
+app.command()(leaderboard)
+app.command()(report)
+app.command()(compare)
+app.command(name="methods")(methods_)
+app.command(name="datasets")(datasets_)
+app.command()(features)
+app.command()(check)
+app.command()(trial)
+app.command()(verify)
+
+
+@app.command(name="import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="a folder of records made elsewhere")],
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Take over records from another machine: into the journal, then into MLflow."""
+    for suite, count in take_over(folder, results, tracking_uri).items():
+        typer.echo(f"{suite}: {count} new records")
+
+
+@app.command()
+def sync(
+    suite: Annotated[
+        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: all under --results")
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Send MLflow what it lacks of the records. Runs do so by themselves; this is for a store that was away, or new."""
+    from ltbench.workflow.sync import sync as sync_suites
+
+    left = 0
+    for name, done in sync_suites(suite, results, tracking_uri):
+        typer.echo(f"{name}: {done.sent} sent, {done.before} there before, {done.left} not sent")
+        left += done.left
+    raise typer.Exit(1 if left else 0)
+
+
+@app.command()
+def ui(
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: TrackingUri = None,
+    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
+) -> None:
+    """Open MLflow's UI on the right store. It listens on this machine only."""
+    import signal
+    import subprocess
+
+    from ltbench.tracking.delivery import shown_uri
+    from ltbench.workflow.find_results import refuse_without_store
+
+    uri = tracking_store(tracking_uri, results)
+    refuse_without_store(uri)
+    if uri.startswith(("http://", "https://")):
+        typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
+        return
+    typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
+    typer.echo("Choose `Model training` at its top left: on `GenAI`, where MLflow 3 begins, a suite looks empty.")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    server = subprocess.Popen(command, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # or the server would go on without us
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:  # the server has it, too
+        server.wait()
+        code = 0
+    raise typer.Exit(1 if code > 0 else 0)
+
+
+def main() -> None:
+    """Entry point: a UserError is one message on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except Interrupted as stop:
+        typer.echo("stopped; the same command continues", err=True)
+        sys.exit(stop.code)

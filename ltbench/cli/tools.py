@@ -1,0 +1,153 @@
+"""The commands around methods, data sets and single trials. What they import, they import when they run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltbench.cli.options import DEFAULT_RESULTS, Data, Datasets, Methods, Only, Results, Seeds, Set, SuiteArg
+from ltbench.errors import UserError
+from ltbench.workflow.prepare import data_folder
+
+
+def methods_(
+    name: Annotated[str | None, typer.Argument(help="one method, in full")] = None,
+    methods: Methods = None,
+    template: Annotated[bool, typer.Option("--template", help="print a method's file to start from")] = False,
+) -> None:
+    """List all methods, or show one: hyper-parameters, defaults, search ranges, needs, paper."""
+    from ltbench.cli.catalog import method_list, method_page
+    from ltbench.registry import Registry
+
+    registry = Registry(methods)
+    if template:
+        typer.echo(registry.template, nl=False)
+        return
+    typer.echo(method_page(registry, name) if name else method_list(registry), nl=False)
+
+
+def datasets_() -> None:
+    """List the kinds of data set and their options."""
+    from ltbench.cli.catalog import dataset_list
+
+    typer.echo(dataset_list(), nl=False)
+
+
+def features(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="cifar10, digits, imagenet_lt ..., folder or lists with --path")
+    ],
+    model: Annotated[str, typer.Option(help="open_clip architecture")] = "ViT-B-32",
+    pretrained: Annotated[str, typer.Option(help="a tag of it, or a checkpoint's path")] = "openai",
+    template: Annotated[str, typer.Option(help="prompt of a class name; {} is the name")] = "a photo of a {}",
+    path: Annotated[Path | None, typer.Option(help="folder of images, for kinds that have one")] = None,
+    size: Annotated[int, typer.Option(help="side that images of any size are brought to", min=4, max=1024)] = 224,
+    out: Annotated[Path, typer.Option(help="the npz to write")] = Path("features.npz"),
+    data: Data = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
+) -> None:
+    """Precompute CLIP features of a data set, for the kind `features`. The same command continues."""
+    from ltbench.data.featurize import features_of
+    from ltbench.training.site import checked_device
+
+    on = checked_device(device)
+    written = features_of(dataset, path, size, data_folder(data), model, pretrained, template, on, out)
+    typer.echo(f"Wrote {written}; use it with: ltbench run suites/clip_features.yaml --set datasets.0.path={written}")
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="a method's file")],
+) -> None:
+    """Run the contract on a method of yours: what every method must do, on a made-up task, in seconds."""
+    from ltbench.checks.contract import check_method
+    from ltbench.checks.rehearsal import rehearse
+    from ltbench.registry import Registry
+
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    builtin = file.resolve().parent == Registry().builtin_folder
+    registry = Registry(None if builtin else file.parent)
+    if file.stem not in registry.names():
+        raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
+                        f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
+    method = registry.get(file.stem)
+    problems = check_method(method)
+    for problem in problems:
+        typer.echo(f"problem: {problem}")
+    for wait in rehearse(method).waits if not problems else []:
+        typer.echo(f"slow on a GPU: {wait}")
+    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+    typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")
+    raise typer.Exit(1 if problems else 0)
+
+
+def verify(
+    suite: SuiteArg,
+    results: Results = DEFAULT_RESULTS,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="a suite's folder of results, or of records; default: in RESULTS")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="how many trials to run again", min=1)] = 3,
+    draw: Annotated[int, typer.Option(help="which ones: another number picks others", min=0)] = 0,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006 - typer copies defaults
+    only: Only = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
+) -> None:
+    """Run some finished trials again, here, and say whether their records hold."""
+    from ltbench.checks.verify import checks_text
+    from ltbench.checks.verify import verify as run_again
+    from ltbench.training.site import checked_device
+    from ltbench.workflow.find_results import journal_of
+    from ltbench.workflow.prepare import folders_of, lay_out, load, searched_in, selection, site_of
+
+    on = checked_device(device)
+    loaded, registry, cache = load(suite, set_, methods, data)
+    plan, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds), searched_in(results, loaded))
+    journal, _ = journal_of(results, loaded.suite, from_)
+    records = journal.records()
+    keys = {spec.key for spec in plan.trials}
+    finished = sum(record.status == "ok" for key, record in records.items() if key in keys)
+    if not finished:
+        raise UserError(f"{journal.folder}: holds no finished trial of this suite as it is ({len(records)} records of "
+                        f"others): give the suite, --set and --methods that they were run with")  # fmt: skip
+    site = site_of(cache, inputs, methods, loaded, Path(suite), folders_of(results, loaded.suite).checkpoints, plan)
+    primary = str(plan.protocol["primary"])
+    checks = run_again(
+        records,
+        plan.trials,
+        replace(site, device=on),
+        primary,
+        trials,
+        draw,
+        tell=lambda line: typer.echo(line, err=True),
+        prepare=lambda name: inputs.sources[name].prepare(),
+    )
+    typer.echo(checks_text(checks, primary, finished))
+    raise typer.Exit(0 if all(check.holds for check in checks) else 1)
+
+
+def trial(
+    specs: Annotated[list[Path], typer.Argument(help="files written by `ltbench plan SUITE --export DIR`")],
+    out: Annotated[Path, typer.Option(help="folder for the records")] = Path("results/trials"),
+    data: Data = None,
+    methods: Methods = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads", min=1)] = None,
+) -> None:
+    """Run exported trials in this process: for a debugger, or a machine without Ray. (python -m ltbench.trial does the
+    same where only torch is installed.)"""
+    from ltbench.execution.exported import run_files
+    from ltbench.registry import read_sources
+    from ltbench.training.site import Site, checked_device
+
+    site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, device=checked_device(device),
+                threads=threads)  # fmt: skip
+    records = run_files(specs, out, site)
+    raise typer.Exit(1 if any(r.status == "failed" for r in records) else 0)

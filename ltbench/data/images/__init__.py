@@ -1,0 +1,1 @@
+"""Decoding, the decoded cache, crops."""

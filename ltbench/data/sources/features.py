@@ -1,0 +1,128 @@
+"""Precomputed feature vectors, as a frozen image tower gives them: what is on top of it trains in seconds on a CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.data.sources.source import Arrays, Facts, Source
+from ltbench.errors import UserError
+
+_NEEDED = ("train_x", "train_y", "test_x", "test_y", "class_names")
+
+
+class Features(Source):
+    """One file with the vectors of all images. npz: `train_x` (N, D), `train_y` (N,), `test_x`, `test_y`, `class_names`
+    (C,), and, where the image tower has a text tower beside it, `text` (C, D), the vectors of the class names. As
+    safetensors: the same tensors, with the class names as a JSON list under `class_names` in the file's metadata."""
+
+    kind = "features"
+    summary = "precomputed feature vectors: PATH is an .npz or .safetensors file, see docs/clip.md"
+    options: ClassVar[dict[str, Any]] = {"unit_length": True}
+    needs_path = True
+    path_is = "the .npz or .safetensors file with train_x, train_y, test_x, test_y and class_names"
+
+    def facts(self) -> Facts:
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> Facts:
+        if not isinstance(self.chosen["unit_length"], bool):
+            raise UserError(f"features: `unit_length` must be true or false, got {self.chosen['unit_length']!r}")
+        names = tuple(str(n) for n in self._stored["class_names"])
+        for part in ("train", "test"):
+            self._check_part(part, len(names))
+        labels = {part: self._stored[f"{part}_y"].astype(np.int64) for part in ("train", "test")}
+        counts = {part: np.bincount(y, minlength=len(names)) for part, y in labels.items()}
+        dim = int(self._stored["train_x"].shape[1])
+        return Facts(
+            class_names=names,
+            train_counts=tuple(int(n) for n in counts["train"]),
+            test_counts=tuple(int(n) for n in counts["test"]),
+            fingerprint=hashlib.sha256(self._file.read_bytes()).hexdigest()[:16],
+            shape=(1, 1, dim),
+            mean=(0.0,),
+            std=(1.0,),
+        )
+
+    def read(self) -> Arrays:
+        self.facts()
+        x = {part: self._vectors(f"{part}_x") for part in ("train", "test")}
+        y = {part: self._stored[f"{part}_y"].astype(np.int64) for part in ("train", "test")}
+        return Arrays(x["train"], y["train"], x["test"], y["test"])
+
+    def text(self) -> NDArray[np.float32] | None:
+        """(C, D) vectors of the class names that came with the features, or None."""
+        if "text" not in self._stored:
+            return None
+        matrix = np.asarray(self._stored["text"], dtype=np.float32)
+        facts = self.facts()
+        if matrix.shape != (len(facts.class_names), facts.shape[2]):
+            raise self._bad(
+                f"`text` has shape {matrix.shape}; {len(facts.class_names)} classes and {facts.shape[2]} numbers each "
+                f"are needed"
+            )
+        return matrix
+
+    def _vectors(self, name: str) -> NDArray[np.float32]:
+        x = np.asarray(self._stored[name], dtype=np.float32)
+        length = np.linalg.norm(x, axis=1, keepdims=True)
+        if not np.isfinite(x).all() or (length == 0).any():
+            raise self._bad(f"`{name}` has a vector that is zero or not a number")
+        return np.ascontiguousarray(x / length) if self.chosen["unit_length"] else x
+
+    @property
+    def _file(self) -> Path:
+        assert self.path is not None, "open_source checks that there is a path"
+        return self.path
+
+    @cached_property
+    def _stored(self) -> Mapping[str, NDArray[Any]]:
+        if not self._file.is_file():
+            raise UserError(f"features: {self._file}: no such file")
+        try:
+            found = _read_safetensors(self._file) if self._file.suffix == ".safetensors" else _read_npz(self._file)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise self._bad(f"cannot be read ({error})") from error
+        missing = [name for name in _NEEDED if name not in found]
+        if missing:
+            raise self._bad(f"lacks {', '.join(missing)}; it has {', '.join(sorted(found))}")
+        return found
+
+    def _check_part(self, part: str, classes: int) -> None:
+        x, y = self._stored[f"{part}_x"], self._stored[f"{part}_y"]
+        if x.ndim != 2 or x.dtype.kind != "f" or x.shape[1] != self._stored["train_x"].shape[-1]:
+            raise self._bad(f"`{part}_x` must be numbers of shape (images, {self._stored['train_x'].shape[-1]}), "
+                            f"it is {x.dtype} {x.shape}")  # fmt: skip
+        if y.shape != (len(x),) or y.dtype.kind not in "iu":
+            raise self._bad(f"`{part}_y` must be {len(x)} whole numbers, it is {y.dtype} {y.shape}")
+        if len(y) and (y.min() < 0 or y.max() >= classes):
+            raise self._bad(f"`{part}_y` has labels from {y.min()} to {y.max()}, but there are {classes} class names")
+
+    def _bad(self, what: str) -> UserError:
+        return UserError(f"features: {self._file}: {what}")
+
+
+def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
+    with np.load(file, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            names = json.loads((stored.metadata() or {}).get("class_names", "null"))
+            found = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    return found if names is None else {**found, "class_names": np.array([str(n) for n in names])}

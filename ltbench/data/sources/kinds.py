@@ -1,0 +1,70 @@
+"""The kinds of data set there are, by the name a suite uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltbench.data.sources.cifar import Cifar10, Cifar100
+from ltbench.data.sources.digits import Digits
+from ltbench.data.sources.features import Features
+from ltbench.data.sources.folder import Folder
+from ltbench.data.sources.lists import Lists
+from ltbench.data.sources.published_lists import ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.sources.source import Source
+from ltbench.errors import UserError, did_you_mean
+from ltbench.spec import Cell
+
+
+def source_kinds() -> dict[str, type[Source]]:
+    """All kinds of data set, by the name a suite uses."""
+    kinds = (Digits, Cifar10, Cifar100, Folder, Lists, ImageNetLT, PlacesLT, INaturalist2018, Features)
+    return {cls.kind: cls for cls in kinds}
+
+
+def open_source(kind: str, data: Path, path: str | None = None, options: Mapping[str, Any] | None = None) -> Source:
+    """The source of a kind, with its images under `data` (or, for kinds that need one, at `path`).
+
+    Args:
+        options: those of the kind, and the places it takes beside `path`.
+
+    Raises:
+        UserError: unknown kind or option, or a path that is missing or not wanted.
+    """
+    kinds = source_kinds()
+    if kind not in kinds:
+        raise UserError(f"unknown data set {kind!r}. {did_you_mean(kind, kinds)}")
+    cls = kinds[kind]
+    options = dict(options or {})
+    allowed = [*cls.options, *cls.places]
+    for name in options:
+        if name not in allowed:
+            raise UserError(f"data set {kind!r} has no option {name!r}. {did_you_mean(name, allowed)}")
+    if cls.needs_path and path is None:
+        raise UserError(f"data set {kind!r} needs `path:`, {cls.path_is}")
+    if path is not None and not (cls.needs_path or cls.may_have_path):
+        raise UserError(f"data set {kind!r} takes no `path:`; its images live under the data folder (--data)")
+    return cls(data, Path(path).expanduser() if path else None, **options)
+
+
+def source_of(cell: Cell, data: Path, paths: Mapping[str, str], decoded_cache: bool | None = None) -> Source:
+    """The source of a cell on this machine. Raises UserError as `open_source` does.
+
+    Args:
+        paths: as `paths_of` gives them. decoded_cache: whether large images are kept decoded; None: if there is room.
+    """
+    kinds = source_kinds()
+    known = kinds[cell.kind].places if cell.kind in kinds else {}
+    beside = {place: paths[f"{cell.dataset}:{place}"] for place in known if f"{cell.dataset}:{place}" in paths}
+    source = open_source(cell.kind, data, paths.get(cell.dataset), {**cell.data_options, **beside})
+    source.decoded_cache = decoded_cache
+    return source
+
+
+def paths_of(sources: Mapping[str, Source]) -> dict[str, str]:
+    """Where the data sets lie: under its name the path of each, under NAME:PLACE what it has beside that. No name of a
+    data set has a colon."""
+    found = {name: str(source.path) for name, source in sources.items() if source.path is not None}
+    return found | {f"{name}:{place}": str(value) for name, source in sources.items()
+                    for place, value in source.beside.items()}  # fmt: skip

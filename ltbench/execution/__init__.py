@@ -1,0 +1,1 @@
+"""A plan's trials on the machines there are: Ray, placement, sharing, progress."""

@@ -1,0 +1,98 @@
+"""Trials as files (`ltbench plan --export`), for machines without Ray or a network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.errors import UserError, last_line
+from ltbench.execution.sharing import Sharing
+from ltbench.results.journal import Journal
+from ltbench.spec import Record, TrialSpec
+from ltbench.training.checkpoints.checkpoint import discard
+from ltbench.training.site import Site, checked_device
+from ltbench.training.trial import run_trial
+
+CHECKPOINT_SECONDS = 60.0
+"""How often a running trial leaves a checkpoint, beside the ends of its stages."""
+
+
+def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArray[np.float32]]]:
+    """A trial exported by `ltbench plan --export`: its spec, data paths, and class-name vectors from texts.npz."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: not a trial written by `ltbench plan --export`")
+    paths = data.pop("paths", {})
+    try:
+        spec = TrialSpec.from_json(data)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    texts: dict[str, NDArray[np.float32]] = {}
+    if spec.text:
+        try:
+            texts[spec.text] = np.load(file.parent / "texts.npz", allow_pickle=False)[spec.text]
+        except (OSError, KeyError) as error:
+            raise UserError(f"{file}: class-name vectors {spec.text} are not in {file.parent / 'texts.npz'}") from error
+    return spec, paths, texts
+
+
+def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
+    """Run exported trials one after the other; records go to `out`, finished ones are not run again. One that was
+    interrupted goes on from its checkpoint in `out`/checkpoints."""
+    journal, place, records = Journal(out), out.absolute() / "checkpoints", []
+    with suppress(OSError):  # the trials say what is wrong
+        place.mkdir(parents=True, exist_ok=True)
+    site = replace(site, checkpoints=place, checkpoint_seconds=CHECKPOINT_SECONDS)
+    specs = [read_bundle(file)[0] for file in files]  # without their vectors: of all of them these may be gigabytes
+    sharing = Sharing([spec for spec in specs if journal.read(spec.key) is None], site)
+    for file in files:
+        spec, paths, texts = read_bundle(file)
+        record = journal.read(spec.key)
+        if record is None:
+            there = replace(site, paths={**paths, **site.paths}, texts=texts, shared=sharing.groups)
+            record = run_trial(spec, there)
+            journal.write(record)
+            discard(place, spec.key)
+            sharing.finished(spec.key)
+        score = record.metrics.get("balanced_accuracy")
+        told = f"balanced accuracy {score:.2f} %" if score is not None else last_line(record.error)
+        print(f"{spec.key}  {spec.name}: {record.status}, {told}", flush=True)
+        records.append(record)
+    with suppress(OSError):
+        place.rmdir()
+    return records
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m ltbench.trial`: for machines without the command line's own dependencies."""
+    parser = argparse.ArgumentParser(prog="python -m ltbench.trial", description="Run exported trials in this process.")
+    parser.add_argument("spec", nargs="+", type=Path, help="files written by `ltbench plan SUITE --export DIR`")
+    parser.add_argument("--out", type=Path, default=Path("results/trials"), help="folder for the records")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LTBENCH_DATA", "data")))
+    parser.add_argument("--methods", type=Path, help="folder with methods of your own")
+    parser.add_argument("--device", help="cpu or cuda; default: the best there is")
+    parser.add_argument("--threads", type=int)
+    chosen = parser.parse_args(argv)
+    from ltbench.registry import read_sources
+
+    try:
+        if chosen.threads is not None and chosen.threads < 1:
+            raise UserError(f"--threads {chosen.threads}: must be at least 1")
+        methods = read_sources(chosen.methods) if chosen.methods else {}
+        site = Site(chosen.data, methods=methods, device=checked_device(chosen.device), threads=chosen.threads)
+        records = run_files(chosen.spec, chosen.out, site)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return int(any(record.status == "failed" for record in records))

@@ -1,0 +1,116 @@
+"""The report: one self-contained page that opens from disk and asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import ltbench
+from ltbench.page import grids
+from ltbench.page.drawing import Picture, inline_svg
+from ltbench.page.evidence import Evidence
+from ltbench.page.words import how, in_a_sentence, no_diagram, verdict
+from ltbench.ranking.board import Leaderboard, Table
+from ltbench.ranking.formats.as_json import as_data, as_json
+from ltbench.ranking.formats.as_latex import latex
+from ltbench.ranking.formats.notes import header, legend, notes
+from ltbench.ranking.formats.render import csv, pairs_csv
+
+GROUPS = (("gains", "gains", "Claims"), ("matrix", "pairs", "Pairs"), ("runs", "behind", "Behind"))
+
+
+def page(
+    board: Leaderboard,
+    evidence: Evidence,
+    drawn: Sequence[tuple[Sequence[Picture], Sequence[Picture]]],
+    papers: Mapping[str, str] | None = None,
+    started: float | None = None,
+    records: str | None = None,
+) -> str:
+    """The page's HTML.
+
+    Args:
+        drawn: per table, the figures of what may be claimed, and of what stands behind it.
+        papers: method -> citation. started: when the last trial started, seconds since 1970.
+        records: where the records lie, relative to the page; None leaves runs without links.
+    """
+    from jinja2 import Environment
+
+    folder = files("ltbench.page").joinpath("template")
+    text = {name: folder.joinpath(f"report.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    script_hash = "sha256-" + base64.b64encode(hashlib.sha256(text["js"].encode()).digest()).decode()
+    tables = [
+        {
+            "recipe": table.recipe_name,
+            "start": table.start,
+            "verdict": verdict(board, table),
+            "gains": [_drawing(p) for p in gains],
+            "runs": [_drawing(p) for p in behind],
+            "no_diagram": no_diagram(table),
+            "matrix": grids.matrix(board, table, evidence) if len(table.rows) > 1 else None,
+            "matrix_cut": grids.MATRIX if len(table.rows) > grids.MATRIX else None,
+            "pairs": len(table.pairs),
+        }
+        for table, (gains, behind) in zip(_shown(board), drawn, strict=True)
+    ]
+    views = [view for i, table in enumerate(_shown(board)) for view in grids.views(board, table, i)]
+    versions = ", ".join(f"{k} {v}" for k, v in as_data(board)["versions"].items())
+    return environment.from_string(text["html"]).render(
+        board=board,
+        version=ltbench.__version__,
+        header=header(board),
+        legend=legend(board),
+        warnings=notes(board),
+        finished=datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M") if started else "",
+        downloads=_downloads(board),
+        sections=_sections(board, tables),
+        tables=tables,
+        views=views,
+        published=grids.published(board, evidence) if board.published else None,
+        runs=grids.runs(board, evidence, records),
+        how=how(board),
+        versions=versions,
+        papers=sorted((papers or {}).items()),
+        latex=latex(board),
+        sentence=in_a_sentence(board),
+        css=text["css"],
+        script=text["js"],
+        script_hash=script_hash,
+    )
+
+
+def _shown(board: Leaderboard) -> list[Table]:
+    return [table for table in board.tables if table.rows]
+
+
+def _drawing(picture: Picture) -> dict[str, Any]:
+    return {"name": picture.name, "title": picture.title, "caption": picture.caption,
+            "svg": inline_svg(picture), "rows": grids.of_frame(picture.data)}  # fmt: skip
+
+
+def _sections(board: Leaderboard, tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    found = [("verdict", "Verdict"), ("leaderboard", "Leaderboard")]
+    first = tables[0] if tables else {}
+    found += [(anchor, title) for key, anchor, title in GROUPS if first.get(key)]
+    if board.published:
+        found.append(("published", "Published"))
+    return [*found, ("runs", "Runs"), ("how", "How"), ("cite", "Cite")]
+
+
+def _downloads(board: Leaderboard) -> list[dict[str, str]]:
+    wanted = {"scores.csv": ("scores", csv), "pairs.csv": ("pairs", pairs_csv), "leaderboard.json": ("JSON", as_json),
+              "leaderboard.tex": ("LaTeX", latex)}  # fmt: skip
+    kinds = {"csv": "text/csv", "json": "application/json", "tex": "application/x-tex"}
+    return [
+        {
+            "name": f"{board.suite}-{name}",
+            "label": label,
+            "href": f"data:{kinds[name.rsplit('.', 1)[1]]};base64,{base64.b64encode(make(board).encode()).decode()}",
+        }
+        for name, (label, make) in wanted.items()
+    ]

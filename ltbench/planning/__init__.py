@@ -1,0 +1,1 @@
+"""Suite to plan: recipes, towers, class-name vectors, search, sizes, forecast, exported trials."""

@@ -1,0 +1,1 @@
+"""Results to leaderboard: what is compared, ranked and claimed."""

@@ -1,0 +1,288 @@
+"""The leaderboard as data: everything a printer needs, so that all formats carry the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, overload
+
+import numpy as np
+
+from ltbench.ranking.published import Judgement, Published
+from ltbench.spec import Result
+from ltbench.spec.cell import HELD_OUT, TESTED_ON_VAL
+from ltbench.stats.aggregate import Estimate
+from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
+from ltbench.stats.fixed_datasets import ScopeATest, Verdict, verdict
+from ltbench.stats.intervals import Interval
+from ltbench.stats.paired import PairTest
+from ltbench.stats.random_datasets import BayesSignedRank, Friedman, SignedRank
+from ltbench.stats.reasons import Reason
+
+ALPHA = 0.05
+Column = tuple[str, str, str]
+"""Data set, imbalance label, manifest."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method on one column."""
+
+    metrics: Mapping[str, Interval | None]
+    """Every metric over the finished seeds; None where undefined for this column (no few-shot class)."""
+    gain: PairTest | None
+    """Against the reference, in the primary metric; None for the reference itself."""
+    p_holm: float | None
+    finished: int
+    failed: int
+    missing: int
+    rank: tuple[int, int] | None = None
+    """Simultaneous rank interval on this column alone; None where there are too many methods to say."""
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, undecided, or reference. In terms of quality: a lower ECE is better."""
+        if self.gain is None:
+            return "reference"
+        if self.p_holm is None or self.p_holm >= ALPHA or self.gain.diff is None:
+            return "undecided"
+        return "better" if self.gain.diff > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods over all data sets of a table; the difference is of quality, a - b."""
+
+    a: str
+    b: str
+    test: ScopeATest
+    p_holm: float | None
+    verdict: Verdict
+
+    def seen_from(self, label: str) -> Pair:
+        """The same pair with `label` first."""
+        if label == self.a:
+            return self
+        test = self.test
+        turned = replace(test, diff=-test.diff if test.diff is not None else None)
+        return Pair(a=self.b, b=self.a, test=turned, p_holm=self.p_holm, verdict=self.verdict.turned)
+
+
+class Pairs(Sequence[Pair]):
+    """Every pair of a table's rows. Kept as arrays: a thousand methods are half a million pairs."""
+
+    def __init__(self, labels: Sequence[str], tests: AllPairs, p_holm: Floats, rope: float) -> None:
+        self._labels, self._tests, self._p_holm, self._rope = labels, tests, p_holm, rope
+
+    def __len__(self) -> int:
+        return len(self._tests)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Pair, ...]: ...
+    def __getitem__(self, index: int | slice) -> Pair | tuple[Pair, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        i = range(len(self))[index]
+        test = self._tests.test(i)
+        p = float(self._p_holm[i]) if test.p is not None else None
+        a, b = (self._labels[side[i]] for side in (self._tests.first, self._tests.second))
+        return Pair(a=a, b=b, test=test, p_holm=p, verdict=verdict(test, p, self._rope, ALPHA))
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pairs) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def of(self, label: str) -> tuple[Pair, ...]:
+        """The pairs that a method is in, seen from it."""
+        at = self._labels.index(label)
+        found = ((self._tests.first == at) | (self._tests.second == at)).nonzero()[0]
+        return tuple(self[int(i)].seen_from(label) for i in found)
+
+    def between(self, a: str, b: str) -> Pair:
+        """The pair of two methods, seen from the first."""
+        return next(p for p in self.of(a) if p.b == b)
+
+
+NO_PAIRS = Pairs([], all_pairs([]), np.empty(0), 1.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its mean over data sets (imbalance factors of a data set averaged first), and its columns."""
+
+    rank: tuple[int, int]
+    """Simultaneous interval: no better than the first, no worse than the second."""
+    label: str
+    mean: float
+    half: float | None
+    """Half-width of the mean's 95 % interval; None with fewer than 2 seeds."""
+    gain: Pair | None
+    """Against the reference, over all data sets; None for the reference itself."""
+    scores: Mapping[Column, Score]
+    others: Mapping[str, Pair] = field(default_factory=dict)
+    """Gains in the other reported metrics, over the columns where these are defined for every method. Descriptive:
+    over seeds only, Holm within the metric."""
+    iqm: Estimate | None = None
+    """Interquartile mean of the gain over the reference; None for the reference itself."""
+    improvement: float | None = None
+    """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
+
+    @property
+    def rank_label(self) -> str:
+        """`1`, or `2-3`."""
+        return span_label(self.rank)
+
+
+def span_label(rank: tuple[int, int]) -> str:
+    low, high = rank
+    return str(low) if low == high else f"{low}-{high}"
+
+
+@dataclass(frozen=True)
+class ScopeB:
+    """Would it hold on other data sets? Data sets are the blocks; each number only from its minimum of them on."""
+
+    blocks: int
+    friedman: Friedman
+    critical_difference: float | None
+    """Nemenyi's, for the familiar diagram only."""
+    critical_reason: Reason | None
+    pairs: tuple[SignedRank, ...]
+    """Wilcoxon signed-rank tests, positions in the order of rows; Holm over all of them."""
+    reason: Reason | None
+    """Why there are no pairs."""
+    needs: int
+    """Data sets from which a pair could be significant after correction."""
+    bayes: Mapping[str, BayesSignedRank]
+    """Method -> posterior against the reference."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Share of runs whose gain over the reference (or value, without one) exceeds a threshold, by method."""
+
+    thresholds: tuple[float, ...]
+    share: Mapping[str, tuple[float, ...]]
+    low: Mapping[str, tuple[float, ...]]
+    high: Mapping[str, tuple[float, ...]]
+    reason: Reason | None
+    """Why there is no band."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that may be compared: one recipe, the same columns."""
+
+    recipe_name: str
+    recipe_id: str
+    pretraining: str
+    """What all its models started from; empty: random weights."""
+    reference: str | None
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    pairs: Pairs
+    incomplete: tuple[tuple[str, str], ...]
+    """Methods that are not ranked, and why."""
+    comparisons: int
+    """Size of the Holm family of a column."""
+    rope: float
+    """Differences below this are practically none, in the primary metric's unit."""
+    missing: int
+    """Trials of this table without a result, apart from skipped ones."""
+    with_images: bool = False
+    """The noise of the test images is in the intervals of the primary metric."""
+    without_images: str = ""
+    """Why it is not."""
+    scope_b: ScopeB | None = None
+    profile: Profile | None = None
+
+    @property
+    def start(self) -> str:
+        """What its models started from, in words."""
+        return f"pre-trained: {self.pretraining}" if self.pretraining else "trained from scratch"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The blocks: data sets, in the order of their columns."""
+        return tuple(dict.fromkeys(column[0] for column in self.columns))
+
+    def title(self, column: Column) -> str:
+        """Data set and imbalance; with the manifest where two columns would otherwise look alike."""
+        dataset, imbalance, manifest = column
+        alike = [c[2] for c in self.columns if c[:2] == column[:2]]
+        told = next((n for n in range(6, len(max(alike, key=len))) if len({m[:n] for m in alike}) == len(alike)), None)
+        return f"{dataset} {imbalance}" + (f" #{manifest[:told]}" if len(alike) > 1 else "")
+
+    def heading(self, dataset: str) -> str:
+        """A data set without its imbalance, where columns stand together."""
+        marks = (TESTED_ON_VAL, self.tested_on_val), (HELD_OUT, self.held_out)
+        return dataset + "".join(mark for mark, marked in marks if dataset in marked)
+
+    @property
+    def tested_on_val(self) -> tuple[str, ...]:
+        """The data sets whose numbers are not of their test sets."""
+        return tuple(dict.fromkeys(c[0] for c in self.columns if TESTED_ON_VAL in c[1]))
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The data sets whose numbers are of training images that were held out for a search."""
+        return tuple(dict.fromkeys(c[0] for c in self.columns if c[1].endswith(HELD_OUT)))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published number and ours."""
+
+    recipe_name: str
+    label: str
+    column: Column
+    published: Published
+    ours: Interval
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Everything a printer needs; all formats carry these numbers."""
+
+    suite: str
+    question: str
+    primary: str
+    report: tuple[str, ...]
+    tables: tuple[Table, ...]
+    """Those from scratch first."""
+    trials: int
+    finished: int
+    failed: int
+    missing: int
+    balanced_tests: bool
+    """Every test set is balanced, so accuracy and balanced accuracy are the same number."""
+    failures: tuple[Result, ...] = ()
+    skips: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """Row, reason, columns."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why results were not used -> how many."""
+    declared: str | None = None
+    """The suite's primary metric, where another was asked for afterwards."""
+    data: str = ""
+    """Digest of the results that went in."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What was chosen: seeds, reference, ROPE, level, corrections."""
+    published: tuple[Beside, ...] = ()
+    """Published numbers of the same methods on the same data."""
+
+    @property
+    def starts_differ(self) -> bool:
+        """Some tables are of other pre-training than others."""
+        return len({t.pretraining for t in self.tables}) > 1
+
+    @property
+    def titled(self) -> bool:
+        """Tables need a heading: there are several, or what the one started from must be said."""
+        return len(self.tables) > 1 or any(t.pretraining for t in self.tables)

@@ -1,0 +1,167 @@
+"""Results -> Leaderboard: what is compared, with intervals and tests; what is missing, failed or left out, counted.
+
+Nothing is imputed. Rows are compared only when they share the images (manifest) and the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ltbench.errors import UserError
+from ltbench.metrics import METRICS, metric_of
+from ltbench.ranking.beside import beside
+from ltbench.ranking.board import ALPHA, Leaderboard
+from ltbench.ranking.images import Predictions
+from ltbench.ranking.selection import (
+    Expectation,
+    belonging,
+    groups,
+    refuse_duplicates,
+    refuse_two_test_sets,
+    refuse_unknown,
+    unique,
+)
+from ltbench.ranking.table import Context, make_table
+from ltbench.spec import Result, digest
+
+DEFAULT_REPORT = ("balanced_accuracy", "many", "medium", "few", "worst_class")
+
+
+def build(
+    results: Iterable[Result],
+    expectation: Expectation | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    predictions: Predictions | None = None,
+    primary: str | None = None,
+    reference: str | None = None,
+    rope: float | None = None,
+) -> Leaderboard:
+    """Make a leaderboard of results.
+
+    Args:
+        expectation: `Plan.expectation()`: which rows, columns and seeds there should be. Without one, what should be
+            there is the grid of what is there.
+        methods, datasets, seeds: restrict to these.
+        predictions: key -> stored predictions. Where every trial's are at hand, intervals cover new test images too.
+        primary, reference, rope: instead of the plan's. The ROPE is in the primary metric's unit.
+
+    Raises:
+        UserError: no results, results of two suites, two different results for one method, column and seed, or a
+            metric or reference that is not there.
+    """
+    everything = unique(results)
+    suites = {r.suite for r in everything}
+    if len(suites) > 1:
+        raise UserError(f"the results are of {len(suites)} suites ({', '.join(sorted(suites))}); choose one")
+    wanted, left_out = belonging(everything, expectation)
+    refuse_unknown(methods, "--only", [*(expectation or {}).get("rows", ()), *(r.label for r in everything)])
+    refuse_unknown(datasets, "--datasets", [r.dataset for r in everything])
+    wanted = [
+        r
+        for r in wanted
+        if (methods is None or r.label in methods)
+        and (datasets is None or r.dataset in datasets)
+        and (seeds is None or r.seed in seeds)
+    ]
+    if not wanted:
+        refuse_unknown([str(s) for s in seeds or ()], "--seeds", [str(r.seed) for r in everything])
+        raise UserError("there are no results to rank" + (f" ({sum(left_out.values())} left out)" if left_out else ""))
+    refuse_duplicates(wanted)
+    refuse_two_test_sets(wanted)
+    metrics = _metrics(wanted)
+    refuse_unknown([primary] if primary else None, "--primary", metrics)
+    refuse_unknown([reference] if reference else None, "--reference", [r.label for r in wanted])
+    protocol = _protocol(wanted, expectation, metrics)
+    declared = protocol["primary"] if primary not in (None, protocol["primary"]) else None
+    context = Context(
+        primary=primary or protocol["primary"],
+        metrics=metrics,
+        report=tuple(protocol["report"]),
+        reference=reference or protocol["reference"],
+        seeds=tuple(s for s in protocol["seeds"] if seeds is None or s in seeds),
+        rope=_rope(primary or protocol["primary"], declared, protocol, rope),
+        expectation=expectation,
+        skips=tuple(tuple(s) for s in (expectation or {}).get("skips", []) if methods is None or s[0] in methods),
+        methods=methods,
+        datasets=datasets,
+        predictions=predictions,
+    )
+    tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, methods).items()]
+    tables.sort(key=lambda table: table.pretraining != "")
+    missing = sum(t.missing for t in tables)
+    finished = sum(r.status == "ok" for r in wanted)
+    return Leaderboard(
+        suite=wanted[0].suite,
+        question=(expectation or {}).get("question", ""),
+        primary=context.primary,
+        report=context.report,
+        tables=tuple(tables),
+        trials=len(wanted) + missing,
+        finished=finished,
+        failed=len(wanted) - finished,
+        missing=missing,
+        balanced_tests=_balanced(wanted),
+        failures=tuple(r for r in wanted if r.status == "failed"),
+        skips=tuple((label, reason, tuple(where)) for label, reason, where in context.skips),
+        left_out=left_out,
+        declared=declared,
+        published=beside(tables, context.primary, expectation),
+        data=_digest(wanted),
+        config={
+            "primary": context.primary,
+            "reference": context.reference,
+            "rope": context.rope,
+            "alpha": ALPHA,
+            "correction": "holm",
+            "seeds": list(context.seeds),
+            "methods": sorted(methods) if methods is not None else None,
+            "datasets": sorted(datasets) if datasets is not None else None,
+            "block": "data set",
+            "bootstrap_seed": 0,
+            **{name: protocol[name] for name in ("search", "tried") if name in protocol},
+        },
+    )
+
+
+def _metrics(results: Sequence[Result]) -> tuple[str, ...]:
+    """All metrics that some result has, ltbench's own first."""
+    there = {name for r in results for name in r.metrics}
+    return (*(m for m in METRICS if m in there), *sorted(there - METRICS.keys()))
+
+
+def _protocol(results: Sequence[Result], expectation: Expectation | None, metrics: Sequence[str]) -> dict[str, Any]:
+    if expectation is not None:
+        return {"rope": None, **expectation["protocol"]}
+    labels = {r.label for r in results}
+    usual = ("balanced_accuracy", "accuracy")
+    return {
+        "primary": next((m for m in (*usual, *metrics) if m in metrics), "balanced_accuracy"),
+        "report": [m for m in DEFAULT_REPORT if m in metrics] or list(metrics),
+        "reference": "ce" if "ce" in labels else None,
+        "seeds": sorted({r.seed for r in results}),
+        "rope": None,
+    }
+
+
+def _rope(primary: str, declared: str | None, protocol: Mapping[str, Any], chosen: float | None) -> float:
+    """As chosen on the command line; else the suite's, for the metric that it was meant for; else the metric's."""
+    if chosen is not None:
+        return chosen
+    if declared is None and protocol["rope"] is not None:
+        return float(protocol["rope"])
+    return metric_of(primary).rope
+
+
+def _balanced(results: Sequence[Result]) -> bool:
+    pairs = [(r.metrics.get("accuracy"), r.metrics.get("balanced_accuracy")) for r in results if r.status == "ok"]
+    return bool(pairs) and all(a is not None and b is not None and abs(a - b) < 1e-6 for a, b in pairs)
+
+
+def _digest(results: Sequence[Result]) -> str:
+    """Changes when any number that goes in does."""
+    return digest(sorted([r.key, r.label, r.status, r.dataset, r.imbalance, r.seed,
+                          sorted((k, v) for k, v in r.metrics.items())] for r in results))  # fmt: skip

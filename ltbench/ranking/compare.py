@@ -1,0 +1,214 @@
+"""Two methods in full: one planned comparison, by column, by metric, by class, and where its uncertainty comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ltbench.errors import UserError, did_you_mean
+from ltbench.metrics import METRICS
+from ltbench.ranking.board import Column, Leaderboard, Pair, Table
+from ltbench.ranking.build import build
+from ltbench.ranking.images import Predictions, by_dataset, contributions
+from ltbench.spec import Record, Result
+from ltbench.stats.aggregate import class_level
+from ltbench.stats.crossed import Crossed, crossed_variance
+from ltbench.stats.fixed_datasets import ScopeATest
+from ltbench.stats.paired import PairTest, paired_t
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A against B over the seeds that both have; differences are a - b, of quality in the primary metric."""
+
+    a: str
+    b: str
+    board: Leaderboard
+    overall: Pair
+    by_column: Mapping[Column, PairTest]
+    by_dataset: Mapping[str, ScopeATest]
+    """Imbalance factors averaged; only data sets that have several."""
+    by_metric: Mapping[str, tuple[float, float, PairTest]]
+    """Metric -> mean of A, mean of B, paired test over seeds of the mean over the columns that have it."""
+    class_gains: Mapping[Column, tuple[tuple[str, float, float], ...]]
+    """Column -> (class, training images, difference of recalls in points), from head to tail."""
+    tail: Mapping[Column, tuple[float, float, int]]
+    """Column -> mean gain of its few-shot classes, half-width of the 95 % interval over classes, their number: the
+    question "for tail classes in general". From 6 classes on."""
+    crossed: Mapping[str, Crossed]
+    """Data set -> variance over seeds and test images, where predictions were kept."""
+    in_family: tuple[float | None, int]
+    """The pair's p after Holm's correction over all pairs of the leaderboard of the same data sets, and their number:
+    what holds for whoever chose the pair after looking at that table."""
+
+    @property
+    def table(self) -> Table:
+        return self.board.tables[0]
+
+
+def compare(
+    records: Sequence[Record],
+    predictions: Predictions,
+    a: str,
+    b: str,
+    expectation: Mapping[str, Any] | None = None,
+    datasets: Sequence[str] | None = None,
+) -> Comparison:
+    """Compare two methods.
+
+    Raises:
+        UserError: a method without results, or two that share no column under one recipe.
+    """
+    labels = sorted({r.spec.label for r in records})
+    for name in (a, b):
+        if name not in labels:
+            raise UserError(f"{name!r} has no results. {did_you_mean(name, labels)}")
+    if a == b:
+        raise UserError(f"{a!r} cannot be compared with itself")
+    results = [Result.of(r) for r in records]
+    board = build(results, expectation, methods=[a, b], datasets=datasets, predictions=predictions, reference=b)
+    table = next((t for t in board.tables if len(t.rows) == 2), None)
+    if table is None:
+        why = "; ".join(f"{label}: {reason}" for t in board.tables for label, reason in t.incomplete)
+        raise UserError(f"{a!r} and {b!r} cannot be compared: {why or 'they were trained under different recipes'}")
+    (pair,) = table.pairs
+    mine = next(row for row in table.rows if row.label == a)
+    used = _used(records, table, (a, b), {r.variant for r in _kept(records, expectation)})
+    return Comparison(
+        a=a,
+        b=b,
+        board=board,
+        overall=pair.seen_from(a),
+        by_column={c: gain for c, score in mine.scores.items() if (gain := score.gain) is not None},
+        by_dataset=_by_dataset(results, expectation, table, a, b, predictions),
+        by_metric=_by_metric(used, table, a, b),
+        class_gains=(classes := {c: _class_gains(used, c, a, b) for c in table.columns}),
+        tail={c: level for c, gains in classes.items() if (level := _tail(gains, used))},
+        crossed=_crossed(used, table, a, b, board.primary, predictions),
+        in_family=_in_family(results, expectation, datasets, predictions, table, a, b),
+    )
+
+
+def _in_family(
+    results: Sequence[Result],
+    expectation: Mapping[str, Any] | None,
+    datasets: Sequence[str] | None,
+    predictions: Predictions,
+    pair: Table,
+    a: str,
+    b: str,
+) -> tuple[float | None, int]:
+    """The same pair among all rows of its recipe."""
+    if len({r.label for r in results}) == 2:
+        return pair.pairs.between(a, b).p_holm, 1
+    try:
+        board = build(results, expectation, datasets=datasets, predictions=predictions)
+    except UserError:  # two results for one place of some other row: there is no such leaderboard
+        return None, 0
+    whole = next((t for t in board.tables if {a, b} <= {row.label for row in t.rows}), None)
+    return (None, 0) if whole is None else (whole.pairs.between(a, b).p_holm, len(whole.pairs))
+
+
+def _kept(records: Sequence[Record], expectation: Mapping[str, Any] | None) -> list[Result]:
+    results = [Result.of(r) for r in records]
+    if expectation is None:
+        return results
+    return [r for r in results if expectation["rows"].get(r.label, [None, None])[1] == r.variant]
+
+
+def _used(
+    records: Sequence[Record], table: Table, labels: tuple[str, str], variants: set[str]
+) -> dict[tuple[str, Column, int], Record]:
+    """(method, column, seed) -> record, for what the table compares."""
+    used = {}
+    for record in records:
+        result = Result.of(record)
+        column = (result.dataset, result.imbalance, result.manifest)
+        if record.status == "ok" and result.label in labels and column in table.columns and result.variant in variants:
+            used[result.label, column, result.seed] = record
+    return used
+
+
+Used = Mapping[tuple[str, Column, int], Record]
+
+
+def _values(used: Used, label: str, column: Column, metric: str) -> dict[int, float]:
+    found = {s: r.metrics.get(metric) for (name, c, s), r in used.items() if (name, c) == (label, column)}
+    return {s: v for s, v in found.items() if v is not None}
+
+
+def _by_metric(used: Used, table: Table, a: str, b: str) -> dict[str, tuple[float, float, PairTest]]:
+    """Every metric averaged over the columns where it is defined for both, tested over the seeds that have them all."""
+    found = {}
+    for metric in METRICS:
+        columns = [c for c in table.columns if _values(used, a, c, metric) and _values(used, b, c, metric)]
+        if not columns:
+            continue
+        means = []
+        for name in (a, b):
+            by_column = [_values(used, name, c, metric) for c in columns]
+            seeds = set.intersection(*(set(v) for v in by_column))
+            means.append({s: float(np.mean([v[s] for v in by_column])) for s in sorted(seeds)})
+        if means[0].keys() & means[1].keys():
+            averages = [float(np.mean(list(m.values()))) for m in means]
+            found[metric] = (averages[0], averages[1], paired_t(means[0], means[1]))
+    return found
+
+
+def _by_dataset(
+    results: Sequence[Result],
+    expectation: Mapping[str, Any] | None,
+    table: Table,
+    a: str,
+    b: str,
+    predictions: Predictions,
+) -> dict[str, ScopeATest]:
+    """The overall test on one data set at a time."""
+    found = {}
+    for dataset in table.datasets if len(table.datasets) < len(table.columns) else ():
+        board = build(results, expectation, methods=[a, b], datasets=[dataset], predictions=predictions, reference=b)
+        part = next(t for t in board.tables if len(t.rows) == 2)
+        found[dataset] = part.pairs.between(a, b).test
+    return found
+
+
+def _tail(gains: Sequence[tuple[str, float, float]], used: Used) -> tuple[float, float, int] | None:
+    """The few-shot classes of a column as a sample of tail classes."""
+    few = next(iter(used.values())).spec.shots["few"]
+    tail = np.array([gain for _, images, gain in gains if images < few])
+    if len(tail) == 0:
+        return None
+    mean, half, _ = class_level(tail)
+    return None if half is None else (mean, half, len(tail))
+
+
+def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[tuple[str, float, float], ...]:
+    """Mean difference of per-class recalls over common seeds, classes from most to fewest training images."""
+    pairs = [
+        (r, used[b, column, s]) for (name, c, s), r in used.items() if (name, c) == (a, column) and (b, c, s) in used
+    ]
+    if not pairs:
+        return ()
+    gains = np.mean([np.subtract(x.per_class["recall"], y.per_class["recall"]) for x, y in pairs], axis=0)
+    images = pairs[0][0].per_class["train_images"]
+    names = pairs[0][0].environment.get("class_names") or [str(i) for i in range(len(gains))]
+    order = sorted(range(len(gains)), key=lambda c: (-images[c], c))
+    return tuple((str(names[c]), float(images[c]), float(gains[c])) for c in order)
+
+
+def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:
+    """Per data set: the variance of right(A) - right(B) over seeds and test images; nothing where the table could not
+    look at test images."""
+    if not table.with_images:
+        return {}
+    images = contributions({where: record.key for where, record in used.items()}, predictions, metric)
+    mine, theirs = (by_dataset(label, table.columns, images) for label in (a, b))
+    found = {}
+    for dataset in table.datasets:
+        seeds = sorted(mine[dataset].keys() & theirs[dataset].keys())
+        if seeds:
+            found[dataset] = crossed_variance(np.array([mine[dataset][s] - theirs[dataset][s] for s in seeds]))
+    return found

@@ -1,0 +1,1 @@
+"""The same numbers as text, Markdown, LaTeX, CSV and JSON."""

@@ -1,0 +1,141 @@
+r"""A leaderboard as LaTeX: booktabs and siunitx, ready for a paper, with the sentence that says how it was tested."""
+
+from __future__ import annotations
+
+import re
+
+from ltbench.metrics import metric_of
+from ltbench.ranking.board import Leaderboard, Row, Table
+from ltbench.ranking.formats.notes import header, notes, of_table, scope
+from ltbench.ranking.formats.text_tables import MOST_COLUMNS, plain_mean
+from ltbench.stats.fixed_datasets import Verdict
+
+_SIGNS = {
+    Verdict.better: r"$\uparrow$",
+    Verdict.worse: r"$\downarrow$",
+    Verdict.slightly_better: r"$\uparrow_{\sim}$",
+    Verdict.slightly_worse: r"$\downarrow_{\sim}$",
+    Verdict.equivalent: "$=$",
+    Verdict.unresolved: "?",
+}
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+    "±": r"$\pm$",
+}  # fmt: skip
+
+
+def latex(board: Leaderboard) -> str:
+    r"""One table per recipe. Needs `\usepackage{booktabs,siunitx}` and, for quotes in names, `[T1]{fontenc}` and
+    `textcomp`. Bold: every method whose rank interval includes 1. Underlined: those whose interval includes 2 beyond
+    them."""
+    head = [
+        r"% \usepackage[T1]{fontenc} \usepackage{booktabs,siunitx,textcomp}",
+        *(f"% {_comment(line)}" for line in header(board)),
+    ]
+    tables = [_table(board, table) for table in board.tables if table.rows]
+    foot = [f"% {_comment(line)}" for line in notes(board)]
+    return "\n".join([*head, *tables, *foot]) + "\n"
+
+
+def _table(board: Leaderboard, table: Table) -> str:
+    places = _places(table)
+    spec = (
+        "l l S[table-format=2.1] @{\\,} l" + (" l l" if table.reference else "") + " S[table-format=2.1]" * len(places)
+    )
+    heads = ["Rank", "Method", r"\multicolumn{2}{c}{" + escape(_capital(metric_of(board.primary).title)) + "}"]
+    if table.reference:
+        heads.append(r"\multicolumn{2}{c}{Gain over " + escape(table.reference) + r" [95\,\% CI]}")
+    heads += ["{" + escape(place) + "}" for place in places]
+    rows = [_row(board, table, row, places) for row in table.rows]
+    return "\n".join([
+        r"\begin{table}", r"\centering", r"\sisetup{detect-weight=true, mode=text}",
+        rf"\caption{{{_caption(board, table)}}}", rf"\begin{{tabular}}{{{spec}}}",
+        r"\toprule", " & ".join(heads) + r" \\", r"\midrule", *rows, r"\bottomrule", r"\end{tabular}",
+        *_partial(table), r"\end{table}", "",
+    ])  # fmt: skip
+
+
+def _places(table: Table) -> dict[str, list[tuple[str, str, str]]]:
+    """Title -> columns: every column, or data sets where the columns are many."""
+    if len(table.columns) <= MOST_COLUMNS:
+        return {table.title(c): [c] for c in table.columns}
+    return {table.heading(d): [c for c in table.columns if c[0] == d] for d in table.datasets}
+
+
+def _row(board: Leaderboard, table: Table, row: Row, places: dict[str, list[tuple[str, str, str]]]) -> str:
+    half = "" if row.half is None else rf"$\pm$ {row.half:.1f}"
+    cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:.1f}", row), half]
+    if table.reference:
+        cells += _gain(row)
+    for columns in places.values():
+        value = plain_mean([row.scores[c] for c in columns], board.primary)
+        cells.append(f"{{{value[:-1]}\\textsuperscript{{\\dag}}}}" if value.endswith("*") else value)
+    return " & ".join(cells) + r" \\"
+
+
+def _gain(row: Row) -> list[str]:
+    if row.gain is None:
+        return [r"\multicolumn{2}{l}{reference}"]
+    test = row.gain.test
+    if test.diff is None:
+        return ["--", ""]
+    span = "" if test.half is None else f" [{_signed(test.diff - test.half)}, {_signed(test.diff + test.half)}]"
+    return [f"{_signed(test.diff)}{span}", _SIGNS[row.gain.verdict]]
+
+
+def _signed(x: float) -> str:
+    return rf"\num[print-implicit-plus]{{{x:.1f}}}"
+
+
+def _emphasis(row: Row) -> str:
+    name = escape(row.label)
+    if row.rank[0] == 1:
+        return rf"\textbf{{{name}}}"
+    return rf"\underline{{{name}}}" if row.rank[0] == 2 else name
+
+
+def _number(value: str, row: Row) -> str:
+    return rf"\bfseries {value}" if row.rank[0] == 1 else value
+
+
+def _caption(board: Leaderboard, table: Table) -> str:
+    """How it was tested, in sentences for a caption."""
+    metric = metric_of(board.primary)
+    seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
+    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    sets = f"{len(table.datasets)} data set" + "s" * (len(table.datasets) > 1)
+    unit = f" ({escape(metric.unit)})" if metric.unit else ""
+    said = [
+        f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
+        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {counted} paired seeds, last epoch, "
+        f"{escape(table.start)}.",
+        rf"Intervals are 95\,\% Student-t ({escape(scope(board)).lower()}); rank intervals hold simultaneously "
+        f"(Holm over {len(table.pairs)} pairs).",
+        rf"Bold: rank interval includes 1. $\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than "
+        rf"{table.rope:g}; $=$: equivalent within {table.rope:g}; ?: not resolved.",
+    ]
+    lines = [escape(n) for n in of_table(table) if n.startswith(("Nothing is said", "Other data sets", "Not ranked"))]
+    return " ".join([*said, *lines])
+
+
+def _partial(table: Table) -> list[str]:
+    if any(s.failed or s.missing for row in table.rows for s in row.scores.values()):
+        return [r"\par\footnotesize $\dag$ some seeds are missing or failed; nothing is imputed."]
+    return []
+
+
+def _capital(title: str) -> str:
+    return title[:1].upper() + title[1:]
+
+
+def escape(value: str) -> str:
+    """Text that LaTeX prints as it is; line breaks become spaces, other control characters are dropped, and two hyphens
+    or commas are kept from becoming one sign."""
+    flat = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", " ".join(value.splitlines()))
+    return re.sub(r"([-,])(?=\1)", r"\1{}", "".join(_SPECIAL.get(character, character) for character in flat))
+
+
+def _comment(line: str) -> str:
+    return " ".join(line.splitlines())

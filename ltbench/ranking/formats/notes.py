@@ -1,0 +1,217 @@
+"""What a reader must know before quoting a number: what is ranked by which rule, what is absent, and why."""
+
+from __future__ import annotations
+
+import math
+
+from ltbench.errors import last_line
+from ltbench.metrics import metric_of
+from ltbench.ranking.board import ALPHA, Leaderboard, Pair, ScopeB, Table
+from ltbench.ranking.formats.choices import search_notes, tried_notes
+from ltbench.ranking.published import Judgement
+from ltbench.ranking.ranking import ALL_PAIRS
+from ltbench.stats.fixed_datasets import ScopeATest, Verdict
+from ltbench.stats.minimum import seeds_to_resolve
+from ltbench.stats.paired import PairTest
+from ltbench.stats.reasons import Reason
+
+
+def legend(board: Leaderboard) -> str:
+    """What the marks mean."""
+    small = "/".join(f"{r:g}" for r in sorted({t.rope for t in board.tables}))
+    return f"^ better  v worse  ~ but by less than {small}  = equivalent within {small}  ? not resolved (p >= 0.05)"
+
+
+def wide_legend(board: Leaderboard) -> list[str]:
+    """What the columns of `--wide` are, as far as they are there."""
+    rows = [row for table in board.tables if table.reference is not None for row in table.rows if row.iqm is not None]
+    if not rows:
+        return []
+    drawn = any(row.iqm.low is not None for row in rows if row.iqm is not None)
+    span = "; its interval is bootstrapped: approximate, and too short below 10 seeds" if drawn else ""
+    return [f"IQM gain: the mean of the middle half of the gains{span}. P(better): share of seeds with a gain."]
+
+
+def header(board: Leaderboard) -> list[str]:
+    """Three lines: what is ranked and by which rule; how much there is; what is claimed and how it is tested."""
+    about = metric_of(board.primary)
+    sets = "hold-outs" if any(table.held_out for table in board.tables) else "test sets"
+    same = f" (= accuracy: balanced {sets})" if board.balanced_tests and "accuracy" in board.primary else ""
+    unit = f", {about.unit}" if about.unit else ""
+    lower = "" if about.higher_is_better else ", lower is better"
+    references = sorted({t.reference for t in board.tables if t.reference})
+    return [
+        f"{board.suite}: {about.title}{unit}{same}{lower}, last epoch, "
+        f"{'reference ' + ', '.join(references) if references else 'no reference'}",
+        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing",
+        f"{scope(board)}: {_tests(board)}",
+    ]
+
+
+def scope(board: Leaderboard) -> str:
+    """What the intervals and verdicts are about."""
+    images = " and test images" if any(t.with_images for t in board.tables) else ""
+    return f"These data sets, new seeds{images}"
+
+
+def _tests(board: Leaderboard) -> str:
+    pairs = max((len(t.pairs) for t in board.tables), default=0)
+    if not pairs:
+        return "nothing is tested"
+    gains = max((t.comparisons for t in board.tables if len(t.rows) > ALL_PAIRS), default=0)
+    family = f", Holm over {pairs} pairs" if pairs > 1 else ""
+    return f"95 % intervals (± and [ ]), paired t{family}" + (f" (gains: over {gains})" if gains else "")
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """What is not resolved, not said, not ranked, missing, failed or left out."""
+    lines = []
+    if board.declared:
+        lines.append(
+            f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
+            f"afterwards, are descriptive."
+        )
+    if on_val := dict.fromkeys(d for table in board.tables for d in table.tested_on_val):
+        lines.append(
+            f"{', '.join(on_val)}: tested on the val list, not on the test set, which other papers' numbers are of."
+        )
+    if held_out := dict.fromkeys(d for table in board.tables for d in table.held_out):
+        lines.append(
+            f"{', '.join(held_out)}: scored on training images that were held out, to choose hyper-parameters by; no "
+            f"number of this table is a test result."
+        )
+    lines += tried_notes(board.config.get("tried")) + search_notes(board.config.get("search"))
+    lines += _chosen(board)
+    lines += _of_tables(board)
+    if any(s.failed or s.missing for t in board.tables for row in t.rows for s in row.scores.values()):
+        lines.append("* some seeds are missing or failed; means are over the seeds that finished, nothing is imputed.")
+    for result in board.failures:
+        reason = last_line(result.error)
+        lines.append(
+            f"Failed: {result.label} {result.dataset} {result.imbalance} s{result.seed} ({result.key}): {reason}"
+        )
+    lines += [f"Left out: {n} results {why}." for why, n in board.left_out.items()]
+    others = sum(b.judgement is Judgement.OTHER_RECIPE for b in board.published)
+    if others:
+        lines.append(
+            f"Published under other recipes, not comparable: {others} numbers (--wide and the report list them)."
+        )
+    if len(board.tables) > 1:
+        starts = ", and so does what their models started from" if board.starts_differ else ""
+        lines.append(
+            f"Tables are apart because their recipes differ{starts}; rows of different tables are not comparable."
+        )
+    return lines
+
+
+def _chosen(board: Leaderboard) -> list[str]:
+    """A family of tests that was made smaller by hand has smaller p-values."""
+    given = {"methods": "--only", "datasets": "--datasets"}
+    flags = [flag for name, flag in given.items() if board.config.get(name) is not None]
+    if not flags or not any(len(t.pairs) for t in board.tables):
+        return []
+    return [f"Chosen by {' and '.join(flags)}: p-values are adjusted for what is shown alone, as if chosen beforehand."]
+
+
+def _of_tables(board: Leaderboard) -> list[str]:
+    """What holds for all tables is said once; what holds for one says for which."""
+    said = [of_table(table) for table in board.tables]
+    lines = []
+    for table, found in zip(board.tables, said, strict=True):
+        for line in found:
+            shared = all(line in other for other in said)
+            lines.append(line if shared else f"Recipe {table.recipe_name}: {line[:1].lower()}{line[1:]}")
+    return list(dict.fromkeys(lines))
+
+
+def of_table(table: Table) -> list[str]:
+    """What must be known of one table."""
+    lines = _undecided(table)
+    if _intervals_alone(table):
+        lines.append("An interval is 95 % by itself, p is Holm-adjusted: one that leaves out 0 may still carry a ?.")
+    if table.reference is None and len(table.rows) > 1:
+        lines.append("No reference, so no gains: `--reference NAME` chooses one of the rows.")
+    if table.scope_b is not None:
+        lines.append(other_datasets(table, table.scope_b))
+    if len(table.pairs) and not table.with_images:
+        lines.append(f"Not in these intervals: the noise of the test images ({table.without_images}).")
+    reasons: dict[Reason, list[str]] = {}
+    for row in table.rows:
+        for column, score in row.scores.items() if table.reference is not None else ():
+            if score.gain is not None and score.gain.p is None and score.gain.reason is not None:
+                reasons.setdefault(score.gain.reason, []).append(f"{row.label} on {table.title(column)}")
+    for absent, where in reasons.items():
+        shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
+        lines.append(f"No p-value ({absent.words}): {shown}.")
+    lines += [f"Not ranked: {label}: {reason}." for label, reason in _grouped(table.incomplete).items()]
+    return lines
+
+
+def _intervals_alone(table: Table) -> bool:
+    """Whether a reader sees an interval without 0 that is not resolved."""
+    shown: list[tuple[ScopeATest | PairTest | None, float | None]]
+    shown = [(row.gain.test, row.gain.p_holm) for row in table.rows if row.gain is not None]
+    shown += [(s.gain, s.p_holm) for row in table.rows for s in row.scores.values()]
+    return any(
+        test is not None and test.diff is not None and test.half is not None and abs(test.diff) > test.half
+        and p_holm is not None and p_holm >= ALPHA
+        for test, p_holm in shown
+    )  # fmt: skip
+
+
+def _undecided(table: Table) -> list[str]:
+    """For gains that are not resolved: how many seeds would do, were the difference and its spread to stay."""
+    wanted = []
+    for row in table.rows:
+        if row.gain and row.gain.verdict is Verdict.unresolved and row.gain.test.se and row.gain.test.diff is not None:
+            seeds = seeds_that_would_do(row.gain, len(table.pairs))
+            wanted.append(f"{row.label} {seeds or 'over 100'}")
+    return [f"Not resolved; seeds that would do if the difference stays: {', '.join(wanted)}."] if wanted else []
+
+
+def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
+    """Seeds at which this difference would be significant, were it and its spread to stay; None beyond 100. The part of
+    the variance that the test images carry does not shrink with more seeds."""
+    test = pair.test
+    assert test.se is not None
+    assert test.diff is not None
+    images = test.shares[1] if test.shares else 0.0
+    by_seeds = test.se * math.sqrt(1 - images) * math.sqrt(test.seeds)
+    return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.se * math.sqrt(images))
+
+
+def other_datasets(table: Table, found: ScopeB) -> str:
+    """Scope B in a sentence: what is found, or how many data sets it would take."""
+    pairs = len(table.pairs)
+    sets = f"{found.blocks} data set{'s' * (found.blocks > 1)}"
+    overall = (
+        ""
+        if found.friedman.p is None
+        else f" Friedman over {sets}: p {_p(found.friedman.p)} " + (f"({found.friedman.how}).")
+    )
+    if found.reason is Reason.too_few_datasets:
+        several = f"{pairs} pairs" if pairs > 1 else "a pair"
+        return f"Nothing is said of other data sets: {found.blocks} here, {found.needs} needed for {several}.{overall}"
+    if found.reason is not None:
+        return f"Nothing is said of other data sets: {found.reason.words}.{overall}"
+    labels = [row.label for row in table.rows]
+    clear = [p for p in found.pairs if p.p_holm is not None and p.p_holm < 0.05]
+    named = _some([f"{labels[p.a]} over {labels[p.b]}" for p in clear])
+    said = f"{len(clear)} of {pairs} pairs hold ({named})" if clear else f"none of {pairs} pairs holds"
+    return f"Other data sets (Wilcoxon signed-rank over {sets}, Holm): {said}.{overall}"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _grouped(incomplete: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Rows with the same reason share a line."""
+    by_reason: dict[str, list[str]] = {}
+    for label, reason in incomplete:
+        by_reason.setdefault(reason, []).append(label)
+    return {", ".join(labels): reason for reason, labels in by_reason.items()}
+
+
+def _some(items: list[str], most: int = 4) -> str:
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

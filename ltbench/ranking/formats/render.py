@@ -1,0 +1,153 @@
+"""One leaderboard, many formats: text, Markdown, LaTeX, CSV, JSON. All carry the same numbers."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import pandas as pd
+import tabulate as tabulate_module
+from tabulate import tabulate
+
+from ltbench.ranking.board import Column, Leaderboard, Table
+from ltbench.ranking.formats import as_csv
+from ltbench.ranking.formats.as_json import as_json
+from ltbench.ranking.formats.as_latex import latex
+from ltbench.ranking.formats.notes import header, legend, notes, wide_legend
+from ltbench.ranking.formats.text_tables import beside, detail, overview
+
+PUBLISHED = "Published beside ours"
+WIDTH = 100
+"""Columns of a terminal that the text format keeps to."""
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What could steer a terminal."""
+
+
+def text(board: Leaderboard, *, wide: bool = False) -> str:
+    """For a terminal: plain characters, at most 100 columns for the usual suites; `wide` has more columns."""
+    blocks = ["\n".join(line for paragraph in header(board) for line in _wrapped(paragraph))]
+    for table in board.tables:
+        if not table.rows:
+            continue
+        if board.titled:
+            blocks.append("\n".join(_wrapped(f"== {_one_line(_title(table))} ==")))
+        blocks.append(_plain(overview(table, board.primary, wide=wide)))
+        blocks += [f"{_one_line(_heading(table, c))}\n{_plain(detail(table, c, board))}" for c in table.columns]
+    if len(frame := beside(board, every=wide)):
+        blocks.append(f"{PUBLISHED}\n{_plain(frame)}")
+    blocks.append("\n".join(line for note in _said(board, wide) for line in _wrapped(note)))
+    return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
+
+
+def _said(board: Leaderboard, wide: bool) -> list[str]:
+    return [legend(board), *(wide_legend(board) if wide else []), *notes(board)]
+
+
+def _wrapped(paragraph: str) -> list[str]:
+    return textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def markdown(board: Leaderboard, *, wide: bool = False) -> str:
+    """For a README or an issue: names are escaped, so no row can break the table."""
+    first, *others = header(board)
+    blocks = [f"**{_escape(first)}**  \n" + "  \n".join(map(_escape, others))]
+    for table in board.tables:
+        if not table.rows:
+            continue
+        if board.titled:
+            blocks.append(f"## {_escape(_title(table))}")
+        blocks.append(_pipes(overview(table, board.primary, wide=wide)))
+        blocks += [f"### {_escape(_heading(table, c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
+    if len(frame := beside(board, every=wide)):
+        blocks.append(f"### {PUBLISHED}\n\n{_pipes(frame)}")
+    blocks.append("  \n".join(_escape(line) for line in _said(board, wide)))
+    return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
+
+
+def _title(table: Table) -> str:
+    return f"recipe {table.recipe_name} ({table.recipe_id}), {table.start}"
+
+
+def _heading(table: Table, column: Column) -> str:
+    """A column's title with the size of its family of tests."""
+    return table.title(column) + (f" (Holm over {table.comparisons})" if table.comparisons > 1 else "")
+
+
+def csv(board: Leaderboard) -> str:
+    """One line per method, column and metric; full precision, empty where undefined."""
+    return _csv(as_csv.scores(board))
+
+
+def pairs_csv(board: Leaderboard) -> str:
+    """One line per pair of methods: difference, interval, p, adjusted p, verdict, reason."""
+    return _csv(as_csv.pairs(board))
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """Python's csv quotes no lone carriage return, where readers end a line: then every text is quoted."""
+    returns = any(frame[name].astype(str).str.contains("\r").any() for name in frame.select_dtypes(exclude="number"))
+    quoting: Literal[0, 2] = 2 if returns else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
+    return frame.to_csv(index=False, lineterminator="\n", quoting=quoting)
+
+
+FORMATS: dict[str, Callable[[Leaderboard], str]] = {
+    "text": text,
+    "markdown": markdown,
+    "latex": latex,
+    "csv": csv,
+    "pairs": pairs_csv,
+    "json": as_json,
+}
+SUFFIXES = {".txt": "text", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+
+
+def renderer(name: str, *, wide: bool = False) -> Callable[[Leaderboard], str]:
+    """The function of a format; `wide` matters for text and Markdown, the others always carry everything."""
+    return (
+        partial({"text": text, "markdown": markdown}[name], wide=True)
+        if wide and name in ("text", "markdown")
+        else FORMATS[name]
+    )
+
+
+def _plain(frame: pd.DataFrame) -> str:
+    frame = frame.map(_one_line).rename(columns=_one_line)
+    return _tabulate(frame, "simple", _align(frame))
+
+
+def _pipes(frame: pd.DataFrame) -> str:
+    return _tabulate(frame.map(_escape).rename(columns=_escape), "pipe", _align(frame))
+
+
+def _tabulate(frame: pd.DataFrame, style: str, align: list[str]) -> str:
+    rows = frame.to_numpy().tolist()
+    padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0  # or nine columns are wider than a terminal
+    try:
+        return tabulate(rows, headers=list(frame.columns), tablefmt=style, disable_numparse=True, colalign=align)
+    finally:
+        tabulate_module.MIN_PADDING = padding
+
+
+def _align(frame: pd.DataFrame) -> list[str]:
+    """Numbers to the right, names and what carries a mark to the left."""
+    left = {"rank", "method", "gain [95% CI]", "column", "source", ""}
+    return ["left" if name in left or _marked(frame[name]) else "right" for name in frame.columns]
+
+
+def _marked(column: pd.Series[str]) -> bool:
+    return any(str(value).endswith((" ^", " v", " ?", " ^~", " v~", " =")) for value in column)
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).splitlines())
+
+
+def _escape(value: object) -> str:
+    r"""Text that Markdown shows as it is."""
+    out = " ".join(str(value).splitlines()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    for character in "|*_`[]#^~$":
+        out = out.replace(character, f"\\{character}")
+    return out

@@ -1,0 +1,110 @@
+"""Which test images each trained model got right: what turns noise of seeds into noise of seeds and images."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.ranking.board import Column
+from ltbench.stats.fixed_datasets import ByImage
+
+Predictions = Callable[[str], bytes | None]
+"""Key -> the stored npz of a trial, or None."""
+ByColumn = Mapping[tuple[str, Column], Mapping[int, NDArray[np.float32]]]
+"""(method, column) -> seed -> (images,) contributions in points; their mean is the metric."""
+LINEAR = ("accuracy", "balanced_accuracy")
+"""Metrics that are a weighted share of right images."""
+MOST_METHODS = 100
+"""Beyond this, the predictions of all methods would not fit into memory."""
+_ZIP = (zipfile.BadZipFile, zlib.error)
+
+
+class NoImages(Exception):
+    """The noise of the test images cannot be in the intervals; the message says why."""
+
+
+def left_out(key: str) -> bytes | None:
+    """Stands in for stored predictions where only seeds were asked for."""
+    raise NoImages("only seeds were asked for")
+
+
+def contributions(
+    keys: Mapping[tuple[str, Column, int], str], predictions: Predictions | None, metric: str
+) -> ByColumn:
+    """What every test image contributes to a method's value, for all the trials of a table.
+
+    Args:
+        keys: (method, column, seed) -> key of the finished trial.
+
+    Raises:
+        NoImages: the metric is no share of right images, a trial's predictions are not at hand, or two trials of a
+            data set were tested on different images.
+    """
+    if predictions is None:
+        raise NoImages("no predictions are at hand")
+    if metric not in LINEAR:
+        raise NoImages(f"{metric} is no share of right images")
+    if len({label for label, _, _ in keys}) > MOST_METHODS:
+        raise NoImages(f"more than {MOST_METHODS} methods")
+    found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
+    weights: dict[str, tuple[NDArray[Any], NDArray[np.float32]]] = {}
+    lost: list[str] = []
+    for (label, column, seed), key in keys.items():
+        kept = _read(predictions(key))
+        if kept is None:
+            lost.append(key)
+            found.clear()
+        if kept is None or lost:
+            continue
+        predicted, truth = kept
+        known, weight = weights.setdefault(column[0], (truth, _weights(truth, metric)))
+        if known is not truth and not np.array_equal(known, truth):
+            raise NoImages(f"trials of {column[0]} were tested on different images")
+        found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
+    if lost:
+        which = "" if len(lost) == len(keys) else f": {lost[0]}" + (", ..." if len(lost) > 1 else "")
+        raise NoImages(f"predictions of {len(lost)} of {len(keys)} trials are not at hand or damaged{which}")
+    return found
+
+
+def _read(stored: bytes | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Predicted and true labels; None where they are missing or damaged."""
+    kept = read_arrays(stored, "label", "truth")
+    return (kept[0], kept[1]) if kept is not None else None
+
+
+def read_arrays(stored: bytes | None, *names: str) -> list[NDArray[Any]] | None:
+    """Arrays of a trial's predictions, one entry per test image; None where they are missing or damaged."""
+    if stored is None:
+        return None
+    try:
+        kept = np.load(io.BytesIO(stored), allow_pickle=False)
+        found = [np.asarray(kept[name]) for name in names]
+    except (OSError, EOFError, ValueError, LookupError, NotImplementedError, RuntimeError, *_ZIP):
+        return None
+    return found if len({x.shape for x in found}) == 1 and found[0].ndim == 1 and len(found[0]) > 1 else None
+
+
+def _weights(truth: NDArray[Any], metric: str) -> NDArray[np.float32]:
+    """Points that a right image adds to the mean: 100, or for balanced accuracy more for rarer test classes."""
+    if metric == "accuracy":
+        return np.full(len(truth), 100.0, dtype=np.float32)
+    counts = np.bincount(truth.astype(np.int64))
+    return np.asarray(100.0 * len(truth) / (np.count_nonzero(counts) * counts[truth]), dtype=np.float32)
+
+
+def by_dataset(label: str, columns: Sequence[Column], images: ByColumn) -> ByImage:
+    """Contributions by data set and seed, imbalance factors averaged: for the seeds that have all of them."""
+    factors: dict[str, list[Mapping[int, NDArray[np.float32]]]] = {}
+    for column in columns:
+        factors.setdefault(column[0], []).append(images.get((label, column), {}))
+    return {
+        dataset: {s: np.mean([f[s] for f in rows], axis=0) for s in sorted(set.intersection(*(set(f) for f in rows)))}
+        for dataset, rows in factors.items()
+    }

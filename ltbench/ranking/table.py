@@ -1,0 +1,258 @@
+"""One table of a leaderboard: the rows of one recipe, on the same columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtr
+
+from ltbench.metrics import metric_of
+from ltbench.ranking.board import ALPHA, NO_PAIRS, Column, Pair, Row, Score, Table
+from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, runs_of
+from ltbench.ranking.images import ByColumn, NoImages, Predictions, contributions
+from ltbench.ranking.ranking import Ranking, Values, quality_by_dataset, rank
+from ltbench.ranking.selection import Expectation, columns_of, labels_of, skip_reason
+from ltbench.spec import Result
+from ltbench.stats.crossed import crossed_variance
+from ltbench.stats.fixed_datasets import scope_a, verdict
+from ltbench.stats.intervals import Interval, mean_interval
+from ltbench.stats.paired import PairTest, holm, paired_t
+from ltbench.stats.reasons import MIN_SEEDS, Reason
+
+TRADE_OFF = ("many", "medium", "few", "ece")
+"""Metrics whose gains are always computed where they exist: what the tail gains and what the head pays."""
+COLUMN_RANKS = 100
+"""With more methods than this, columns are not ranked one by one."""
+Found = Mapping[tuple[str, Column, int], Result]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all tables of a leaderboard share."""
+
+    primary: str
+    metrics: tuple[str, ...]
+    report: tuple[str, ...]
+    reference: str | None
+    seeds: tuple[int, ...]
+    rope: float
+    expectation: Expectation | None
+    skips: tuple[Any, ...]
+    methods: Sequence[str] | None
+    datasets: Sequence[str] | None
+    predictions: Predictions | None
+
+    @property
+    def sign(self) -> float:
+        return 1.0 if metric_of(self.primary).higher_is_better else -1.0
+
+
+def make_table(group: tuple[str, str], results: Sequence[Result], context: Context) -> Table:
+    """Rank the results of one recipe; what cannot be ranked is listed with its reason."""
+    columns = columns_of(results, context.expectation, context.datasets)
+    labels = labels_of(group[0], results, context.expectation, context.methods)
+    found = {(r.label, (r.dataset, r.imbalance, r.manifest), r.seed): r for r in results}
+    values = _all_values(found, labels, columns, context.seeds, context.primary)
+    incomplete = {m: why for m in labels if (why := _why_incomplete(m, columns, values, context.skips))}
+    ranked = [m for m in labels if m not in incomplete]
+    reference = context.reference if context.reference in ranked else None
+    images, without = _images(found, ranked, columns, values, context)
+    if not ranked:
+        ranking = None
+        rows: tuple[Row, ...] = ()
+    else:
+        ranking = rank(ranked, columns, values, images, context.sign, reference, context.rope)
+        scores = {m: {c: _score(found, m, c, context) for c in columns} for m in ranked}
+        for column in columns:
+            _compare_on(column, scores, values, images, reference, context)
+        rows = _rows(ranking, scores, found, columns, reference, context)
+    return Table(
+        recipe_name=group[0],
+        recipe_id=group[1],
+        pretraining=_pretraining(group[0], results, context),
+        reference=reference,
+        columns=tuple(columns),
+        rows=rows,
+        pairs=ranking.pairs if ranking else NO_PAIRS,
+        incomplete=tuple(incomplete.items()),
+        comparisons=sum(m != reference for m in ranked) if reference else 0,
+        rope=context.rope,
+        missing=_missing(found, labels, columns, context),
+        with_images=images is not None,
+        without_images=without,
+        scope_b=other_datasets(ranking, reference, context.rope) if ranking else None,
+        profile=profile_of(ranking, runs_of(ranking, reference)) if ranking else None,
+    )
+
+
+def _pretraining(recipe: str, results: Sequence[Result], context: Context) -> str:
+    if results:
+        return results[0].pretraining
+    planned: Mapping[str, Any] = (context.expectation or {}).get("recipes", {}).get(recipe, {})
+    return str(planned.get("pretraining", ""))
+
+
+def _rows(
+    ranking: Ranking,
+    scores: Mapping[str, Mapping[Column, Score]],
+    found: Found,
+    columns: Sequence[Column],
+    reference: str | None,
+    context: Context,
+) -> tuple[Row, ...]:
+    runs = runs_of(ranking, reference)
+    iqm, improvement = interquartile_gains(ranking, reference, runs), improvements(ranking, reference, runs)
+    others = _other_gains(ranking.labels, found, columns, reference, context)
+    return tuple(
+        Row(
+            rank=ranking.ranks[m],
+            label=m,
+            mean=ranking.means[m],
+            half=ranking.halves[m],
+            gain=ranking.gains.get(m),
+            scores=scores[m],
+            others=others.get(m, {}),
+            iqm=iqm.get(m),
+            improvement=improvement.get(m),
+        )
+        for m in ranking.labels
+    )
+
+
+def _all_values(
+    found: Found, labels: Sequence[str], columns: Sequence[Column], seeds: Sequence[int], metric: str
+) -> dict[tuple[str, Column], dict[int, float]]:
+    return {(m, c): _values(found, m, c, seeds, metric) for m in labels for c in columns}
+
+
+def _values(found: Found, label: str, column: Column, seeds: Sequence[int], metric: str) -> dict[int, float]:
+    """Finished values of a metric by seed."""
+    values = {}
+    for seed in seeds:
+        result = found.get((label, column, seed))
+        value = result.metrics.get(metric) if result and result.status == "ok" else None
+        if value is not None:
+            values[seed] = value
+    return values
+
+
+def _why_incomplete(label: str, columns: Sequence[Column], values: Values, skips: Sequence[Any]) -> str | None:
+    empty = [c for c in columns if not values[label, c]]
+    if not empty:
+        return None
+    reasons = [reason for c in empty if (reason := skip_reason(skips, label, c))]
+    where = "any column" if len(empty) == len(columns) else ", ".join(f"{c[0]} {c[1]}" for c in empty)
+    return f"no result on {where}" + (f": {reasons[0]}" if reasons else "")
+
+
+def _missing(found: Found, labels: Sequence[str], columns: Sequence[Column], context: Context) -> int:
+    return sum(
+        (label, column, seed) not in found
+        for label in labels
+        for column in columns
+        if skip_reason(context.skips, label, column) is None
+        for seed in context.seeds
+    )
+
+
+def _images(
+    found: Found, ranked: Sequence[str], columns: Sequence[Column], values: Values, context: Context
+) -> tuple[ByColumn | None, str]:
+    """What test images contribute, or None and why."""
+    keys = {(m, c, s): found[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
+    try:
+        return contributions(keys, context.predictions, context.primary), ""
+    except NoImages as reason:
+        return None, str(reason)
+
+
+def _score(found: Found, label: str, column: Column, context: Context) -> Score:
+    intervals: dict[str, Interval | None] = {}
+    for metric in context.metrics:
+        values = list(_values(found, label, column, context.seeds, metric).values())
+        intervals[metric] = mean_interval(values) if values else None
+    there = [found.get((label, column, seed)) for seed in context.seeds]
+    return Score(
+        metrics=intervals,
+        gain=None,
+        p_holm=None,
+        finished=sum(r is not None and r.status == "ok" for r in there),
+        failed=sum(r is not None and r.status == "failed" for r in there),
+        missing=sum(r is None for r in there),
+    )
+
+
+def _compare_on(
+    column: Column,
+    scores: dict[str, dict[Column, Score]],
+    values: Values,
+    images: ByColumn | None,
+    reference: str | None,
+    context: Context,
+) -> None:
+    """Fill in a column's tests: gains over the reference, Holm over them; rank intervals of the column alone; and the
+    primary metric's interval with the noise of the test images."""
+    labels = list(scores)
+    gains = {m: _gain(m, column, values, images, reference, context.sign) for m in labels if m != reference}
+    adjusted = dict(zip(gains, holm([g.p for g in gains.values()]), strict=True))
+    alone = None
+    if len(labels) <= COLUMN_RANKS:
+        alone = rank(labels, [column], values, images, context.sign, None, context.rope)
+    for m in labels:
+        score = scores[m][column]
+        intervals = dict(score.metrics)
+        own = intervals[context.primary]
+        if alone is not None and own is not None and images is not None:
+            intervals[context.primary] = replace(own, half=alone.halves[m])
+        scores[m][column] = replace(
+            score,
+            metrics=intervals,
+            gain=gains.get(m),
+            p_holm=adjusted.get(m),
+            rank=alone.ranks[m] if alone else None,
+        )
+
+
+def _gain(
+    label: str, column: Column, values: Values, images: ByColumn | None, reference: str | None, sign: float
+) -> PairTest:
+    """A method against the reference on one column, paired by seed."""
+    if reference is None:
+        return PairTest(None, None, 0, None, Reason.no_reference)
+    mine, theirs = values[label, column], values[reference, column]
+    test = paired_t({s: sign * v for s, v in mine.items()}, {s: sign * v for s, v in theirs.items()})
+    if images is None or test.n < 2:
+        return test
+    seeds = sorted(mine.keys() & theirs.keys())
+    crossed = crossed_variance(
+        np.array([images[label, column][s] - images[reference, column][s] for s in seeds], dtype=np.float64)
+    )
+    if crossed.variance is None or crossed.df is None or not crossed.variance:
+        return test
+    p = float(2 * stdtr(crossed.df, -abs(test.diff or 0.0) / crossed.variance**0.5)) if test.n >= MIN_SEEDS else None
+    return replace(test, half=crossed.half, p=p, reason=crossed.reason)
+
+
+def _other_gains(
+    labels: Sequence[str], found: Found, columns: Sequence[Column], reference: str | None, context: Context
+) -> dict[str, dict[str, Pair]]:
+    """Method -> metric -> gain over the reference, over the columns where the metric exists for every method."""
+    gains: dict[str, dict[str, Pair]] = {m: {} for m in labels}
+    chosen = [m for m in context.metrics if m != context.primary and m in (*context.report, *TRADE_OFF)]
+    if reference is None:
+        return gains
+    for metric in chosen:
+        values = _all_values(found, labels, columns, context.seeds, metric)
+        shared = [c for c in columns if all(values[m, c] for m in labels)]
+        if not shared:
+            continue
+        about = metric_of(metric)
+        sign = 1.0 if about.higher_is_better else -1.0
+        quality = {m: quality_by_dataset(m, shared, values, sign) for m in labels}
+        tests = {m: scope_a(quality[m], quality[reference]) for m in labels if m != reference}
+        for (m, test), p in zip(tests.items(), holm([t.p for t in tests.values()]), strict=True):
+            gains[m][metric] = Pair(m, reference, test, p, verdict(test, p, about.rope, ALPHA))
+    return gains

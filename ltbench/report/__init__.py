@@ -1,1 +1,0 @@
-"""Results -> leaderboard -> text, Markdown, CSV, JSON. Never imports torch or ray."""

@@ -1,0 +1,5 @@
+"""A suite's YAML as checked data; every mistake is told with file, line and cure."""
+
+from ltbench.suite.schema import DatasetEntry, MethodEntry, Protocol, Recipe, Suite
+
+__all__ = ["DatasetEntry", "MethodEntry", "Protocol", "Recipe", "Suite"]

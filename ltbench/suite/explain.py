@@ -1,0 +1,112 @@
+"""What pydantic found wrong with a suite, as one sentence a person can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from ltbench.errors import UserError, did_you_mean, exponent_hint
+from ltbench.suite.schema import (
+    Adam,
+    Constant,
+    Cosine,
+    DatasetEntry,
+    Final,
+    Multistep,
+    Names,
+    PerMethod,
+    PerTrial,
+    Protocol,
+    Recipe,
+    Resources,
+    Sgd,
+    Shots,
+    Suite,
+    TextBundled,
+    TextFile,
+    TextOfDataset,
+    TextOfTower,
+    TextOpenClip,
+    TextSentence,
+)
+from ltbench.suite.yaml_file import KeyPath, SuiteData
+
+
+def explain(source: SuiteData, error: ValidationError) -> UserError:
+    """pydantic's first complaint as one sentence with place, cause and cure; the others are counted."""
+    complaints = error.errors()
+    first = min(complaints, key=lambda c: c["type"] != "extra_forbidden")
+    path = _written_path(source, first["loc"])
+    message = _sentence(source, path, first)
+    more = f" ({len(complaints) - 1} more problem{'s' * (len(complaints) > 2)} after this one)" * (len(complaints) > 1)
+    return source.error(path, message + more)
+
+
+def _written_path(source: SuiteData, loc: tuple[int | str, ...]) -> KeyPath:
+    """pydantic's location without the tags it puts in for unions."""
+    path: list[int | str] = []
+    target: Any = source.data
+    for i, step in enumerate(loc):
+        last = i == len(loc) - 1
+        if isinstance(target, dict) and (step in target or last):
+            path.append(step)
+            target = target.get(step)
+        elif isinstance(target, list) and isinstance(step, int) and step < len(target):
+            path.append(step)
+            target = target[step]
+    return tuple(path)
+
+
+def _sentence(source: SuiteData, path: KeyPath, complaint: Any) -> str:
+    kind, given, context = complaint["type"], complaint.get("input"), complaint.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key. {did_you_mean(str(path[-1]), _known_keys(source, path))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "union_tag_not_found":
+        return f"needs `{str(context['discriminator']).strip(chr(39))}:`"
+    if kind == "union_tag_invalid":
+        tag = str(context["tag"])
+        known = [t.strip("' ") for t in str(context["expected_tags"]).split(",")]
+        return f"unknown {str(context['discriminator']).strip(chr(39))} {tag!r}. {did_you_mean(tag, known)}"
+    if kind == "literal_error" and isinstance(given, str):
+        return f"{given!r} is not one of {context['expected']}"
+    if kind in ("float_type", "int_type") and isinstance(given, str):
+        return f"expected a number, got the text {given!r}.{exponent_hint(given, whole=kind == 'int_type')}"
+    if kind == "too_short":
+        least = context["min_length"]
+        return "must not be empty" if least == 1 else f"must have {least} values, got {given!r}"
+    if kind == "value_error":
+        return str(complaint["msg"]).removeprefix("Value error, ")
+    expected = str(complaint["msg"]).replace("Input should be ", "must be ").replace("a valid ", "a ")
+    words = {"dictionary": "mapping", "string": "text", "integer": "whole number", "boolean": "true or false"}
+    for technical, plain in words.items():
+        expected = expected.replace(technical, plain)
+    return f"{expected}, got {given!r}"
+
+
+def _known_keys(source: SuiteData, path: KeyPath) -> list[str]:
+    """The keys allowed where an unknown one was found, from the model that stands there."""
+    model: Any = Suite
+    by_name: dict[str, Any] = {
+        "recipes": Recipe, "protocol": Protocol, "final": Final, "shots": Shots, "resources": Resources,
+        "per_trial": PerTrial, "datasets": DatasetEntry, "names": Names,
+    }  # fmt: skip
+    for step in path[:-1]:
+        if step in by_name:
+            model = by_name[str(step)]
+    if path[:2] == ("resources", "methods") and len(path) > 3:
+        model = PerMethod
+    if path[-2:-1] in (("optimizer",), ("schedule",), ("text",)):
+        holder: Any = source.data
+        for step in path[:-1]:
+            holder = holder[step]
+        tag = holder.get("name") or holder.get("encoder")
+        choices = (Sgd, Adam, Multistep, Cosine, Constant)
+        texts = (TextBundled, TextFile, TextOfDataset, TextOfTower, TextOpenClip, TextSentence)
+        for choice in (*choices, *texts):
+            literal = choice.model_fields["encoder" if choice in texts else "name"].annotation
+            if tag in getattr(literal, "__args__", ()):
+                model = choice
+    return list(model.model_fields)

@@ -1,0 +1,235 @@
+"""Suite files as data: YAML with the place of every key, `extends`, and `--set`. The only file that imports yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ltbench.errors import UserError
+
+KeyPath = tuple[str | int, ...]
+_LIKE = 0.75
+"""`--set` makes what is not there, unless something like it (difflib's ratio) is."""
+_MAX_NODES = 100_000
+"""Far above any real suite; stops a file whose aliases unfold without end."""
+
+
+class Place(NamedTuple):
+    """Where a value was written: a file and a line, or the command line."""
+
+    file: Path | None
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}" if self.file else "--set"
+
+
+class SuiteData(NamedTuple):
+    """A suite's plain data, and where each key came from."""
+
+    data: dict[str, Any]
+    places: dict[KeyPath, Place]
+    file: Path
+
+    def place(self, path: KeyPath) -> Place:
+        """The place of a key, or of the nearest one above it that was written."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return Place(self.file, 1)
+
+    def error(self, path: KeyPath, message: str) -> UserError:
+        """A UserError with the file, the line and the key path."""
+        key = ".".join(map(str, path))
+        return UserError(f"{self.place(path)}: {key + ': ' if key else ''}{message}")
+
+
+def read_suite_file(file: Path, overrides: Sequence[str] = ()) -> SuiteData:
+    """Read a suite, what it extends, and `KEY.PATH=VALUE` overrides, in rising precedence.
+
+    Mappings merge key by key; lists and single values replace what they override.
+
+    Raises:
+        UserError: a missing file, bad YAML, a circle of `extends`, or an override that cannot be applied.
+    """
+    try:
+        data, places = _read_chain(file, ())
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such suite file") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UserError(f"{str(file)[:200]!r}: cannot be read ({error})") from error
+    suite = SuiteData(data, places, file)
+    for override in overrides:
+        _apply(suite, override)
+    return suite
+
+
+def _read_chain(file: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+    if file.resolve() in above:
+        raise UserError(f"{file}: `extends` goes in a circle: {' -> '.join(p.name for p in (*above, file))}")
+    data, places = _read_yaml(file)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data, places
+    if not isinstance(parent, str):
+        raise UserError(f"{places[('extends',)]}: extends: expected the name of a suite file, got {parent!r}")
+    try:
+        below, below_places = _read_chain(_parent(file, parent), (*above, file.resolve()))
+    except FileNotFoundError as error:
+        raise UserError(f"{places[('extends',)]}: extends: no such suite file: {parent}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{places[('extends',)]}: extends: {parent!r} cannot be read ({error})") from error
+    return _merge(below, data, below_places, places), below_places
+
+
+def _parent(file: Path, name: str) -> Path:
+    """The file that `extends` names: beside its own, else one of the suites that come with ltbench."""
+    beside = file.parent / name
+    return beside if beside.exists() else shipped(name) or beside
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with ltbench, by name: installed, or, in a checkout, the folder beside the package."""
+    try:
+        folder = Path(str(files("ltbench.suites")))
+    except ModuleNotFoundError:
+        folder = Path(__file__).parents[2] / "suites"
+    return {p.stem: p for p in folder.glob("*.yaml")}
+
+
+def shipped(name: str) -> Path | None:
+    """The file of a suite that comes with ltbench: `quickstart`, `quickstart.yaml` or `suites/quickstart.yaml`."""
+    return shipped_suites().get(_shipped_name(name))
+
+
+def _shipped_name(name: str) -> str:
+    path = Path(name)
+    return path.name.removesuffix(".yaml").removesuffix(".yml") if path.parent in (Path(), Path("suites")) else ""
+
+
+def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: cannot be read ({error})") from error
+    places: dict[KeyPath, Place] = {}
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = _Builder(file, places).build(root) if root is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        tab = "; YAML is indented with spaces, never tabs" if "'\\t'" in str(error.problem) else ""
+        raise UserError(f"{file}, line {line}: not valid YAML: {error.problem}{tab}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: a suite is a mapping with keys such as suite, datasets, recipes and methods")
+    return data, places
+
+
+class _Builder:
+    """YAML nodes -> plain data, noting the line of every key and refusing a key that is written twice."""
+
+    def __init__(self, file: Path, places: dict[KeyPath, Place]) -> None:
+        self._file, self._places, self._nodes = file, places, 0
+        self._scalars = yaml.SafeLoader("")
+
+    def build(self, node: yaml.Node, path: KeyPath = ()) -> Any:
+        self._nodes += 1
+        if self._nodes > _MAX_NODES:
+            raise UserError(f"{self._file}: unfolds to more than {_MAX_NODES} values; aliases must not nest like this")
+        self._places[path] = Place(self._file, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            self._scalars.flatten_mapping(node)  # puts what `<<` brings in before the mapping's own keys
+            return self._mapping(node, path, {id(key) for key in own})
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            return self._scalars.construct_object(node, deep=True)
+        except yaml.MarkedYAMLError:
+            raise
+        except Exception as error:  # PyYAML fails in half a dozen ways on `!!int ''`, 2020-99-99 and their like
+            line = node.start_mark.line + 1
+            raise UserError(f"{self._file}, line {line}: not valid YAML: {node.value!r} cannot be read") from error
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, own: set[int]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        written: set[str] = set()
+        for key_node, value_node in node.value:
+            key = self._scalar(key_node)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str | int | float) or isinstance(key, bool):
+                raise UserError(f"{self._file}, line {line}: a key must be a name, got {key!r}")
+            key = str(key)
+            if key in written:
+                raise UserError(f"{self._file}, line {line}: {'.'.join(map(str, (*path, key)))} is written twice")
+            written |= {key} if id(key_node) in own else set()
+            result[key] = self.build(value_node, (*path, key))
+            self._places[(*path, key)] = Place(self._file, line)
+        return result
+
+
+def _merge(
+    below: dict[str, Any],
+    above: dict[str, Any],
+    places: dict[KeyPath, Place],
+    new: dict[KeyPath, Place],
+    path: KeyPath = (),
+) -> dict[str, Any]:
+    """`above` over `below`; `places` (of below) learns where the winning keys stand."""
+    merged = dict(below)
+    for key, value in above.items():
+        here = (*path, key)
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value, places, new, here)
+        else:
+            merged[key] = value
+            _forget(places, here)
+            places.update({p: place for p, place in new.items() if p[: len(here)] == here})
+    return merged
+
+
+def _forget(places: dict[KeyPath, Place], path: KeyPath) -> None:
+    """What stood at and below a key was replaced: its lines are no longer where its value is from."""
+    for below in [p for p in places if p[: len(path)] == path]:
+        del places[below]
+
+
+def _apply(suite: SuiteData, override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise UserError(f"--set {override}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
+    try:
+        value = yaml.safe_load(text)
+    except Exception as error:  # besides YAMLError, whatever PyYAML's constructors trip over
+        raise UserError(f"--set {override}: the value is not valid YAML") from error
+    path: KeyPath = tuple(int(p) if p.isascii() and p.isdecimal() else p for p in key.split("."))
+    target: Any = suite.data
+    for depth, step in enumerate(path[:-1]):
+        if isinstance(target, dict):
+            if str(step) not in target and (near := get_close_matches(str(step), target, n=1, cutoff=_LIKE)):
+                where = ".".join(map(str, path[: depth + 1]))
+                raise UserError(f"--set {override}: {where} is not there. Did you mean {near[0]!r}?")
+            target = target.setdefault(str(step), {})
+        elif isinstance(target, list) and isinstance(step, int) and step < len(target):
+            target = target[step]
+        else:
+            raise UserError(f"--set {override}: {'.'.join(map(str, path[: depth + 1]))} is not there")
+    last = path[-1]
+    if isinstance(target, dict):
+        target[str(last)] = value
+    elif isinstance(target, list) and isinstance(last, int) and last < len(target):
+        target[last] = value
+    else:
+        raise UserError(f"--set {override}: {'.'.join(map(str, path[:-1]))} has no entry {last!r}")
+    _forget(suite.places, path)
+    suite.places[path] = Place(None, 0)

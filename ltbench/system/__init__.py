@@ -1,0 +1,1 @@
+"""The machine: files written whole, locks, signals, temporary folders, URIs, remote stores."""

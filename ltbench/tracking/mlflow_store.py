@@ -1,0 +1,303 @@
+"""Records -> MLflow runs, runs -> Results. The only file that imports mlflow; `delivery` decides what is sent when,
+`runs` what a run looks like."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+# MLflow would repeat a request that made a run but whose answer was lost, and so make a second; `delivery` tries again.
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+# It prints the address of every run, with the password in it.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from ltbench.errors import UserError
+from ltbench.results.journal import Journal, without_collecting
+from ltbench.spec import Record, Result
+from ltbench.system.uris import shown_uri, sqlite_file
+from ltbench.tracking.aggregates import Aggregate
+from ltbench.tracking.ledger import record_digest
+from ltbench.tracking.mlflow_runs import (
+    FINISHED,
+    KIND,
+    PLAN,
+    Times,
+    confusion_picture,
+    metrics_of,
+    params_of,
+    per_class_table,
+    plan_of,
+    plan_tags,
+    result_of,
+    tags_of,
+)
+
+_LOCK_SECONDS = 120.0
+
+
+def _client(uri: str) -> MlflowClient:
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    file = sqlite_file(uri)
+    if file is None:
+        return MlflowClient(tracking_uri=uri)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(file.with_name(f".{file.name}.lock")):  # two migrations of one new database end in an error
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+        return client
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One process after the other. Where no lock can be had (read-only, or held for minutes), go on without."""
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        yield
+        return
+    until = time.monotonic() + _LOCK_SECONDS
+    try:
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:  # a network file system without locks
+                break
+        yield
+    finally:
+        os.close(handle)
+
+
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The experiment of that name, made if need be. The artifacts of a store in a sqlite file lie beside it."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        file = sqlite_file(uri)
+        location = None if file is None else (file.absolute().parent / name.replace(" ", "-") / "artifacts").as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another command was quicker
+            if found is None:
+                raise
+    if found.lifecycle_stage == LifecycleStage.DELETED:
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+class _Known(NamedTuple):
+    """A run that the store has."""
+
+    run_id: str
+    status: str
+    digest: str | None
+
+
+class Store:
+    """One experiment of an MLflow store."""
+
+    def __init__(self, uri: str, suite: str, expectation: Mapping[str, Any] | None) -> None:
+        self._client = _client(uri)
+        self._experiment = _experiment(self._client, uri, suite)
+        if expectation is None:  # imported records may come without a plan; they are a suite all the same
+            self._client.set_experiment_tag(self._experiment, KIND, "suite")
+        else:
+            self._describe(expectation)
+        self._known: dict[str, list[_Known]] = {}
+        self._uncertain: set[str] = set()
+        for key, run in self._look(f"tags.`{KIND}` = 'trial'"):
+            self._known.setdefault(key, []).append(run)
+
+    def _look(self, wanted: str) -> Iterator[tuple[str, _Known]]:
+        for run in _runs(self._client, self._experiment, wanted):
+            tags = run.data.tags
+            yield tags.get("ltbench.key", ""), _Known(run.info.run_id, run.info.status, tags.get("ltbench.digest"))
+
+    def _describe(self, expectation: Mapping[str, Any]) -> None:
+        note = f"{expectation['question']}\n\nMade by ltbench; rank it with `ltbench leaderboard`."
+        for name, text in (("mlflow.note.content", note), *plan_tags(expectation)):
+            self._client.set_experiment_tag(self._experiment, name, text)
+
+    def put(self, record: Record, journal: Journal) -> bool:
+        """Log a record as one run, unless that very record is there; anything else under its key is replaced.
+
+        Returns:
+            Whether the store lacked it.
+        """
+        digest, key = record_digest(record), record.key
+        if key in self._uncertain:  # a request may have been obeyed although its answer was lost
+            self._known[key] = [run for _, run in self._look(f"tags.`ltbench.key` = '{key}'")]
+        self._uncertain.add(key)
+        there = [run for run in self._known.get(key, []) if run[1:] == (FINISHED[record.status], digest)]
+        for run in self._known.get(key, []):
+            if run not in there[:1]:
+                self._client.delete_run(run.run_id)
+        self._known[key] = there[:1] or [self._log(record, digest, journal)]
+        self._uncertain.discard(key)
+        return not there
+
+    def _log(self, record: Record, digest: str, journal: Journal) -> _Known:
+        times = Times.of(record)
+        run = self._client.create_run(
+            self._experiment, run_name=record.spec.name, start_time=times.started, tags=tags_of(record, digest)
+        )
+        run_id = run.info.run_id
+        self._client.log_inputs(run_id, [_dataset_input(record)])
+        metrics = [Metric(p.name, p.value, times.started, p.step) for p in metrics_of(record)]
+        self._client.log_batch(run_id, metrics=metrics, params=[Param(*item) for item in params_of(record).items()])
+        self._log_artifacts(run_id, record, journal)
+        self._client.set_terminated(run_id, FINISHED[record.status], end_time=times.ended)
+        return _Known(run_id, FINISHED[record.status], digest)
+
+    def _log_artifacts(self, run_id: str, record: Record, journal: Journal) -> None:
+        self._client.log_dict(run_id, record.to_json(), "record.json")
+        if record.error:
+            self._client.log_text(run_id, record.error, "error.txt")
+        if record.per_class:
+            self._client.log_table(run_id, per_class_table(record), "per_class.json")
+        predictions = record.predictions or journal.predictions(record.key)
+        if predictions is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "predictions.npz"
+                file.write_bytes(predictions)
+                self._client.log_artifact(run_id, str(file))
+            picture = confusion_picture(record, predictions)
+            if picture is not None:
+                with warnings.catch_warnings():  # class names in scripts that matplotlib's font lacks: boxes, no words
+                    warnings.filterwarnings("ignore", "Glyph .* missing from font")
+                    self._client.log_figure(run_id, picture, "confusion.png")
+
+
+def _dataset_input(record: Record) -> DatasetInput:
+    cell = record.spec.cell
+    images = int(sum(record.per_class.get("train_images", [])))
+    dataset = Dataset(
+        name=cell.label,
+        digest=cell.manifest,
+        source_type="ltbench",
+        source=json.dumps({"kind": cell.kind, "profile": cell.profile, "subset_seed": cell.subset_seed}),
+        profile=json.dumps({"training_images": images}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _runs(client: MlflowClient, experiment: str, wanted: str = "") -> Iterable[Run]:
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], wanted, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _end(client: MlflowClient, run: Run) -> None:
+    """End a run now, or at its start if the clock was set back since."""
+    client.set_terminated(run.info.run_id, end_time=max(int(1000 * time.time()), run.info.start_time))
+
+
+def put_board(uri: str, suite: str, digest: str, runs: Sequence[Aggregate], files: Mapping[str, Path]) -> str:
+    """A leaderboard's numbers and its report, in an experiment of their own beside the suite's, so that they do not
+    disturb comparing trials. What an earlier call put there is replaced; the same numbers are not sent twice.
+
+    Args:
+        files: path among the artifacts -> file.
+
+    Returns:
+        The experiment's name.
+    """
+    client, name = _client(uri), f"{suite} leaderboard"
+    there = client.get_experiment_by_name(name)
+    # Restoring brings back every run that was ever in it, those that were replaced as well.
+    restored = there is not None and there.lifecycle_stage == LifecycleStage.DELETED
+    location = _experiment(client, uri, name)
+    before = list(_runs(client, location))
+    reports = [r for r in before if r.data.tags.get(KIND) == "report" and r.info.status == "FINISHED"]
+    if not restored and any(r.data.tags.get("ltbench.data") == digest for r in reports):
+        return name
+    shared = {"suite": suite, "ltbench.data": digest, "mlflow.source.name": "ltbench"}
+    for run in runs:
+        made = client.create_run(location, run_name=run.name, tags={**run.tags, **shared, KIND: "aggregate"})
+        client.log_batch(
+            made.info.run_id, metrics=[Metric(k, v, made.info.start_time, 0) for k, v in run.metrics.items()]
+        )
+        _end(client, made)
+    made = client.create_run(location, run_name="report", tags={**shared, KIND: "report"})
+    for place, file in files.items():
+        folder = str(Path(place).parent)
+        client.log_artifact(made.info.run_id, str(file), None if folder == "." else folder)
+    _end(client, made)
+    for old in before:
+        client.delete_run(old.info.run_id)
+    return name
+
+
+def suites(uri: str) -> list[str]:
+    """Names of the store's experiments that ltbench made, the last used first.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    with _reading(uri):
+        found = [e for e in _client(uri).search_experiments() if PLAN in e.tags or KIND in e.tags]
+        return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
+
+
+def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None]:
+    """The results of a suite, and the plan that was kept with them.
+
+    Raises:
+        UserError: the store cannot be reached or has no such suite, or what it has was changed.
+    """
+    # Without collecting: MLflow makes fifty objects per run, and looking through them takes two thirds of the time.
+    with _reading(uri), without_collecting():
+        client = _client(uri)
+        experiment = client.get_experiment_by_name(suite)
+        if experiment is None:
+            known = ", ".join(suites(uri)) or "none"
+            raise UserError(f"no suite {suite!r} in the MLflow store {shown_uri(uri)}; it has: {known}")
+        trials = _runs(client, experiment.experiment_id, f"tags.`{KIND}` = 'trial'")
+        return _results(trials, suite), plan_of(experiment.tags)
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """Whatever MLflow raises is a store that cannot be read; its messages hold the address with the password."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the MLflow store {shown_uri(uri)} cannot be read ({type(error).__name__}); `--from DIR` reads a folder "
+            f"of records instead"
+        ) from error
+
+
+def _results(trials: Iterable[Run], suite: str) -> list[Result]:
+    results = []
+    for run in trials:
+        if run.info.status in FINISHED.values():
+            try:
+                results.append(result_of(run.data.tags, run.data.metrics, suite))
+            except (KeyError, ValueError) as error:
+                cure = "delete it there, and `ltbench sync` sends its record again"
+                raise UserError(f"the run {run.info.run_id} is not as ltbench made it ({error}); {cure}") from error
+    return results

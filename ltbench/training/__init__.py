@@ -1,0 +1,1 @@
+"""One trial: a TrialSpec in, a Record out. No Ray, no MLflow."""

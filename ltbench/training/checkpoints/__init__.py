@@ -1,0 +1,1 @@
+"""Where a trial stands, for the next process."""

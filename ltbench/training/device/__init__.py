@@ -1,0 +1,1 @@
+"""What torch is told about the device, and what it is asked."""

@@ -1,0 +1,81 @@
+"""The network of a stage as the recipe wants it run: step by step, or compiled by torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltbench.errors import UserError
+from ltbench.training.device.batchnorm import keep_whole
+
+MODES = ("default", "reduce-overhead")
+"""torch.compile's own. The second replays a whole pass as one CUDA graph, which is what small images on a large GPU
+want, where launching kernels takes longer than running them; on a CPU it is the same as the first. Not among them:
+those that autotune, since they take the kernels that were quickest at the moment, and with them other numbers."""
+_MOST_VARIANTS = 1024
+"""Networks that one worker may compile. Past torch's own limit of 8 it would go on uncompiled, and what a trial's
+numbers are would depend on what its worker did before."""
+
+
+def compiled(network: nn.Module, recipe: Mapping[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`network`, or what torch.compile makes of it where the recipe has `compile`.
+
+    Shapes are taken as they come, never generalised, so that the code does not depend on what the process has seen
+    before. The same network in a later trial of the process is not compiled again; in another process it comes from
+    torch's cache on the disk (`TORCHINDUCTOR_CACHE_DIR`). On a CPU the network's batch-norms become ones that are kept
+    whole (ltbench/training/device/batchnorm.py).
+
+    Raises:
+        UserError: there is no compiler on this machine.
+    """
+    mode = recipe.get("compile", "none")
+    if mode == "none":
+        return network
+    _need_a_compiler(device)
+    import torch._dynamo
+
+    if device.type == "cpu":
+        keep_whole(network)
+    torch._dynamo.config.recompile_limit = _MOST_VARIANTS
+    torch._dynamo.config.accumulated_recompile_limit = _MOST_VARIANTS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it misses CUDA, at every start
+    return torch.compile(network, mode=mode, dynamic=False)
+
+
+def forget(recipe: Mapping[str, Any], device: torch.device) -> None:
+    """After a trial: CUDA graphs hold its memory, and the worker goes on with other trials. What was compiled is read
+    from the disk again."""
+    if device.type == "cuda" and recipe.get("compile", "none") == "reduce-overhead":
+        torch.compiler.reset()
+        torch.cuda.empty_cache()
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch finds what it compiles for this device with."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return shutil.which(_cpu_compiler()) is not None
+
+
+def _need_a_compiler(device: torch.device) -> None:
+    if can_compile(device):
+        return
+    if device.type == "cuda":
+        raise UserError("recipe.compile: torch compiles for this GPU with triton, which is not installed: "
+                        "pip install triton, or leave `compile` out")  # fmt: skip
+    raise UserError(f"recipe.compile: torch compiles for the CPU with a C++ compiler, and there is no "
+                    f"{_cpu_compiler()} on this machine: install one (CXX names another), or leave `compile` "
+                    f"out")  # fmt: skip
+
+
+def _cpu_compiler() -> str:
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

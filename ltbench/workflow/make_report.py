@@ -1,0 +1,92 @@
+"""`ltbench report`: from a suite's journal to its report, and from there to MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltbench.errors import UserError
+from ltbench.page.write import write_report
+from ltbench.ranking.board import Leaderboard
+from ltbench.ranking.build import build
+from ltbench.spec import Record, Result, Selection, digest
+from ltbench.tracking.aggregates import aggregates
+from ltbench.workflow.find_results import journal_of, suite_name
+from ltbench.workflow.prepare import warn
+
+
+@dataclass(frozen=True)
+class Made:
+    """A report on the disk."""
+
+    board: Leaderboard
+    files: list[Path]
+
+    @property
+    def page(self) -> Path:
+        return self.files[0]
+
+    def upload(self, uri: str) -> None:
+        """Put the board's numbers and the report's files into MLflow, apart from the trials. A store that cannot be
+        reached is a warning: the report is on the disk."""
+        from ltbench.system.uris import shown_uri
+
+        folder = self.page.parent
+        try:
+            from ltbench.tracking import mlflow_store
+
+            files = {file.relative_to(folder).as_posix(): file for file in self.files}
+            version = digest([self.board.data, dict(self.board.config)])
+            mlflow_store.put_board(uri, self.board.suite, version, aggregates(self.board), files)
+        except Exception as error:  # whatever MLflow raises: the report itself is made
+            warn(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
+
+
+def make_report(suite: str | None, results: Path, source: Path | None, out: Path | None, chosen: Selection) -> Made:
+    """Write the report of a suite.
+
+    Raises:
+        UserError: no such suite, no results, or a folder that cannot be written.
+    """
+    journal, expectation = journal_of(results, suite_name(suite) if suite else None, source)
+    records = []
+    for found in journal:
+        if isinstance(found, Record):
+            records.append(found)
+        else:
+            warn(f"{found.file}: left out: {found.reason}")
+    if not records:
+        raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
+    board = build(
+        [Result.of(r) for r in records],
+        expectation,
+        methods=chosen.methods,
+        datasets=chosen.datasets,
+        seeds=chosen.seeds,
+        predictions=journal.predictions,
+    )
+    folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
+    files = write_report(
+        board,
+        records,
+        journal.predictions,
+        expectation,
+        folder,
+        papers=_papers(expectation),
+        records_folder=journal.folder,
+    )
+    return Made(board, files)
+
+
+def _papers(expectation: Any) -> dict[str, str]:
+    """Row -> the paper of its method; of one that does not come with ltbench, that its paper is not known here."""
+    from ltbench.registry import Registry
+
+    registry, papers = Registry(None), {}
+    for label, (method, _) in (expectation or {}).get("methods", {}).items():
+        try:
+            papers[label] = registry.get(method).paper
+        except UserError:
+            papers[label] = f"{method} does not come with ltbench; whoever brought it knows its paper"
+    return {label: paper for label, paper in papers.items() if paper}

@@ -1,0 +1,150 @@
+"""Two methods in full: what is tested is what the leaderboard tests, and the rest adds up."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ltbench.errors import UserError
+from ltbench.metrics import Predictions, from_predictions
+from ltbench.ranking.build import build
+from ltbench.ranking.compare import compare
+from ltbench.ranking.formats.compare_text import comparison_text
+from ltbench.results.journal import Journal
+from ltbench.spec import Record, Result, TrialSpec
+from ltbench.stats.crossed import crossed_variance
+from ltbench.stats.fixed_datasets import Verdict
+
+Make = Callable[..., TrialSpec]
+TRUTH = np.repeat(np.arange(4), 25)
+TRAIN = (200, 60, 30, 8)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, make_spec: Make) -> Journal:
+    """Two methods with predictions: ce is right on 60 % of the images, mixup on 80 %, but never better on class 0."""
+    journal = Journal(tmp_path / "records")
+    for method, chance in (("ce", 0.6), ("mixup", 0.8)):
+        for seed in range(5):
+            rng = np.random.default_rng([seed, method == "ce"])
+            right = np.where(TRUTH == 0, np.arange(100) % 10 < 9, rng.random(100) < chance)
+            label = np.where(right, TRUTH, (TRUTH + 1) % 4).astype(np.uint16)
+            found = Predictions(label, np.full(100, 0.7, np.float32))
+            spec = make_spec(method, seed=seed)
+            metrics, classes = from_predictions(found, TRUTH, TRAIN, spec.shots)
+            stream = io.BytesIO()
+            np.savez(stream, label=label, confidence=found.confidence, truth=TRUTH.astype(np.uint16))
+            environment = {"class_names": ["w", "x", "y", "z"]}
+            kept: dict[str, Any] = {"per_class": classes, "predictions": stream.getvalue(), "environment": environment}
+            journal.write(Record(spec=spec, status="ok", metrics=metrics, **kept))
+    return journal
+
+
+def both(journal: Journal) -> list[Record]:
+    return list(journal.records().values())
+
+
+def test_the_difference_is_the_leaderboards_as_a_single_comparison(journal: Journal) -> None:
+    found = compare(both(journal), journal.predictions, "mixup", "ce")
+    board = build([Result.of(r) for r in both(journal)], predictions=journal.predictions)
+    gain = next(r for r in board.tables[0].rows if r.label == "mixup").gain
+    assert gain is not None
+    assert found.overall.test == gain.test
+    assert found.overall.p_holm == pytest.approx(found.overall.test.p)
+    assert found.overall.verdict is Verdict.better
+
+
+def test_the_other_way_round_is_the_same_finding_turned(journal: Journal) -> None:
+    one, other = (compare(both(journal), journal.predictions, *pair) for pair in (("mixup", "ce"), ("ce", "mixup")))
+    assert one.overall.test.diff == pytest.approx(-(other.overall.test.diff or 0))
+    assert (one.overall.verdict, other.overall.verdict) == (Verdict.better, Verdict.worse)
+
+
+def test_the_variance_over_images_is_that_of_the_stored_predictions(journal: Journal) -> None:
+    found = compare(both(journal), journal.predictions, "mixup", "ce")
+    records = {(r.spec.method, r.spec.seed): r.key for r in both(journal)}
+    right = {}
+    for place, key in records.items():
+        stored = np.load(io.BytesIO(journal.predictions(key) or b""))
+        right[place] = (stored["label"] == stored["truth"]).astype(float)
+    d = np.stack([100 * (right["mixup", s] - right["ce", s]) for s in range(5)])
+    reference = crossed_variance(d)
+    assert found.crossed["digits"].variance == pytest.approx(reference.variance)
+    assert (found.overall.test.diff, found.overall.test.half) == pytest.approx((reference.diff, reference.half))
+    assert found.overall.test.shares == pytest.approx(reference.shares)
+
+
+def test_classes_stand_from_head_to_tail_with_their_gains(journal: Journal) -> None:
+    found = compare(both(journal), journal.predictions, "mixup", "ce")
+    (gains,) = found.class_gains.values()
+    assert [(name, images) for name, images, _ in gains] == [("w", 200), ("x", 60), ("y", 30), ("z", 8)]
+    assert gains[0][2] == 0.0
+    assert np.mean([g for _, _, g in gains]) == pytest.approx(found.overall.test.diff)
+
+
+def test_without_predictions_it_says_that_test_noise_is_left_out(journal: Journal) -> None:
+    shown = comparison_text(compare(both(journal), lambda key: None, "mixup", "ce"))
+    assert "Seeds only" in shown
+
+
+def test_the_text_ends_in_plain_words_and_names_the_wins(journal: Journal) -> None:
+    shown = comparison_text(compare(both(journal), journal.predictions, "mixup", "ce"))
+    assert "mixup is better than ce on these data sets with new seeds and test images." in shown
+    assert "5-0-0" in shown
+    assert re.search(r"digits: \d+ % seeds, \d+ % test images, \d+ % their interaction", shown)
+
+
+def test_results_of_older_code_are_not_compared(journal: Journal) -> None:
+    records = both(journal)
+    old = replace(records[0], spec=replace(records[0].spec, code="older"), metrics={"balanced_accuracy": 1.0})
+    rows = {r.spec.label: [r.spec.recipe_name, r.spec.variant] for r in records}
+    cell = records[0].spec.cell
+    plan = {
+        "suite": "test", "question": "", "rows": rows, "skips": [],
+        "cells": [[cell.dataset, cell.imbalance_label, cell.manifest]],
+        "protocol": {"primary": "balanced_accuracy", "report": [], "reference": "ce", "seeds": [0, 1, 2, 3, 4]},
+    }  # fmt: skip
+    with_old = compare([*records, old], journal.predictions, "mixup", "ce", plan)
+    assert with_old.overall == compare(records, journal.predictions, "mixup", "ce", plan).overall
+    assert with_old.by_column == compare(records, journal.predictions, "mixup", "ce", plan).by_column
+
+
+@pytest.mark.parametrize(("a", "b", "says"), [("mixpu", "ce", "'mixup'"), ("ce", "ce", "with itself")])
+def test_what_cannot_be_compared_is_refused(journal: Journal, a: str, b: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        compare(both(journal), journal.predictions, a, b)
+
+
+def third(journal: Journal, make_spec: Make) -> list[Record]:
+    """The journal's two methods and copies of ce's records under another name."""
+    copies = [replace(r, spec=make_spec("focal", seed=r.spec.seed)) for r in both(journal) if r.spec.label == "ce"]
+    return [*both(journal), *copies]
+
+
+def test_a_pair_among_others_is_shown_with_its_p_among_all_pairs(journal: Journal, make_spec: Make) -> None:
+    records = third(journal, make_spec)
+    stored = {r.key: r.predictions or journal.predictions(r.key) for r in records}
+    found = compare(records, stored.get, "mixup", "ce")
+    board = build([Result.of(r) for r in records], predictions=stored.get)
+    assert found.in_family == (board.tables[0].pairs.between("mixup", "ce").p_holm, 3)
+    assert found.in_family[0] > found.overall.test.p  # type: ignore[operator]
+    assert "one of 3\npairs: p (Holm) " in comparison_text(found)
+
+
+def test_a_pair_alone_is_not_said_to_be_one_of_many(journal: Journal) -> None:
+    assert "pair chosen beforehand" not in comparison_text(compare(both(journal), journal.predictions, "mixup", "ce"))
+
+
+def test_metrics_are_shown_in_their_own_unit_and_direction(journal: Journal) -> None:
+    shown = comparison_text(compare(both(journal), journal.predictions, "mixup", "ce"))
+    assert re.search(r"^ECE \(lower is better\) +\d+\.\d ", shown, re.M)
+    assert "= <" not in shown
+    assert "95% CI over seeds and images" in shown
+    assert "95% CI over seeds]" in shown
