@@ -16,9 +16,10 @@ from tabulate import tabulate
 
 from benchmarks.timing import machine
 from ltbench.execution.resources import Resources
-from ltbench.execution.run_plan import Folders, run_plan
+from ltbench.execution.run_plan import run_plan
 from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
+from ltbench.results.folders import Folders
 from ltbench.spec import Record
 from ltbench.suite import Suite
 from ltbench.system.interrupt import Interrupt

@@ -21,12 +21,13 @@ from ltbench.data.sources.published_lists import Expected, FieldLists, ImageNetL
 from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
 from ltbench.execution import nodes
-from ltbench.execution.exported import read_bundle
 from ltbench.execution.measure import measure_steps
 from ltbench.execution.run_plan import State
 from ltbench.models import clip
 from ltbench.models.torchvision import build
-from ltbench.planning.planner import Inputs, export, make_plan
+from ltbench.planning.bundle import export, read_bundle
+from ltbench.planning.inputs import Inputs
+from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Selection

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Only, Results, Seeds, TrackingUri
+from ltbench.cli.output import format_of, print_board
 from ltbench.workflow.find_results import find_results, journal_of
-from ltbench.workflow.prepare import format_of, print_board, selection, tracking_store
+from ltbench.workflow.prepare import selection, tracking_store
 
 
 def leaderboard(

@@ -27,7 +27,7 @@ from ltbench.cli.options import (
 from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
 from ltbench.errors import UserError
 from ltbench.system.interrupt import Interrupt, Interrupted
-from ltbench.workflow.find_results import take_over
+from ltbench.workflow.import_records import take_over
 from ltbench.workflow.prepare import (
     folders_of,
     lay_out,
@@ -121,7 +121,7 @@ def plan(
     from ltbench.cli.plan_text import plan_text
     from ltbench.execution.run_plan import state_of
     from ltbench.execution.sharing import groups_of, sharing_text, trainers
-    from ltbench.planning.planner import export as write_bundle
+    from ltbench.planning.bundle import export as write_bundle
     from ltbench.planning.sizes import sizes
     from ltbench.workflow.estimate import hours
 

@@ -21,8 +21,8 @@ from ltbench.data.sources.kinds import open_source, source_kinds
 from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
 from ltbench.models.text import NoText, text_vectors
-from ltbench.results.journal import write_atomically
 from ltbench.spec import digest
+from ltbench.system.files import write_atomically
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Progress = Callable[[int, int], None]

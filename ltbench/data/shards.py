@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.results.journal import write_atomically
+from ltbench.system.files import write_atomically
 
 SHARD = 1024
 """Images to a shard: at 11 images/s on a CPU core, a minute and a half is what an interruption costs at most."""

@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ltbench.errors import UserError, last_line
 from ltbench.execution.sharing import Sharing
+from ltbench.planning.bundle import read_bundle
 from ltbench.results.journal import Journal
-from ltbench.spec import Record, TrialSpec
+from ltbench.spec import Record
 from ltbench.training.checkpoints.checkpoint import discard
 from ltbench.training.site import Site, checked_device
 from ltbench.training.trial import run_trial
 
 CHECKPOINT_SECONDS = 60.0
 """How often a running trial leaves a checkpoint, beside the ends of its stages."""
-
-
-def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArray[np.float32]]]:
-    """A trial exported by `ltbench plan --export`: its spec, data paths, and class-name vectors from texts.npz."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{file}: not a trial written by `ltbench plan --export`")
-    paths = data.pop("paths", {})
-    try:
-        spec = TrialSpec.from_json(data)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
-    texts: dict[str, NDArray[np.float32]] = {}
-    if spec.text:
-        try:
-            texts[spec.text] = np.load(file.parent / "texts.npz", allow_pickle=False)[spec.text]
-        except (OSError, KeyError) as error:
-            raise UserError(f"{file}: class-name vectors {spec.text} are not in {file.parent / 'texts.npz'}") from error
-    return spec, paths, texts
 
 
 def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:

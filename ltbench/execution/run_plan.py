@@ -14,10 +14,12 @@ from ltbench.execution.progress import RunDisplay
 from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.sharing import Sharing, sharing_text, trainers
 from ltbench.metrics import summarise
-from ltbench.planning.planner import Inputs
-from ltbench.results.journal import Journal, write_atomically
+from ltbench.planning.inputs import Inputs
+from ltbench.results.folders import Folders
+from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.suite import Suite
+from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
 from ltbench.training.checkpoints.checkpoint import Stopped, discard, keys_in
@@ -29,31 +31,6 @@ class Sink(Protocol):
     """Where records go after the journal (MLflow)."""
 
     def send(self, record: Record) -> None: ...
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where a suite's results lie: records/ is the journal, plan.json what a complete set looks like, checkpoints/ what
-    running trials leave for the case that they are interrupted."""
-
-    results: Path
-    suite: str
-
-    @property
-    def suite_folder(self) -> Path:
-        return self.results / self.suite
-
-    @property
-    def journal(self) -> Journal:
-        return Journal(self.suite_folder / "records")
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.suite_folder.absolute() / "checkpoints"
-
-    @property
-    def plan_file(self) -> Path:
-        return self.suite_folder / "plan.json"
 
 
 @dataclass(frozen=True)

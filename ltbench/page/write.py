@@ -17,8 +17,8 @@ from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.images import Predictions
 from ltbench.ranking.selection import Expectation
-from ltbench.results.journal import write_atomically
 from ltbench.spec import Record
+from ltbench.system.files import write_atomically
 
 PAGE = "report.html"
 OTHER_FILES = {"scores.csv": "csv", "pairs.csv": "pairs", "leaderboard.json": "json", "leaderboard.tex": "latex",

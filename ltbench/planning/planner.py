@@ -2,63 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ltbench.api import Method
 from ltbench.data.longtail import manifest, select
-from ltbench.data.sources.kinds import open_source, paths_of
+from ltbench.data.sources.kinds import open_source
 from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
-from ltbench.models.text import NoText, TextVectors, text_of_source, text_vectors
+from ltbench.models.text import NoText, TextVectors
 from ltbench.models.towers import CONTENT
+from ltbench.planning.inputs import Inputs
 from ltbench.planning.recipes import are_vectors, at, misfit, recipe_of
 from ltbench.planning.search import Searched, search, search_plan
-from ltbench.planning.towers import refuse_other_text, text_config
+from ltbench.planning.texts import ClassTexts, LazyVectors
+from ltbench.planning.towers import refuse_other_text
 from ltbench.registry import Registry, fingerprint
-from ltbench.results.journal import write_atomically
 from ltbench.spec import Cell, Plan, Record, Selection, Skip, TrialSpec
 from ltbench.suite import DatasetEntry, MethodEntry, Suite
 from ltbench.suite.search import Search
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the plan's trials need beside their specs."""
-
-    sources: Mapping[str, Source]
-    """Data set name -> source."""
-    texts: Mapping[str, NDArray[np.float32]]
-    """Digest -> class-name vectors; an encoder runs when they are asked for."""
-    checkpoints: Mapping[str, str] = field(default_factory=dict)
-    """What stands for a tower's checkpoint in a recipe -> where it lies."""
-
-    @property
-    def paths(self) -> dict[str, str]:
-        return {**paths_of(self.sources), **self.checkpoints}
-
-
-class _Vectors(Mapping[str, NDArray[np.float32]]):
-    """Digest -> vectors, made when they are looked up: laying out a suite runs no encoder."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, TextVectors] = {}
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self.found[name].vectors
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.found)
-
-    def __len__(self) -> int:
-        return len(self.found)
 
 
 def make_plan(
@@ -84,8 +49,8 @@ def make_plan(
     seeds = suite.protocol.final.seeds if chosen.seeds is None else list(chosen.seeds)
     sources = {e.name: _open(e, data) for e in entries}
     cells = [cell for entry in entries for cell in _cells(entry, sources[entry.name], suite)]
-    row_plan = partial(_row, suite, registry, _Texts(suite, sources, data))
-    texts = _Vectors()
+    row_plan = partial(_row, suite, registry, ClassTexts(suite, sources, data))
+    texts = LazyVectors()
 
     def lay(cell: Cell, group: str, row: MethodEntry) -> TrialSpec | Skip:
         planned, vectors = row_plan(cell, sources[cell.dataset].facts(), group, row)
@@ -115,14 +80,9 @@ def make_plan(
     plan = Plan(suite=suite.suite, question=suite.question, trials=trials, skips=tuple(skips), later=waiting,
                 protocol=_protocol(suite, [row.label for _, row in rows], seeds, outcome.chosen),
                 search=search_plan(suite, how, outcome.trials) if how is not None else None)  # fmt: skip
-    checkpoints = {_pretrained(t): str(suite.recipes[t.recipe_name].pretrained) for t in templates
-                   if _pretrained(t).startswith(CONTENT)}  # fmt: skip
+    checkpoints = {t.pretrained: str(suite.recipes[t.recipe_name].pretrained) for t in templates
+                   if t.pretrained.startswith(CONTENT)}  # fmt: skip
     return plan, Inputs(sources, texts, checkpoints)
-
-
-def _pretrained(spec: TrialSpec) -> str:
-    """The tag or the content of the weights that a trial begins with; empty from scratch."""
-    return str((spec.recipe.get("tower") or spec.recipe.get("weights") or {}).get("pretrained", ""))
 
 
 def _refuse_twins(templates: Sequence[TrialSpec]) -> None:
@@ -190,39 +150,8 @@ def _cells(entry: DatasetEntry, source: Source, suite: Suite, search: Search | N
         )
 
 
-class _Texts:
-    """Class-name vectors per data set, resolved when a method first asks for them."""
-
-    def __init__(self, suite: Suite, sources: Mapping[str, Source], data: Path) -> None:
-        self._config = suite.text.model_dump() if suite.text else None
-        self._sources, self._data = sources, data
-        self._recipes = suite.recipes
-        self._found: dict[tuple[str, str], TextVectors | NoText] = {}
-
-    def of(self, dataset: str, group: str) -> TextVectors:
-        key = (dataset, group)
-        if key not in self._found:
-            source = self._sources[dataset]
-            facts = source.facts()
-            names = facts.class_names
-            try:
-                config = text_config(self._config, self._recipes[group])
-                if config is not None and config["encoder"] not in ("dataset", "file") and not facts.named:
-                    raise NoText(f"the classes of {dataset} have numbers only; {source.unnamed}")
-                if config is not None and config["encoder"] == "dataset":
-                    self._found[key] = text_of_source(source.text(), dataset)
-                else:
-                    self._found[key] = text_vectors(config, dataset, names, self._data, later=True)
-            except NoText as error:
-                self._found[key] = error
-        found = self._found[key]
-        if isinstance(found, NoText):
-            raise found
-        return found
-
-
 def _row(
-    suite: Suite, registry: Registry, texts: _Texts, cell: Cell, facts: Facts, group: str, row: MethodEntry
+    suite: Suite, registry: Registry, texts: ClassTexts, cell: Cell, facts: Facts, group: str, row: MethodEntry
 ) -> tuple[TrialSpec | Skip, TextVectors | None]:
     with at(row.place or f"methods.{group}"):
         cls = registry.get(row.method)
@@ -281,22 +210,3 @@ def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int], chosen: Map
         "rope": suite.protocol.rope,
         **({"search": {**how.model_dump(), "chosen": dict(chosen)}} if (how := suite.protocol.search) else {}),
     }
-
-
-def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:
-    """Write every trial as a file that `ltbench trial` (or `python -m ltbench.trial`) runs on another machine."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if inputs.texts:
-            np.savez(folder / "texts.npz", allow_pickle=False, **inputs.texts)
-        return [_export_one(spec, inputs, folder) for spec in plan.trials]
-    except OSError as error:
-        raise UserError(f"--export {folder}: cannot be written ({error.strerror})") from error
-
-
-def _export_one(spec: TrialSpec, inputs: Inputs, folder: Path) -> Path:
-    file = folder / f"{spec.key}.json"
-    paths = {name: path for name, path in inputs.paths.items()
-             if name == _pretrained(spec) or name.partition(":")[0] == spec.cell.dataset}  # fmt: skip
-    write_atomically(file, json.dumps({**spec.to_json(), "paths": paths}, indent=1).encode())
-    return file

@@ -5,15 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from ltbench.errors import NotWritten, UserError
+from ltbench.errors import UserError
 from ltbench.spec import KEY, Record
+from ltbench.system.files import write_together
 
 
 class Unreadable(NamedTuple):
@@ -104,45 +104,3 @@ def _keep_aside(file: Path) -> None:
     if file.exists():
         names = (file.with_name(f"{file.name}.damaged{n if n > 1 else ''}") for n in count(1))
         os.replace(file, next(name for name in names if not name.exists()))
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write beside the target, flush to the disk, rename over it, flush the folder.
-
-    Raises:
-        NotWritten: no space, no permission; the target is as it was.
-    """
-    write_together({file: content})
-
-
-def write_together(contents: Mapping[Path, bytes]) -> None:
-    """`write_atomically` for files of one folder: no name changes before all contents are on the disk; then they
-    change in the order given."""
-    scratch: dict[Path, str] = {}
-    file = next(iter(contents))
-    try:
-        for file, content in contents.items():
-            handle, scratch[file] = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(scratch[file], 0o644)
-        for file in contents:
-            os.replace(scratch[file], file)
-            del scratch[file]
-        _flush_folder(file.parent)
-    except OSError as error:
-        raise NotWritten(error, file) from error
-    finally:
-        for left in scratch.values():
-            with suppress(OSError):
-                os.unlink(left)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -14,7 +14,7 @@ from ltbench.execution.measure import measured_pace
 from ltbench.execution.nodes import this_machine
 from ltbench.execution.placement import survey
 from ltbench.planning.forecast import Device, Pace, Size, forecast
-from ltbench.planning.planner import Inputs
+from ltbench.planning.inputs import Inputs
 from ltbench.planning.sizes import size_of
 from ltbench.results.journal import Unreadable
 from ltbench.spec import Plan, TrialSpec

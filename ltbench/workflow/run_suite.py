@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltbench.cli.output import print_board
 from ltbench.errors import UserError, reason_of
 from ltbench.system.interrupt import Interrupt
 from ltbench.workflow.prepare import (
@@ -20,7 +21,6 @@ from ltbench.workflow.prepare import (
     folders_of,
     lay_out,
     load,
-    print_board,
     resources_of,
     searched_in,
     selection,
@@ -31,8 +31,9 @@ from ltbench.workflow.prepare import (
 
 if TYPE_CHECKING:
     from ltbench.execution.resources import Resources
-    from ltbench.execution.run_plan import Folders, State
-    from ltbench.planning.planner import Inputs
+    from ltbench.execution.run_plan import State
+    from ltbench.planning.inputs import Inputs
+    from ltbench.results.folders import Folders
     from ltbench.spec import Plan, Record, TrialSpec
     from ltbench.suite import Suite
     from ltbench.system.remote import Remote

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ltbench.errors import UserError, did_you_mean
+from ltbench.results.folders import read_plan
 from ltbench.spec import SAFE_NAME
 from ltbench.tracking.delivery import Delivered, deliver
-from ltbench.workflow.find_results import read_plan, suite_name
+from ltbench.workflow.find_results import suite_name
 from ltbench.workflow.prepare import folders_of, tracking_store, warn
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ltbench.execution.exported import main as run_bundle
-from ltbench.execution.exported import read_bundle
+from ltbench.planning.bundle import read_bundle
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.training.engine import LossMeter

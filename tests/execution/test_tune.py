@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from ltbench.execution.resources import Resources
-from ltbench.execution.run_plan import Folders
 from ltbench.execution.sharing import Sharing
 from ltbench.registry import Registry, fingerprint, read_sources
+from ltbench.results.folders import Folders
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial

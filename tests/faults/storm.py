@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ltbench.execution.run_plan import Folders
 from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
+from ltbench.results.folders import Folders
 from ltbench.spec import Record
 from ltbench.suite.load import load_suite
 from ltbench.training.site import Site

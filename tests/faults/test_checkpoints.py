@@ -21,9 +21,10 @@ import pytest
 import torch
 
 from ltbench.execution.resources import Resources
-from ltbench.execution.run_plan import Folders, run_plan
-from ltbench.planning.planner import Inputs
+from ltbench.execution.run_plan import run_plan
+from ltbench.planning.inputs import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
+from ltbench.results.folders import Folders
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.training.checkpoints import checkpoint
 from ltbench.training.checkpoints.checkpoint import Checkpoints, Files

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ltbench.execution.run_plan import Folders
+from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Record, TrialSpec
 from ltbench.system.uris import default_uri
@@ -263,7 +263,7 @@ from pathlib import Path
 from ltbench.tracking import ledger
 from ltbench.tracking import mlflow_store
 from ltbench.tracking.delivery import deliver
-from ltbench.execution.run_plan import Folders
+from ltbench.results.folders import Folders
 from ltbench.system.uris import default_uri
 results, where = Path(sys.argv[1]), sys.argv[2]
 holder, name = {"ledger": (ledger.Ledger, "add")}.get(where, (mlflow_store.MlflowClient, where))
@@ -296,7 +296,7 @@ import sys
 from pathlib import Path
 from ltbench.tracking import mlflow_store
 from ltbench.tracking.delivery import deliver
-from ltbench.execution.run_plan import Folders
+from ltbench.results.folders import Folders
 from ltbench.system.uris import default_uri
 results = Path(sys.argv[1])
 print("ready", flush=True)

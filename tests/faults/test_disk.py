@@ -15,7 +15,7 @@ import pytest
 
 from ltbench import cli
 from ltbench.errors import UserError
-from ltbench.execution.run_plan import Folders
+from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Record, TrialSpec
 from ltbench.system.uris import default_uri

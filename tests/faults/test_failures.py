@@ -11,9 +11,10 @@ import pytest
 from ltbench.data.sources.source import Source
 from ltbench.errors import reason_of
 from ltbench.execution.resources import Resources
-from ltbench.execution.run_plan import Folders, run_plan, state_of
-from ltbench.planning.planner import Inputs
+from ltbench.execution.run_plan import run_plan, state_of
+from ltbench.planning.inputs import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
+from ltbench.results.folders import Folders
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.training.site import Site

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from ltbench.execution.run_plan import Folders
 from ltbench.registry import read_sources
+from ltbench.results.folders import Folders
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.interrupt import Interrupt, Interrupted
 from ltbench.system.lock import NAME

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ltbench.execution.run_plan import Folders
 from ltbench.registry import read_sources
+from ltbench.results.folders import Folders
 from ltbench.spec import TrialSpec
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial

@@ -16,8 +16,9 @@ import pytest
 
 from ltbench.cli import main
 from ltbench.execution.resources import Resources
-from ltbench.execution.run_plan import Folders, run_plan
+from ltbench.execution.run_plan import run_plan
 from ltbench.registry import Registry, fingerprint, read_sources
+from ltbench.results.folders import Folders
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.system import remote
 from ltbench.system.remote import Remote, RemoteFiles, is_uri
@@ -298,7 +299,7 @@ class Nowhere:
 def test_the_trial_of_a_killed_worker_goes_on_from_a_uri(
     tmp_path: Path, make_spec: Make, site: Site, digits: Any
 ) -> None:
-    from ltbench.planning.planner import Inputs
+    from ltbench.planning.inputs import Inputs
 
     mine = tmp_path / "mine"
     mine.mkdir()

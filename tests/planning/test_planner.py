@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ltbench.errors import UserError
-from ltbench.execution.exported import read_bundle
 from ltbench.execution.run_plan import bring_up_to_date, state_of
-from ltbench.planning.planner import Inputs, Selection, export, make_plan
+from ltbench.planning.bundle import export, read_bundle
+from ltbench.planning.inputs import Inputs
+from ltbench.planning.planner import Selection, make_plan
 from ltbench.planning.recipes import resolve_precision
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal

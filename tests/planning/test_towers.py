@@ -21,12 +21,13 @@ from ltbench.checks.rehearsal import READ, Host
 from ltbench.cli import app
 from ltbench.errors import UserError
 from ltbench.execution import nodes
-from ltbench.execution.exported import read_bundle
 from ltbench.models import build_backbone
 from ltbench.models.clip import ImageTower, describe, encode_text, image_tower
 from ltbench.models.towers import Preparation, Tower, content_of, weights_of
 from ltbench.parts import Classifier
-from ltbench.planning.planner import Inputs, export, make_plan
+from ltbench.planning.bundle import export, read_bundle
+from ltbench.planning.inputs import Inputs
+from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
 from ltbench.spec import Plan, Record
 from ltbench.suite.load import load_suite

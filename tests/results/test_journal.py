@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from ltbench.errors import UserError
 from ltbench.results import journal as records_module
-from ltbench.results.journal import Journal, Unreadable, read_record, write_atomically
+from ltbench.results.journal import Journal, Unreadable, read_record
 from ltbench.spec import Cell, Record, Result, TrialSpec
+from ltbench.system.files import write_atomically
 from ltbench.tracking import mlflow_runs
 
 SPEC = TrialSpec(

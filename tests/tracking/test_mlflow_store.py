@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ltbench.execution.run_plan import Folders
+from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, Result, TrialSpec
 from ltbench.tracking import delivery, mlflow_store

@@ -12,7 +12,7 @@ import numpy as np
 
 from ltbench.data.sources.source import Arrays, Facts, Source
 from ltbench.errors import NotWritten, UserError
-from ltbench.results.journal import write_atomically
+from ltbench.system.files import write_atomically
 
 # The normalisation of LDAM-DRW (Cao et al., NeurIPS 2019), used there for both data sets.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

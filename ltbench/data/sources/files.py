@@ -19,8 +19,8 @@ from ltbench.data.images.decode import decode_image
 from ltbench.data.images.pictures import DecodedCache, Pictures, Telling, listed, names_array
 from ltbench.data.sources.source import Arrays, Source
 from ltbench.errors import UserError
-from ltbench.results.journal import write_atomically
 from ltbench.spec import digest
+from ltbench.system.files import write_atomically
 
 PACKED_SIDE = 64
 """Pixels; images of more are streamed unless the suite says otherwise."""

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from ltbench.api import Stage
-from ltbench.results.journal import write_atomically
 from ltbench.spec import KEY
+from ltbench.system.files import write_atomically
 from ltbench.system.remote import Remote, RemoteFiles
 from ltbench.training.checkpoints.state import NotResumable, capture, restore
 

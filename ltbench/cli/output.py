@@ -1,0 +1,48 @@
+"""A board on the screen or in a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltbench.errors import UserError
+
+if TYPE_CHECKING:
+    from ltbench.ranking.board import Leaderboard
+
+
+def format_of(chosen: str | None, out: Path | None) -> str:
+    """The format asked for; else the one that the file's name asks for; else text."""
+    from ltbench.errors import did_you_mean
+    from ltbench.ranking.formats.render import FORMATS, SUFFIXES
+
+    if chosen is None:
+        if out is None or not out.suffix:
+            return "text"
+        if out.suffix.lower() not in SUFFIXES:
+            raise UserError(f"--out {out}: no format goes by {out.suffix}. Known: {', '.join(SUFFIXES)}; or choose one "
+                            f"with --format")  # fmt: skip
+        return SUFFIXES[out.suffix.lower()]
+    if chosen not in FORMATS:
+        raise UserError(f"--format {chosen}: unknown. {did_you_mean(chosen, FORMATS)}")
+    return chosen
+
+
+def print_board(board: Leaderboard, format_: str = "text", out: Path | None = None, *, wide: bool = False) -> None:
+    from ltbench.ranking.formats.render import renderer
+
+    rendered = renderer(format_, wide=wide)(board)
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(rendered, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+    elif format_ == "text" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        from ltbench.ranking.formats.colour import show
+
+        show(rendered)
+    else:
+        sys.stdout.write(rendered)

@@ -1,0 +1,79 @@
+"""All trials of a suite, what was left out, and the part of it that a user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ltbench.spec.cell import Cell
+from ltbench.spec.trial import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skip:
+    """A row that cannot run on a cell, and why: a reported fact, not a hole."""
+
+    label: str
+    cell: Cell
+    reason: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`--only`, `--datasets`, `--seeds`: the part of a suite to look at; None is everything."""
+
+    methods: Sequence[str] | None = None
+    datasets: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All trials of a suite, in the order they start, and what was left out."""
+
+    suite: str
+    question: str
+    trials: tuple[TrialSpec, ...]
+    skips: tuple[Skip, ...]
+    protocol: Mapping[str, Any]
+    """reference, primary metric, reported metrics, shots, seeds: how the leaderboard reads the records."""
+    search: Plan | None = None
+    """The trials that choose hyper-parameters, finished or not: a plan of its own, since they are scored on held-out
+    images."""
+    later: tuple[TrialSpec, ...] = ()
+    """What rows that wait for their search would train as they are written: as many trials, and as long ones, as there
+    will be. Their keys say nothing."""
+
+    def without(self, finished: set[str]) -> Plan:
+        """The same plan minus the trials whose keys are given."""
+        return replace(self, trials=tuple(t for t in self.trials if t.key not in finished))
+
+    def after(self, search: Plan) -> Plan:
+        """The same plan with the trials of a search before its own."""
+        return replace(self, trials=(*search.trials, *self.trials))
+
+    def expectation(self) -> dict[str, Any]:
+        """What a complete set of results looks like, small enough to be kept beside them: a leaderboard made
+        anywhere then knows what is missing, and which results belong to this plan rather than to an earlier one."""
+        cells = {t.cell.label: [t.cell.dataset, t.cell.imbalance_label, t.cell.manifest] for t in self.trials}
+        as_published = [
+            t.cell.label
+            for t in self.trials
+            if t.cell.holdout_per_class == 0 and t.cell.class_order == "label" and "tested_on" not in t.cell.options
+        ]
+        skips: dict[tuple[str, str], list[str]] = {}
+        for skip in self.skips:
+            skips.setdefault((skip.label, skip.reason), []).append(skip.cell.label)
+        return {
+            "suite": self.suite,
+            "question": self.question,
+            "protocol": dict(self.protocol),
+            "rows": {t.label: [t.recipe_name, t.variant] for t in self.trials},
+            "cells": list(cells.values()),
+            "kinds": {t.cell.dataset: t.cell.kind for t in self.trials},
+            "as_published": [cells[label][:2] for label in dict.fromkeys(as_published)],
+            "recipes": {t.recipe_name: dict(t.recipe) for t in self.trials},
+            "methods": {t.label: [t.method, dict(t.hyperparameters)] for t in self.trials},
+            "skips": [[label, reason, where] for (label, reason), where in skips.items()],
+        }
