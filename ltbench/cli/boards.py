@@ -39,22 +39,17 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
-    from ltbench.ranking.build import build
+    from ltbench.ranking.build import BoardOptions, build
     from ltbench.ranking.images import left_out
 
     format_ = format_of(format_, out)
     found = find_results(suite, results, tracking_uri, from_)
-    chosen = selection(only, datasets, seeds)
     board = build(
         found.results,
         found.expectation,
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
+        selection(only, datasets, seeds),
+        BoardOptions(primary=primary, reference=reference, rope=rope),
         predictions=left_out if seeds_only else found.predictions,
-        primary=primary,
-        reference=reference,
-        rope=rope,
     )
     print_board(board, format_, out, wide=wide)
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import reason_of
-from ltbench.ranking.board import Column, Leaderboard
+from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.images import Predictions, read_arrays
-from ltbench.ranking.selection import Expectation, belonging
-from ltbench.spec import Record, Result
+from ltbench.ranking.selection import belonging
+from ltbench.spec import Column, Expectation, Record, Result
 
 Floats = NDArray[np.float64]
 Place = tuple[str, Column]
@@ -97,7 +97,7 @@ def gather(
     places: dict[Place, list[Record]] = {}
     for record in records:
         r = results[id(record)]
-        place = (r.label, (r.dataset, r.imbalance, r.manifest))
+        place = (r.label, r.column)
         if record.status == "ok" and r.key in kept and place in ranked and record.per_class:
             places.setdefault(place, []).append(record)
     classes = {column: _classes(rows[0]) for (_, column), rows in places.items()}

@@ -12,9 +12,10 @@ import pandas as pd
 
 from ltbench.metrics import metric_of
 from ltbench.page.evidence import Evidence, Run
-from ltbench.ranking.board import Column, Leaderboard, Row, Table
+from ltbench.ranking.board import Leaderboard, Row, Table
 from ltbench.ranking.formats.text_tables import detail, overview, readable_p
 from ltbench.ranking.published import RECIPES
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
 
 MATRIX = 20
@@ -115,7 +116,7 @@ def matrix(board: Leaderboard, table: Table, evidence: Evidence) -> Grid:
 
 def _quality(table: Table, evidence: Evidence, sign: float) -> dict[str, dict[tuple[str, str, int], float]]:
     """Method -> (data set, imbalance, seed) -> value, more is better, of the runs on the board."""
-    there = {(c[0], c[1]) for c in table.columns}
+    there = {(c.dataset, c.imbalance) for c in table.columns}
     found: dict[str, dict[tuple[str, str, int], float]] = {}
     for run in evidence.runs:
         if run.used and run.value is not None and (run.dataset, run.imbalance) in there:
@@ -142,7 +143,7 @@ def published(board: Leaderboard, evidence: Evidence) -> Grid:
         tone = {"reproduced": "better", "differs": "worse"}.get(b.judgement.value, "")
         best = chosen.get((b.label, b.column))
         cells = [
-            Cell(b.label), Cell(f"{b.column[0]} {b.column[1]}"),
+            Cell(b.label), Cell(b.column.label),
             Cell(f"{b.published.value:.2f}", b.published.value), Cell(f"{b.ours.mean:.1f}{half}", b.ours.mean),
             *[Cell("-" if best is None else f"{best:.1f}", best) for _ in extra],
             Cell(b.judgement.value.replace("_", " "), tone=tone), Cell(RECIPES[b.published.recipe].title, tone="wrap"),

@@ -12,7 +12,8 @@ from ltbench.page.drawing import FAINT, MOST_ROWS, Picture, canvas, look
 from ltbench.page.evidence import Evidence, Floats
 from ltbench.page.plots_ranks import methods_down
 from ltbench.page.words import listed
-from ltbench.ranking.board import Column, Row, Table
+from ltbench.ranking.board import Row, Table
+from ltbench.spec import Column
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +78,7 @@ def _drawn(
 
 def _mean(table: Table, values: Mapping[Column, Floats]) -> float:
     """Over seeds, then over the imbalance factors of a data set, then over data sets, as the table's means."""
-    of = [[float(values[c].mean()) for c in table.columns if c[0] == d] for d in table.datasets]
+    of = [[float(values[c].mean()) for c in table.columns_of(d)] for d in table.datasets]
     return float(np.mean([np.mean(found) for found in of]))
 
 

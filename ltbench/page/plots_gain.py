@@ -35,7 +35,7 @@ def pictures(board: Leaderboard, table: Table) -> Iterator[Picture]:
     yield plots_ranks.rank_intervals(table)
     if any({"many", "few"} <= row.others.keys() for row in table.rows):
         yield trade_off(table)
-    if any(len([c for c in table.columns if c[0] == d]) > 1 for d in table.datasets):
+    if any(len(table.columns_of(d)) > 1 for d in table.datasets):
         yield by_imbalance(board, table)
     if table.profile is not None:
         yield plots_ranks.profile(table)
@@ -167,14 +167,14 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
 
 def by_imbalance(board: Leaderboard, table: Table) -> Picture:
     """Accuracy against imbalance factor, a panel per data set that has several."""
-    several = [d for d in table.datasets if len([c for c in table.columns if c[0] == d]) > 1][:MOST_PANELS]
+    several = [d for d in table.datasets if len(table.columns_of(d)) > 1][:MOST_PANELS]
     labels = shown([row.label for row in table.rows], table.reference)
     rows = [row for row in table.rows if row.label in labels]
     colours = look(labels)
     figure, axes = panels(len(several))
     lines = []
     for axis, dataset in zip(axes, several, strict=True):
-        columns = [c for c in table.columns if c[0] == dataset]
+        columns = table.columns_of(dataset)
         for i, row in enumerate(rows):
             found = [row.scores[c].metrics[board.primary] for c in columns]
             x = np.arange(len(columns)) + 0.03 * (i - (len(rows) - 1) / 2)
@@ -192,14 +192,14 @@ def by_imbalance(board: Leaderboard, table: Table) -> Picture:
             lines += [
                 {
                     "data set": dataset,
-                    "imbalance": c[1],
+                    "imbalance": c.imbalance,
                     "method": row.label,
                     "mean": f.mean if f else None,
                     "±": f.half if f else None,
                 }
                 for c, f in zip(columns, found, strict=True)
             ]
-        axis.set_xticks(range(len(columns)), [plain(c[1]) for c in columns])
+        axis.set_xticks(range(len(columns)), [plain(c.imbalance) for c in columns])
         axis.set_title(plain(dataset))
     axes[0].set_ylabel(metric_of(board.primary).title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

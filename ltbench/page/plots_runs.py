@@ -13,8 +13,9 @@ from ltbench.page.drawing import FAINT, MOST_PANELS, Picture, canvas, look, pane
 from ltbench.page.evidence import Evidence, Floats
 from ltbench.page.plots_cost import cost
 from ltbench.page.plots_epochs import best_epoch
-from ltbench.ranking.board import Column, Leaderboard, Table
+from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.selection import column_order
+from ltbench.spec import Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +43,8 @@ def pictures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[P
 
 def _hardest(table: Table, columns: Sequence[Column]) -> list[Column]:
     """Per data set the column with the largest imbalance factor."""
-    last = {c[0]: c for c in sorted(columns, key=column_order)}
-    last = {c[0]: last[c[0]] for c in columns}
+    last = {c.dataset: c for c in sorted(columns, key=column_order)}
+    last = {c.dataset: last[c.dataset] for c in columns}
     return list(last.values())[:MOST_PANELS]
 
 

@@ -16,8 +16,7 @@ from ltbench.page.html import page
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.images import Predictions
-from ltbench.ranking.selection import Expectation
-from ltbench.spec import Record
+from ltbench.spec import Expectation, Record
 from ltbench.system.files import write_atomically
 
 PAGE = "report.html"

@@ -191,14 +191,7 @@ def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderb
     if not any(r.status == "ok" for r in records):
         return None
     results = [Result.of(r) for r in records]
-    return build(
-        results,
-        plan.expectation(),
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
-        predictions=folders.journal.predictions,
-    )
+    return build(results, plan.expectation(), chosen, predictions=folders.journal.predictions)
 
 
 def warn(message: str) -> None:

@@ -19,7 +19,7 @@ from ltbench.page.plots_runs import pictures as run_pictures
 from ltbench.page.write import _named, write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
-from ltbench.spec import Cell, Plan, Record, Result, TrialSpec
+from ltbench.spec import Cell, Expectation, Plan, Record, Result, TrialSpec
 
 METHODS = {"ce": 0.5, "good": 0.7, "bad": 0.3, "twin": 0.5}
 FACTORS: Mapping[str, Sequence[float | None]] = {"a": (10.0, 100.0), "b": (10.0, 100.0)}
@@ -79,7 +79,7 @@ def records(
     ]
 
 
-def plan_of(kept: Sequence[Record], **protocol: Any) -> dict[str, Any]:
+def plan_of(kept: Sequence[Record], **protocol: Any) -> Expectation:
     """The expectation of a plan that is exactly these trials."""
     trials = tuple(r.spec for r in kept)
     seeds = sorted({t.seed for t in trials})
@@ -92,11 +92,12 @@ def stored(kept: Sequence[Record]) -> Any:
     return {r.key: r.predictions for r in kept}.get
 
 
-def board_of(kept: Sequence[Record], plan: Mapping[str, Any] | None = None, **other: Any) -> Leaderboard:
-    return build([Result.of(r) for r in kept], plan, predictions=stored(kept), **other)
+def board_of(kept: Sequence[Record], plan: Expectation | None = None) -> Leaderboard:
+    """The leaderboard of these records, whose predictions are at hand."""
+    return build([Result.of(r) for r in kept], plan, predictions=stored(kept))
 
 
-def drawn(board: Leaderboard, kept: Sequence[Record], plan: Mapping[str, Any] | None = None) -> list[Picture]:
+def drawn(board: Leaderboard, kept: Sequence[Record], plan: Expectation | None = None) -> list[Picture]:
     """Every figure of a report."""
     evidence = gather(kept, board, plan, stored(kept))
     with style():
@@ -108,13 +109,13 @@ def drawn(board: Leaderboard, kept: Sequence[Record], plan: Mapping[str, Any] | 
         ]
 
 
-def html_of(kept: Sequence[Record], folder: Path, plan: Mapping[str, Any] | None = None, **other: Any) -> str:
+def html_of(kept: Sequence[Record], folder: Path, plan: Expectation | None = None) -> str:
     """The page as `ltbench report` writes it into `folder`."""
-    files = write_report(board_of(kept, plan, **other), kept, stored(kept), plan, folder)
+    files = write_report(board_of(kept, plan), kept, stored(kept), plan, folder)
     return files[0].read_text(encoding="utf-8")
 
 
-def page_of(board: Leaderboard, kept: Sequence[Record] = (), plan: Mapping[str, Any] | None = None) -> str:
+def page_of(board: Leaderboard, kept: Sequence[Record] = (), plan: Expectation | None = None) -> str:
     """The page alone; the figures are not written as files."""
     evidence = gather(kept, board, plan, stored(kept))
     with style():

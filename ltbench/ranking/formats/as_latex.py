@@ -8,6 +8,7 @@ from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Table
 from ltbench.ranking.formats.notes import header, notes, of_table, scope
 from ltbench.ranking.formats.text_tables import MOST_COLUMNS, plain_mean
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
 
 _SIGNS = {
@@ -57,14 +58,14 @@ def _table(board: Leaderboard, table: Table) -> str:
     ])  # fmt: skip
 
 
-def _places(table: Table) -> dict[str, list[tuple[str, str, str]]]:
+def _places(table: Table) -> dict[str, list[Column]]:
     """Title -> columns: every column, or data sets where the columns are many."""
     if len(table.columns) <= MOST_COLUMNS:
         return {table.title(c): [c] for c in table.columns}
-    return {table.heading(d): [c for c in table.columns if c[0] == d] for d in table.datasets}
+    return {table.heading(d): table.columns_of(d) for d in table.datasets}
 
 
-def _row(board: Leaderboard, table: Table, row: Row, places: dict[str, list[tuple[str, str, str]]]) -> str:
+def _row(board: Leaderboard, table: Table, row: Row, places: dict[str, list[Column]]) -> str:
     half = "" if row.half is None else rf"$\pm$ {row.half:.1f}"
     cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:.1f}", row), half]
     if table.reference:

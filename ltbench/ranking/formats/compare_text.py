@@ -5,9 +5,10 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from ltbench.metrics import METRICS
-from ltbench.ranking.board import ALPHA, Column
+from ltbench.ranking.board import ALPHA
 from ltbench.ranking.compare import Comparison
 from ltbench.ranking.formats.text_tables import plain_mean, readable_p
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.paired import PairTest
 
@@ -57,7 +58,7 @@ def _verdict(found: Comparison) -> str:
     if test.diff is None:
         return "No difference can be given: " + (test.reason.words if test.reason else "") + "."
     span = "" if test.half is None else f" [{test.diff - test.half:+.2f}, {test.diff + test.half:+.2f}]"
-    datasets = len({c[0] for c in found.table.columns})
+    datasets = len(found.table.datasets)
     seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
     p = (
         f"p {'' if readable_p(test.p).startswith('<') else '= '}{readable_p(test.p)}"
@@ -99,7 +100,7 @@ def _means(found: Comparison, column: Column) -> list[str]:
 
 def _dataset_means(found: Comparison, dataset: str) -> list[str]:
     rows = {row.label: row for row in found.table.rows}
-    columns = [c for c in found.table.columns if c[0] == dataset]
+    columns = found.table.columns_of(dataset)
     return [plain_mean([rows[name].scores[c] for c in columns], found.board.primary) for name in (found.a, found.b)]
 
 

@@ -12,12 +12,13 @@ import pandas as pd
 import tabulate as tabulate_module
 from tabulate import tabulate
 
-from ltbench.ranking.board import Column, Leaderboard, Table
+from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_json
 from ltbench.ranking.formats.as_latex import latex
 from ltbench.ranking.formats.notes import header, legend, notes, wide_legend
 from ltbench.ranking.formats.text_tables import beside, detail, overview
+from ltbench.spec import Column
 
 PUBLISHED = "Published beside ours"
 WIDTH = 100

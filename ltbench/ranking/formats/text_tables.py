@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from ltbench.metrics import metric_of
-from ltbench.ranking.board import Column, Leaderboard, Row, Score, Table
+from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.published import Judgement
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.intervals import Interval
 
@@ -67,10 +68,7 @@ def interquartile(row: Row) -> str:
 def _places(table: Table, row: Row, primary: str, *, every: bool) -> dict[str, str]:
     if every or len(table.columns) <= MOST_COLUMNS:
         return {table.title(column): plain_mean([row.scores[column]], primary) for column in table.columns}
-    return {
-        table.heading(d): plain_mean([row.scores[c] for c in table.columns if c[0] == d], primary)
-        for d in table.datasets
-    }
+    return {table.heading(d): plain_mean([row.scores[c] for c in table.columns_of(d)], primary) for d in table.datasets}
 
 
 def plain_mean(scores: list[Score], metric: str) -> str:
@@ -114,7 +112,7 @@ def beside(board: Leaderboard, *, every: bool) -> pd.DataFrame:
             rows.append(
                 {
                     "method": b.label,
-                    "column": f"{b.column[0]} {b.column[1]}",
+                    "column": b.column.label,
                     "published": f"{b.published.value:.1f}",
                     "ours": _with_half(b.ours),
                     "": b.judgement.value.replace("_", " "),
