@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Table
-from ltbench.ranking.formats.notes import scope
+from ltbench.ranking.formats.notes import scope, seeds_text
 from ltbench.ranking.ranking import ALL_PAIRS
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -71,15 +71,13 @@ def in_a_sentence(board: Leaderboard) -> str:
     table = next((t for t in board.tables if t.rows), None)
     if table is None:
         return "No method has a complete set of results."
-    seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     sets, pairs = len(table.datasets), len(table.pairs)
     return (
-        f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {counted} paired seeds "
-        f"each by {metric_of(board.primary).title} after the last epoch; differences were tested by paired t tests "
-        f"(Satterthwaite's degrees of freedom over data sets{', crossed with test images' * table.with_images}) with "
-        f"Holm's correction over {pairs} pair{'s' * (pairs != 1)} at 5 %, and called equivalent when the 90 % interval "
-        f"lies within ±{table.rope:g}."
+        f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {seeds_text(table)} paired "
+        f"seeds each by {metric_of(board.primary).title} after the last epoch; differences were tested by paired t "
+        f"tests (Satterthwaite's degrees of freedom over data sets{', crossed with test images' * table.with_images}) "
+        f"with Holm's correction over {pairs} pair{'s' * (pairs != 1)} at 5 %, and called equivalent when the 90 % "
+        f"interval lies within ±{table.rope:g}."
     )
 
 

@@ -7,7 +7,7 @@ from tabulate import tabulate
 from ltbench.metrics import METRICS
 from ltbench.ranking.board import ALPHA
 from ltbench.ranking.compare import Comparison
-from ltbench.ranking.formats.text_tables import plain_mean, readable_p
+from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.paired import PairTest
@@ -21,16 +21,11 @@ def comparison_text(found: Comparison) -> str:
     blocks = [f"{found.a} against {found.b} ({found.board.suite}): {metric.title}\n{_verdict(found)}"]
     held = "over seeds and images" if found.table.with_images else "over seeds"
     columns = [
-        [found.table.title(c), *_means(found, c), _difference(t), _p(t), _wins(t)] for c, t in found.by_column.items()
+        [found.table.title(c), *_means(found, c), _difference(t), _p(t), f"{t.wins}-{t.ties}-{t.losses}"]
+        for c, t in found.by_column.items()
     ]
     columns += [
-        [
-            f"{dataset} (mean)",
-            *_dataset_means(found, dataset),
-            _over_datasets(t),
-            "-" if t.p is None else readable_p(t.p),
-            "",
-        ]
+        [f"{dataset} (mean)", *_dataset_means(found, dataset), _difference(t), _p(t), ""]
         for dataset, t in found.by_dataset.items()
     ]
     blocks.append(
@@ -57,15 +52,10 @@ def _verdict(found: Comparison) -> str:
     test, pair = found.overall.test, found.overall
     if test.diff is None:
         return "No difference can be given: " + (test.reason.words if test.reason else "") + "."
-    span = "" if test.half is None else f" [{test.diff - test.half:+.2f}, {test.diff + test.half:+.2f}]"
     datasets = len(found.table.datasets)
     seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
-    p = (
-        f"p {'' if readable_p(test.p).startswith('<') else '= '}{readable_p(test.p)}"
-        if test.p is not None
-        else f"no p-value ({test.reason.words if test.reason else ''})"
-    )
-    return f"{test.diff:+.2f}{span}, {p}, {seen}.\n{_words(found, pair.verdict)}{_family(found)}"
+    p = f"p {_equals(test.p)}" if test.p is not None else f"no p-value ({test.reason.words if test.reason else ''})"
+    return f"{difference(test.diff, test.half, 2)}, {p}, {seen}.\n{_words(found, pair.verdict)}{_family(found)}"
 
 
 def _family(found: Comparison) -> str:
@@ -76,7 +66,7 @@ def _family(found: Comparison) -> str:
     still = "" if p < ALPHA or found.overall.verdict is Verdict.unresolved else ", not resolved"
     return (
         f"\nThat is for a pair chosen beforehand: no p here is adjusted for others. Chosen from the leaderboard, it is "
-        f"one of {pairs}\npairs: p (Holm) {'' if readable_p(p).startswith('<') else '= '}{readable_p(p)}{still}."
+        f"one of {pairs}\npairs: p (Holm) {_equals(p)}{still}."
     )
 
 
@@ -99,15 +89,8 @@ def _means(found: Comparison, column: Column) -> list[str]:
 
 
 def _dataset_means(found: Comparison, dataset: str) -> list[str]:
-    rows = {row.label: row for row in found.table.rows}
-    columns = found.table.columns_of(dataset)
-    return [plain_mean([rows[name].scores[c] for c in columns], found.board.primary) for name in (found.a, found.b)]
-
-
-def _over_datasets(test: ScopeATest) -> str:
-    if test.diff is None:
-        return "-"
-    return f"{test.diff:+.1f}" + (f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half else "")
+    rows, columns = {row.label: row for row in found.table.rows}, found.table.columns_of(dataset)
+    return [mean_over(rows[name], columns, found.board.primary).text for name in (found.a, found.b)]
 
 
 def _tail(found: Comparison, column: Column) -> str:
@@ -119,19 +102,18 @@ def _tail(found: Comparison, column: Column) -> str:
     )
 
 
-def _difference(test: PairTest, digits: int = 1) -> str:
-    if test.diff is None:
-        return "-"
-    low, high = (f"{test.diff + sign * (test.half or 0.0):+.{digits}f}" for sign in (-1, 1))
-    return f"{test.diff:+.{digits}f}" + (f" [{low}, {high}]" if test.half else "")
+def _difference(test: PairTest | ScopeATest, digits: int = 1) -> str:
+    """Without an interval where seeds never differ."""
+    return difference(test.diff, test.half or None, digits)
 
 
 def _p(test: PairTest | ScopeATest) -> str:
     return "-" if test.p is None else readable_p(test.p)
 
 
-def _wins(test: PairTest) -> str:
-    return f"{test.wins}-{test.ties}-{test.losses}"
+def _equals(p: float) -> str:
+    """`= 0.012`, or `<0.001`."""
+    return readable_p(p) if p < 0.001 else f"= {readable_p(p)}"
 
 
 def _classes(found: Comparison, column: Column) -> str:

@@ -54,6 +54,12 @@ def scope(board: Leaderboard) -> str:
     return f"These data sets, new seeds{images}"
 
 
+def seeds_text(table: Table) -> str:
+    """How many seeds the means are over: `5`, or `3 to 5`."""
+    seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
+    return f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+
+
 def _tests(board: Leaderboard) -> str:
     pairs = max((len(t.pairs) for t in board.tables), default=0)
     if not pairs:
@@ -132,7 +138,7 @@ def of_table(table: Table) -> list[str]:
     if table.reference is None and len(table.rows) > 1:
         lines.append("No reference, so no gains: `--reference NAME` chooses one of the rows.")
     if table.scope_b is not None:
-        lines.append(other_datasets(table, table.scope_b))
+        lines.append(_other_datasets(table, table.scope_b))
     if len(table.pairs) and not table.with_images:
         lines.append(f"Not in these intervals: the noise of the test images ({table.without_images}).")
     reasons: dict[Reason, list[str]] = {}
@@ -180,7 +186,7 @@ def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
     return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.se * math.sqrt(images))
 
 
-def other_datasets(table: Table, found: ScopeB) -> str:
+def _other_datasets(table: Table, found: ScopeB) -> str:
     """Scope B in a sentence: what is found, or how many data sets it would take."""
     pairs = len(table.pairs)
     sets = f"{found.blocks} data set{'s' * (found.blocks > 1)}"
