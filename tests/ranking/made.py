@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.metrics import Predictions, from_predictions
-from ltbench.page.drawing import Picture, style
+from ltbench.page.drawing import Figure
 from ltbench.page.evidence import gather
 from ltbench.page.html import page
-from ltbench.page.plots_gain import pictures as gain_pictures
-from ltbench.page.plots_runs import pictures as run_pictures
-from ltbench.page.write import _named, write_report
+from ltbench.page.write import figures_of, write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.spec import Cell, Expectation, Plan, Record, Result, TrialSpec
@@ -97,16 +95,10 @@ def board_of(kept: Sequence[Record], plan: Expectation | None = None) -> Leaderb
     return build([Result.of(r) for r in kept], plan, predictions=stored(kept))
 
 
-def drawn(board: Leaderboard, kept: Sequence[Record], plan: Expectation | None = None) -> list[Picture]:
+def drawn(board: Leaderboard, kept: Sequence[Record], plan: Expectation | None = None) -> list[Figure]:
     """Every figure of a report."""
-    evidence = gather(kept, board, plan, stored(kept))
-    with style():
-        return [
-            picture
-            for table in board.tables
-            if table.rows
-            for picture in (*gain_pictures(board, table), *run_pictures(board, table, evidence))
-        ]
+    figures = figures_of(board, gather(kept, board, plan, stored(kept)))
+    return [figure for of_table in figures for figure in (*of_table.claims, *of_table.behind)]
 
 
 def html_of(kept: Sequence[Record], folder: Path, plan: Expectation | None = None) -> str:
@@ -118,9 +110,4 @@ def html_of(kept: Sequence[Record], folder: Path, plan: Expectation | None = Non
 def page_of(board: Leaderboard, kept: Sequence[Record] = (), plan: Expectation | None = None) -> str:
     """The page alone; the figures are not written as files."""
     evidence = gather(kept, board, plan, stored(kept))
-    with style():
-        figures = [
-            (_named(list(gain_pictures(board, table)), i), _named(list(run_pictures(board, table, evidence)), i))
-            for i, table in enumerate(t for t in board.tables if t.rows)
-        ]
-        return page(board, evidence, figures)
+    return page(board, evidence, figures_of(board, evidence))
