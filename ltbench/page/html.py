@@ -13,7 +13,7 @@ import ltbench
 from ltbench.page import grids
 from ltbench.page.drawing import Figure, inline_svg
 from ltbench.page.evidence import Evidence
-from ltbench.page.words import how, in_a_sentence, no_diagram, verdict
+from ltbench.page.words import definitions, in_a_sentence, no_diagram, verdict
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.as_json import as_data, as_json
 from ltbench.ranking.formats.as_latex import latex
@@ -66,7 +66,7 @@ def page(
         views=[view for i, table in enumerate(shown) for view in grids.views(board, table, i)],
         published=grids.published(board, evidence) if board.published else None,
         runs=grids.runs(board, evidence, records),
-        how=how(board),
+        how=definitions(board),
         versions=", ".join(f"{k} {v}" for k, v in as_data(board)["versions"].items()),
         papers=sorted((papers or {}).items()),
         latex=latex(board),

@@ -81,14 +81,15 @@ def in_a_sentence(board: Leaderboard) -> str:
     )
 
 
-def how(board: Leaderboard) -> list[tuple[str, str]]:
+def definitions(board: Leaderboard) -> list[tuple[str, str]]:
     """Term -> how it was computed, with the sizes of this board."""
     tables = [t for t in board.tables if t.rows]
     pairs = max((len(t.pairs) for t in tables), default=0)
     rope = "/".join(f"{r:g}" for r in sorted({t.rope for t in tables})) or "-"
     noise = _CROSSED if any(t.with_images for t in tables) else _SEEDS
     many = _FAMILY if any(len(t.rows) > ALL_PAIRS for t in tables) else ""
-    return [(term, words.format(noise=noise, pairs=pairs, many=many, rope=rope)) for term, words in _HOW.items()]
+    sizes = {"noise": noise, "pairs": pairs, "many": many, "rope": rope}
+    return [(term, words.format(**sizes)) for term, words in _DEFINITIONS.items()]
 
 
 _CROSSED = (
@@ -97,7 +98,7 @@ _CROSSED = (
 )
 _SEEDS = "test images are taken as fixed, so the intervals are too short for new ones"
 _FAMILY = f"; gains over the reference are a family of their own, since there are more than {ALL_PAIRS} methods"
-_HOW = {
+_DEFINITIONS = {
     "Scope": "These data sets, new seeds: data sets are fixed, and so are the training images that a long-tailed "
     "subset keeps; seeds are random and paired (the same seed is the same start and order of images for all methods); "
     "{noise}.",
