@@ -32,7 +32,7 @@ class Size(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Seconds per training image and per test image, and of a trial's start; where they are from."""
+    """Seconds per training image and epoch and per test image, and of a trial's start; where they are from."""
 
     per_image: float
     per_test_image: float
@@ -66,14 +66,6 @@ class PaceKey(NamedTuple):
 
     basis: Basis
     identity: tuple[str, ...]
-
-
-class Rates(NamedTuple):
-    """Seconds per training image and epoch and per test image, and of a trial's start."""
-
-    per_image: float
-    per_test_image: float
-    start: float
 
 
 Known = Mapping[PaceKey, Pace]
@@ -137,21 +129,25 @@ def seconds_of(pace: Pace, epochs: float, size: Size) -> float:
 
 def paces(records: Iterable[Record], device: Device) -> Known:
     """Medians of what the records say, by row, by method and by recipe."""
-    rates_of: dict[PaceKey, list[Rates]] = {}
+    earlier: dict[PaceKey, list[Pace]] = {}
     for record in records:
         facts = record.environment
         here = facts.get("device") == device.name and facts.get("threads") == device.threads
         whole = here and record.status == "ok" and "trained_by" not in facts and not facts.get("resumed")
-        rates = _rates(record) if whole else None
-        if rates is not None:
+        if whole and (pace := pace_of(record)) is not None:
             for key in _keys(record.spec):
-                rates_of.setdefault(key, []).append(rates)
-    known = {}
-    for key, all_rates in rates_of.items():
-        n, what = len(all_rates), key.basis.value
-        middle = Rates(*(statistics.median(rates) for rates in zip(*all_rates, strict=True)))
-        known[key] = Pace(*middle, f"{n} earlier {what if n > 1 else what.replace('trials', 'trial')}")
-    return known
+                earlier.setdefault(key, []).append(pace)
+    return {key: _median(paces, key.basis) for key, paces in earlier.items()}
+
+
+def _median(paces: Sequence[Pace], basis: Basis) -> Pace:
+    n = len(paces)
+    return Pace(
+        statistics.median(pace.per_image for pace in paces),
+        statistics.median(pace.per_test_image for pace in paces),
+        statistics.median(pace.start for pace in paces),
+        f"{n} earlier {basis.value if n > 1 else basis.value.replace('trials', 'trial')}",
+    )
 
 
 def _keys(spec: TrialSpec) -> tuple[PaceKey, PaceKey, PaceKey]:
@@ -166,16 +162,6 @@ def _keys(spec: TrialSpec) -> tuple[PaceKey, PaceKey, PaceKey]:
         PaceKey(Basis.METHOD, (spec.method, recipe, data)),
         PaceKey(Basis.RECIPE, (recipe, data)),
     )
-
-
-def _rates(record: Record) -> Rates | None:
-    trained, tested = (sum(record.per_class.get(name, [])) for name in ("train_images", "test_images"))
-    facts = [record.environment.get(name) for name in ("seconds", "train_seconds", "test_seconds")]
-    images = record.spec.recipe["epochs"] * trained
-    if not images or not tested or not all(isinstance(fact, int | float) for fact in facts):
-        return None
-    whole, train, test = (float(fact) for fact in facts if fact is not None)
-    return Rates(train / images, test / tested, max(0.0, whole - train - test))
 
 
 class Total(NamedTuple):
@@ -205,6 +191,11 @@ def as_pace(steps: Sequence[float], batch_size: int) -> Pace:
 
 
 def pace_of(record: Record) -> Pace | None:
-    """The pace of a trial that ran to its end."""
-    rates = _rates(record)
-    return None if rates is None else Pace(*rates, basis="the whole trial, measured now")
+    """The pace of a trial that ran to its end; None where its record lacks times or images."""
+    trained, tested = (sum(record.per_class.get(name, [])) for name in ("train_images", "test_images"))
+    facts = [record.environment.get(name) for name in ("seconds", "train_seconds", "test_seconds")]
+    images = record.spec.recipe["epochs"] * trained
+    if not images or not tested or not all(isinstance(fact, int | float) for fact in facts):
+        return None
+    whole, train, test = (float(fact) for fact in facts if fact is not None)
+    return Pace(train / images, test / tested, max(0.0, whole - train - test), "the whole trial, measured now")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,14 @@ from ltbench.stats.fixed_datasets import ScopeATest
 from ltbench.stats.paired import PairTest, paired_t
 
 
+class ClassGain(NamedTuple):
+    """A class: its training images, and how many points more of its test images A gets right than B."""
+
+    name: str
+    train_images: float
+    gain: float
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A against B over the seeds that both have; differences are a - b, of quality in the primary metric."""
@@ -33,8 +42,8 @@ class Comparison:
     """Imbalance factors averaged; only data sets that have several."""
     by_metric: Mapping[str, tuple[float, float, PairTest]]
     """Metric -> mean of A, mean of B, paired test over seeds of the mean over the columns that have it."""
-    class_gains: Mapping[Column, tuple[tuple[str, float, float], ...]]
-    """Column -> (class, training images, difference of recalls in points), from head to tail."""
+    class_gains: Mapping[Column, tuple[ClassGain, ...]]
+    """From head to tail."""
     tail: Mapping[Column, tuple[float, float, int]]
     """Column -> mean gain of its few-shot classes, half-width of the 95 % interval over classes, their number: the
     question "for tail classes in general". From 6 classes on."""
@@ -163,17 +172,17 @@ def _by_dataset(ranked: Ranked, table: Table, a: str, b: str) -> dict[str, Scope
     return found
 
 
-def _tail(gains: Sequence[tuple[str, float, float]], used: Used) -> tuple[float, float, int] | None:
+def _tail(gains: Sequence[ClassGain], used: Used) -> tuple[float, float, int] | None:
     """The few-shot classes of a column as a sample of tail classes."""
     few = next(iter(used.values())).spec.shots["few"]
-    tail = np.array([gain for _, images, gain in gains if images < few])
+    tail = np.array([c.gain for c in gains if c.train_images < few])
     if len(tail) == 0:
         return None
     mean, half, _ = class_level(tail)
     return None if half is None else (mean, half, len(tail))
 
 
-def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[tuple[str, float, float], ...]:
+def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[ClassGain, ...]:
     """Mean difference of per-class recalls over common seeds, classes from most to fewest training images."""
     pairs = [
         (r, used[b, column, s]) for (name, c, s), r in used.items() if (name, c) == (a, column) and (b, c, s) in used
@@ -184,7 +193,7 @@ def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[tuple[str,
     images = pairs[0][0].per_class["train_images"]
     names = pairs[0][0].environment.get("class_names") or [str(i) for i in range(len(gains))]
     order = sorted(range(len(gains)), key=lambda c: (-images[c], c))
-    return tuple((str(names[c]), float(images[c]), float(gains[c])) for c in order)
+    return tuple(ClassGain(str(names[c]), float(images[c]), float(gains[c])) for c in order)
 
 
 def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tabulate import tabulate
 
 from ltbench.metrics import METRICS
 from ltbench.ranking.board import ALPHA
-from ltbench.ranking.compare import Comparison
+from ltbench.ranking.compare import ClassGain, Comparison
 from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
@@ -120,11 +122,14 @@ def _classes(comparison: Comparison, column: Column) -> str:
     gains = comparison.class_gains[column]
     title = f"recall by class on {comparison.table.title(column)}, points (training images)"
     if len(gains) <= 2 * MOST_CLASSES:
-        return f"{title}: " + ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in gains)
-    ordered = sorted(gains, key=lambda g: g[2])
-    best = ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in ordered[::-1][:MOST_CLASSES])
-    worst = ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in ordered[:MOST_CLASSES])
+        return f"{title}: {_listed(gains)}"
+    ordered = sorted(gains, key=lambda c: c.gain)
+    best, worst = _listed(ordered[::-1][:MOST_CLASSES]), _listed(ordered[:MOST_CLASSES])
     return f"{title}:\n  most gained: {best}\n  most lost:   {worst}"
+
+
+def _listed(gains: Sequence[ClassGain]) -> str:
+    return ", ".join(f"{c.name} {c.gain:+.1f} ({c.train_images:.0f})" for c in gains)
 
 
 def _uncertainty(comparison: Comparison) -> str:

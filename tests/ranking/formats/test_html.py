@@ -21,7 +21,6 @@ HOSTILE = [
     "a & b",
     "</table>",
     "a\nb\x1b[2J",
-    "</style>",
 ]
 
 
