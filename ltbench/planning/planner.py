@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ltbench.api import Method
 from ltbench.data.longtail import manifest, select
 from ltbench.data.sources.kinds import open_source
 from ltbench.data.sources.source import Facts, Source
@@ -178,7 +177,7 @@ def _row(
         label=row.label,
         method=row.method,
         hyperparameters=hyperparameters,
-        code=_fingerprint(cls),
+        code=fingerprint(cls),
         recipe_name=group,
         recipe=recipe,
         seed=0,
@@ -188,15 +187,6 @@ def _row(
         curves=suite.protocol.curves,
     )
     return spec, vectors
-
-
-_fingerprints: dict[type[Method], str] = {}
-
-
-def _fingerprint(cls: type[Method]) -> str:
-    if cls not in _fingerprints:
-        _fingerprints[cls] = fingerprint(cls)
-    return _fingerprints[cls]
 
 
 def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int], chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,17 +53,12 @@ def method_of(spec: TrialSpec, site: Site) -> type[Method]:
     """
     folder = unpack_sources(site.methods) if site.methods else None
     cls = Registry(folder).get(spec.method)
-    if cls not in _fingerprints:
-        _fingerprints[cls] = fingerprint(cls)
-    if _fingerprints[cls] != spec.code:
+    if fingerprint(cls) != spec.code:
         raise UserError(
-            f"the method {spec.method!r} is other code here (fingerprint {_fingerprints[cls]}) than the trial was "
+            f"the method {spec.method!r} is other code here (fingerprint {fingerprint(cls)}) than the trial was "
             f"planned with ({spec.code}): install the same, or plan anew with what is here"
         )
     return cls
-
-
-_fingerprints: dict[type[Method], str] = {}
 
 
 def dice(spec: TrialSpec, purpose: str) -> np.random.Generator:
