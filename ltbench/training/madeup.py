@@ -15,7 +15,7 @@ from ltbench.data.order import BatchOrder
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from ltbench.training.checkpoints.checkpoint import Checkpoints
-from ltbench.training.engine import Clock, train
+from ltbench.training.engine import Clock, Setup, train
 
 COUNTS = (120, 60, 24, 12, 6)
 RECIPE: dict[str, Any] = {
@@ -77,7 +77,7 @@ def train_on_it(
     order = BatchOrder(images()[1], len(COUNTS), RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock = clock or Clock(np.random.default_rng([seed, 2]), device)
     recipe = {**RECIPE, "precision": precision}
-    train(model, method, batches(device), order, clock, recipe, watch, checkpoints)
+    train(model, method, Setup(batches(device), order, clock, recipe, watch, checkpoints or Checkpoints()))
 
 
 def _backbone(cls: type[Method]) -> str:

@@ -24,7 +24,7 @@ from ltbench.errors import UserError
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier, CosineHead
 from ltbench.registry import Registry
-from ltbench.training.engine import Clock, lr_factor, train
+from ltbench.training.engine import Clock, Setup, lr_factor, train
 from ltbench.training.evaluation import logits_of
 
 REGISTRY = Registry()
@@ -113,7 +113,7 @@ def trained(method: Method, backbone: str | None = None, seed: int = 0, epochs: 
     model = Classifier(body, method.head(body.dim))
     order = BatchOrder(y, 5, RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock, recipe = Clock(np.random.default_rng([seed, 2]), CPU), {**RECIPE, "epochs": epochs}
-    train(model, method, ImageBatches(x, y, (0.5,), (0.25,)), order, clock, recipe, lambda *_: None)
+    train(model, method, Setup(ImageBatches(x, y, (0.5,), (0.25,)), order, clock, recipe))
     return model
 
 

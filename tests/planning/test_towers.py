@@ -31,7 +31,8 @@ from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
 from ltbench.spec import Plan, Record
 from ltbench.suite.load import load_suite
-from ltbench.training.checkpoints.checkpoint import Stopped, discard
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.checkpoints.files import discard
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 from tests.data.made import small_lists

@@ -8,7 +8,7 @@ import torch
 import torch.utils.deterministic
 
 
-def make_repeatable(device: torch.device) -> None:
+def use_deterministic_algorithms(device: torch.device) -> None:
     """Have torch, cuDNN and cuBLAS compute deterministically in this process, and on this GPU. A CPU does so anyway.
 
     What has no deterministic form is computed all the same, and torch names it in a warning: of what torch lists,
