@@ -97,6 +97,7 @@ class Remote:
             return []
 
     def get(self, name: str) -> bytes:
+        """The content of a file. Raises OSError, or what the network raises."""
         system, root = self.open()
         return bytes(system.cat_file(f"{root}/{name}"))
 
@@ -116,11 +117,13 @@ class Remote:
             raise OSError(errno.EIO, f"{size} of {len(content)} bytes arrived")
 
     def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
         system, root = self.open()
         system.invalidate_cache()
         return bool(system.exists(f"{root}/{name}"))
 
     def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
         system, root = self.open()
         with suppress(FileNotFoundError):
             system.rm_file(f"{root}/{name}")
@@ -153,10 +156,12 @@ class RemoteFiles:
         return None
 
     def newest_first(self) -> list[PurePosixPath]:
+        """The checkpoints there are. Raises what the network raises."""
         names = [name for name in self.place.names() if name.endswith(".ckpt") and name[:-5].isdigit()]
         return [PurePosixPath(name) for name in sorted(names, reverse=True)]
 
     def read(self, file: PurePosixPath) -> dict[str, Any]:
+        """The content of a file. Raises what the network raises, or ValueError if it is damaged."""
         found: dict[str, Any] = self._unpack(self.place.get(file.name))
         return found
 
@@ -197,7 +202,9 @@ class RemoteFiles:
             self.place.remove(old)
 
     def remove(self, file: PurePosixPath) -> None:
+        """Remove one of them."""
         self.place.remove(file.name)
 
     def clear(self) -> None:
+        """Remove all of them; what cannot be removed stays."""
         self.place.clear()

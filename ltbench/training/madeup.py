@@ -38,6 +38,7 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def batches(device: torch.device | str = "cpu") -> ImageBatches:
+    """Batches of `images`, plain."""
     return ImageBatches(*images(), (0.5,), (0.25,), device=device)
 
 
@@ -59,6 +60,7 @@ def task_for(cls: type[Method], seed: int = 0, device: torch.device | str = "cpu
 
 
 def model_for(method: Method) -> Classifier:
+    """A fresh model with the method's head, on the task's device."""
     backbone = build_backbone(_backbone(type(method)), _SHAPE)
     return Classifier(backbone, method.head(backbone.dim)).to(method.task.device)
 

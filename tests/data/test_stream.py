@@ -209,19 +209,19 @@ def test_clips_own_preprocessing_is_resize_224_and_bicubic(root: Path, tmp_path:
 
 
 def test_a_training_batch_is_its_images_cropped_resized_and_flipped(root: Path, tmp_path: Path) -> None:
-    from ltbench.data.images.crops import mirrored, random_boxes, throw
+    from ltbench.data.images.crops import draw_uniforms, mirrored, random_boxes
 
     arrays = source(root, tmp_path, cache=False).arrays()
     index = np.array([3, 20, 3, 9, 11, 3])
     x, y = train_batches(arrays.train_x, arrays.train_y).batch(index)
-    dice = throw(np.random.default_rng(1), 6)
+    uniforms = draw_uniforms(np.random.default_rng(1), 6)
     assert y.tolist() == arrays.train_y[index].tolist()
     for i, position in enumerate(index):
         pixels = arrays.train_x.pixels(int(position))
-        top, left, h, w = random_boxes(dice[i : i + 1], *np.array(pixels.shape[:2])[:, None])[0].tolist()
+        top, left, h, w = random_boxes(uniforms[i : i + 1], *np.array(pixels.shape[:2])[:, None])[0].tolist()
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
         expected = F.resized_crop(image, top, left, h, w, [24, 24], antialias=True)
-        expected = F.normalize(expected.flip(2) if mirrored(dice)[i] else expected, list(MEAN), list(STD))
+        expected = F.normalize(expected.flip(2) if mirrored(uniforms)[i] else expected, list(MEAN), list(STD))
         torch.testing.assert_close(x[i], expected, atol=2e-4, rtol=0)
 
 
@@ -253,7 +253,7 @@ Drawn = list[tuple[torch.Tensor, torch.Tensor]]
 def run_steps(
     batches: StreamBatches, stages: tuple[int, ...], first: int = 0, last: int = 10**9, seed: int = 7
 ) -> Drawn:
-    """The batches of these stages from step `first` of the first one; indices from dice of the stream's own."""
+    """The batches of these stages from step `first` of the first one; indices from a generator of the stream's own."""
     found = []
     for steps in stages:
         for step in range(first, min(steps, last)):
