@@ -35,7 +35,7 @@ def measure(images: int = 64, rounds: int = 5) -> dict[str, Rate]:
         cache.fill(straight, [], Telling("", images))
         cached = Pictures(Path(folder), straight.names, SHORTER, cache)
         index, rng = np.arange(images), np.random.default_rng(0)
-        batches = {name: StreamBatches(x, index, SIZE, MEAN, STD, augment="resized_crop_flip_jitter")
+        batches = {name: StreamBatches(Cutter(x, SIZE), index, MEAN, STD, augment="resized_crop_flip_jitter")
                    for name, x in (("decoded", straight), ("cached", cached))}  # fmt: skip
 
         def crops(x: Pictures) -> int:

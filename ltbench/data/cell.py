@@ -14,7 +14,7 @@ from ltbench.data.images.pictures import Pictures
 from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_statistics
 from ltbench.data.longtail import to_index
 from ltbench.data.sources.source import Arrays, Facts
-from ltbench.data.stream import StreamBatches
+from ltbench.data.stream import Ahead, Cutter, StreamBatches
 from ltbench.models.towers import RAW, Preparation, PreparedBatches
 from ltbench.spec import Cell
 
@@ -110,8 +110,9 @@ class CellBatches:
             return VectorBatches(x, y, rng=self._rng, device=self._device)
         images: ImageBatches | StreamBatches
         if isinstance(x, Pictures):
-            images = StreamBatches(x, y, self._size, self._mean, self._std, augment=augment, rng=self._rng,
-                                   draws=self._draws, workers=self._workers, device=self._device)  # fmt: skip
+            cutter, ahead = Cutter(x, self._size), Ahead(self._rng, self._draws)
+            images = StreamBatches(cutter, y, self._mean, self._std, augment=augment, ahead=ahead,
+                                   workers=self._workers, device=self._device)  # fmt: skip
         else:
             images = ImageBatches(x, y, self._mean, self._std, augment=augment, rng=self._rng, device=self._device)
         if self._prepare is None:

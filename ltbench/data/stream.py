@@ -46,10 +46,14 @@ class Crops(NamedTuple):
 
 
 class Cutter(Dataset[Crops]):
-    """What a worker process does: decode each image of a job once, and cut its crops."""
+    """What a worker process does: decode each image of a job once, and cut its crops.
+
+    Args:
+        size: side of the images that are made of the crops, pixels.
+    """
 
     def __init__(self, pictures: Pictures, size: int) -> None:
-        self.pictures = pictures
+        self.pictures, self.size = pictures, size
         shorter = pictures.shorter
         # Where the shorter side is the usual 8/7 of the size, or the size, the middle is cut out as it is, not resized.
         self.middle = size if shorter in (size, round(size * 8 / 7)) else round(shorter * 7 / 8)
@@ -94,38 +98,36 @@ class StreamBatches:
     """Batches of `Pictures`: augmented for training, the middle of each image for evaluation.
 
     Args:
-        size: side of the images that are made.
+        cutter: which images, and how large the batches' are. y: (N,) int64, their labels.
         mean, std: per channel on the 0..1 scale.
         augment: none (the test's cut), flip (the same, mirrored with p = 0.5), resized_crop_flip (a random part
             resized, mirrored), or resized_crop_flip_jitter (its colours changed as well).
-        rng: generator of the crops. draws: that of the method's `draw`, see `Ahead`.
+        ahead: generators of the crops and of the method's `draw`; None: fixed ones, for evaluation.
         workers: processes that decode; 0: this one does.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        cutter: Cutter,
         y: Index,
-        size: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         *,
         augment: str = "none",
-        rng: np.random.Generator | None = None,
-        draws: np.random.Generator | None = None,
+        ahead: Ahead | None = None,
         workers: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.device, self.size = torch.device(device), size
+        self.device, self.size = torch.device(device), cutter.size
         self._random, self._flip, self._jitter = "crop" in augment, "flip" in augment, "jitter" in augment
         self.workers = min(workers, AHEAD)
-        self._cutter = Cutter(pictures, size)
+        self._cutter = cutter
         self._y = torch.from_numpy(np.array(y)).to(self.device)
         std_ = torch.tensor(std, dtype=torch.float64)
         self._scale = (1.0 / (255.0 * std_)).float().to(self.device)[:, None, None]
         self._shift = (-torch.tensor(mean, dtype=torch.float64) / std_).float().to(self.device)[:, None, None]
-        self.rng = rng or np.random.default_rng(0)
-        self.state = Ahead(self.rng, draws or np.random.default_rng(1))
+        self.state = ahead or Ahead(np.random.default_rng(0), np.random.default_rng(1))
+        self.rng = self.state.crops
         self._loader: DataLoader[Crops] | None = None
         self._coming: Iterator[Crops] | None = None
         self._sent = 0
