@@ -20,11 +20,11 @@ from ltbench.errors import UserError
 from ltbench.execution.run_plan import bring_up_to_date, state_of
 from ltbench.planning.bundle import export, read_bundle
 from ltbench.planning.inputs import Inputs
-from ltbench.planning.planner import Selection, make_plan
+from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.recipes import resolve_precision
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
-from ltbench.spec import SAFE_NAME, Cell, Plan, Record, Result, TrialSpec, canonical
+from ltbench.spec import SAFE_NAME, Cell, Plan, Record, Result, Selection, TrialSpec, canonical
 from ltbench.suite.load import load_suite
 
 SUITE = """\
@@ -499,3 +499,34 @@ def test_a_plan_records_what_auto_became(planned: Planned) -> None:
     trial = planned("recipes.scratch.precision=auto").trials[0]
     assert trial.recipe["precision"] == resolve_precision("auto")
     assert trial.recipe["precision"] in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize("suite", ["quickstart", "digits_search"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Selection(),
+        Selection(methods=["mixup", "ce"]),
+        Selection(seeds=[7, 1]),
+        Selection(methods=["ce"], datasets=["digits"], seeds=[3]),
+    ],
+)
+def test_a_part_of_the_whole_plan_is_the_plan_of_that_part(suite: str, chosen: Selection, data_root: Path) -> None:
+    loaded, registry = load_suite(suite), Registry()
+    whole, _ = make_plan(loaded, registry, data_root)
+    assert part_of(whole, loaded, chosen) == make_plan(loaded, registry, data_root, chosen)[0]
+
+
+def test_a_part_of_a_search_keeps_a_setting_that_another_row_tries_too(data_root: Path) -> None:
+    """Two rows with one method try the same draws: each trains them where the other is not wanted."""
+    loaded, registry = load_suite("digits_search"), Registry()
+    name, entries = next((g, rows) for g, rows in loaded.methods.items() if any(r.method == "mixup" for r in rows))
+    mixup = next(r for r in entries if r.method == "mixup")
+    twin = mixup.model_copy(update={"label": "mixup_other"})
+    loaded = loaded.model_copy(update={"methods": {name: [mixup, twin]}})
+    whole, _ = make_plan(loaded, registry, data_root)
+    assert whole.search is not None
+    assert whole.search.same, "nothing was shared, so nothing was tried here"
+    for label in ("mixup", "mixup_other"):
+        chosen = Selection(methods=[label])
+        assert part_of(whole, loaded, chosen) == make_plan(loaded, registry, data_root, chosen)[0]

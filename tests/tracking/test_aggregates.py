@@ -11,10 +11,9 @@ import pytest
 
 from ltbench import cli
 from ltbench.errors import UserError
-from ltbench.planning.planner import Selection
 from ltbench.ranking.build import build
 from ltbench.results.folders import Folders
-from ltbench.spec import Record, canonical
+from ltbench.spec import Record, Selection, canonical
 from ltbench.tracking import mlflow_store
 from ltbench.tracking.aggregates import Aggregate, aggregates
 from ltbench.tracking.delivery import Tracker, default_uri
