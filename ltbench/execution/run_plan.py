@@ -22,7 +22,8 @@ from ltbench.suite import Suite
 from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
-from ltbench.training.checkpoints.checkpoint import Stopped, discard, keys_in
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.checkpoints.files import discard, keys_in
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
