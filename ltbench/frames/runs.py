@@ -125,7 +125,7 @@ def run(
         >>> run = ltbench.run("quickstart", only=["ce", "mixup"], seeds=[0, 1], overrides=tiny, results=folder,
         ...                   inline=True)
         >>> run
-        quickstart: 4 finished, 0 failed, 0 left
+        quickstart: 8 finished, 0 failed, 0 left
         >>> run.board.to_frame()["method"].unique().tolist() == run.board.methods
         True
     """
