@@ -216,5 +216,5 @@ def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:
         folders.suite_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NotWritten(error, folders.suite_folder) from error
-    write_atomically(folders.plan_file, json.dumps(plan.expectation(), indent=1).encode())
+    write_atomically(folders.plan_file, json.dumps(plan.expectation().to_json(), indent=1).encode())
     write_atomically(folders.suite_folder / "suite.json", suite.model_dump_json(indent=1).encode())

@@ -256,7 +256,7 @@ def test_a_setting_that_two_rows_try_is_one_trial(planned: Planned) -> None:
     assert plan.search is not None
     keys = [t.key for t in plan.search.trials]
     assert len(set(keys)) == len(keys) == 10
-    assert plan.search.protocol["reference"] in plan.search.expectation()["rows"]
+    assert plan.search.protocol["reference"] in plan.search.expectation().rows
 
 
 @pytest.mark.parametrize(
