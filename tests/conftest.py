@@ -162,6 +162,17 @@ def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
     return make
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's sqlite file after all its migrations, to be copied as `mlflow.db`: making one takes a second."""
+    from ltbench.system.uris import default_uri
+    from ltbench.tracking import mlflow_store
+
+    folder = tmp_path_factory.mktemp("store")
+    mlflow_store.suites(default_uri(folder))
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
 def ltbench(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_root: Path
