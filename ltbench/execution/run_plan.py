@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ltbench.errors import NotWritten, UserError
-from ltbench.execution.progress import RunDisplay
+from ltbench.execution.progress import Display, Show, show_nothing
 from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.sharing import Sharing, sharing_text, trainers
 from ltbench.metrics import summarise
@@ -22,7 +22,8 @@ from ltbench.suite import Suite
 from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
-from ltbench.training.checkpoints.checkpoint import Stopped, discard, keys_in
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.checkpoints.files import discard, keys_in
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
@@ -80,11 +81,20 @@ def run_plan(
     sink: Sink,
     resources: Resources,
     *,
-    inline: bool = False,
     interrupt: Interrupt | None = None,
+    show: Show = show_nothing,
 ) -> list[Record]:
     """Run every trial of the plan, or as many as there are until `interrupt` asks to stop. Those that ran out of the
-    GPU's memory run once more after the others, with a larger share of it."""
+    GPU's memory run once more after the others, with a larger share of it.
+
+    Args:
+        inputs: the sources of the trials' data, which are made ready first.
+        sink: given every record once the journal has it.
+        show: makes what shows progress; the default shows nothing.
+
+    Returns:
+        The records, in the order in which they came.
+    """
     _prepare_checkpoints(site.checkpoints, journal)
     if not plan.trials:
         return []
@@ -93,9 +103,9 @@ def run_plan(
         inputs.sources[name].decoded_cache = site.decoded_cache
         inputs.sources[name].prepare()
     run_trials: Runner = run_inline
-    if not inline:
+    if not resources.inline:
         from ltbench.execution.tune import run_on_ray as run_trials
-    with RunDisplay(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
+    with show(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
         interrupt.at_once.append(display.restore)
         sharing = Sharing(plan.trials if resources.share_training else [], site)
         if taken := trainers(plan.trials, sharing.groups):
@@ -121,7 +131,7 @@ class Keeper:
     """Each record goes to the journal first, before anyone else hears of it and before its checkpoints are removed;
     then to MLflow and the screen. In `again`: records of the trials that ran out of memory for the first time."""
 
-    def __init__(self, site: Site, journal: Journal, sink: Sink, display: RunDisplay, sharing: Sharing) -> None:
+    def __init__(self, site: Site, journal: Journal, sink: Sink, display: Display, sharing: Sharing) -> None:
         self.site = replace(site, provenance={**site.provenance, "out_of_memory_retries": 0})
         self.records: list[Record] = []
         self.again: list[Record] = []
@@ -206,5 +216,5 @@ def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:
         folders.suite_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NotWritten(error, folders.suite_folder) from error
-    write_atomically(folders.plan_file, json.dumps(plan.expectation(), indent=1).encode())
+    write_atomically(folders.plan_file, json.dumps(plan.expectation().to_json(), indent=1).encode())
     write_atomically(folders.suite_folder / "suite.json", suite.model_dump_json(indent=1).encode())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.ranking.board import Column
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ByImage
 
 Predictions = Callable[[str], bytes | None]
@@ -63,9 +63,9 @@ def contributions(
         if kept is None or lost:
             continue
         predicted, truth = kept
-        known, weight = weights.setdefault(column[0], (truth, _weights(truth, metric)))
+        known, weight = weights.setdefault(column.dataset, (truth, _weights(truth, metric)))
         if known is not truth and not np.array_equal(known, truth):
-            raise NoImages(f"trials of {column[0]} were tested on different images")
+            raise NoImages(f"trials of {column.dataset} were tested on different images")
         found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
     if lost:
         which = "" if len(lost) == len(keys) else f": {lost[0]}" + (", ..." if len(lost) > 1 else "")
@@ -103,7 +103,7 @@ def by_dataset(label: str, columns: Sequence[Column], images: ByColumn) -> ByIma
     """Contributions by data set and seed, imbalance factors averaged: for the seeds that have all of them."""
     factors: dict[str, list[Mapping[int, NDArray[np.float32]]]] = {}
     for column in columns:
-        factors.setdefault(column[0], []).append(images.get((label, column), {}))
+        factors.setdefault(column.dataset, []).append(images.get((label, column), {}))
     return {
         dataset: {s: np.mean([f[s] for f in rows], axis=0) for s in sorted(set.intersection(*(set(f) for f in rows)))}
         for dataset, rows in factors.items()

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 TESTED_ON_VAL = ", tested on val"
 """Ends the label of a column whose images are those of the data set's val list, not of its test set."""
 
 HELD_OUT = ", held out"
 """Ends the label of a column whose numbers are of training images that were held out: those of a search."""
+
+
+class Column(NamedTuple):
+    """A cell as results name it: the data set, `Cell.imbalance_label`, and the manifest."""
+
+    dataset: str
+    imbalance: str
+    manifest: str
+
+    @property
+    def label(self) -> str:
+        """As `Cell.label`: `cifar100 IF100`."""
+        return f"{self.dataset} {self.imbalance}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +58,11 @@ class Cell:
         label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
         label += TESTED_ON_VAL if self.options.get("tested_on") == "val" else ""
         return label + (HELD_OUT if self.scored_on == "holdout" else "")
+
+    @property
+    def column(self) -> Column:
+        """What its results are named by."""
+        return Column(self.dataset, self.imbalance_label, self.manifest)
 
     @property
     def scored_on(self) -> Literal["test", "holdout"]:

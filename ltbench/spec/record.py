@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ltbench.errors import UserError
+from ltbench.spec.cell import Column
 from ltbench.spec.trial import TrialSpec
 from ltbench.spec.validation import RECORD, check
 
@@ -77,6 +78,11 @@ class Result:
     error: str | None = None
     pretraining: str = ""
     """What the model started from, where it was not from scratch."""
+
+    @property
+    def column(self) -> Column:
+        """Which column of a table it belongs to."""
+        return Column(self.dataset, self.imbalance, self.manifest)
 
     @classmethod
     def of(cls, record: Record) -> Result:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ltbench.errors import UserError
 from ltbench.page.write import write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
-from ltbench.spec import Record, Result, Selection, digest
+from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
 from ltbench.workflow.find_results import journal_of, suite_name
-from ltbench.workflow.prepare import warn
+from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Made:
     def page(self) -> Path:
         return self.files[0]
 
-    def upload(self, uri: str) -> None:
+    def upload(self, uri: str, tell: Tell = tell_nobody) -> None:
         """Put the board's numbers and the report's files into MLflow, apart from the trials. A store that cannot be
         reached is a warning: the report is on the disk."""
         from ltbench.system.uris import shown_uri
@@ -40,10 +39,17 @@ class Made:
             version = digest([self.board.data, dict(self.board.config)])
             mlflow_store.put_board(uri, self.board.suite, version, aggregates(self.board), files)
         except Exception as error:  # whatever MLflow raises: the report itself is made
-            warn(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
+            warner(tell)(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
 
 
-def make_report(suite: str | None, results: Path, source: Path | None, out: Path | None, chosen: Selection) -> Made:
+def make_report(
+    suite: str | None,
+    results: Path,
+    source: Path | None,
+    out: Path | None,
+    chosen: Selection,
+    tell: Tell = tell_nobody,
+) -> Made:
     """Write the report of a suite.
 
     Raises:
@@ -55,17 +61,10 @@ def make_report(suite: str | None, results: Path, source: Path | None, out: Path
         if isinstance(found, Record):
             records.append(found)
         else:
-            warn(f"{found.file}: left out: {found.reason}")
+            warner(tell)(f"{found.file}: left out: {found.reason}")
     if not records:
         raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
-    board = build(
-        [Result.of(r) for r in records],
-        expectation,
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
-        predictions=journal.predictions,
-    )
+    board = build([Result.of(r) for r in records], expectation, chosen, predictions=journal.predictions)
     folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
     files = write_report(
         board,
@@ -73,20 +72,20 @@ def make_report(suite: str | None, results: Path, source: Path | None, out: Path
         journal.predictions,
         expectation,
         folder,
-        papers=_papers(expectation),
+        papers=papers_of(expectation),
         records_folder=journal.folder,
     )
     return Made(board, files)
 
 
-def _papers(expectation: Any) -> dict[str, str]:
+def papers_of(expectation: Expectation | None) -> dict[str, str]:
     """Row -> the paper of its method; of one that does not come with ltbench, that its paper is not known here."""
     from ltbench.registry import Registry
 
     registry, papers = Registry(None), {}
-    for label, (method, _) in (expectation or {}).get("methods", {}).items():
+    for label, method in ((expectation and expectation.methods) or {}).items():
         try:
-            papers[label] = registry.get(method).paper
+            papers[label] = registry.get(method.name).paper
         except UserError:
-            papers[label] = f"{method} does not come with ltbench; whoever brought it knows its paper"
+            papers[label] = f"{method.name} does not come with ltbench; whoever brought it knows its paper"
     return {label: paper for label, paper in papers.items() if paper}

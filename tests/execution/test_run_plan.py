@@ -50,7 +50,7 @@ def inputs(digits: Source) -> Inputs:
 
 def run(plan: Plan, inputs: Inputs, site: Site, journal: Journal) -> Sink:
     sink = Sink(journal)
-    run_plan(plan, inputs, site, journal, sink, Resources(), inline=True)
+    run_plan(plan, inputs, site, journal, sink, Resources(inline=True))
     return sink
 
 
@@ -145,7 +145,7 @@ def test_an_interrupt_is_not_swallowed(make_spec: Make, site: Site, monkeypatch:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ltbench.training.trial.load_cell", interrupted)
+    monkeypatch.setattr("ltbench.training.assemble.load_cell", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_trial(make_spec("ce"), site)
 

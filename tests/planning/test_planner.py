@@ -16,10 +16,12 @@ from PIL import Image
 from ltbench.errors import UserError
 from ltbench.execution.run_plan import bring_up_to_date, state_of
 from ltbench.planning.inputs import Inputs
+from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.recipes import resolve_precision
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
-from ltbench.spec import Plan, Record, canonical
+from ltbench.spec import Expectation, Plan, Record, Selection, canonical
+from ltbench.suite.load import load_suite
 from tests.planning.conftest import SUITE
 from tests.spec.test_trial import NAMES, SPEC
 
@@ -102,9 +104,9 @@ def test_a_native_cell_has_no_imbalance(planned: Planned) -> None:
 def test_the_expectation_counts_what_the_plan_has(planned: Planned) -> None:
     plan = planned()
     expected = plan.expectation()
-    assert list(expected["rows"]) == ["ce", "mixup", "text_guided_mixup"]
-    assert len(expected["rows"]) * len(expected["cells"]) * len(expected["protocol"]["seeds"]) == len(plan.trials)
-    assert json.loads(json.dumps(expected)) == expected
+    assert list(expected.rows) == ["ce", "mixup", "text_guided_mixup"]
+    assert len(expected.rows) * len(expected.columns) * len(expected.protocol["seeds"]) == len(plan.trials)
+    assert Expectation.from_json(json.loads(json.dumps(expected.to_json()))) == expected
 
 
 def test_without_a_reference_it_is_cross_entropy_else_the_first_row(planned: Planned) -> None:
@@ -133,8 +135,8 @@ def test_a_skip_names_the_classes_that_the_text_source_lacks(planned: Planned, t
 
 def test_a_skip_is_in_the_expectation_so_that_nobody_takes_it_for_missing(planned: Planned) -> None:
     expected = planned(text=SUITE.replace("text: {encoder: bundled}\n", "")).expectation()
-    [[label, reason, where]] = expected["skips"]
-    assert (label, where) == ("text_guided_mixup", ["digits IF20", "digits IF50"])
+    ((label, reason, where),) = expected.skips
+    assert (label, where) == ("text_guided_mixup", ("digits IF20", "digits IF50"))
     assert reason
 
 
@@ -265,3 +267,34 @@ def test_a_plan_records_what_auto_became(planned: Planned) -> None:
     trial = planned("recipes.scratch.precision=auto").trials[0]
     assert trial.recipe["precision"] == resolve_precision("auto")
     assert trial.recipe["precision"] in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize("suite", ["quickstart", "digits_search"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Selection(),
+        Selection(methods=["mixup", "ce"]),
+        Selection(seeds=[7, 1]),
+        Selection(methods=["ce"], datasets=["digits"], seeds=[3]),
+    ],
+)
+def test_a_part_of_the_whole_plan_is_the_plan_of_that_part(suite: str, chosen: Selection, data_root: Path) -> None:
+    loaded, registry = load_suite(suite), Registry()
+    whole, _ = make_plan(loaded, registry, data_root)
+    assert part_of(whole, loaded, chosen) == make_plan(loaded, registry, data_root, chosen)[0]
+
+
+def test_a_part_of_a_search_keeps_a_setting_that_another_row_tries_too(data_root: Path) -> None:
+    """Two rows with one method try the same draws: each trains them where the other is not wanted."""
+    loaded, registry = load_suite("digits_search"), Registry()
+    name, entries = next((g, rows) for g, rows in loaded.methods.items() if any(r.method == "mixup" for r in rows))
+    mixup = next(r for r in entries if r.method == "mixup")
+    twin = mixup.model_copy(update={"label": "mixup_other"})
+    loaded = loaded.model_copy(update={"methods": {name: [mixup, twin]}})
+    whole, _ = make_plan(loaded, registry, data_root)
+    assert whole.search is not None
+    assert whole.search.same, "nothing was shared, so nothing was tried here"
+    for label in ("mixup", "mixup_other"):
+        chosen = Selection(methods=[label])
+        assert part_of(whole, loaded, chosen) == make_plan(loaded, registry, data_root, chosen)[0]

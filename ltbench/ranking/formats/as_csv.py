@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.ranking.board import Column, Leaderboard, Pair, Row, Score, Table
+from ltbench.ranking.board import Leaderboard, Pair, Row, Score, Table
+from ltbench.spec import Column
 from ltbench.stats.intervals import Interval
 
 SCORE_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "method", "rank_low", "rank_high", "dataset",
