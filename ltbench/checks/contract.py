@@ -131,10 +131,10 @@ class _BeforeTheInterruption(Checkpoints):
         super().__init__(folder, seconds=0.0)
         self._interrupted = interrupted
 
-    def _save(self, step: int, live: Mapping[str, Any], last: bool = False) -> None:
+    def _save(self, step: int, roots: Mapping[str, Any], last: bool = False) -> None:
         _, steps_of_stage = self._stages[-1]
         if self.step == self._interrupted - 1 or step == steps_of_stage:
-            super()._save(step, live, last)
+            super()._save(step, roots, last)
 
 
 def _resume_problems(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:

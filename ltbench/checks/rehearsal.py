@@ -121,7 +121,7 @@ class SampledSteps(Checkpoints):
         self.stages = 0
         self._rng = np.random.default_rng(0)
 
-    def steps(self, stage: Stage, steps: int, *rest: Any) -> Iterator[int]:
+    def steps(self, live: Any, steps: int, total: int, stages: Iterator[Stage]) -> Iterator[int]:
         self.stages += 1
         epoch = math.ceil(len(images()[1]) / RECIPE["batch_size"])
         if steps <= epoch:
