@@ -5,7 +5,7 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast lint bench storm setup clean
+.PHONY: quickstart test test-fast test-all lint bench storm setup clean
 
 setup: $(VENV)/.installed
 
@@ -19,10 +19,13 @@ quickstart: setup
 	$(BIN)/ltbench run suites/quickstart.yaml
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not nightly"
 
 test-fast: setup
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not nightly"
+
+test-all: setup
+	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: setup
 	$(BIN)/ruff check .

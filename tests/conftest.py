@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +31,44 @@ torch.set_num_threads(1)
 settings.register_profile("shared machine", deadline=None)  # one slow example among many says nothing of the code
 settings.load_profile("shared machine")
 
-pytest_plugins = ["tests.models.towers"]
+pytest_plugins = ["tests.execution.shared_cluster", "tests.models.towers"]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
-class Groups(LoadScopeScheduling):  # type: ignore[misc]
-    """Shares the tests out by files. Files with tests that start processes of their own (Ray, servers, drivers that are
-    killed) follow one another in two long rows: more of them at once on two cores would only wait for each other."""
+class Rows(LoadScopeScheduling):  # type: ignore[misc]
+    """Shares the tests out: first the rows (tests marked `xdist_group`, which follow one another in one process), then
+    file by file, so that what a file's tests share is made once."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return row_of(file) or file
+        row = nodeid.rpartition("]")[2].partition("@")[2]
+        return row or nodeid.partition("::")[0]
 
 
-@cache
-def row_of(file: str) -> str:
-    path = Path(file)
-    if "faults" in path.parts:
-        return "faults"
-    return "processes" if "mark.slow" in (Path(__file__).parent.parent / path).read_text() else ""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
+    return Rows(config, log)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
-    return Groups(config, log)
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"  # with it workers tell the scheduler the row of a test
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """There is one shared cluster if all tests that use it are in one process."""
+    if "shared_cluster" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first: rows, then files with slow tests."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, item.path not in slow))
 
 
 RECIPE: dict[str, Any] = {
@@ -146,6 +160,17 @@ def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's sqlite file after all its migrations, to be copied as `mlflow.db`: making one takes a second."""
+    from ltbench.system.uris import default_uri
+    from ltbench.tracking import mlflow_store
+
+    folder = tmp_path_factory.mktemp("store")
+    mlflow_store.suites(default_uri(folder))
+    return folder / "mlflow.db"
 
 
 @pytest.fixture

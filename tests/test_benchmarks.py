@@ -27,6 +27,7 @@ def test_variants_take_turns_in_processes_of_their_own() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_every_named_variant_of_training_and_testing_does_its_work() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

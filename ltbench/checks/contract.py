@@ -7,13 +7,14 @@ samplers that never reach the loader, seeds that are ignored. So it is also test
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +31,20 @@ from ltbench.training.madeup import COUNTS, RECIPE, batches, images, model_for, 
 HOOKS = ("head", "stages", "draw", "mix", "loss", "predict")
 
 
-def check_method(cls: type[Method]) -> list[str]:
-    """Everything in which a method breaks the contract, as sentences; an empty list is a pass."""
+class Checked(NamedTuple):
+    """What is to be said of a method, as sentences.
+
+    Attributes:
+        problems: everything in which it breaks the contract; none is a pass.
+        waits: where every step would wait for a GPU: right, but slow.
+    """
+
+    problems: list[str]
+    waits: list[str]
+
+
+def check_method(cls: type[Method]) -> Checked:
+    """Hold a method against the contract, in seconds."""
     problems = [f"`{field}` is not stated" for field in ("paper", "defaults_from") if not getattr(cls, field)]
     problems += [] if cls.summary() else ["the class has no docstring, so `ltbench methods` has nothing to show"]
     problems += _idle_functions(cls)
@@ -39,9 +52,10 @@ def check_method(cls: type[Method]) -> list[str]:
         problems += _batch_problems(cls)
         first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
     except UserError as error:
-        return [*problems, str(error)]
+        return Checked([*problems, str(error)], [])
     except Exception as error:  # an author's mistake can be any exception; it is what we are here to show
-        return [*problems, f"training fails: {type(error).__name__}: {error}{place_of(error, method_files(cls))}"]
+        place = place_of(error, method_files(cls))
+        return Checked([*problems, f"training fails: {type(error).__name__}: {error}{place}"], [])
     if not np.isfinite(first).all():
         problems.append("the test logits are not finite")
     if not np.array_equal(first, again):
@@ -54,9 +68,10 @@ def check_method(cls: type[Method]) -> list[str]:
     if np.array_equal(first, other):
         problems.append("two seeds give the same result: the seed is ignored")
     problems += _bf16_problems(cls)
-    if failure := rehearse(cls).failure:
-        problems.append(f"on a GPU training would fail: {failure}")
-    return problems + list(_idle_options(cls, first))
+    rehearsal = rehearse(cls)
+    if rehearsal.failure:
+        problems.append(f"on a GPU training would fail: {rehearsal.failure}")
+    return Checked(problems + list(_idle_options(cls, first)), rehearsal.waits)
 
 
 def _idle_functions(cls: type[Method]) -> Iterator[str]:
@@ -105,19 +120,37 @@ class _Interrupted(Exception):
     """Stands for whatever ends a process."""
 
 
+class _BeforeTheInterruption(Checkpoints):
+    """Takes a checkpoint after the step before the one in which training is interrupted, and between stages.
+
+    Args:
+        folder: as of Checkpoints. interrupted: the step, from 1; 0 for none.
+    """
+
+    def __init__(self, folder: Path, interrupted: int) -> None:
+        super().__init__(folder, seconds=0.0)
+        self._interrupted = interrupted
+
+    def _save(self, step: int, roots: Mapping[str, Any], last: bool = False) -> None:
+        _, steps_of_stage = self._stages[-1]
+        if self.step == self._interrupted - 1 or step == steps_of_stage:
+            super()._save(step, roots, last)
+
+
 def _resume_problems(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
     """A training that is interrupted in its middle and again in its last step, and goes on in fresh objects."""
 
     def stop_at(epoch: float) -> Callable[[float, float], None]:
         def watch(epochs: float, loss: float) -> None:
-            if epochs >= epoch:
+            if epochs >= epoch > 0:
                 raise _Interrupted
 
         return watch
 
     with tempfile.TemporaryDirectory() as folder:
-        for epoch in (RECIPE["epochs"] / 2, RECIPE["epochs"], np.inf):
-            checkpoints, resumed = Checkpoints(Path(folder) / "trial", seconds=0.0), None
+        for epoch in (RECIPE["epochs"] / 2, RECIPE["epochs"], 0.0):
+            step = math.ceil(epoch * len(images()[1]) / RECIPE["batch_size"])
+            checkpoints, resumed = _BeforeTheInterruption(Path(folder) / "trial", step), None
             try:
                 with suppress(_Interrupted):
                     resumed = _logits(cls, 0, checkpoints=checkpoints, watch=stop_at(epoch))

@@ -7,10 +7,12 @@ read by the host: both show there as they would on a GPU, where the first fails 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -23,16 +25,17 @@ from torch.utils._pytree import tree_leaves
 
 from ltbench.api import Method, Moment, Stage
 from ltbench.errors import place_of
+from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.engine import Clock
 from ltbench.training.evaluation import logits_of
-from ltbench.training.madeup import RECIPE, batches, model_for, task_for, train_on_it
+from ltbench.training.madeup import RECIPE, batches, images, model_for, task_for, train_on_it
 
 _aten = torch.ops.aten
 _COPIES = (_aten._to_copy, _aten.copy_)
 _INDEXING = (_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_)
 """These take positions that lie on the CPU; they are sent to the device first."""
-_OFTEN = 2 * RECIPE["epochs"]
-"""What is waited for in more steps than that is waited for in every step, not once per epoch or stage."""
+_OFTEN = 2
+"""What is waited for in more steps per stage than that is waited for in every step, not once per epoch or stage."""
 
 READ = "reads a number of the device, for which the host waits; keep it in a tensor (torch.where instead of `if`)"
 SENT = "sends a tensor to the device and waits for it; make it once (functools.cached_property, on `self.task.device`)"
@@ -77,27 +80,54 @@ def rehearse(cls: type[Method]) -> Rehearsal:
     """Train a method on the made-up task without a number."""
     files = method_files(cls)
     device = torch.device("meta")
-    host = Host(files)
+    host, sample = Host(files), SampledSteps()
+
+    def waits() -> list[str]:
+        return host.often(_OFTEN * sample.stages)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of copies that do nothing
             method = cls(task_for(cls, device=device))
             model = model_for(method)
             with host:
-                train_on_it(method, model, clock=CountedSteps(host, np.random.default_rng(0), device))
+                clock = CountedSteps(host, np.random.default_rng(0), device)
+                train_on_it(method, model, checkpoints=sample, clock=clock)
                 method.predict(torch.from_numpy(logits_of(model, batches(device), RECIPE)).to(device))
     except NotImplementedError as error:  # torch's way of saying that a shape follows from numbers
         place = place_of(error, files).strip(" ()") or cls.name
-        return Rehearsal(None, [*host.often(), f"{place}, {UNTRIED}"])
+        return Rehearsal(None, [*waits(), f"{place}, {UNTRIED}"])
     except Exception as error:  # as in contract.check_method
         message = re.sub(r"\bmeta\b", "cuda", str(error))
-        return Rehearsal(f"{type(error).__name__}: {message}{place_of(error, files)}", host.often())
-    return Rehearsal(None, host.often())
+        return Rehearsal(f"{type(error).__name__}: {message}{place_of(error, files)}", waits())
+    return Rehearsal(None, waits())
 
 
 def method_files(cls: type[Method]) -> list[Path]:
     """The files that make the class what it is."""
     return [Path(inspect.getfile(b)) for b in cls.__mro__ if issubclass(b, Method) and b is not Method]
+
+
+class SampledSteps(Checkpoints):
+    """Takes one epoch's worth of the steps of every stage, drawn at random, the first and the last among them: numbers
+    do not matter, and what a step does depends on the stage and on how far it is.
+
+    Attributes:
+        stages: how many were begun.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = 0
+        self._rng = np.random.default_rng(0)
+
+    def steps(self, live: Any, steps: int, total: int, stages: Iterator[Stage]) -> Iterator[int]:
+        self.stages += 1
+        epoch = math.ceil(len(images()[1]) / RECIPE["batch_size"])
+        if steps <= epoch:
+            return iter(range(steps))
+        inner = self._rng.choice(np.arange(1, steps - 1), epoch - 2, replace=False)
+        return iter([0, *sorted(inner.tolist()), steps - 1])
 
 
 class CountedSteps(Clock):
@@ -132,9 +162,9 @@ class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """In how many steps of the training the host waited for this, because of the method or of the harness."""
         return len(set().union(*(steps for (kind, _), steps in self.waits.items() if kind == what)) - {0})
 
-    def often(self) -> list[str]:
-        """Sentences on the method's lines that wait in every step."""
-        return [f"{place} {what}" for (what, place), steps in self.waits.items() if place and len(steps) > _OFTEN]
+    def often(self, steps: int) -> list[str]:
+        """Sentences on the method's lines that wait in more than so many steps."""
+        return [f"{place} {what}" for (what, place), found in self.waits.items() if place and len(found) > steps]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -64,7 +64,6 @@ def check(
 ) -> None:
     """Run the contract on a method of yours: what every method must do, on a made-up task, in seconds."""
     from ltbench.checks.contract import check_method
-    from ltbench.checks.rehearsal import rehearse
     from ltbench.registry import Registry
 
     if not file.is_file():
@@ -75,10 +74,10 @@ def check(
         raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
                         f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
     method = registry.get(file.stem)
-    problems = check_method(method)
+    problems, waits = check_method(method)
     for problem in problems:
         typer.echo(f"problem: {problem}")
-    for wait in rehearse(method).waits if not problems else []:
+    for wait in waits if not problems else []:
         typer.echo(f"slow on a GPU: {wait}")
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")

@@ -25,11 +25,6 @@ META = torch.device("meta")
 REGISTRY = Registry()
 
 
-@pytest.mark.parametrize("name", REGISTRY.names())
-def test_a_method_has_everything_on_the_device_and_waits_for_nothing(name: str) -> None:
-    assert rehearse(REGISTRY.get(name)) == (None, [])
-
-
 @pytest.mark.parametrize("name", ["ce", "mixup", "ldam_drw", "text_guided_mixup"])
 def test_the_engine_reads_one_number_an_epoch_and_sends_nothing_it_waits_for(name: str) -> None:
     host, method = Host([]), REGISTRY.get(name)(task_for(REGISTRY.get(name), device=META))
@@ -48,14 +43,14 @@ def test_a_whole_trial_has_everything_on_the_device_and_waits_for_it_once_an_epo
     make_spec: Callable[..., TrialSpec], site: Site, backbone: str
 ) -> None:
     times = []
-    for epochs in (1.0, 3.0):
-        spec = make_spec("ce", recipe={"backbone": backbone, "epochs": epochs})
+    for epochs in (1.0, 2.0):
+        spec = make_spec("ce", recipe={"backbone": backbone, "epochs": epochs, "batch_size": 128})
         with Host([]) as host:
             record = run_trial(spec, replace(site, device="meta"))
         assert record.status == "ok", record.error
         assert record.metrics["accuracy"] is not None
         times.append(host.times)
-    assert times[1] - times[0] == {READ: 2}
+    assert times[1] - times[0] == {READ: 1}
 
 
 def test_a_trial_with_curves_has_everything_on_the_device(make_spec: Callable[..., TrialSpec], site: Site) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from ltbench.execution.placement import Placed
 from ltbench.execution.resources import Resources
 from ltbench.spec import Cell, Record, TrialSpec
 from ltbench.training.site import Site
+from tests.execution.shared_cluster import SharedCluster
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,8 +137,11 @@ class Notes:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.begun: list[TrialSpec] = []
 
-    def started(self, spec: TrialSpec) -> None: ...
+    def started(self, spec: TrialSpec) -> None:
+        self.begun.append(spec)
+
     def progressed(self, spec: TrialSpec, fraction: float) -> None: ...
     def finished(self, record: Record) -> None: ...
     def noted(self, message: str) -> None:
@@ -179,43 +182,29 @@ def test_nodes_that_do_not_see_the_results_are_told_of_once(
 
 # -- on a cluster ------------------------------------------------------------------------------------------------------
 
-CLUSTER = """
-import json, os, subprocess, sys
-os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="t" * 64, RAY_USAGE_STATS_ENABLED="0")
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-for environment in json.loads(sys.argv[1]):
-    node = cluster.add_node(num_cpus=1, env_vars=environment)
-    cluster.wait_for_nodes(60)
-    command = [sys.executable, "-m", "ltbench", "run", *sys.argv[2:], "--address", cluster.address]
-    print("exit code", subprocess.call(command, stderr=subprocess.STDOUT), flush=True)
-    cluster.remove_node(node, allow_graceful=True)
-cluster.shutdown()
-"""
-
 
 @pytest.mark.slow
-def test_a_cluster_is_looked_at_before_anything_trains(tmp_path: Path, data_root: Path) -> None:
-    """Three times two nodes: the second has another ltbench, then no data, then data of its own."""
+def test_a_cluster_is_looked_at_before_anything_trains(
+    on_cluster: SharedCluster, make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A node with another ltbench, then one without data. (One with data of its own: test_cluster.py.)"""
+    from ltbench.execution.tune import run_on_ray
+
+    monkeypatch.chdir(tmp_path)  # Ray lets workers import from the driver's folder
     other = tmp_path / "other" / "ltbench"
     shutil.copytree(Path(ltbench.__file__).parent, other)
     (other / "__init__.py").write_text('__version__ = "0.0.9"\n')
-    own = tmp_path / "own"
-    environments = [{"PYTHONPATH": str(other.parent)}, {"LTBENCH_DATA": "/proc/none"}, {"LTBENCH_DATA": str(own)}]
-    command = [sys.executable, "-c", CLUSTER, json.dumps(environments), "quickstart", "--data", str(data_root),
-               "--results", str(tmp_path / "results"), "--only", "ce,mixup", "--seeds", "0,1",
-               "--set", "recipes.scratch.epochs=2", "--set", "datasets.0.imbalance=[20]"]  # fmt: skip
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "LTBENCH_"))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    version, data, good = done.stdout.split("exit code ")[:3]
-    assert "error: ltbench is not the same everywhere: this machine has ltbench " in version, done.stdout
-    assert " has ltbench 0.0.9 (files " in version
-    assert "error: not every machine has the data: node " in data, done.stdout
-    assert "LTBENCH_DATA" in data
-    assert [line[0] for line in done.stdout.split("exit code ")[1:]] == ["2", "2", "0"], done.stdout
-    assert "4 of 4 trials, 0 failed" in good
-    assert list((own / "packed").iterdir()), "the second node used its own folder"
+    listener = Notes()
+    with on_cluster.node(PYTHONPATH=str(other.parent)), pytest.raises(UserError) as version:
+        run_on_ray([make_spec("ce")], site, Resources(), listener)
+    assert str(version.value).startswith("ltbench is not the same everywhere: this machine has ltbench ")
+    assert " has ltbench 0.0.9 (files " in str(version.value)
+    with on_cluster.node(LTBENCH_DATA="/proc/none"), pytest.raises(UserError) as data:
+        run_on_ray([make_spec("ce")], site, Resources(), listener)
+    assert str(data.value).startswith("not every machine has the data: node ")
+    assert "LTBENCH_DATA" in str(data.value)
+    assert listener.begun == []
 
 
 def test_two_nodes_on_one_host_are_told_apart() -> None:

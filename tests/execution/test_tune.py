@@ -19,6 +19,7 @@ from ltbench.results.folders import Folders
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from tests.execution.shared_cluster import SharedCluster
 
 pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]
@@ -91,12 +92,14 @@ def specs(make_spec: Make, user_methods: Path) -> dict[str, TrialSpec]:
 
 
 @pytest.fixture(scope="module")
-def outcome(specs: dict[str, TrialSpec], site: Site, user_methods: Path) -> Notes:
+def outcome(specs: dict[str, TrialSpec], site: Site, user_methods: Path, shared_cluster: SharedCluster) -> Notes:
     """One run of all of them through Ray."""
     from ltbench.execution.tune import run_on_ray
 
-    notes = Notes()
-    run_on_ray(list(specs.values()), replace(site, methods=read_sources(user_methods)), Resources(retries=1), notes)
+    notes, there = Notes(), replace(site, methods=read_sources(user_methods))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", shared_cluster.address)
+        run_on_ray(list(specs.values()), there, Resources(retries=1), notes)
     return notes
 
 
@@ -139,9 +142,10 @@ FAKE_GPUS = """
 import os, sys
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="t" * 64, RAY_USAGE_STATS_ENABLED="0")
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+store = {"object_store_memory": 10**8}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **store})
 for name, gpus, memory in (("small", 1, "8"), ("large", 1, "24"), ("plain", 0, "0")):
-    cluster.add_node(num_cpus=2, num_gpus=gpus, env_vars={"TEST_NODE": name, "TEST_GPU_GB": memory})
+    cluster.add_node(num_cpus=2, num_gpus=gpus, env_vars={"TEST_NODE": name, "TEST_GPU_GB": memory}, **store)
 cluster.wait_for_nodes(60)
 from ltbench import cli
 from ltbench.execution import nodes
@@ -172,13 +176,14 @@ datasets: [{name: digits, imbalance: [20]}]
 recipes:
   scratch: {backbone: mlp, epochs: 1, batch_size: 32, optimizer: {name: sgd, lr: 0.05}}
 methods: [{any_gpu: {as: any}}, half_large, on_cpu]
-protocol: {final: {seeds: [0, 1, 2, 3]}, reference: any}
+protocol: {final: {seeds: [0, 1]}, reference: any}
 resources:
   per_trial: {gpu_memory_gb: 4}
   methods: {half_large: {gpu_memory_gb: 12}, on_cpu: {gpus: 0, cpus: 2}}
 """
 
 
+@pytest.mark.xdist_group("processes")
 def test_every_method_is_given_what_it_asks_for(tmp_path: Path, data_root: Path) -> None:
     """4 GB are half of the small GPU and fit everywhere; 12 GB are half of the large one and must not go to the small
     one; nothing of a GPU may be anywhere, on two threads."""
@@ -268,6 +273,7 @@ class Mine(Method):
 """
 
 
+@pytest.mark.usefixtures("on_cluster")
 def test_each_group_trains_once_whatever_its_first_trial_comes_to(
     make_spec: Make, site: Site, user_methods: Path, tmp_path: Path
 ) -> None:

@@ -579,6 +579,8 @@ class Notes:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.usefixtures("on_cluster")
 def test_a_trial_whose_ray_worker_was_killed_goes_on_in_another(
     of_mine: Callable[[str], TrialSpec], mine: Path, site: Site, saving: Site
 ) -> None:
@@ -600,7 +602,7 @@ datasets: [{name: digits, imbalance: [20]}]
 recipes:
   scratch:
     backbone: cnn_small
-    epochs: 60
+    epochs: 20
     batch_size: 32
     optimizer: {name: sgd, lr: 0.05, momentum: 0.9}
     augment: crop
@@ -611,7 +613,8 @@ resources: {checkpoint_seconds: 0.05}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["ray", "inline"])
+@pytest.mark.xdist_group("processes")
+@pytest.mark.parametrize("executor", ["ray", pytest.param("inline", marks=pytest.mark.nightly)])
 def test_the_command_continues_after_a_kill_of_the_driver(
     executor: str, tmp_path: Path, data_root: Path, site: Site
 ) -> None:

@@ -26,26 +26,19 @@ from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Expectation, Record, TrialSpec
 from ltbench.system.uris import default_uri
 from ltbench.tracking import delivery, mlflow_store
-from ltbench.tracking.delivery import Patience, Tracker, deliver
+from ltbench.tracking.delivery import Tracker, deliver
+from tests.tracking.made import PATIENT
 
 SPEC = TrialSpec(
     suite="test", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
     hyperparameters={}, code="c", recipe_name="r", recipe={"epochs": 1.0}, seed=0,
 )  # fmt: skip
 PLAN = Expectation(suite="test", question="", protocol={"seeds": [0]}, rows={}, columns=())
-QUICK = Patience(first=0.02, longest=0.1, stall=20.0, failing=0.5, end=30.0)
 SECRETS = ("geheim", "t0ken")
 
 
 def made(seed: int = 0, **changes: Any) -> Record:
     return replace(Record(spec=replace(SPEC, seed=seed), status="ok", metrics={"accuracy": 50.0 + seed}), **changes)
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    mlflow_store.suites(default_uri(folder))
-    return folder / "mlflow.db"
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def runs_in(uri: str, suite: str = "test") -> list[str]:
     return [run.data.tags["ltbench.key"] for run in client.search_runs([experiment.experiment_id])]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
@@ -130,7 +123,7 @@ def test_no_trial_waits_for_a_server_that(
     warnings: list[str] = []
     uri = f"http://me:geheim@127.0.0.1:{server.port}/?token=t0ken"
     began = time.monotonic()
-    tracker = Tracker(uri, "test", journal, PLAN, warnings.append, QUICK._replace(stall=3.0))
+    tracker = Tracker(uri, "test", journal, PLAN, warnings.append, PATIENT._replace(stall=3.0))
     for seed in range(20):
         record = made(seed)
         journal.write(record)
@@ -148,7 +141,7 @@ def test_no_trial_waits_for_a_server_that(
 
 
 def test_what_waits_is_remembered_by_key_alone(journal: Journal) -> None:
-    tracker = Tracker("http://127.0.0.1:9", "test", journal, PLAN, lambda _: None, QUICK)
+    tracker = Tracker("http://127.0.0.1:9", "test", journal, PLAN, lambda _: None, PATIENT)
     record = made(predictions=b"x" * 1_000_000)
     journal.write(record)
     tracker.send(record)
@@ -188,7 +181,7 @@ def test_a_failure_is_tried_again_in_the_same_run_and_leaves_one_run_per_key(
 ) -> None:
     flaky = Flaky(monkeypatch, name, 3, obeyed=obeyed)
     warnings: list[str] = []
-    tracker = Tracker(default_uri(results), "test", journal, PLAN, warnings.append, QUICK)
+    tracker = Tracker(default_uri(results), "test", journal, PLAN, warnings.append, PATIENT)
     for seed in range(2):
         journal.write(made(seed))
         tracker.send(made(seed))
@@ -210,7 +203,7 @@ def test_a_record_that_the_store_refuses_holds_up_no_other(
         return real(store, record, there)
 
     monkeypatch.setattr(mlflow_store.Store, "put", put)
-    tracker = Tracker(default_uri(results), "test", journal, PLAN, lambda _: None, QUICK)
+    tracker = Tracker(default_uri(results), "test", journal, PLAN, lambda _: None, PATIENT)
     for seed in range(4):
         journal.write(made(seed))
         tracker.send(made(seed))
@@ -223,7 +216,7 @@ def test_a_record_that_the_store_refuses_holds_up_no_other(
 def test_two_commands_at_once_send_each_record_once(results: Path, journal: Journal) -> None:
     for seed in range(6):
         journal.write(made(seed))
-    trackers = [Tracker(default_uri(results), "test", journal, PLAN, print, QUICK) for _ in range(3)]
+    trackers = [Tracker(default_uri(results), "test", journal, PLAN, print, PATIENT) for _ in range(3)]
     for tracker in trackers:
         tracker.deliver_backlog()
     assert [tracker.close() for tracker in trackers] == [0, 0, 0]
@@ -285,7 +278,7 @@ def test_a_process_that_dies_between_run_and_ledger_leaves_one_run(where: str, r
     with python(DIES, str(results), where) as process:
         process.communicate(timeout=60)
     assert process.returncode == 9
-    tracker = Tracker(default_uri(results), "test", journal, PLAN, print, QUICK)
+    tracker = Tracker(default_uri(results), "test", journal, PLAN, print, PATIENT)
     assert (tracker.deliver_backlog(), tracker.close()) == (1, 0)
     assert runs_in(default_uri(results)) == [made().key]
     assert [r.key for r in mlflow_store.read(default_uri(results), "test")[0]] == [made().key]
@@ -370,7 +363,7 @@ def test_a_server_that_stops_and_starts_again_gets_everything_once_within_one_ru
         port = free.getsockname()[1]
     warnings: list[str] = []
     secret = f"http://me:geheim@127.0.0.1:{port}"
-    tracker = Tracker(secret, "test", journal, PLAN, warnings.append, QUICK)
+    tracker = Tracker(secret, "test", journal, PLAN, warnings.append, PATIENT)
 
     def send(seed: int) -> None:
         journal.write(made(seed, predictions=b"no npz"))
@@ -394,7 +387,7 @@ def test_a_server_that_stops_and_starts_again_gets_everything_once_within_one_ru
 
 def test_the_queue_is_open_while_nothing_is_known_of_the_store(journal: Journal) -> None:
     """`send` is called by the thread that schedules trials: it may not wait, whatever the sender does."""
-    tracker = Tracker("http://127.0.0.1:9", "test", journal, PLAN, lambda _: None, QUICK)
+    tracker = Tracker("http://127.0.0.1:9", "test", journal, PLAN, lambda _: None, PATIENT)
     began = time.perf_counter()
     for seed in range(1000):
         tracker.send(made(seed))

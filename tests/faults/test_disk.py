@@ -26,6 +26,7 @@ from ltbench.tracking.ledger import Ledger
 from ltbench.tracking.mlflow_runs import Times
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from tests.tracking.made import PATIENT
 
 SPEC = TrialSpec(
     suite="test", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
@@ -153,7 +154,7 @@ def test_records_sent_while_the_ledger_cannot_be_written_arrive_and_the_command_
     folders = Folders(disk.folder, "test")
     folders.journal.write(RECORD)
     disk.fill()
-    tracker = Tracker(default_uri(tmp_path), "test", folders.journal)
+    tracker = Tracker(default_uri(tmp_path), "test", folders.journal, patience=PATIENT)
     tracker.deliver_backlog()
     with pytest.raises(UserError, match=r"mlflow-sent\.jsonl: cannot be written \(No space left"):
         tracker.close()

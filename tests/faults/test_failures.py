@@ -161,6 +161,7 @@ def test_the_larger_share_is_double_and_at_most_one(share: float, larger: float)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_cluster")
 def test_failures_on_ray(
     bench: Bench, make_spec: Make, of_mine: Callable[[str], TrialSpec], site: Site, mine: Path
 ) -> None:

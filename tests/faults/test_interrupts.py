@@ -26,6 +26,8 @@ from ltbench.system.lock import NAME
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
+pytestmark = pytest.mark.xdist_group("processes")
+
 MINE = """
 import os, pathlib, time
 from ltbench.api import Method
@@ -44,7 +46,7 @@ datasets: [{name: digits, imbalance: [20]}]
 recipes:
   scratch:
     backbone: cnn_small
-    epochs: 10
+    epochs: 6
     batch_size: 32
     optimizer: {name: sgd, lr: 0.05, momentum: 0.9}
     augment: crop
@@ -68,13 +70,16 @@ def _hear_ctrl_c() -> None:
 
 
 class Workplace:
-    """A suite of two methods, one that takes its time and one that never comes back, and drivers in other processes."""
+    """A suite of two methods, one that takes its time (until there is a file `hurry`) and one that never comes back,
+    and drivers in other processes."""
 
     def __init__(self, folder: Path, data: Path) -> None:
         self.folder, self.mine, self.marks = folder, folder / "mine", folder / "marks"
+        self.hurry = folder / "hurry"
         self.mine.mkdir()
         self.marks.mkdir()
-        for name, body in {"slow": "time.sleep(0.02)", "hangs": "time.sleep(600)"}.items():
+        takes_time = f"time.sleep(0 if os.path.exists({str(self.hurry)!r}) else 0.05)"
+        for name, body in {"slow": takes_time, "hangs": "time.sleep(600)"}.items():
             text = MINE.replace("NAME", name.title()).replace("BODY", body).replace("DOES", name)
             (self.mine / f"{name}.py").write_text(text.replace("MARKS", repr(str(self.marks))))
         (folder / "suite.yaml").write_text(SUITE)
@@ -102,6 +107,7 @@ class Workplace:
                 process.kill()
 
     def finish(self, *more: str) -> str:
+        self.hurry.touch()
         done = subprocess.run(
             [sys.executable, "-m", "ltbench", *self.arguments, *more],
             capture_output=True, text=True, timeout=240, env=self.environment, cwd=self.folder, check=False,
@@ -148,7 +154,9 @@ def no_workers_are_left(marks: Path) -> bool:
     ("executor", "ask", "code"),
     [
         ("ray", lambda driver: os.killpg(driver.pid, signal.SIGINT), 130),  # Ctrl-C reaches all of the terminal's group
-        ("ray", lambda driver: os.killpg(driver.pid, signal.SIGHUP), 129),  # and so does the end of the terminal
+        pytest.param(  # and so does the end of the terminal
+            "ray", lambda driver: os.killpg(driver.pid, signal.SIGHUP), 129, marks=pytest.mark.nightly
+        ),
         ("inline", lambda driver: driver.terminate(), 143),
     ],
     ids=["ray-int", "ray-hup", "inline-term"],
@@ -186,6 +194,7 @@ def test_the_first_signal_lets_running_trials_take_a_checkpoint(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_terminal_that_is_closed_pauses_the_run(place: Workplace) -> None:
     """A real one, with the live display on it: the kernel sends the hangup, and every write to it fails."""
     ours, theirs = pty.openpty()
@@ -227,7 +236,7 @@ def test_hangups_are_one_wish_however_many_come_and_nohup_is_respected(monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["ray", "inline"])
+@pytest.mark.parametrize("executor", [pytest.param("ray", marks=pytest.mark.nightly), "inline"])
 def test_the_second_signal_ends_it_at_once(executor: str, place: Workplace) -> None:
     with place.driver("--only", "hangs", "--set", f"resources.executor={executor}") as driver:
         driver.send_signal(signal.SIGINT)

@@ -14,6 +14,8 @@ if sys.platform != "linux":
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.xdist_group("processes")
 def test_nothing_is_lost_or_counted_twice_in_a_storm(tmp_path: Path, data_root: Path) -> None:
     report = storm(tmp_path, data_root, seeds=2, kills=4, outages=1)
     assert report.problems == [], str(report)

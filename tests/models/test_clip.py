@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from ltbench.api import Moment, Stage, Task
-from ltbench.checks.contract import check_method
 from ltbench.data.loader import VectorBatches
 from ltbench.data.order import BatchOrder
 from ltbench.data.sources.features import Features
@@ -231,11 +230,6 @@ def test_the_adapter_starts_as_zero_shot() -> None:
     method = made("tgm_clip")
     zero_shot = made("clip_zero_shot").head(DIM)
     torch.testing.assert_close(method.predict(method.head(DIM)(x)), zero_shot(x))
-
-
-@pytest.mark.parametrize("name", ["clip_zero_shot", "clip_linear_probe", "tgm_clip"])
-def test_they_keep_the_contract(name: str) -> None:
-    assert check_method(REGISTRY.get(name)) == []
 
 
 # -- one footing -------------------------------------------------------------------------------------------------------

@@ -19,20 +19,13 @@ from ltbench.tracking import delivery, mlflow_store
 from ltbench.tracking.delivery import Tracker
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from tests.tracking.made import PATIENT
 
 pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]
 PLAN = Expectation(
     suite="test", question="Why?", protocol={"seeds": [0, 1]}, rows={"ce": ExpectedRow("tiny", "x" * 6000)}, columns=()
 )
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sqlite store after MLflow's migrations, to be copied: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("store")
-    mlflow_store.suites(delivery.default_uri(folder))
-    return folder / "mlflow.db"
 
 
 @pytest.fixture
@@ -51,7 +44,7 @@ def deliver(
 ) -> tuple[int, int, list[str]]:
     """Send the backlog: how many were queued, how many the store still lacks, and the warnings."""
     warnings: list[str] = []
-    tracker = Tracker(uri or delivery.default_uri(results), "test", journal, plan, warnings.append)
+    tracker = Tracker(uri or delivery.default_uri(results), "test", journal, plan, warnings.append, PATIENT)
     queued = tracker.deliver_backlog()
     return queued, tracker.close(), warnings
 
@@ -103,7 +96,7 @@ def test_another_plan_is_sent_where_no_record_is(results: Path, journal: Journal
 
     def run(reference: str) -> tuple[int, int]:
         plan = replace(PLAN, protocol={**PLAN.protocol, "reference": reference})
-        tracker = delivery.Tracker(delivery.default_uri(results), "test", journal, plan)
+        tracker = delivery.Tracker(delivery.default_uri(results), "test", journal, plan, patience=PATIENT)
         return tracker.deliver_backlog(), tracker.close()
 
     def kept() -> str:

@@ -23,10 +23,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def filled(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A store with two suites; each has a failed trial, one that lacks a metric, one deleted, one unfinished,
     and a run that ltbench did not make."""
     results = tmp_path_factory.mktemp("filled")
+    shutil.copy(empty_store, results)
     for suite in ("made", "other"):
         kept = [record(spec(label, seed=seed, suite=suite)) for label in ("ce", "good") for seed in range(3)]
         kept[0] = replace(kept[0], metrics={**kept[0].metrics, "many": None})

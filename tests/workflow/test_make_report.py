@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,21 +20,23 @@ from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.delivery import Tracker, default_uri
 from ltbench.workflow.make_report import Made, make_report
 from tests.ranking import made
+from tests.tracking.made import PATIENT
 
 NAME = "made leaderboard"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+def store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[Path, list[Record]]:
     """A results folder with a suite in the journal and in MLflow."""
     results = tmp_path_factory.mktemp("results")
+    shutil.copy(empty_store, results)
     records = made.records({"ce": 0.5, "good": 0.7}, {"a": (10.0,)}, seeds=3)
     plan, folders = made.plan_of(records), Folders(results, "made")
     for record in records:
         folders.journal.write(record)
     folders.plan_file.write_text(canonical(plan.to_json()))
     warnings: list[str] = []
-    tracker = Tracker(default_uri(results), "made", folders.journal, plan, warnings.append)
+    tracker = Tracker(default_uri(results), "made", folders.journal, plan, warnings.append, PATIENT)
     tracker.deliver_backlog()
     assert (tracker.close(), warnings) == (0, [])
     return results, records
