@@ -22,7 +22,6 @@ from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
 from ltbench.execution import nodes
 from ltbench.execution.measure import measure_steps
-from ltbench.execution.run_plan import State
 from ltbench.models import clip
 from ltbench.models.torchvision import build
 from ltbench.planning.bundle import export, read_bundle
@@ -34,6 +33,8 @@ from ltbench.spec import Plan, Selection
 from ltbench.suite.load import load_suite
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from ltbench.workflow.plan_suite import plan_suite
+from ltbench.workflow.prepare import Request
 from tests.data.made import small_lists, tail, write_images, write_list
 from tests.models.test_text import TINY, add_model
 
@@ -115,7 +116,9 @@ def test_a_plan_on_the_val_list_says_so_and_has_other_keys(tmp_path: Path, monke
     assert not {t.key for t in on_test.trials} & {t.key for t in on_val.trials}
     assert {t.cell.label for t in on_test.trials} == {"imagenet_lt native"}
     assert {t.cell.label for t in on_val.trials} == {"imagenet_lt native, tested on val"}
-    assert "imagenet_lt native, tested on val" in plan_text(on_val, State({}, {}))
+    val = ["datasets.0.tested_on=val"]
+    request = Request(suite="imagenet_lt", overrides=val, results=tmp_path / "results", data=tmp_path)
+    assert "imagenet_lt native, tested on val" in plan_text(plan_suite(request))
     assert on_test.expectation().as_published == (("imagenet_lt", "native"),)
     assert on_val.expectation().as_published == ()
 

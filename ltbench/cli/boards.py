@@ -51,7 +51,7 @@ def leaderboard(
         seeds_only=seeds_only,
         tell=tell,
     )
-    print_board(make_board(request), format_, out, wide=wide)
+    print_board(make_board(request).board, format_, out, wide=wide)
 
 
 def report(

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.spec import Result, digest
@@ -32,7 +34,7 @@ class _Trial(NamedTuple):
     pretraining: str
 
 
-def read_scores(file: Path) -> list[Result]:
+def read_scores(file: Path | pd.DataFrame) -> list[Result]:
     """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
     manifest, recipe and pretraining (rows that differ in one are never compared). Values are in points, as the file
     has them. An empty or NaN value is a failed trial: counted, never imputed; except in a shot bucket, which may be
@@ -42,10 +44,11 @@ def read_scores(file: Path) -> list[Result]:
         UserError: an unreadable file, a missing or unknown column, a bad value (with its line), or two different values
             for one place.
     """
+    name = "scores" if isinstance(file, pd.DataFrame) else file.stem
     trials: dict[_Trial, dict[str, float | None]] = {}
-    lines: dict[tuple[_Trial, str], int] = {}
-    for number, row in _rows(file):
-        where = f"{file}, line {number}"
+    lines: dict[tuple[_Trial, str], str] = {}
+    for where, row in _rows(file):
+        number = where.rpartition(" ")[2]
         trial, metric = _trial(row, where), _text(row, "metric", where)
         value = _in_range(metric, _value(row["value"], where), where)
         if (trial, metric) in lines:
@@ -58,9 +61,9 @@ def read_scores(file: Path) -> list[Result]:
         lines[trial, metric] = number
         trials.setdefault(trial, {})[metric] = value
     if not trials:
-        raise UserError(f"{file}: holds no scores below its header")
-    _refuse_fractions(file, trials.values())
-    return [_result(file.stem, trial, metrics) for trial, metrics in trials.items()]
+        raise UserError(f"{file if isinstance(file, Path) else 'the frame'}: holds no scores below its header")
+    _refuse_fractions(file if isinstance(file, Path) else "the frame of scores", trials.values())
+    return [_result(name, trial, metrics) for trial, metrics in trials.items()]
 
 
 def _trial(row: Mapping[str, str], where: str) -> _Trial:
@@ -70,7 +73,7 @@ def _trial(row: Mapping[str, str], where: str) -> _Trial:
     )  # fmt: skip
 
 
-def _refuse_fractions(file: Path, trials: Collection[Mapping[str, float | None]]) -> None:
+def _refuse_fractions(file: Path | str, trials: Collection[Mapping[str, float | None]]) -> None:
     """Accuracies as fractions would be compared with a region of practical equivalence of half a point: everything
     would be equivalent."""
     for metric in ("accuracy", "balanced_accuracy"):
@@ -87,7 +90,14 @@ def _in_range(metric: str, value: float | None, where: str) -> float | None:
     return value
 
 
-def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _rows(file: Path | pd.DataFrame) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The rows of a file or a frame, each with its place for messages."""
+    if isinstance(file, pd.DataFrame):
+        _check_columns("the frame of scores", [str(name) for name in file.columns])
+        for number, values in enumerate(file.itertuples(index=False)):
+            texts = ["" if pd.isna(value) else str(value) for value in values]
+            yield f"the frame of scores, row {number}", dict(zip(map(str, file.columns), texts, strict=True))
+        return
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True, skipinitialspace=True)
@@ -97,7 +107,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
                 where = f"{file}, line {reader.line_num}"
                 if None in row or None in row.values():
                     raise UserError(f"{where}: has not as many fields as the header")
-                yield reader.line_num, row
+                yield where, row
     except csv.Error as error:
         where = f"{file}, after line {reader.line_num}"
         raise UserError(f"{where}: is no CSV ({error}); close or double its quotes") from error
@@ -107,7 +117,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
 
 
-def _check_columns(file: Path, names: list[str]) -> None:
+def _check_columns(file: Path | str, names: list[str]) -> None:
     known = (*REQUIRED, *OPTIONAL)
     if len(names) == 1 and (other := next((c for c in ";\t|" if c in names[0]), None)):
         raise UserError(f"{file}: its columns are separated by {other!r}; write commas, and numbers with a point")

@@ -14,6 +14,8 @@ from ltbench.system.uris import default_uri, shown_uri
 from ltbench.workflow.tell import Tell, tell_nobody
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ltbench.ranking.images import Predictions
 
 
@@ -26,7 +28,7 @@ class Results(NamedTuple):
 
 
 def find_results(
-    suite: str | None, results: Path, uri: str | None, source: Path | None, tell: Tell = tell_nobody
+    suite: str | None, results: Path, uri: str | None, source: Path | pd.DataFrame | None, tell: Tell = tell_nobody
 ) -> Results:
     """From a folder of records, a file of scores, or MLflow. Predictions come from the journal beside the store.
 
@@ -34,16 +36,17 @@ def find_results(
         suite: a suite's name or file; None: the last used, or all that the source holds.
         results: where runs wrote.
         uri: MLflow's store; None: the one in `results`.
-        source: the folder or file; None: MLflow.
+        source: a folder of records, a file or a frame of scores; None: MLflow.
 
     Raises:
         UserError: there is nothing, or it cannot be read.
     """
-    if source is not None and source.suffix.lower() == ".csv":
+    if source is not None and (not isinstance(source, Path) or source.suffix.lower() == ".csv"):
         from ltbench.results.scores import read_scores
 
         if suite is not None:
-            raise UserError(f"--from {source}: a file of scores belongs to no suite; leave {suite!r} out")
+            shown = source if isinstance(source, Path) else "FRAME"
+            raise UserError(f"--from {shown}: a file of scores belongs to no suite; leave {suite!r} out")
         return Results(read_scores(source), None, None)
     if source is not None:
         found, expectation = results_of_folder(source, tell)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.compare import Comparison, compare
 from ltbench.ranking.images import left_out
-from ltbench.results.folders import Folders
-from ltbench.spec import Plan, Result, Selection
-from ltbench.workflow.find_results import find_results, journal_of
+from ltbench.results.folders import Folders, folders_of
+from ltbench.results.journal import Journal
+from ltbench.spec import Expectation, Plan, Result, Selection
+from ltbench.workflow.find_results import find_results, journal_in, journal_of
 from ltbench.workflow.tell import Tell, tell_nobody
 
 
@@ -23,7 +26,7 @@ class BoardRequest:
         suite: a suite's name or file; None: the last used.
         results: where runs wrote.
         tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
-        source: a folder of records, or a CSV of scores, to read instead of MLflow.
+        source: a folder of records, or a CSV or a frame of scores, to read instead of MLflow.
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
         seeds_only: leave the noise of the test images out of the intervals.
@@ -33,22 +36,43 @@ class BoardRequest:
     suite: str | None = None
     results: Path = Path("results")
     tracking_uri: str | None = None
-    source: Path | None = None
+    source: Path | pd.DataFrame | None = None
     chosen: Selection = field(default_factory=Selection)
     options: BoardOptions = field(default_factory=BoardOptions)
     seeds_only: bool = False
     tell: Tell = tell_nobody
 
 
-def make_board(request: BoardRequest) -> Leaderboard:
+@dataclass(frozen=True)
+class RankedResults:
+    """A board, and where its numbers come from.
+
+    Attributes:
+        expectation: the plan kept with the results, if there is one.
+        journal: the records behind it; None for scores from elsewhere.
+    """
+
+    board: Leaderboard
+    expectation: Expectation | None
+    journal: Journal | None
+
+
+def make_board(request: BoardRequest) -> RankedResults:
     """Rank the methods of a suite.
 
     Raises:
         UserError: no such suite, no results, or an unknown row, data set, metric or reference.
     """
-    found = find_results(request.suite, request.results, request.tracking_uri, request.source, request.tell)
+    source = request.source
+    found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell)
     predictions = left_out if request.seeds_only else found.predictions
-    return build(found.results, found.expectation, request.chosen, request.options, predictions=predictions)
+    board = build(found.results, found.expectation, request.chosen, request.options, predictions=predictions)
+    journal: Journal | None = None
+    if isinstance(source, Path) and source.is_dir():
+        journal = journal_in(source)[0]
+    elif source is None:
+        journal = folders_of(request.results, board.suite).journal
+    return RankedResults(board, found.expectation, journal)
 
 
 def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:

@@ -18,6 +18,7 @@ from ltbench.execution.run_plan import State, bring_up_to_date, run_plan, state_
 from ltbench.planning.search import diverged
 from ltbench.ranking.formats.choices import choice_text
 from ltbench.results.folders import Folders, checkpoints_of
+from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.lock import SuiteLock
@@ -58,12 +59,13 @@ class RunOutcome:
         plan: the trials that were asked for. state: which of them are finished, which failed.
         stopped: the user asked it to stop before it was through.
         search_failures: trials of the search that failed, other than by divergence.
-        checkpoints: where its trials leave them.
+        journal: where its records are. checkpoints: where its trials leave them.
         board: None where nothing is finished.
     """
 
     plan: Plan
     state: State
+    journal: Journal
     checkpoints: Path | Remote | None
     stopped: bool = False
     search_failures: Sequence[Record] = field(default_factory=list)
@@ -149,7 +151,7 @@ def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: In
         unsent = tracker.close()
     if unsent:
         request.warn(f"{unsent} records wait to be sent to MLflow")
-    outcome = RunOutcome(plan, state_of(plan, journal), site.checkpoints)
+    outcome = RunOutcome(plan, state_of(plan, journal), journal, site.checkpoints)
     return replace(outcome, stopped=interrupt.asked and bool(outcome.left))
 
 

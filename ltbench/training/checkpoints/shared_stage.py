@@ -31,7 +31,6 @@ TRAINS = ("__init__", "head", "draw", "mix", "loss")
 """What a method has to leave as it is in `Method` for its training to be the harness's alone, beside its stages."""
 _OURS = ("torch", "torchvision", "open_clip", "timm", "ltbench")
 """Packages whose modules and optimizers are the same code for all trials of a run."""
-
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 """Where torch keeps the hooks of parameters and optimizers; there is no public way to ask for them."""
 

@@ -1,0 +1,11 @@
+"""The door for Python: the words of the command line as functions. Nothing in here prints or exits."""
+
+from ltbench.frames.boards import Board, CompareResult, Report, compare, leaderboard, report
+from ltbench.frames.catalog import methods
+from ltbench.frames.plans import SuitePlan, plan
+from ltbench.frames.runs import SuiteRun, run
+from ltbench.frames.trial_records import Records, TrialRecord, records
+from ltbench.frames.verifying import VerifyResult, verify
+
+__all__ = ["Board", "CompareResult", "Records", "Report", "SuitePlan", "SuiteRun", "TrialRecord", "VerifyResult"]
+__all__ += ["compare", "leaderboard", "methods", "plan", "records", "report", "run", "verify"]

@@ -1,0 +1,294 @@
+"""`ltbench.leaderboard`, `ltbench.compare`, `ltbench.report`: results ranked, with what may be claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ltbench.errors import UserError, did_you_mean
+from ltbench.frames.words import AnyPath, Names, folder_of, path_of, selection_of
+from ltbench.page.evidence import gather
+from ltbench.page.write import figures_of
+from ltbench.ranking.board import Leaderboard
+from ltbench.ranking.build import BoardOptions
+from ltbench.ranking.compare import Comparison
+from ltbench.ranking.formats import as_csv
+from ltbench.ranking.formats.as_html import board_html
+from ltbench.ranking.formats.compare_text import comparison_text
+from ltbench.ranking.formats.render import renderer
+from ltbench.system.uris import default_uri
+from ltbench.workflow.make_board import BoardRequest, RankedResults, compare_rows, make_board
+from ltbench.workflow.make_report import make_report
+from ltbench.workflow.tell import Tell, tell_nobody
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard: who is better than whom, and how sure that is."""
+
+    ranked: RankedResults
+
+    @property
+    def board(self) -> Leaderboard:
+        """The board with all its parts."""
+        return self.ranked.board
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+        return self.board.suite
+
+    @property
+    def methods(self) -> list[str]:
+        """The rows, best first."""
+        return [row.label for table in self.board.tables for row in table.rows]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line per method, data set and metric, in full precision: the columns of `scores.csv`."""
+        return as_csv.scores(self.board)
+
+    def pairs(self) -> pd.DataFrame:
+        """One line per pair of methods: difference, interval, p, p_holm, verdict: the columns of `pairs.csv`."""
+        return as_csv.pairs(self.board)
+
+    def render(self, format_: str = "text", *, wide: bool = False) -> str:
+        """The board as `text`, `markdown`, `latex`, `csv`, `pairs` or `json`; `wide`: more columns, for text.
+
+        Raises:
+            ltbench.errors.UserError: no such format.
+        """
+        from ltbench.ranking.formats.render import FORMATS
+
+        if format_ not in FORMATS:
+            raise UserError(f"format {format_!r}: unknown. {did_you_mean(format_, FORMATS)}")
+        return renderer(format_, wide=wide)(self.board)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """The figures of the report, by name: `board.plot.trade_off()`."""
+        return Plots(self.ranked)
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def __repr__(self) -> str:
+        return self.render()
+
+    def _repr_html_(self) -> str:
+        return board_html(self.board)
+
+
+class Plots:
+    """The figures that a board's results allow, each as a function that returns a matplotlib Figure. `dir(board.plot)`
+    lists them."""
+
+    def __init__(self, ranked: RankedResults) -> None:
+        self._ranked = ranked
+
+    @cached_property
+    def _figures(self) -> dict[str, Any]:
+        board, journal, expectation = self._ranked.board, self._ranked.journal, self._ranked.expectation
+        records = [] if journal is None else list(journal.records().values())
+        evidence = gather(records, board, expectation, journal.predictions if journal is not None else None)
+        drawn = [f for table in figures_of(board, evidence) for f in (*table.claims, *table.behind)]
+        return {figure.name.replace("-", "_"): figure for figure in drawn}
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._figures)
+
+    def __getattr__(self, name: str) -> Callable[[], Figure]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self._figures:
+            raise AttributeError(f"no figure {name!r} of these results. {did_you_mean(name, self._figures)}")
+        return lambda: self._figures[name].drawing
+
+    def caption(self, name: str) -> str:
+        """How to read a figure, and what it must not be taken for."""
+        return str(self._figures[name].caption)
+
+
+def leaderboard(
+    suite: str | None = None,
+    *,
+    results: AnyPath = "results",
+    tracking_uri: str | None = None,
+    from_: AnyPath | pd.DataFrame | None = None,
+    only: Names = None,
+    datasets: Names = None,
+    seeds: int | Iterable[int] | None = None,
+    primary: str | None = None,
+    reference: str | None = None,
+    rope: float | None = None,
+    seeds_only: bool = False,
+    tell: Tell = tell_nobody,
+) -> Board:
+    """Rank the methods of a suite, with intervals and tests.
+
+    Args:
+        suite: its name or file; default: the last used.
+        results: the folder in which runs wrote.
+        tracking_uri: MLflow's store; default: `mlflow.db` in `results`.
+        from_: read this instead of MLflow: a folder of records, a CSV of scores, or a frame with the same columns
+            (method, dataset, imbalance_factor, seed, metric, value).
+        only: the rows (methods, by label) to look at; default: all.
+        datasets: the data sets to look at; default: all.
+        seeds: the training seeds to look at; default: all.
+        primary: rank by this metric; default: the suite's.
+        reference: gains over this row; default: the suite's.
+        rope: differences below this, in the metric's unit, are practically none; default: the suite's.
+        seeds_only: leave the noise of the test images out of the intervals.
+        tell: called with lines that the user should know; default: nobody is told.
+
+    Returns:
+        The board: `to_frame()`, `pairs()`, `plot`; printed, it is the text; a notebook shows it as a table.
+
+    Raises:
+        ltbench.errors.UserError: no such suite, no results, or an unknown row, data set, metric or reference.
+
+    Examples:
+        >>> import ltbench
+        >>> board = ltbench.leaderboard(from_="results/reference/quickstart")
+        >>> len(board.methods), board.pairs().shape[0] >= 10
+        (5, True)
+        >>> sorted(dir(board.plot))[:2]
+        ['by_imbalance', 'classes']
+    """
+    request = BoardRequest(
+        suite=suite,
+        results=folder_of(results),
+        tracking_uri=tracking_uri,
+        source=from_ if isinstance(from_, pd.DataFrame) else path_of(from_),
+        chosen=selection_of(only, datasets, seeds),
+        options=BoardOptions(primary=primary, reference=reference, rope=rope),
+        seeds_only=seeds_only,
+        tell=tell,
+    )
+    return Board(make_board(request))
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Two methods in full, as one planned comparison."""
+
+    comparison: Comparison
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line per column (data set and imbalance): dataset, imbalance, diff (a - b, in the primary metric's unit),
+        low and high (95 % interval), p."""
+        lines = [
+            (column.dataset, column.imbalance, test.diff, *_ends(test.diff, test.half), test.p)
+            for column, test in self.comparison.by_column.items()
+        ]
+        return pd.DataFrame(lines, columns=["dataset", "imbalance", "diff", "low", "high", "p"])
+
+    def __str__(self) -> str:
+        return comparison_text(self.comparison)
+
+    def __repr__(self) -> str:
+        return comparison_text(self.comparison)
+
+
+def _ends(middle: float | None, half: float | None) -> tuple[float | None, float | None]:
+    return (None, None) if half is None or middle is None else (middle - half, middle + half)
+
+
+def compare(
+    a: str,
+    b: str,
+    *,
+    suite: str | None = None,
+    results: AnyPath = "results",
+    from_: AnyPath | None = None,
+    datasets: Names = None,
+) -> CompareResult:
+    """Compare two methods in full: by column, metric and class, and how far seeds can tell.
+
+    Args:
+        a: a row of the table.
+        b: the row it is compared with.
+        suite: the suite's name; default: the only one there is.
+        results: the folder in which runs wrote.
+        from_: a suite's folder of results, or of records, instead of `results`.
+        datasets: the data sets to look at; default: all.
+
+    Returns:
+        The comparison: printed, it is the text of the command; `to_frame()` has one line per data set and imbalance.
+
+    Raises:
+        ltbench.errors.UserError: no such suite or row, or no seed that both have.
+
+    Examples:
+        >>> import ltbench
+        >>> found = ltbench.compare("balanced_softmax", "ce", from_="results/reference/quickstart")
+        >>> found.to_frame()["dataset"].unique().tolist()
+        ['digits']
+    """
+    chosen = selection_of(None, datasets)
+    return CompareResult(compare_rows(a, b, suite, folder_of(results), path_of(from_), chosen))
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report on the disk."""
+
+    page: Path
+    """The page; it opens from disk."""
+    files: list[Path]
+    """All files, the page first."""
+
+    def __repr__(self) -> str:
+        return f"Report: {self.page}"
+
+
+def report(
+    suite: str | None = None,
+    *,
+    results: AnyPath = "results",
+    from_: AnyPath | None = None,
+    out: AnyPath | None = None,
+    only: Names = None,
+    datasets: Names = None,
+    seeds: int | Iterable[int] | None = None,
+    tracking_uri: str | None = None,
+    mlflow: bool = False,
+    tell: Tell = tell_nobody,
+) -> Report:
+    """Write a suite's report: one page that opens from disk, figures as SVG and PNG, tables as CSV, JSON and LaTeX.
+
+    Args:
+        suite: its name or file; default: the only one there is.
+        results: the folder in which runs wrote.
+        from_: a suite's folder of results, or of records, instead of `results`.
+        out: the folder to write; default: `results`/SUITE/report.
+        only: the rows (methods, by label) to show; default: all.
+        datasets: the data sets to show; default: all.
+        seeds: the training seeds to use; default: all.
+        tracking_uri: MLflow's store; default: `mlflow.db` in `results`.
+        mlflow: also put the report and its numbers into MLflow.
+        tell: called with lines that the user should know; default: nobody is told.
+
+    Returns:
+        The files, with `page` to open.
+
+    Raises:
+        ltbench.errors.UserError: no such suite, no results, or a folder that cannot be written.
+
+    Examples:
+        >>> import ltbench, tempfile
+        >>> ltbench.report(from_="results/reference/quickstart", out=tempfile.mkdtemp()).page.name
+        'report.html'
+    """
+    folder = folder_of(results)
+    made = make_report(suite, folder, path_of(from_), path_of(out), selection_of(only, datasets, seeds), tell)
+    if mlflow:
+        made.upload(tracking_uri or default_uri(folder), tell)
+    return Report(made.page, list(made.files))

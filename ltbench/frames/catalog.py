@@ -1,0 +1,48 @@
+"""`ltbench.methods`: what there is to choose from."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ltbench.errors import UserError
+from ltbench.frames.words import AnyPath, path_of
+from ltbench.registry import Registry
+
+
+def methods(name: str | None = None, *, methods: AnyPath | None = None) -> pd.DataFrame:
+    """The methods there are, or the hyper-parameters of one.
+
+    Args:
+        name: a method; default: list all of them.
+        methods: a folder with methods of your own, beside those that come with ltbench; their code is run.
+
+    Returns:
+        Without a name, one line per method, with the columns summary, paper, needs (a tuple), hyperparameters (a
+        tuple), origin. With one, a line per hyper-parameter, with default, allowed, search and meaning.
+
+    Raises:
+        ltbench.errors.UserError: no such method or folder.
+
+    Examples:
+        >>> import ltbench
+        >>> "mixup" in ltbench.methods().index
+        True
+        >>> float(ltbench.methods("mixup").loc["alpha", "default"])
+        1.0
+    """
+    registry = Registry(path_of(methods))
+    if name is not None:
+        found = registry.get(name).hyperparameters
+        rows = [(h.default, h.domain, str(h.search or ""), h.meaning) for h in found.values()]
+        index = pd.Index(list(found), name="hyperparameter")
+        return pd.DataFrame(rows, index=index, columns=["default", "allowed", "search", "meaning"])
+    lines = []
+    for each in registry.names():
+        try:
+            cls = registry.get(each)
+            facts = (cls.summary(), cls.paper, tuple(sorted(cls.needs)), tuple(cls.hyperparameters))
+        except UserError as error:  # a file that is broken hides no other
+            facts = (f"BROKEN: {error}", "", (), ())
+        lines.append((*facts, registry.origin(each)))
+    columns = ["summary", "paper", "needs", "hyperparameters", "origin"]
+    return pd.DataFrame(lines, index=pd.Index(registry.names(), name="method"), columns=columns)

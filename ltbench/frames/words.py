@@ -1,0 +1,55 @@
+"""What the functions have in common: how a user of Python says which suite, which part of it, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ltbench.errors import UserError
+from ltbench.spec import Selection
+
+AnyPath = str | Path
+Names = str | Iterable[str] | None
+"""One name, or several; None: all."""
+AnySuite = str | Path | Mapping[str, Any]
+"""A suite's file, the name of one that comes with ltbench, or its contents."""
+
+
+def path_of(place: AnyPath | None) -> Path | None:
+    """A path, with `~` resolved."""
+    return None if place is None else Path(place).expanduser()
+
+
+def folder_of(place: AnyPath) -> Path:
+    """A path that is always given."""
+    return Path(place).expanduser()
+
+
+def selection_of(only: Names = None, datasets: Names = None, seeds: int | Iterable[int] | None = None) -> Selection:
+    """The part of a suite that is asked for.
+
+    Raises:
+        UserError: seeds that are not different whole numbers from 0 up.
+    """
+    numbers = [seeds] if isinstance(seeds, int) else None if seeds is None else list(seeds)
+    for seed in numbers or ():
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise UserError(f"seeds: expected different whole numbers from 0 up, got {seed!r}")
+    if numbers is not None and (not numbers or len(set(numbers)) < len(numbers)):
+        raise UserError(f"seeds: expected different whole numbers from 0 up, got {numbers}")
+    return Selection(_names(only), _names(datasets), numbers)
+
+
+def _names(names: Names) -> list[str] | None:
+    if names is None:
+        return None
+    return [names] if isinstance(names, str) else list(names)
+
+
+def table_html(frame: pd.DataFrame, caption: str) -> str:
+    """A small table for a notebook: a caption, and the first rows."""
+    return f"<p>{escape(caption)}</p>\n{frame.to_html(max_rows=20, max_cols=30)}"
