@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import ALPHA, NO_PAIRS, Column, Pair, Row, Score, Table
@@ -20,7 +19,7 @@ from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import scope_a, verdict
 from ltbench.stats.intervals import Interval, mean_interval
 from ltbench.stats.paired import PairTest, holm, paired_t
-from ltbench.stats.reasons import MIN_SEEDS, Reason
+from ltbench.stats.reasons import Reason
 
 TRADE_OFF = ("many", "medium", "few", "ece")
 """Metrics whose gains are always computed where they exist: what the tail gains and what the head pays."""
@@ -230,10 +229,9 @@ def _gain(
     crossed = crossed_variance(
         np.array([images[label, column][s] - images[reference, column][s] for s in seeds], dtype=np.float64)
     )
-    if crossed.variance is None or crossed.df is None or not crossed.variance:
+    if not crossed.variance:
         return test
-    p = float(2 * stdtr(crossed.df, -abs(test.diff or 0.0) / crossed.variance**0.5)) if test.n >= MIN_SEEDS else None
-    return replace(test, half=crossed.half, p=p, reason=crossed.reason)
+    return replace(test, half=crossed.half, p=crossed.p, reason=crossed.reason)
 
 
 def _other_gains(

@@ -175,9 +175,8 @@ def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
     test = pair.test
     assert test.se is not None
     assert test.diff is not None
-    images = test.shares[1] if test.shares else 0.0
-    by_seeds = test.se * math.sqrt(1 - images) * math.sqrt(test.seeds)
-    return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.se * math.sqrt(images))
+    by_seeds = math.sqrt(max(test.se**2 - test.images_se**2, 0.0) * test.seeds)
+    return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.images_se)
 
 
 def other_datasets(table: Table, found: ScopeB) -> str:
