@@ -6,7 +6,7 @@ import re
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Table
-from ltbench.ranking.formats.notes import header, notes, of_table, scope
+from ltbench.ranking.formats.notes import header, notes, of_table, scope, tested_by
 from ltbench.ranking.formats.text_tables import MOST_COLUMNS, plain_mean
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -111,8 +111,8 @@ def _caption(board: Leaderboard, table: Table) -> str:
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
         f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {counted} paired seeds, last epoch, "
         f"{escape(table.start)}.",
-        rf"Intervals are 95\,\% Student-t ({escape(scope(board)).lower()}); rank intervals hold simultaneously "
-        f"(Holm over {len(table.pairs)} pairs).",
+        rf"Intervals are 95\,\% ({escape(scope(board)).lower()}; {tested_by(with_images=table.with_images)}); "
+        f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pairs).",
         rf"Bold: rank interval includes 1. $\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than "
         rf"{table.rope:g}; $=$: equivalent within {table.rope:g}; ?: not resolved.",
     ]

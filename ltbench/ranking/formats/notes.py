@@ -60,7 +60,13 @@ def _tests(board: Leaderboard) -> str:
         return "nothing is tested"
     gains = max((t.comparisons for t in board.tables if len(t.rows) > ALL_PAIRS), default=0)
     family = f", Holm over {pairs} pairs" if pairs > 1 else ""
-    return f"95 % intervals (± and [ ]), paired t{family}" + (f" (gains: over {gains})" if gains else "")
+    by = tested_by(with_images=any(t.with_images for t in board.tables))
+    return f"95 % intervals (± and [ ]), {by}{family}" + (f" (gains: over {gains})" if gains else "")
+
+
+def tested_by(*, with_images: bool) -> str:
+    """Name of the test of a pair."""
+    return "Behrens-Fisher" if with_images else "paired t"
 
 
 def notes(board: Leaderboard) -> list[str]:
