@@ -73,7 +73,7 @@ def in_a_sentence(board: Leaderboard) -> str:
         return "No method has a complete set of results."
     seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
     counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    sets, pairs = len(table.datasets), len(table.pairs)
+    sets, pairs = len(table.datasets) - len(table.drawn_again), len(table.pairs)
     return (
         f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {counted} paired seeds "
         f"each by {metric_of(board.primary).title} after the last epoch; differences were tested by "

@@ -16,6 +16,7 @@ from ltbench.ranking.images import Predictions
 from ltbench.ranking.selection import (
     Expectation,
     belonging,
+    blocks_of,
     groups,
     refuse_duplicates,
     refuse_two_test_sets,
@@ -89,6 +90,7 @@ def build(
         methods=methods,
         datasets=datasets,
         predictions=predictions,
+        blocks=blocks_of(wanted, expectation),
     )
     tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, methods).items()]
     tables.sort(key=lambda table: table.pretraining != "")

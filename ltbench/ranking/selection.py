@@ -9,7 +9,7 @@ from typing import Any
 from ltbench.errors import UserError, did_you_mean
 from ltbench.ranking.board import Column
 from ltbench.spec import Result
-from ltbench.spec.cell import HELD_OUT, TESTED_ON_VAL
+from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL
 
 Expectation = Mapping[str, Any]
 """`Plan.expectation()`: which rows, columns and seeds there should be."""
@@ -99,6 +99,20 @@ def columns_of(
         return sorted(there, key=column_order)
     planned: list[Column] = [(c[0], c[1], c[2]) for c in expectation["cells"]]
     return [c for c in planned if datasets is None or c[0] in datasets]
+
+
+def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dict[str, str]:
+    """Name of a data set -> name of its block. A data set that is listed twice, with other training images drawn from
+    it, has the same test images and classes under both names: it is one block, named by the first."""
+    kinds: dict[str, str] = {r.dataset: r.kind for r in results if r.kind} | dict((expectation or {}).get("kinds", {}))
+    first: dict[tuple[str, bool], str] = {}
+    blocks: dict[str, str] = {}
+    for r in results:
+        kind, block = kinds.get(r.dataset, ""), r.dataset
+        if kind in ONE_DATASET:
+            block = first.setdefault((kind, TESTED_ON_VAL in r.imbalance), r.dataset)
+        blocks.setdefault(r.dataset, block)
+    return blocks
 
 
 def column_order(column: Column) -> tuple[str, float, str]:

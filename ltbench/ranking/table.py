@@ -43,6 +43,8 @@ class Context:
     methods: Sequence[str] | None
     datasets: Sequence[str] | None
     predictions: Predictions | None
+    blocks: Mapping[str, str]
+    """Data set -> its block."""
 
     @property
     def sign(self) -> float:
@@ -63,7 +65,7 @@ def make_table(group: tuple[str, str], results: Sequence[Result], context: Conte
         ranking = None
         rows: tuple[Row, ...] = ()
     else:
-        ranking = rank(ranked, columns, values, images, context.sign, reference, context.rope)
+        ranking = rank(ranked, columns, values, images, context.sign, reference, context.rope, context.blocks)
         scores = {m: {c: _score(found, m, c, context) for c in columns} for m in ranked}
         for column in columns:
             _compare_on(column, scores, values, images, reference, context)
@@ -79,6 +81,7 @@ def make_table(group: tuple[str, str], results: Sequence[Result], context: Conte
         incomplete=tuple(incomplete.items()),
         comparisons=sum(m != reference for m in ranked) if reference else 0,
         rope=context.rope,
+        blocks={c[0]: context.blocks.get(c[0], c[0]) for c in columns},
         missing=_missing(found, labels, columns, context),
         with_images=images is not None,
         without_images=without,
@@ -163,7 +166,7 @@ def _images(
     """What test images contribute, or None and why."""
     keys = {(m, c, s): found[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
     try:
-        return contributions(keys, context.predictions, context.primary), ""
+        return contributions(keys, context.predictions, context.primary, context.blocks), ""
     except NoImages as reason:
         return None, str(reason)
 
@@ -249,7 +252,7 @@ def _other_gains(
             continue
         about = metric_of(metric)
         sign = 1.0 if about.higher_is_better else -1.0
-        quality = {m: quality_by_dataset(m, shared, values, sign) for m in labels}
+        quality = {m: quality_by_dataset(m, shared, values, sign, context.blocks) for m in labels}
         tests = {m: scope_a(quality[m], quality[reference]) for m in labels if m != reference}
         for (m, test), p in zip(tests.items(), holm([t.p for t in tests.values()]), strict=True):
             gains[m][metric] = Pair(m, reference, test, p, verdict(test, p, about.rope, ALPHA))

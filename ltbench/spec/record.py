@@ -77,6 +77,8 @@ class Result:
     error: str | None = None
     pretraining: str = ""
     """What the model started from, where it was not from scratch."""
+    kind: str = ""
+    """Of the data set; empty where nothing says so."""
 
     @classmethod
     def of(cls, record: Record) -> Result:
@@ -96,4 +98,5 @@ class Result:
             metrics=record.metrics,
             error=record.error,
             pretraining=str(spec.recipe.get("pretraining", "")),
+            kind=spec.cell.kind,
         )

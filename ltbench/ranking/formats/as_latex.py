@@ -105,7 +105,8 @@ def _caption(board: Leaderboard, table: Table) -> str:
     metric = metric_of(board.primary)
     seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
     counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    sets = f"{len(table.datasets)} data set" + "s" * (len(table.datasets) > 1)
+    blocks = len(table.datasets) - len(table.drawn_again)
+    sets = f"{blocks} data set" + "s" * (blocks > 1)
     unit = f" ({escape(metric.unit)})" if metric.unit else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "

@@ -133,6 +133,8 @@ def _of_tables(board: Leaderboard) -> list[str]:
 def of_table(table: Table) -> list[str]:
     """What must be known of one table."""
     lines = _undecided(table)
+    for name, block in table.drawn_again.items():
+        lines.append(f"{name} is {block} with other training images: the two are averaged and count as one data set.")
     if _intervals_alone(table):
         lines.append("An interval is 95 % by itself, p is Holm-adjusted: one that leaves out 0 may still carry a ?.")
     if table.reference is None and len(table.rows) > 1:
