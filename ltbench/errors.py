@@ -6,7 +6,8 @@ import difflib
 import math
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _NEAR = 0.7
@@ -25,6 +26,15 @@ class NotWritten(UserError, OSError):
 
     def __str__(self) -> str:
         return f"{self.filename}: cannot be written ({self.strerror}); make room, or choose another place"
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Put a place (a key of the suite, an option) before the message of a UserError from below."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
 
 
 def place_of(error: BaseException, files: Iterable[Path]) -> str:

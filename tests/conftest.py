@@ -32,6 +32,7 @@ torch.set_num_threads(1)
 settings.register_profile("shared machine", deadline=None)  # one slow example among many says nothing of the code
 settings.load_profile("shared machine")
 
+pytest_plugins = ["tests.models.towers"]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 

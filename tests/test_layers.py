@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import os
 import subprocess
@@ -104,14 +105,96 @@ def test_methods_import_the_api_the_parts_torch_numpy_and_each_other() -> None:
     assert offenders(METHODS, allowed) == []
 
 
-def test_the_specification_imports_the_standard_library_only() -> None:
-    spec = [i for i in HARNESS if i.file.startswith("ltbench/spec/")]
-    own = ("ltbench.spec", "ltbench.errors")
-    assert offenders(spec, lambda i: i.top in STDLIB or i.module.startswith(own)) == []
+LAYERS = """
+errors
+metrics stats
+spec system
+results hyperparameters parts
+models
+data.images
+data.sources
+data
+api
+registry
+suite
+planning
+training.device
+training.checkpoints
+training
+execution
+checks
+ranking
+ranking.formats
+page
+tracking
+workflow
+frames trial
+cli
+""".strip().splitlines()
+"""From the bottom up. A module imports from its own layer and from those above it in this list, never from one below;
+packages on one line do not import each other. Packages whose modules serve two layers have a line for each."""
+RANK = {name: (rank, name) for rank, line in enumerate(LAYERS) for name in line.split()}
+DOORS = {"ltbench.__init__", "ltbench.__main__", "ltbench", "ltbench.methods", "ltbench.suites"}
+"""What hands on, starts or ships; not a layer."""
 
 
-def test_errors_imports_the_standard_library_only() -> None:
-    assert offenders([i for i in HARNESS if i.file == "ltbench/errors.py"], lambda i: i.top in STDLIB) == []
+def layer(module: str) -> tuple[int, str]:
+    """The layer of a module: that of the longest name in the list that it lies under."""
+    inner = module.removeprefix("ltbench.")
+    known = [name for name in RANK if inner == name or inner.startswith(name + ".")]
+    return RANK[max(known, key=len)]  # data.sources before data; a module of no layer is a KeyError
+
+
+def name_of(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def goes_down(i: Import) -> bool:
+    """Imports something of its own package or of a layer above it in the list."""
+    importer = name_of(i.file)
+    if not under(i.module, "ltbench") or i.module in DOORS or importer in DOORS:
+        return True
+    if under(i.module, "ltbench.methods", "ltbench.suites"):
+        return True
+    (own, mine), (other, theirs) = layer(importer), layer(i.module)
+    return other < own or mine == theirs
+
+
+def test_imports_run_downward() -> None:
+    assert offenders(HARNESS, goes_down) == []
+
+
+def test_the_test_of_layers_sees_an_import_that_runs_upward() -> None:
+    assert not goes_down(Import("ltbench/ranking/build.py", "ltbench.page.words"))
+    assert not goes_down(Import("ltbench/spec/cell.py", "ltbench.system.files")), "beside each other"
+    assert goes_down(Import("ltbench/page/html.py", "ltbench.ranking.board"))
+    with pytest.raises(ValueError, match="empty"):
+        layer("ltbench.drawer")
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Among all modules, packages taken apart: a circle inside a room is one, too."""
+    graph: dict[str, set[str]] = {}
+    for i in HARNESS:
+        if under(i.module, "ltbench") and i.module not in DOORS and name_of(i.file) != i.module:
+            graph.setdefault(name_of(i.file), set()).add(i.module)
+    heads = {file.parent.relative_to(ROOT).as_posix().replace("/", ".") for file in ROOT.glob("ltbench/**/__init__.py")}
+    order = graphlib.TopologicalSorter(
+        {m: {n for n in to if n not in heads} for m, to in graph.items() if m not in heads}
+    )
+    order.prepare()  # raises CycleError, with the modules in it
+
+
+def test_a_folder_is_a_page() -> None:
+    """A listing that a reader takes in at one glance: at most 12 modules beside the head of the package."""
+    folders = {file.parent for file in (ROOT / "ltbench").rglob("*.py")}
+    sizes = {f.relative_to(ROOT).as_posix(): sum(m.stem != "__init__" for m in f.glob("*.py")) for f in folders}
+    assert {folder: size for folder, size in sizes.items() if size > 12} == {}
+
+
+def test_the_specification_and_the_errors_import_the_standard_library_only() -> None:
+    plain = [i for i in HARNESS if i.file.startswith(("ltbench/spec/", "ltbench/errors.py"))]
+    assert offenders(plain, lambda i: i.top in STDLIB or under(i.module, "ltbench.spec", "ltbench.errors")) == []
 
 
 def test_statistics_imports_numpy_and_scipy_only() -> None:
@@ -125,7 +208,18 @@ def test_the_plain_arithmetic_of_long_tails_and_orders_needs_numpy_only() -> Non
     assert offenders(pure, lambda i: i.top in STDLIB or under(i.module, *allowed)) == []
 
 
-def test_reports_name_neither_torch_nor_ray() -> None:
+def test_a_board_is_made_without_torch() -> None:
+    """No torch below a board: it is made where only numpy and scipy are."""
+    allowed = (
+        "ltbench.errors",
+        "ltbench.metrics",
+        "ltbench.spec",
+        "ltbench.stats",
+        "ltbench.system",
+        "ltbench.ranking",
+    )
+    board = [i for i in HARNESS if i.file.startswith("ltbench/ranking/") and under(i.module, "ltbench")]
+    assert offenders([i for i in board if i.module != "ltbench"], lambda i: under(i.module, *allowed)) == []
     report = [i for i in HARNESS if i.file.startswith(("ltbench/ranking/", "ltbench/page/"))]
     assert offenders(report, lambda i: not under(i.module, "torch", "torchvision", "ray")) == []
 
@@ -144,18 +238,9 @@ def test_a_large_dependency_is_imported_in_one_place(package: str, files: set[st
     assert {i.file for i in [*HARNESS, *METHODS] if i.top == package} == files
 
 
-def test_nothing_imports_the_command_line() -> None:
-    importers = {i.file for i in [*HARNESS, *METHODS] if i.module.startswith("ltbench.cli")}
-    assert {file for file in importers if not file.startswith("ltbench/cli")} <= {
-        "ltbench/__main__.py",
-        "ltbench/workflow/estimate.py",
-        "ltbench/workflow/prepare.py",
-    }
-
-
 def test_only_the_command_line_uses_typer() -> None:
     users = {i.file for i in HARNESS if i.top in ("typer", "click")}
-    assert {file for file in users if not file.startswith("ltbench/cli")} <= {"ltbench/workflow/prepare.py"}
+    assert {file for file in users if not file.startswith("ltbench/cli/")} == set()
 
 
 def test_the_harness_names_no_method() -> None:

@@ -25,12 +25,12 @@ from ltbench.data.sources.cifar import unpack
 from ltbench.errors import UserError
 from ltbench.ranking.selection import belonging, skip_reason
 from ltbench.registry import Registry, read_sources, unpack_sources
+from ltbench.results import folders
 from ltbench.results.journal import Journal, Unreadable, read_record
 from ltbench.spec import Cell, Record, Result, TrialSpec
 from ltbench.spec.expectation import checked
 from ltbench.system.uris import without_secrets
 from ltbench.tracking.mlflow_runs import plan_of, plan_tags, result_of, tags_of
-from ltbench.workflow import find_results, prepare
 from tests.faults import listening
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def test_a_record_with_a_name_that_is_none_is_left_out(field: str, name: str, tm
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_suite_from_a_store_names_no_folder_outside(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a usable name"):
-        prepare.folders_of(tmp_path, name)
+        folders.folders_of(tmp_path, name)
 
 
 @pytest.mark.parametrize("tag", ["ltbench.key", "dataset", "method", "recipe"])
@@ -98,7 +98,7 @@ def test_a_plan_that_someone_changed_is_refused(change: dict[str, Any], tmp_path
         checked({**PLAN, **change})
     (tmp_path / "plan.json").write_text(json.dumps({**PLAN, **change}))
     with pytest.raises(UserError, match="damaged"):
-        find_results.read_plan(tmp_path / "plan.json")
+        folders.read_plan(tmp_path / "plan.json")
 
 
 anything = st.recursive(

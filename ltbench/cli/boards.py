@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Only, Results, Seeds, TrackingUri
-from ltbench.cli.output import format_of, print_board
-from ltbench.workflow.find_results import find_results, journal_of
-from ltbench.workflow.prepare import selection, tracking_store
+from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Only, Results, Seeds, TrackingUri, selection
+from ltbench.cli.output import format_of, print_board, tell
 
 
 def leaderboard(
@@ -39,24 +37,22 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
-    from ltbench.ranking.build import build
-    from ltbench.ranking.images import left_out
+    from ltbench.workflow.make_board import BoardRequest, make_board
 
     format_ = format_of(format_, out)
-    found = find_results(suite, results, tracking_uri, from_)
-    chosen = selection(only, datasets, seeds)
-    board = build(
-        found.results,
-        found.expectation,
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
-        predictions=left_out if seeds_only else found.predictions,
+    request = BoardRequest(
+        suite=suite,
+        results=results,
+        tracking_uri=tracking_uri,
+        source=from_,
+        chosen=selection(only, datasets, seeds),
         primary=primary,
         reference=reference,
         rope=rope,
+        seeds_only=seeds_only,
+        tell=tell,
     )
-    print_board(board, format_, out, wide=wide)
+    print_board(make_board(request), format_, out, wide=wide)
 
 
 def report(
@@ -75,12 +71,13 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
+    from ltbench.system.uris import default_uri
     from ltbench.workflow.make_report import make_report
 
-    made = make_report(suite, results, from_, out, selection(only, datasets, seeds))
+    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell)
     typer.echo(str(made.page))
     if upload and from_ is None:
-        made.upload(tracking_store(tracking_uri, results))
+        made.upload(tracking_uri or default_uri(results), tell)
 
 
 def compare(
@@ -92,11 +89,8 @@ def compare(
     datasets: Datasets = None,
 ) -> None:
     """Two methods in full, as one planned comparison: by column, metric and class, and how far seeds can tell."""
-    from ltbench.ranking.compare import compare as compare_methods
     from ltbench.ranking.formats.compare_text import comparison_text
+    from ltbench.workflow.make_board import compare_rows
 
-    journal, expectation = journal_of(results, suite, from_)
-    chosen = selection(None, datasets, None)
-    records = list(journal.records().values())
-    found = compare_methods(records, journal.predictions, a, b, expectation, chosen.datasets)
+    found = compare_rows(a, b, suite, results, from_, selection(None, datasets, None))
     typer.echo(comparison_text(found), nl=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,21 +21,12 @@ from ltbench.cli.options import (
     Set,
     SuiteArg,
     TrackingUri,
+    selection,
 )
+from ltbench.cli.output import print_board, tell, warn
 from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
 from ltbench.errors import UserError
 from ltbench.system.interrupt import Interrupt, Interrupted
-from ltbench.workflow.import_records import take_over
-from ltbench.workflow.prepare import (
-    folders_of,
-    lay_out,
-    load,
-    placement,
-    searched_in,
-    selection,
-    site_of,
-    tracking_store,
-)
 
 app = typer.Typer(
     help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
@@ -91,12 +80,36 @@ def run(
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
     with Interrupt() as interrupt:  # from before the imports that take seconds
-        from ltbench.workflow.run_suite import RunOptions, run_suite
+        from ltbench.cli.run_text import failure_lines, stopped_line
+        from ltbench.execution.progress import RunDisplay
+        from ltbench.workflow.run_suite import RunRequest, run_suite
 
-        options = RunOptions(suite, results, tracking_uri, data, methods, set_, only, datasets, seeds, inline, address,
-                             retry_failed, checkpoints)  # fmt: skip
-        code = run_suite(options, interrupt)
-    raise typer.Exit(code)
+        request = RunRequest(
+            suite=suite,
+            overrides=set_,
+            chosen=selection(only, datasets, seeds),
+            results=results,
+            data=data,
+            methods=methods,
+            tracking_uri=tracking_uri,
+            tell=tell,
+            inline=inline,
+            address=address,
+            retry_failed=retry_failed,
+            checkpoints=checkpoints,
+            show=RunDisplay,
+        )
+        outcome = run_suite(request, interrupt)
+        if outcome.stopped:
+            tell(stopped_line(outcome))
+            raise typer.Exit(interrupt.code)
+        if outcome.board is not None:
+            print_board(outcome.board)
+        if outcome.left:
+            warn(f"{len(outcome.left)} trials did not run; the same command continues")
+        for line in failure_lines(outcome.failures, request):
+            warn(line)
+    raise typer.Exit(0 if outcome.complete else 1)
 
 
 @app.command()
@@ -117,35 +130,25 @@ def plan(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
-    loaded, registry, cache = load(suite, set_, methods, data)
     from ltbench.cli.plan_text import plan_text
-    from ltbench.execution.run_plan import state_of
-    from ltbench.execution.sharing import groups_of, sharing_text, trainers
     from ltbench.planning.bundle import export as write_bundle
-    from ltbench.planning.sizes import sizes
-    from ltbench.workflow.estimate import hours
+    from ltbench.workflow.plan_suite import plan_suite
+    from ltbench.workflow.prepare import Request
 
-    folders, searched = folders_of(results, loaded.suite), searched_in(results, loaded)
-    made, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds), searched)
-    state = state_of(made, folders.journal)
-    to_run, first = state.to_run(made, retry_failed=False), None
-    if made.search is not None:
-        first = state_of(made.search, folders_of(results, made.search.suite).journal)
-        to_run = to_run.after(first.to_run(made.search, retry_failed=False))
-    room = placement(loaded, made if made.search is None else made.after(made.search), address)
-    rest = replace(to_run, trials=(*to_run.trials, *made.later))
-    time, taken = "", {}
-    if loaded.resources.share_training:
-        taken = trainers(rest.trials, groups_of(rest.trials, lambda spec: registry.get(spec.method)))
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        place = partial(site_of, cache, inputs, methods, loaded, Path(suite), folders.checkpoints, rest)
-        time = hours(loaded, rest, inputs, results, place if measure else None, taken)
-    elif measure:
-        raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
-    shared = sharing_text(rest.trials, taken)
-    typer.echo(plan_text(made, state, room, time, sizes(made, inputs), first, shared), nl=False)
+    request = Request(
+        suite=suite,
+        overrides=set_,
+        chosen=selection(only, datasets, seeds),
+        results=results,
+        data=data,
+        methods=methods,
+        tracking_uri=tracking_uri,
+        tell=tell,
+    )
+    outlook = plan_suite(request, address=address, measure=measure)
+    typer.echo(plan_text(outlook), nl=False)
     if export is not None:
-        files = write_bundle(made if made.search is None else made.after(made.search), inputs, export)
+        files = write_bundle(outlook.all_trials, outlook.prepared.inputs, export)
         typer.echo(
             f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
         )
@@ -169,7 +172,9 @@ def import_(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Take over records from another machine: into the journal, then into MLflow."""
-    for suite, count in take_over(folder, results, tracking_uri).items():
+    from ltbench.workflow.import_records import import_records
+
+    for suite, count in import_records(folder, results, tracking_uri, tell).items():
         typer.echo(f"{suite}: {count} new records")
 
 
@@ -185,7 +190,7 @@ def sync(
     from ltbench.workflow.sync import sync as sync_suites
 
     left = 0
-    for name, done in sync_suites(suite, results, tracking_uri):
+    for name, done in sync_suites(suite, results, tracking_uri, tell):
         typer.echo(f"{name}: {done.sent} sent, {done.before} there before, {done.left} not sent")
         left += done.left
     raise typer.Exit(1 if left else 0)
@@ -201,10 +206,10 @@ def ui(
     import signal
     import subprocess
 
-    from ltbench.tracking.delivery import shown_uri
+    from ltbench.system.uris import default_uri, shown_uri
     from ltbench.workflow.find_results import refuse_without_store
 
-    uri = tracking_store(tracking_uri, results)
+    uri = tracking_uri or default_uri(results)
     refuse_without_store(uri)
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")

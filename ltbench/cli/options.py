@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ltbench.errors import UserError
+
+if TYPE_CHECKING:
+    from ltbench.spec import Selection
 
 SuiteArg = Annotated[
     str, typer.Argument(metavar="SUITE", help="a suite file, or the name of one that comes with ltbench")
@@ -27,3 +32,20 @@ Only = Annotated[str | None, typer.Option("--only", help="only these rows, comma
 Datasets = Annotated[str | None, typer.Option("--datasets", help="only these data sets, comma-separated")]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="these seeds instead of the suite's, comma-separated")]
 DEFAULT_RESULTS = Path("results")
+
+
+def selection(only: str | None, datasets: str | None, seeds: str | None) -> Selection:
+    """`--only`, `--datasets` and `--seeds` as one value.
+
+    Raises:
+        UserError: seeds that are not different whole numbers from 0 up.
+    """
+    from ltbench.spec import Selection
+
+    try:
+        numbers = None if seeds is None else [int(s) for s in seeds.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds {seeds}: expected whole numbers separated by commas, for example 0,1,2") from error
+    if numbers is not None and (min(numbers) < 0 or len(set(numbers)) < len(numbers)):
+        raise UserError(f"--seeds {seeds}: seeds are different whole numbers from 0 up")
+    return Selection(only.split(",") if only else None, datasets.split(",") if datasets else None, numbers)

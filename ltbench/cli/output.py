@@ -1,4 +1,4 @@
-"""A board on the screen or in a file."""
+"""What the commands write: boards in their formats, lines for a person on stderr."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from ltbench.errors import UserError
 
 if TYPE_CHECKING:
     from ltbench.ranking.board import Leaderboard
 
 
+def tell(line: str) -> None:
+    """A line for a person, on stderr."""
+    typer.echo(line, err=True)
+
+
+def warn(message: str) -> None:
+    """A warning, on stderr."""
+    tell(f"warning: {message}")
+
+
 def format_of(chosen: str | None, out: Path | None) -> str:
-    """The format asked for; else the one that the file's name asks for; else text."""
+    """The format asked for; else the one that the file's name asks for; else text.
+
+    Raises:
+        UserError: there is no such format.
+    """
     from ltbench.errors import did_you_mean
     from ltbench.ranking.formats.render import FORMATS, SUFFIXES
 
@@ -31,6 +47,14 @@ def format_of(chosen: str | None, out: Path | None) -> str:
 
 
 def print_board(board: Leaderboard, format_: str = "text", out: Path | None = None, *, wide: bool = False) -> None:
+    """Write a board to the screen or into a file.
+
+    Args:
+        wide: more columns.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     from ltbench.ranking.formats.render import renderer
 
     rendered = renderer(format_, wide=wide)(board)

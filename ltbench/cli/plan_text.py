@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from ltbench.execution.placement import GB, Machine, Room
-from ltbench.planning.forecast import Device, Line, total
+from ltbench.planning.forecast import total
 from ltbench.ranking.formats.choices import choice_text
 from ltbench.spec import Plan
 from ltbench.spec.cell import HELD_OUT
@@ -17,23 +17,13 @@ from ltbench.spec.cell import HELD_OUT
 if TYPE_CHECKING:
     from ltbench.execution.run_plan import State
     from ltbench.planning.sizes import Sizes
+    from ltbench.workflow.plan_suite import Estimate, Outlook, Placement
 
 
-def plan_text(
-    plan: Plan,
-    state: State,
-    placement: str = "",
-    hours: str = "",
-    data: Mapping[str, Sizes] | None = None,
-    searched: State | None = None,
-    shared: str = "",
-) -> str:
+def plan_text(outlook: Outlook) -> str:
     """One line per method, one column per cell: `to run` / finished / failed counts over seeds, or `skip`; then what
-    the cells hold, where the trials would run, and how long.
-
-    Args:
-        searched: what the journal says about the plan's search, which stands first. shared: what is trained once.
-    """
+    the cells hold, where the trials would run, and how long."""
+    plan, state, searched = outlook.plan, outlook.state, outlook.search_state
     waiting = {t.label for t in plan.later}
     cells = list(dict.fromkeys([t.cell.label for t in plan.trials] + [s.cell.label for s in plan.skips]))
     labels = list(dict.fromkeys([t.label for t in plan.trials] + [s.label for s in plan.skips]))
@@ -51,8 +41,8 @@ def plan_text(
         f"{plan.suite}: {len(plan.trials) + len(plan.later)} trials: {counted}",
         tabulate(rows, headers=["trials to run", *cells], disable_numparse=True),
     ]
-    if data:
-        blocks.append(_data_text(data, (*plan.trials, *plan.later)[0].shots))
+    if outlook.sizes:
+        blocks.append(_data_text(outlook.sizes, (*plan.trials, *plan.later)[0].shots))
     recipes = {t.recipe_name: t.recipe for t in (*(plan.search.trials if plan.search else ()), *plan.trials)}
     for name, recipe in recipes.items():
         blocks.append(
@@ -68,7 +58,8 @@ def plan_text(
             continue
         by_reason.setdefault(skip.reason, []).append(f"{skip.label} on {skip.cell.label}")
     blocks += [f"skipped: {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
-    blocks += [block for block in (shared, placement, hours) if block]
+    hours = "" if outlook.estimate is None else hours_text(outlook.estimate)
+    blocks += [block for block in (outlook.sharing, placement_text(outlook.placement), hours) if block]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -107,12 +98,24 @@ def _data_text(data: Mapping[str, Sizes], shots: Mapping[str, int]) -> str:
     return tabulate(rows, headers=heads, disable_numparse=True, colalign=["left", *["right"] * 8])
 
 
-def placement_text(rooms: Sequence[Room], where: str, machines: Sequence[Machine]) -> str:
-    """What trials are given and how many run at once.
+def placement_text(placement: Placement) -> str:
+    """What trials are given and how many run at once."""
+    address = placement.address
+    match placement.where:
+        case "inline":
+            return "placement: in this process, one trial after the other"
+        case "packed":
+            return "placement on this machine: measured when the suite runs (resources.pack: auto)"
+        case "not asked":
+            return (f"placement: on the cluster at {address} (RAY_ADDRESS), which was not asked; --address {address} "
+                    f"asks it")  # fmt: skip
+        case "cluster":
+            return _rooms_text(f"placement on the cluster at {address}", placement.rooms, placement.machines)
+        case "here":
+            return _rooms_text("placement on this machine", placement.rooms, placement.machines)
 
-    Args:
-        where: what the machines are, for the first line.
-    """
+
+def _rooms_text(where: str, rooms: Sequence[Room], machines: Sequence[Machine]) -> str:
     have = Counter(_has(m) for m in machines)
     each = "; ".join(f"{n} x {what}" if n > 1 else what for what, n in have.items())
     rows = [
@@ -133,12 +136,9 @@ def placement_text(rooms: Sequence[Room], where: str, machines: Sequence[Machine
     return "\n\n".join(blocks)
 
 
-def hours_text(lines: Sequence[Line], device: Device, *, measured: bool) -> str:
-    """How long the trials that are to run will take, by row, and in all.
-
-    Args:
-        measured: rows of which nothing was known were measured.
-    """
+def hours_text(estimate: Estimate) -> str:
+    """How long the trials that are to run will take, by row, and in all."""
+    lines, device = estimate.lines, estimate.device
     if not lines:
         return ""
     rows = [
@@ -160,7 +160,7 @@ def hours_text(lines: Sequence[Line], device: Device, *, measured: bool) -> str:
     ]  # fmt: skip
     blocks += [said] if known else []
     if found.unknown:
-        cure = "" if measured else "; --measure takes ten steps of each of their rows"
+        cure = "" if estimate.measured else "; --measure takes ten steps of each of their rows"
         blocks.append(f"{found.unknown} trials: no earlier records of their recipe and data on this device{cure}")
     return "\n\n".join(blocks if known else blocks[1:])
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import DEFAULT_RESULTS, Data, Datasets, Methods, Only, Results, Seeds, Set, SuiteArg
+from ltbench.cli.options import DEFAULT_RESULTS, Data, Datasets, Methods, Only, Results, Seeds, Set, SuiteArg, selection
+from ltbench.cli.output import tell
 from ltbench.errors import UserError
-from ltbench.workflow.prepare import data_folder
 
 
 def methods_(
@@ -52,6 +51,7 @@ def features(
     """Precompute CLIP features of a data set, for the kind `features`. The same command continues."""
     from ltbench.data.featurize import features_of
     from ltbench.training.site import checked_device
+    from ltbench.workflow.prepare import data_folder
 
     on = checked_device(device)
     written = features_of(dataset, path, size, data_folder(data), model, pretrained, template, on, out)
@@ -102,35 +102,15 @@ def verify(
 ) -> None:
     """Run some finished trials again, here, and say whether their records hold."""
     from ltbench.checks.verify import checks_text
-    from ltbench.checks.verify import verify as run_again
-    from ltbench.training.site import checked_device
-    from ltbench.workflow.find_results import journal_of
-    from ltbench.workflow.prepare import folders_of, lay_out, load, searched_in, selection, site_of
+    from ltbench.workflow.prepare import Request
+    from ltbench.workflow.verify_suite import verify_suite
 
-    on = checked_device(device)
-    loaded, registry, cache = load(suite, set_, methods, data)
-    plan, inputs = lay_out(loaded, registry, cache, selection(only, datasets, seeds), searched_in(results, loaded))
-    journal, _ = journal_of(results, loaded.suite, from_)
-    records = journal.records()
-    keys = {spec.key for spec in plan.trials}
-    finished = sum(record.status == "ok" for key, record in records.items() if key in keys)
-    if not finished:
-        raise UserError(f"{journal.folder}: holds no finished trial of this suite as it is ({len(records)} records of "
-                        f"others): give the suite, --set and --methods that they were run with")  # fmt: skip
-    site = site_of(cache, inputs, methods, loaded, Path(suite), folders_of(results, loaded.suite).checkpoints, plan)
-    primary = str(plan.protocol["primary"])
-    checks = run_again(
-        records,
-        plan.trials,
-        replace(site, device=on),
-        primary,
-        trials,
-        draw,
-        tell=lambda line: typer.echo(line, err=True),
-        prepare=lambda name: inputs.sources[name].prepare(),
-    )
-    typer.echo(checks_text(checks, primary, finished))
-    raise typer.Exit(0 if all(check.holds for check in checks) else 1)
+    chosen = selection(only, datasets, seeds)
+    request = Request(suite=suite, overrides=set_, chosen=chosen, results=results, data=data, methods=methods,
+                      tell=tell)  # fmt: skip
+    found = verify_suite(request, from_, trials, draw, device)
+    typer.echo(checks_text(found.checks, found.primary, found.finished))
+    raise typer.Exit(0 if found.holds else 1)
 
 
 def trial(
@@ -146,6 +126,7 @@ def trial(
     from ltbench.execution.exported import run_files
     from ltbench.registry import read_sources
     from ltbench.training.site import Site, checked_device
+    from ltbench.workflow.prepare import data_folder
 
     site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, device=checked_device(device),
                 threads=threads)  # fmt: skip

@@ -1,15 +1,18 @@
-"""What a run shows while it runs: one live display on a terminal, plain lines elsewhere."""
+"""What a run shows while it runs: nothing, a call of the user's, or a live display on a terminal."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
 from ltbench.errors import reason_of
@@ -17,8 +20,115 @@ from ltbench.metrics import METRICS
 from ltbench.spec import Record, TrialSpec
 
 
-class RunDisplay:
-    """Counts trials done, running and failed, estimates the time left, and remembers the best so far.
+class Display:
+    """What is told of a run while it goes on. This one shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        """The run is over."""
+
+    def started(self, spec: TrialSpec) -> None:
+        """A trial began."""
+
+    def progressed(self, spec: TrialSpec, fraction: float) -> None:
+        """A trial has come so far, from 0 to 1."""
+
+    def note(self, message: str) -> None:
+        """Something to know about the whole run."""
+
+    def waits(self, record: Record, reason: str) -> None:
+        """A trial is to run again later."""
+
+    def restore(self) -> None:
+        """Give the terminal back as it was, from wherever the process is."""
+
+    def finished(self, record: Record) -> None:
+        """A trial ended, one way or the other."""
+
+
+Show = Callable[[Sequence[TrialSpec], str], Display]
+"""Makes the display of a run from its trials and the metric they are compared by."""
+
+
+def show_nothing(trials: Sequence[TrialSpec], metric: str) -> Display:
+    """For runs that nobody watches."""
+    return Display()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        done: trials that ended; failed: those among them that failed; running: trials that have begun; total: all.
+        fraction: of all epochs, 0 to 1. seconds: since the run began.
+        last: the trial that ended last, None before the first. message: a note on the whole run, mostly empty.
+    """
+
+    done: int
+    failed: int
+    running: int
+    total: int
+    fraction: float
+    seconds: float
+    last: Record | None = None
+    message: str = ""
+
+
+class CallbackDisplay(Display):
+    """Calls a function of the user's whenever something happens.
+
+    Args:
+        callback: given a `Progress`.
+    """
+
+    def __init__(self, trials: Sequence[TrialSpec], callback: Callable[[Progress], object]) -> None:
+        self._epochs = {spec.key: float(spec.recipe["epochs"]) for spec in trials}
+        self._callback, self._began = callback, time.monotonic()
+        self._fraction: dict[str, float] = {}
+        self._done: dict[str, Record] = {}
+
+    def started(self, spec: TrialSpec) -> None:
+        self.progressed(spec, 0.0)
+
+    def progressed(self, spec: TrialSpec, fraction: float) -> None:
+        self._fraction[spec.key] = fraction
+        self._call()
+
+    def note(self, message: str) -> None:
+        self._call(message)
+
+    def waits(self, record: Record, reason: str) -> None:
+        self._fraction.pop(record.key, None)
+        self._call(f"{record.spec.name}: {reason}")
+
+    def finished(self, record: Record) -> None:
+        self._fraction.pop(record.key, None)
+        self._done[record.key] = record
+        self._call()
+
+    def _call(self, message: str = "") -> None:
+        done = sum(self._epochs.get(key, 0.0) for key in self._done)
+        done += sum(self._epochs.get(key, 0.0) * fraction for key, fraction in self._fraction.items())
+        progress = Progress(
+            done=len(self._done),
+            failed=sum(record.status == "failed" for record in self._done.values()),
+            running=len(self._fraction),
+            total=len(self._epochs),
+            fraction=done / (sum(self._epochs.values()) or 1.0),
+            seconds=time.monotonic() - self._began,
+            last=next(reversed(self._done.values()), None),
+            message=message,
+        )
+        self._callback(progress)
+
+
+class RunDisplay(Display):
+    """One live display on a terminal, plain lines elsewhere.
+
+    Counts trials done, running and failed, estimates the time left, and remembers the best so far.
 
     Time left is estimated from epochs, counting the running trials' share, at the pace since the first progress: what
     the workers need to start says nothing of the trials.
@@ -37,13 +147,13 @@ class RunDisplay:
         self._first: tuple[float, float] | None = None
         """When the first progress was seen, and how many epochs were done by then."""
         self._live: Live | None = None
-        self._bar = Progress(
+        self._bar = Bar(
             SpinnerColumn(), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(), TextColumn("{task.fields[eta]}"), console=self._console,
         )  # fmt: skip
         self._task: TaskID = self._bar.add_task("", total=len(trials), state="starting", eta="")
 
-    def __enter__(self) -> RunDisplay:
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live = Live(self._render(), console=self._console, refresh_per_second=4, transient=True)
             self._live.__enter__()
@@ -125,7 +235,7 @@ class RunDisplay:
     def _render(self) -> Group:
         state = f"{len(self._fraction)} running" + (f", {self._failed} failed" if self._failed else "")
         self._bar.update(self._task, completed=len(self._done), state=state, eta=self._eta())
-        lines: list[Progress | Text] = [self._bar]
+        lines: list[Bar | Text] = [self._bar]
         if self._best is not None:
             lines.append(
                 Text(f"  best {METRICS[self._metric].title} so far {self._best[0]:.2f} ({self._best[1]})", "dim")

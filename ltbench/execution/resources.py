@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 from ltbench.spec import Record, TrialSpec
+from ltbench.suite import Suite
 
 
 class Listener(Protocol):
@@ -52,12 +53,14 @@ class Resources(Need):
     Attributes:
         retries: how often a trial goes on whose worker was lost.
         share_training: whether training that trials have in common is done once (shared.py).
+        inline: run in this process, one trial after the other, without Ray.
         methods: what differs, by a row's name or, for all of its rows, by a method's.
         trials: what differs once more, by key.
     """
 
     retries: int = 2
     share_training: bool = True
+    inline: bool = False
     methods: Mapping[str, Need] = field(default_factory=dict)
     trials: Mapping[str, Need] = field(default_factory=dict)
 
@@ -76,3 +79,22 @@ class Resources(Need):
     def again(self, records: Iterable[Record]) -> Resources:
         """For trials whose GPU's memory did not suffice: each with a larger share than before."""
         return replace(self, trials={r.key: self.of(r.spec).larger(r.environment) for r in records})
+
+
+def resources_of(suite: Suite) -> Resources:
+    """What the suite gives its trials; where it says nothing of a method's, what it gives all of them."""
+    given = suite.resources
+    whole = given.per_trial
+    methods = {}
+    for name, own in given.methods.items():
+        gpu = whole if own.gpus is None and own.gpu_memory_gb is None else own
+        methods[name] = Need(whole.cpus if own.cpus is None else own.cpus, gpu.gpus, gpu.gpu_memory_gb)
+    return Resources(
+        whole.cpus,
+        whole.gpus,
+        whole.gpu_memory_gb,
+        retries=given.retries,
+        share_training=given.share_training,
+        inline=given.executor == "inline",
+        methods=methods,
+    )

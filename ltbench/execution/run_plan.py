@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ltbench.errors import NotWritten, UserError
-from ltbench.execution.progress import RunDisplay
+from ltbench.execution.progress import Display, Show, show_nothing
 from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.sharing import Sharing, sharing_text, trainers
 from ltbench.metrics import summarise
@@ -80,11 +80,20 @@ def run_plan(
     sink: Sink,
     resources: Resources,
     *,
-    inline: bool = False,
     interrupt: Interrupt | None = None,
+    show: Show = show_nothing,
 ) -> list[Record]:
     """Run every trial of the plan, or as many as there are until `interrupt` asks to stop. Those that ran out of the
-    GPU's memory run once more after the others, with a larger share of it."""
+    GPU's memory run once more after the others, with a larger share of it.
+
+    Args:
+        inputs: the sources of the trials' data, which are made ready first.
+        sink: given every record once the journal has it.
+        show: makes what shows progress; the default shows nothing.
+
+    Returns:
+        The records, in the order in which they came.
+    """
     _prepare_checkpoints(site.checkpoints, journal)
     if not plan.trials:
         return []
@@ -93,9 +102,9 @@ def run_plan(
         inputs.sources[name].decoded_cache = site.decoded_cache
         inputs.sources[name].prepare()
     run_trials: Runner = run_inline
-    if not inline:
+    if not resources.inline:
         from ltbench.execution.tune import run_on_ray as run_trials
-    with RunDisplay(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
+    with show(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
         interrupt.at_once.append(display.restore)
         sharing = Sharing(plan.trials if resources.share_training else [], site)
         if taken := trainers(plan.trials, sharing.groups):
@@ -121,7 +130,7 @@ class Keeper:
     """Each record goes to the journal first, before anyone else hears of it and before its checkpoints are removed;
     then to MLflow and the screen. In `again`: records of the trials that ran out of memory for the first time."""
 
-    def __init__(self, site: Site, journal: Journal, sink: Sink, display: RunDisplay, sharing: Sharing) -> None:
+    def __init__(self, site: Site, journal: Journal, sink: Sink, display: Display, sharing: Sharing) -> None:
         self.site = replace(site, provenance={**site.provenance, "out_of_memory_retries": 0})
         self.records: list[Record] = []
         self.again: list[Record] = []

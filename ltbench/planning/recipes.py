@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from ltbench.api import Method
 from ltbench.data.sources.source import Facts
-from ltbench.errors import UserError
+from ltbench.errors import UserError, at
 from ltbench.models import check_backbone, has_blocks
 from ltbench.models.towers import weights_of
 from ltbench.planning.towers import tower_of, weights_for
@@ -83,12 +82,3 @@ def resolve_precision(wanted: str) -> str:
         or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     )
     return "bf16" if native else "fp32"
-
-
-@contextmanager
-def at(place: str) -> Iterator[None]:
-    """Put the place in the suite before a message from below."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error

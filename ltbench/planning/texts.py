@@ -31,31 +31,41 @@ class LazyVectors(Mapping[str, NDArray[np.float32]]):
 
 
 class ClassTexts:
-    """Class-name vectors per data set, resolved when a method first asks for them."""
+    """Class-name vectors per data set, made when a method first asks for them.
 
-    def __init__(self, suite: Suite, sources: Mapping[str, Source], data: Path) -> None:
+    Args:
+        folder: where data sets, caches and encoders lie.
+    """
+
+    def __init__(self, suite: Suite, folder: Path) -> None:
         self._config = suite.text.model_dump() if suite.text else None
-        self._sources, self._data = sources, data
-        self._recipes = suite.recipes
+        self._folder, self._recipes = folder, suite.recipes
         self._found: dict[tuple[str, str], TextVectors | NoText] = {}
+        self.used = LazyVectors()
+        """The vectors that methods asked for."""
 
-    def of(self, dataset: str, group: str) -> TextVectors:
-        key = (dataset, group)
+    def of(self, dataset: str, source: Source, recipe: str) -> TextVectors:
+        """The vectors of a data set's class names, as a recipe wants them.
+
+        Raises:
+            NoText: there are none, and why.
+        """
+        key = (dataset, recipe)
         if key not in self._found:
-            source = self._sources[dataset]
             facts = source.facts()
             names = facts.class_names
             try:
-                config = text_config(self._config, self._recipes[group])
+                config = text_config(self._config, self._recipes[recipe])
                 if config is not None and config["encoder"] not in ("dataset", "file") and not facts.named:
                     raise NoText(f"the classes of {dataset} have numbers only; {source.unnamed}")
                 if config is not None and config["encoder"] == "dataset":
                     self._found[key] = text_of_source(source.text(), dataset)
                 else:
-                    self._found[key] = text_vectors(config, dataset, names, self._data, later=True)
+                    self._found[key] = text_vectors(config, dataset, names, self._folder, later=True)
             except NoText as error:
                 self._found[key] = error
         found = self._found[key]
         if isinstance(found, NoText):
             raise found
+        self.used.found[found.digest] = found
         return found

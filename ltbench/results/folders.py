@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ltbench.errors import UserError
 from ltbench.results.journal import Journal
+from ltbench.spec import SAFE_NAME
+from ltbench.system.remote import Remote, is_uri
 
 if TYPE_CHECKING:
     from ltbench.results.journal import Journal
@@ -50,3 +52,35 @@ def read_plan(file: Path) -> Any:
         return checked(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged ({error}); remove it; the next run writes it anew") from error
+
+
+def folders_of(results: Path, suite: str) -> Folders:
+    """The folders of a suite.
+
+    Raises:
+        UserError: `results` is a URI, or the name is none for a suite.
+    """
+    if is_uri(results):
+        raise UserError(f"--results {results}: records are kept in a folder, not at a URI; name one (a mounted bucket "
+                        f"is one, too) and put the checkpoints at the URI: --checkpoints URI")  # fmt: skip
+    return Folders(results, checked_name(suite))
+
+
+def checked_name(suite: str) -> str:
+    """Names come from suites, records, plan.json and MLflow: one that is none must not become a path."""
+    if not SAFE_NAME.fullmatch(suite):
+        raise UserError(f"{suite!r} is not a usable name of a suite")
+    return suite
+
+
+def suites_in(results: Path) -> list[str]:
+    """The suites that have records under a folder of results, sorted."""
+    return sorted(p.parent.name for p in results.glob("*/records") if p.is_dir() and SAFE_NAME.fullmatch(p.parent.name))
+
+
+def checkpoints_of(chosen: str | None, folders: Folders) -> Path | Remote:
+    """Where running trials leave their checkpoints: beside the records, in another folder, or at a URI; each suite in a
+    folder of its own."""
+    if chosen is None:
+        return folders.checkpoints
+    return Remote(chosen) / folders.suite if is_uri(chosen) else Path(chosen).expanduser().absolute() / folders.suite

@@ -44,6 +44,8 @@ class Plan:
     later: tuple[TrialSpec, ...] = ()
     """What rows that wait for their search would train as they are written: as many trials, and as long ones, as there
     will be. Their keys say nothing."""
+    same: tuple[TrialSpec, ...] = ()
+    """Trials of further rows of a search that are the same as one of `trials`: they are not run again."""
 
     def without(self, finished: set[str]) -> Plan:
         """The same plan minus the trials whose keys are given."""

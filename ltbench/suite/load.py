@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.explain import explain
 from ltbench.suite.schema import DatasetEntry, Protocol, Suite
-from ltbench.suite.yaml_file import KeyPath, SuiteData, read_suite_file, shipped, shipped_suites
+from ltbench.suite.yaml_file import (
+    KeyPath,
+    Overrides,
+    SuiteData,
+    read_suite_file,
+    read_suite_mapping,
+    shipped,
+    shipped_suites,
+)
 
 
 def find_suite(name: str) -> Path:
@@ -32,20 +40,27 @@ def find_suite(name: str) -> Path:
                     f"{did_you_mean(path.stem, shipped_suites())}")  # fmt: skip
 
 
-def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
+def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Suite:
     """Read and check a suite.
+
+    Args:
+        suite: its file, the name of one that comes with ltbench, or its contents.
+        overrides: what replaces its values: `KEY.PATH=VALUE`, or key path -> value.
 
     Raises:
         UserError: anything wrong with it, as one message with file, line, key path and cure.
     """
-    source = read_suite_file(find_suite(name), overrides)
+    if isinstance(suite, Mapping):
+        source = read_suite_mapping(suite, overrides)
+    else:
+        source = read_suite_file(find_suite(str(suite)), overrides)
     _arrange(source)
     try:
-        suite = Suite.model_validate(source.data)
+        checked = Suite.model_validate(source.data)
     except ValidationError as error:
         raise explain(source, error) from error
-    _check_names(source, suite)
-    return suite
+    _check_names(source, checked)
+    return checked
 
 
 def _arrange(source: SuiteData) -> None:

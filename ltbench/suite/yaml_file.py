@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -20,13 +20,20 @@ _MAX_NODES = 100_000
 
 
 class Place(NamedTuple):
-    """Where a value was written: a file and a line, or the command line."""
+    """Where a value was written: a file and a line, or, where there is no file, what else it comes from."""
 
     file: Path | None
     line: int
+    other: str = "--set"
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line}" if self.file else "--set"
+        return f"{self.file}, line {self.line}" if self.file else self.other
+
+
+GIVEN = Place(None, 0, "the suite")
+"""The place of values that were handed over as a mapping."""
+Overrides = Sequence[str] | Mapping[str, Any]
+"""`KEY.PATH=VALUE` as on the command line, or key path -> value."""
 
 
 class SuiteData(NamedTuple):
@@ -34,14 +41,14 @@ class SuiteData(NamedTuple):
 
     data: dict[str, Any]
     places: dict[KeyPath, Place]
-    file: Path
+    file: Path | None
 
     def place(self, path: KeyPath) -> Place:
         """The place of a key, or of the nearest one above it that was written."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
-        return Place(self.file, 1)
+        return Place(self.file, 1) if self.file else GIVEN
 
     def error(self, path: KeyPath, message: str) -> UserError:
         """A UserError with the file, the line and the key path."""
@@ -49,7 +56,7 @@ class SuiteData(NamedTuple):
         return UserError(f"{self.place(path)}: {key + ': ' if key else ''}{message}")
 
 
-def read_suite_file(file: Path, overrides: Sequence[str] = ()) -> SuiteData:
+def read_suite_file(file: Path, overrides: Overrides = ()) -> SuiteData:
     """Read a suite, what it extends, and `KEY.PATH=VALUE` overrides, in rising precedence.
 
     Mappings merge key by key; lists and single values replace what they override.
@@ -63,9 +70,53 @@ def read_suite_file(file: Path, overrides: Sequence[str] = ()) -> SuiteData:
         raise UserError(f"{file}: no such suite file") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise UserError(f"{str(file)[:200]!r}: cannot be read ({error})") from error
-    suite = SuiteData(data, places, file)
+    return _with_overrides(SuiteData(data, places, file), overrides)
+
+
+def read_suite_mapping(contents: Mapping[str, Any], overrides: Overrides = ()) -> SuiteData:
+    """The same for a suite that is handed over as a mapping. What it `extends` is looked for from the working folder.
+
+    Raises:
+        UserError: something in it that YAML could not have held, or as `read_suite_file`.
+    """
+    data: dict[str, Any] = _plain(contents, ())
+    places: dict[KeyPath, Place] = {(): GIVEN}
+    if (parent := data.pop("extends", None)) is not None:
+        if not isinstance(parent, str):
+            raise UserError(f"{GIVEN}: extends: expected the name of a suite file, got {parent!r}")
+        below = read_suite_file(_parent(Path(GIVEN.other), parent))
+        data, places = _merge(below.data, data, below.places, places), below.places
+    return _with_overrides(SuiteData(data, places, None), overrides)
+
+
+def _plain(value: Any, path: KeyPath) -> Any:
+    """A copy that is made of mappings, lists and single values, as YAML gives them; paths become texts."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, (*path, str(key))) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, (*path, i)) for i, inner in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    where = ".".join(map(str, path))
+    raise UserError(f"{GIVEN}: {where}: expected plain values, lists and mappings, got a {type(value).__name__}")
+
+
+def _with_overrides(suite: SuiteData, overrides: Overrides) -> SuiteData:
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _apply(suite, key, _plain(value, (key,)), f"override {key}")
+        return suite
     for override in overrides:
-        _apply(suite, override)
+        key, sign, text = override.partition("=")
+        if not sign or not key:
+            raise UserError(f"--set {override}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
+        try:
+            value = yaml.safe_load(text)
+        except Exception as error:  # besides YAMLError, whatever PyYAML's constructors trip over
+            raise UserError(f"--set {override}: the value is not valid YAML") from error
+        _apply(suite, key, value, f"--set {override}")
     return suite
 
 
@@ -204,32 +255,26 @@ def _forget(places: dict[KeyPath, Place], path: KeyPath) -> None:
         del places[below]
 
 
-def _apply(suite: SuiteData, override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key:
-        raise UserError(f"--set {override}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
-    try:
-        value = yaml.safe_load(text)
-    except Exception as error:  # besides YAMLError, whatever PyYAML's constructors trip over
-        raise UserError(f"--set {override}: the value is not valid YAML") from error
+def _apply(suite: SuiteData, key: str, value: Any, said: str) -> None:
+    """Put a value in its place. `said` is what the user wrote, for messages."""
     path: KeyPath = tuple(int(p) if p.isascii() and p.isdecimal() else p for p in key.split("."))
     target: Any = suite.data
     for depth, step in enumerate(path[:-1]):
         if isinstance(target, dict):
             if str(step) not in target and (near := get_close_matches(str(step), target, n=1, cutoff=_LIKE)):
                 where = ".".join(map(str, path[: depth + 1]))
-                raise UserError(f"--set {override}: {where} is not there. Did you mean {near[0]!r}?")
+                raise UserError(f"{said}: {where} is not there. Did you mean {near[0]!r}?")
             target = target.setdefault(str(step), {})
         elif isinstance(target, list) and isinstance(step, int) and step < len(target):
             target = target[step]
         else:
-            raise UserError(f"--set {override}: {'.'.join(map(str, path[: depth + 1]))} is not there")
+            raise UserError(f"{said}: {'.'.join(map(str, path[: depth + 1]))} is not there")
     last = path[-1]
     if isinstance(target, dict):
         target[str(last)] = value
     elif isinstance(target, list) and isinstance(last, int) and last < len(target):
         target[last] = value
     else:
-        raise UserError(f"--set {override}: {'.'.join(map(str, path[:-1]))} has no entry {last!r}")
+        raise UserError(f"{said}: {'.'.join(map(str, path[:-1]))} has no entry {last!r}")
     _forget(suite.places, path)
     suite.places[path] = Place(None, 0)

@@ -6,7 +6,6 @@ Runs on a machine that has only torch, torchvision, numpy and scipy: `python -m 
 from __future__ import annotations
 
 import io
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -235,9 +234,3 @@ def _pack(found: Predictions, truth: NDArray[np.int64], logits: NDArray[np.float
         kept["logits"] = logits.astype(np.float16)
     np.savez_compressed(stream, **kept)
     return stream.getvalue()
-
-
-if __name__ == "__main__":
-    from ltbench.execution.exported import main
-
-    sys.exit(main())

@@ -1,23 +1,23 @@
-"""Where the command line finds results: MLflow, a folder of records, a file of scores."""
+"""Where results are found: MLflow, a folder of records, a file of scores."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ltbench.errors import UserError
-from ltbench.results.folders import read_plan
-from ltbench.workflow.prepare import checked_name, tracking_store, warn
+from ltbench.results.folders import checked_name, read_plan, suites_in
+from ltbench.results.journal import Journal, Unreadable, without_collecting
+from ltbench.spec import Result
+from ltbench.system.uris import default_uri, shown_uri
+from ltbench.workflow.tell import Tell, tell_nobody
 
 if TYPE_CHECKING:
     from ltbench.ranking.images import Predictions
-    from ltbench.results.journal import Journal
-    from ltbench.spec import Result
 
 
-class Found(NamedTuple):
+class Results(NamedTuple):
     """What a leaderboard is made of: results, the plan kept with them, and where predictions are."""
 
     results: list[Result]
@@ -25,25 +25,35 @@ class Found(NamedTuple):
     predictions: Predictions | None
 
 
-def find_results(suite: str | None, results: Path, uri: str | None, source: Path | None) -> Found:
-    """From a folder of records, a file of scores, or MLflow. Predictions come from the journal beside the store."""
+def find_results(
+    suite: str | None, results: Path, uri: str | None, source: Path | None, tell: Tell = tell_nobody
+) -> Results:
+    """From a folder of records, a file of scores, or MLflow. Predictions come from the journal beside the store.
+
+    Args:
+        suite: a suite's name or file; None: the last used, or all that the source holds.
+        results: where runs wrote.
+        uri: MLflow's store; None: the one in `results`.
+        source: the folder or file; None: MLflow.
+
+    Raises:
+        UserError: there is nothing, or it cannot be read.
+    """
     if source is not None and source.suffix.lower() == ".csv":
         from ltbench.results.scores import read_scores
 
         if suite is not None:
             raise UserError(f"--from {source}: a file of scores belongs to no suite; leave {suite!r} out")
-        return Found(read_scores(source), None, None)
+        return Results(read_scores(source), None, None)
     if source is not None:
-        found, expectation = results_of_folder(source)
+        found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions
         if suite is not None:
             found, expectation = of_suite(found, expectation, suite_name(suite), source)
-        return Found(found, expectation, predictions)
-    from ltbench.results.journal import Journal
-    from ltbench.system.uris import shown_uri
+        return Results(found, expectation, predictions)
     from ltbench.tracking import sqlite_store
 
-    store = tracking_store(uri, results)
+    store = uri or default_uri(results)
     if suite is None:
         refuse_without_store(store)
         names = sqlite_store.suites(store)
@@ -53,10 +63,10 @@ def find_results(suite: str | None, results: Path, uri: str | None, source: Path
             raise UserError(f"the MLflow store {shown_uri(store)} holds no suite; run one: ltbench run quickstart")
         suite = names[0]
         if len(names) > 1:
-            print(f"{len(names)} suites are there ({', '.join(names)}); showing the last used", file=sys.stderr)
-    name = checked_name(suite_name(suite))  # and not `folders_of`, which brings torch: seconds for a mere reader
+            tell(f"{len(names)} suites are there ({', '.join(names)}); showing the last used")
+    name = checked_name(suite_name(suite))
     found, plan = sqlite_store.read(store, name) or _mlflow().read(store, name)
-    return Found(found, plan, Journal(results / name / "records").predictions)
+    return Results(found, plan, Journal(results / name / "records").predictions)
 
 
 def refuse_without_store(uri: str) -> None:
@@ -67,8 +77,6 @@ def refuse_without_store(uri: str) -> None:
 
 def _mlflow() -> ModuleType:
     """Two seconds and more to import, a third of it for the garbage collector if that is left on."""
-    from ltbench.results.journal import without_collecting
-
     with without_collecting():
         from ltbench.tracking import mlflow_store
     return mlflow_store
@@ -83,16 +91,14 @@ def suite_name(suite: str) -> str:
     return suite
 
 
-def results_of_folder(folder: Path) -> tuple[Any, Any]:
+def results_of_folder(folder: Path, tell: Tell = tell_nobody) -> tuple[Any, Any]:
     """The results in a folder of records, and the plan beside it; damaged files are named and left out."""
-    from ltbench.results.journal import Unreadable
-    from ltbench.spec import Result
 
     journal, expectation = journal_in(folder)
     found = []
     for record in journal:
         if isinstance(record, Unreadable):
-            warn(f"{record.file}: left out: {record.reason}")
+            tell(f"warning: {record.file}: left out: {record.reason}")
         else:
             found.append(Result.of(record))
     return found, expectation
@@ -109,7 +115,6 @@ def of_suite(found: Any, expectation: Any, suite: str, folder: Path) -> tuple[An
 
 def journal_in(folder: Path) -> tuple[Journal, Any]:
     """The journal in a suite's folder of results, or in a bare folder of records; and the plan kept with the former."""
-    from ltbench.results.journal import Journal
 
     inner = folder / "records"
     records = inner if inner.is_dir() else folder
@@ -124,7 +129,7 @@ def journal_of(results: Path, suite: str | None, folder: Path | None) -> tuple[J
     """The journal to read: of a folder, of a suite by name, or of the only suite there is."""
     if folder is not None:
         return journal_in(folder)
-    there = sorted(p.parent.name for p in results.glob("*/records") if p.is_dir())
+    there = suites_in(results)
     if suite is None and len(there) == 1:
         suite = there[0]
     if suite not in there:

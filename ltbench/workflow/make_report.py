@@ -13,7 +13,7 @@ from ltbench.ranking.build import build
 from ltbench.spec import Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
 from ltbench.workflow.find_results import journal_of, suite_name
-from ltbench.workflow.prepare import warn
+from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Made:
     def page(self) -> Path:
         return self.files[0]
 
-    def upload(self, uri: str) -> None:
+    def upload(self, uri: str, tell: Tell = tell_nobody) -> None:
         """Put the board's numbers and the report's files into MLflow, apart from the trials. A store that cannot be
         reached is a warning: the report is on the disk."""
         from ltbench.system.uris import shown_uri
@@ -40,10 +40,17 @@ class Made:
             version = digest([self.board.data, dict(self.board.config)])
             mlflow_store.put_board(uri, self.board.suite, version, aggregates(self.board), files)
         except Exception as error:  # whatever MLflow raises: the report itself is made
-            warn(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
+            warner(tell)(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
 
 
-def make_report(suite: str | None, results: Path, source: Path | None, out: Path | None, chosen: Selection) -> Made:
+def make_report(
+    suite: str | None,
+    results: Path,
+    source: Path | None,
+    out: Path | None,
+    chosen: Selection,
+    tell: Tell = tell_nobody,
+) -> Made:
     """Write the report of a suite.
 
     Raises:
@@ -55,7 +62,7 @@ def make_report(suite: str | None, results: Path, source: Path | None, out: Path
         if isinstance(found, Record):
             records.append(found)
         else:
-            warn(f"{found.file}: left out: {found.reason}")
+            warner(tell)(f"{found.file}: left out: {found.reason}")
     if not records:
         raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
     board = build(

@@ -1,66 +1,154 @@
-"""What the commands share: from options to suites, plans, results and boards. Imports lazily, like `cli`."""
+"""What a user asks of a suite, and the suite made ready for it: read, checked and planned."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import typer
-
-from ltbench.errors import UserError
-
-if TYPE_CHECKING:
-    from ltbench.execution.resources import Resources
-    from ltbench.planning.inputs import Inputs
-    from ltbench.planning.search import Read
-    from ltbench.ranking.board import Leaderboard
-    from ltbench.registry import Registry
-    from ltbench.results.folders import Folders
-    from ltbench.spec import Plan, Selection
-    from ltbench.suite import Suite
-    from ltbench.system.remote import Remote
-
-
-def load(suite: str, overrides: list[str], methods: Path | None, data: Path | None) -> tuple[Suite, Registry, Path]:
-    from ltbench.suite.load import load_suite
-
-    loaded = load_suite(suite, overrides)
-    from ltbench.registry import Registry
-
-    return loaded, Registry(methods), data_folder(data)
+from ltbench.execution.resources import Resources, resources_of
+from ltbench.models.towers import weights_of
+from ltbench.planning.inputs import Inputs
+from ltbench.planning.planner import make_plan, part_of
+from ltbench.planning.search import Read
+from ltbench.planning.towers import refuse_without_weights
+from ltbench.registry import Registry, read_sources
+from ltbench.results.folders import Folders, folders_of
+from ltbench.spec import Plan, Selection, search_suite
+from ltbench.suite import Suite
+from ltbench.suite.load import load_suite
+from ltbench.suite.yaml_file import Overrides
+from ltbench.system.remote import Remote
+from ltbench.system.uris import default_uri
+from ltbench.training.device.provenance import git_commit
+from ltbench.training.site import Site
+from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
-def lay_out(
-    suite: Suite, registry: Registry, data: Path, chosen: Selection | None, searched: Read
-) -> tuple[Plan, Inputs]:
-    from ltbench.planning.planner import make_plan
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks of a suite.
 
-    return make_plan(suite, registry, data, chosen, searched)
+    Attributes:
+        suite: a suite's file, the name of one that comes with ltbench, or its contents.
+        overrides: what replaces the suite's values: `KEY.PATH=VALUE` as on the command line, or key path -> value.
+        chosen: the part of the suite to look at.
+        results: where runs write.
+        data: where data sets and caches lie; None: the user's cache.
+        methods: a folder with methods of the user's own; their code is run.
+        tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
+        tell: told what goes on.
+    """
+
+    suite: str | Path | Mapping[str, Any]
+    overrides: Overrides = ()
+    chosen: Selection = field(default_factory=Selection)
+    results: Path = Path("results")
+    data: Path | None = None
+    methods: Path | None = None
+    tracking_uri: str | None = None
+    tell: Tell = tell_nobody
+
+    def warn(self, message: str) -> None:
+        """Tell what the user should know though nothing stops."""
+        warner(self.tell)(message)
+
+    @property
+    def store(self) -> str:
+        """MLflow's tracking URI."""
+        return self.tracking_uri or default_uri(self.results)
 
 
-def searched_in(results: Path, suite: Suite) -> Read:
-    """The records of a suite's search."""
-    from ltbench.spec import search_suite
+@dataclass(frozen=True)
+class Prepared:
+    """A suite that is read, checked and planned.
 
+    Attributes:
+        data: where data sets and caches lie.
+        plan: the trials of the part that is asked for. whole: of all of the suite.
+        inputs: what the trials need beside their specs.
+    """
+
+    request: Request
+    suite: Suite
+    registry: Registry
+    data: Path
+    plan: Plan
+    whole: Plan
+    inputs: Inputs
+
+    @property
+    def folders(self) -> Folders:
+        """Where the suite's results lie."""
+        return folders_of(self.request.results, self.suite.suite)
+
+    @property
+    def search_folders(self) -> Folders:
+        """Where the results of its search lie."""
+        return folders_of(self.request.results, search_suite(self.suite.suite))
+
+    @property
+    def resources(self) -> Resources:
+        """What the suite gives its trials."""
+        return resources_of(self.suite)
+
+    def planned_again(self) -> Prepared:
+        """The same, with the hyper-parameters that a search has chosen meanwhile."""
+        whole, inputs = make_plan(self.suite, self.registry, self.data, None, searched_in(self.request, self.suite))
+        return replace(self, whole=whole, plan=part_of(whole, self.suite, self.request.chosen), inputs=inputs)
+
+    def site(self, to_run: Plan, checkpoints: Path | Remote | None) -> Site:
+        """Where some of the trials run.
+
+        Raises:
+            UserError: a tower's weights or an encoder cannot be had.
+        """
+        towers = {weights_of(t.recipe[key]): t.recipe[key] for t in to_run.trials for key in ("tower", "weights")
+                  if key in t.recipe}  # fmt: skip
+        refuse_without_weights(towers, self.inputs.paths)
+        methods, protocol, given = self.request.methods, self.suite.protocol, self.suite.resources
+        return Site(
+            data=self.data,
+            paths=self.inputs.paths,
+            texts={name: self.inputs.texts[name] for name in {t.text for t in to_run.trials} if name is not None},
+            towers=towers,
+            methods=read_sources(methods) if methods else {},
+            decoded_cache=given.decoded_cache,
+            data_workers=given.data_workers,
+            keep_logits=protocol.save_logits,
+            provenance=git_commit(_folder_of(self.request.suite)),
+            checkpoints=checkpoints,
+            checkpoint_seconds=given.checkpoint_seconds,
+        )
+
+
+def prepare(request: Request, *, whole: bool = False) -> Prepared:
+    """Read, check and plan a suite.
+
+    Args:
+        whole: also plan what was not asked for; else `whole` is the part that was.
+
+    Raises:
+        UserError: anything wrong with the suite, its methods, its data or the selection.
+    """
+    suite = load_suite(request.suite, request.overrides)
+    registry, data = Registry(request.methods), data_folder(request.data)
+    chosen = None if whole else request.chosen
+    plan, inputs = make_plan(suite, registry, data, chosen, searched_in(request, suite))
+    part = part_of(plan, suite, request.chosen) if whole else plan
+    return Prepared(request, suite, registry, data, part, plan, inputs)
+
+
+def searched_in(request: Request, suite: Suite) -> Read:
+    """The records of a suite's search, by key."""
     if suite.protocol.search is None:
         return lambda key: None
-    return folders_of(results, search_suite(suite.suite)).journal.read
-
-
-def selection(only: str | None, datasets: str | None, seeds: str | None) -> Selection:
-    from ltbench.spec import Selection
-
-    try:
-        numbers = None if seeds is None else [int(s) for s in seeds.split(",")]
-    except ValueError as error:
-        raise UserError(f"--seeds {seeds}: expected whole numbers separated by commas, for example 0,1,2") from error
-    if numbers is not None and (min(numbers) < 0 or len(set(numbers)) < len(numbers)):
-        raise UserError(f"--seeds {seeds}: seeds are different whole numbers from 0 up")
-    return Selection(only.split(",") if only else None, datasets.split(",") if datasets else None, numbers)
+    return folders_of(request.results, search_suite(suite.suite)).journal.read
 
 
 def data_folder(chosen: Path | None) -> Path:
+    """Where data sets and caches lie."""
     if chosen is not None:
         return chosen.expanduser().absolute()
     from platformdirs import user_cache_path
@@ -68,138 +156,9 @@ def data_folder(chosen: Path | None) -> Path:
     return user_cache_path("ltbench")
 
 
-def tracking_store(chosen: str | None, results: Path) -> str:
-    from ltbench.system.uris import default_uri
-
-    return chosen or default_uri(results)
-
-
-def folders_of(results: Path, suite: str) -> Folders:
-    from ltbench.results.folders import Folders
-    from ltbench.system.remote import is_uri
-
-    if is_uri(results):
-        raise UserError(f"--results {results}: records are kept in a folder, not at a URI; name one (a mounted bucket "
-                        f"is one, too) and put the checkpoints at the URI: --checkpoints URI")  # fmt: skip
-    return Folders(results, checked_name(suite))
-
-
-def checked_name(suite: str) -> str:
-    """Names come from suites, records, plan.json and MLflow: one that is none must not become a path."""
-    from ltbench.spec import SAFE_NAME
-
-    if not SAFE_NAME.fullmatch(suite):
-        raise UserError(f"{suite!r} is not a usable name of a suite")
-    return suite
-
-
-def checkpoints_of(chosen: str | None, folders: Folders) -> Path | Remote:
-    """Where running trials leave their checkpoints: beside the records, in another folder, or at a URI; each suite in a
-    folder of its own."""
-    from ltbench.system.remote import Remote, is_uri
-
-    if chosen is None:
-        return folders.checkpoints
-    return Remote(chosen) / folders.suite if is_uri(chosen) else Path(chosen).expanduser().absolute() / folders.suite
-
-
-def site_of(
-    cache: Path,
-    inputs: Inputs,
-    methods: Path | None,
-    suite: Suite,
-    file: Path,
-    checkpoints: Path | Remote,
-    to_run: Plan,
-) -> Any:
-    """The site of the trials that are to run. Raises UserError where a tower's weights or an encoder cannot be had."""
-    from ltbench.models.towers import weights_of
-    from ltbench.planning.towers import refuse_without_weights
-    from ltbench.registry import read_sources
-    from ltbench.training.device.provenance import git_commit
-    from ltbench.training.site import Site
-
-    towers = {weights_of(t.recipe[key]): t.recipe[key] for t in to_run.trials for key in ("tower", "weights")
-              if key in t.recipe}  # fmt: skip
-    refuse_without_weights(towers, inputs.paths)
-    return Site(
-        data=cache,
-        paths=inputs.paths,
-        texts={name: inputs.texts[name] for name in {t.text for t in to_run.trials} if name is not None},
-        towers=towers,
-        methods=read_sources(methods) if methods else {},
-        decoded_cache=suite.resources.decoded_cache,
-        data_workers=suite.resources.data_workers,
-        keep_logits=suite.protocol.save_logits,
-        provenance=git_commit(file.parent if file.exists() else Path()),
-        checkpoints=checkpoints,
-        checkpoint_seconds=suite.resources.checkpoint_seconds,
-    )
-
-
-def resources_of(suite: Suite) -> Resources:
-    """What the suite gives its trials; where it says nothing of a method's, what it gives all of them."""
-    from ltbench.execution.resources import Need, Resources
-
-    whole = suite.resources.per_trial
-    methods = {}
-    for name, own in suite.resources.methods.items():
-        gpu = whole if own.gpus is None and own.gpu_memory_gb is None else own
-        cpus = whole.cpus if own.cpus is None else own.cpus
-        methods[name] = Need(cpus, gpu.gpus, gpu.gpu_memory_gb)
-    given = suite.resources
-    return Resources(whole.cpus, whole.gpus, whole.gpu_memory_gb, given.retries, given.share_training, methods)
-
-
-def placement(suite: Suite, plan: Plan, address: str | None) -> str:
-    """What each trial would be given, and how many would run at once: here, or on the cluster that is named."""
-    from ltbench.cli.plan_text import placement_text
-    from ltbench.execution.placement import survey
-
-    resources = resources_of(suite)
-    if suite.resources.executor == "inline":
-        return "placement: in this process, one trial after the other"
-    if suite.resources.pack is not None:
-        return "placement on this machine: measured when the suite runs (resources.pack: auto)"
-    if address is not None:
-        os.environ["RAY_ADDRESS"] = address  # read when ray is imported
-        from ltbench.execution.cluster import machines_there
-
-        found = machines_there(resources, plan.trials)
-        return placement_text(survey(plan.trials, resources, found), f"placement on the cluster at {address}", found)
-    if "RAY_ADDRESS" in os.environ:
-        there = os.environ["RAY_ADDRESS"]
-        return f"placement: on the cluster at {there} (RAY_ADDRESS), which was not asked; --address {there} asks it"
-    from ltbench.execution.nodes import this_machine
-
-    found = [this_machine(any(resources.of(spec).gpu_memory_gb is not None for spec in plan.trials))]
-    return placement_text(survey(plan.trials, resources, found), "placement on this machine", found)
-
-
-def announce(plan: Plan, to_run: Plan, finished: int, failed: int) -> None:
-    skipped = f", {len(plan.skips)} cells skipped (ltbench plan says why)" if plan.skips else ""
-    before = f", {finished} finished before" if finished else ""
-    broken = f", {failed} failed before" if failed else ""
-    typer.echo(f"{plan.suite}: {len(to_run.trials)} trials to run{before}{broken}{skipped}", err=True)
-
-
-def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:
-    from ltbench.ranking.build import build
-    from ltbench.spec import Result
-
-    records = folders.journal.records().values()
-    if not any(r.status == "ok" for r in records):
-        return None
-    results = [Result.of(r) for r in records]
-    return build(
-        results,
-        plan.expectation(),
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
-        predictions=folders.journal.predictions,
-    )
-
-
-def warn(message: str) -> None:
-    typer.echo(f"warning: {message}", err=True)
+def _folder_of(suite: str | Path | Mapping[str, Any]) -> Path:
+    """Whose git commit is noted: that of the suite's file, else of the working folder."""
+    if isinstance(suite, Mapping):
+        return Path()
+    file = Path(suite)
+    return file.parent if file.exists() else Path()

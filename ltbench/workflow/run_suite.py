@@ -1,244 +1,196 @@
-"""`ltbench run`, from its options to its exit code: one driver per suite, what is left to do, what went wrong."""
+"""`ltbench run`, without a terminal: one driver per suite, what is left to do, what came of it."""
 
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltbench.cli.output import print_board
-from ltbench.errors import UserError, reason_of
+from ltbench.errors import UserError
+from ltbench.execution.nodes import this_machine
+from ltbench.execution.packing import packed
+from ltbench.execution.progress import Show, show_nothing
+from ltbench.execution.resources import Resources
+from ltbench.execution.run_plan import State, bring_up_to_date, run_plan, state_of, write_plan
+from ltbench.planning.search import diverged
+from ltbench.ranking.formats.choices import choice_text
+from ltbench.results.folders import Folders, checkpoints_of
+from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
-from ltbench.workflow.prepare import (
-    announce,
-    board_of_records,
-    checkpoints_of,
-    folders_of,
-    lay_out,
-    load,
-    resources_of,
-    searched_in,
-    selection,
-    site_of,
-    tracking_store,
-    warn,
-)
+from ltbench.system.lock import SuiteLock
+from ltbench.system.remote import Remote
+from ltbench.tracking.delivery import Tracker
+from ltbench.training.site import Site
+from ltbench.workflow.make_board import board_of_records
+from ltbench.workflow.prepare import Prepared, Request, prepare
 
 if TYPE_CHECKING:
-    from ltbench.execution.resources import Resources
-    from ltbench.execution.run_plan import State
-    from ltbench.planning.inputs import Inputs
-    from ltbench.results.folders import Folders
-    from ltbench.spec import Plan, Record, TrialSpec
-    from ltbench.suite import Suite
-    from ltbench.system.remote import Remote
-    from ltbench.training.site import Site
-
-NAMED_FAILURES = 10
-"""How many trials that failed are named at the end, beside their number."""
+    from ltbench.ranking.board import Leaderboard
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What the user typed."""
+@dataclass(frozen=True, kw_only=True)
+class RunRequest(Request):
+    """What a user asks of `ltbench run`.
 
-    suite: str
-    results: Path
-    tracking_uri: str | None
-    data: Path | None
-    methods: Path | None
-    overrides: list[str]
-    only: str | None
-    datasets: str | None
-    seeds: str | None
-    inline: bool
-    address: str | None
-    retry_failed: bool
-    checkpoints: str | None = None
-
-    def command(self, *more: str) -> str:
-        """The same command for a shell, and more. Without the store: it may hold a password, and an environment
-        variable names it as well."""
-        named = {
-            "--results": self.results if self.results != Path("results") else None,
-            "--data": self.data,
-            "--methods": self.methods,
-            "--only": self.only,
-            "--datasets": self.datasets,
-            "--seeds": self.seeds,
-            "--address": self.address,
-            "--checkpoints": None if "@" in (self.checkpoints or "") else self.checkpoints,
-        }
-        words = ["ltbench", "run", self.suite]
-        for name, value in named.items():
-            words += [] if value is None else [name, str(value)]
-        for override in self.overrides:
-            words += ["--set", override]
-        return shlex.join([*words, *(["--inline"] if self.inline else []), *more])
-
-
-def run_suite(options: RunOptions, interrupt: Interrupt) -> int:
-    """Run what is missing, the search of hyper-parameters before what follows from it, then show the leaderboard; the
-    exit code.
-
-    Raises:
-        UserError: anything the user can mend. Interrupted: by a signal while there was nothing to wait for.
+    Attributes:
+        inline: run in this process, one trial after the other.
+        address: an existing Ray cluster: `auto` or HOST:PORT.
+        retry_failed: run only the trials that failed.
+        checkpoints: where running trials leave checkpoints: a folder, or a URI; None: in `results`.
+        show: makes what shows progress.
     """
-    from ltbench.planning.search import diverged
-    from ltbench.system.lock import SuiteLock
 
-    loaded, registry, cache = load(options.suite, options.overrides, options.methods, options.data)
-    chosen = selection(options.only, options.datasets, options.seeds)
-    folders, searched = folders_of(options.results, loaded.suite), searched_in(options.results, loaded)
-    whole, _ = lay_out(loaded, registry, cache, None, searched)
-    plan, inputs = lay_out(loaded, registry, cache, chosen, searched)
-    if options.address is not None:
-        os.environ["RAY_ADDRESS"] = options.address
-    broken: list[Record] = []
-    with SuiteLock(folders.suite_folder, warn) as lock:
-        interrupt.at_once.append(lock.release)
-        if plan.search is not None and whole.search is not None:
-            apart = folders_of(options.results, plan.search.suite)
-            with SuiteLock(apart.suite_folder, warn) as second:
-                interrupt.at_once.append(second.release)
-                before = _carry_out(plan.search, whole.search, inputs, apart, loaded, options, cache, interrupt)
-            if interrupt.asked and before.left:
-                return before.stopped(interrupt)
-            broken = [record for record in before.state.failed.values() if not diverged(record)]
-            whole, _ = lay_out(loaded, registry, cache, None, searched)
-            plan, inputs = lay_out(loaded, registry, cache, chosen, searched)
-            tell_choices(plan)
-        done = _carry_out(plan, whole, inputs, folders, loaded, options, cache, interrupt)
-        if interrupt.asked and done.left:
-            return done.stopped(interrupt)
-        board = board_of_records(folders, chosen, plan)
-        if board is not None:
-            print_board(board)
-        if done.left:
-            warn(f"{len(done.left)} trials did not run; the same command continues")
-        for line in failures([*broken, *done.state.failed.values()], options):
-            warn(line)
-        return 1 if done.left or done.state.failed or _waiting(plan) else 0
+    inline: bool = False
+    address: str | None = None
+    retry_failed: bool = False
+    checkpoints: str | None = None
+    show: Show = show_nothing
 
 
 @dataclass(frozen=True)
-class Done:
-    """How far a plan has come."""
+class RunOutcome:
+    """How far a suite, or the search that comes before it, has come.
+
+    Attributes:
+        plan: the trials that were asked for. state: which of them are finished, which failed.
+        stopped: the user asked it to stop before it was through.
+        search_failures: trials of the search that failed, other than by divergence.
+        checkpoints: where its trials leave them.
+        board: None where nothing is finished.
+    """
 
     plan: Plan
     state: State
     checkpoints: Path | Remote | None
+    stopped: bool = False
+    search_failures: Sequence[Record] = field(default_factory=list)
+    board: Leaderboard | None = None
 
     @property
     def left(self) -> list[TrialSpec]:
+        """Trials that neither finished nor failed."""
         return [t for t in self.plan.trials if t.key not in self.state.finished and t.key not in self.state.failed]
 
-    def stopped(self, interrupt: Interrupt) -> int:
-        """Say what is left; the exit code."""
-        begun = sum(_has_checkpoint(self.checkpoints, t.key) for t in self.left)
-        tell(f"stopped: {len(self.left)} of {len(self.plan.trials)} trials are left, {begun} of them with a "
-             f"checkpoint; the same command continues")  # fmt: skip
-        return interrupt.code
+    @property
+    def with_checkpoint(self) -> int:
+        """How many of those that are left have a checkpoint to go on from."""
+        return sum(_has_checkpoint(self.checkpoints, t.key) for t in self.left)
+
+    @property
+    def failures(self) -> list[Record]:
+        """All trials that failed, those of the search first."""
+        return [*self.search_failures, *self.state.failed.values()]
+
+    @property
+    def complete(self) -> bool:
+        """Every trial finished."""
+        return not (self.left or self.state.failed or self.plan.later)
 
 
-def _carry_out(plan: Plan, whole: Plan, inputs: Inputs, folders: Folders, loaded: Suite, options: RunOptions,
-               cache: Path, interrupt: Interrupt) -> Done:  # fmt: skip
-    """Run what is missing of a plan, into its folder and its experiment.
+def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
+    """Run what is missing of a suite, the search of hyper-parameters before what follows from it.
 
-    Args:
-        whole: the plan without `--only` and the like, as it is kept beside the records.
+    Raises:
+        UserError: anything the user can mend. Interrupted: by a signal while there was nothing to wait for.
     """
-    from ltbench.execution.run_plan import bring_up_to_date, run_plan, state_of, write_plan
-    from ltbench.tracking.delivery import Tracker
+    prepared = prepare(request, whole=True)
+    if request.address is not None:
+        os.environ["RAY_ADDRESS"] = request.address
+    with SuiteLock(prepared.folders.suite_folder, request.warn) as lock:
+        interrupt.at_once.append(lock.release)
+        broken: list[Record] = []
+        if prepared.plan.search is not None and prepared.whole.search is not None:
+            first = _Job(prepared.plan.search, prepared.whole.search, prepared.search_folders)
+            with SuiteLock(first.folders.suite_folder, request.warn) as second:
+                interrupt.at_once.append(second.release)
+                before = _carry_out(first, prepared, request, interrupt)
+            if before.stopped:
+                return before
+            broken = [record for record in before.state.failed.values() if not diverged(record)]
+            prepared = prepared.planned_again()
+            _tell_choices(prepared.plan, request)
+        done = _carry_out(_Job(prepared.plan, prepared.whole, prepared.folders), prepared, request, interrupt)
+        if done.stopped:
+            return done
+        board = board_of_records(prepared.folders, request.chosen, prepared.plan)
+        return replace(done, search_failures=broken, board=board)
 
-    write_plan(folders, whole, loaded)
-    journal = folders.journal
-    store = tracking_store(options.tracking_uri, options.results)
-    tracker = Tracker(store, plan.suite, journal, whole.expectation(), warn)
+
+@dataclass(frozen=True)
+class _Job:
+    """A plan to carry out: the suite's, or that of its search. `whole` is the plan without the user's selection, which
+    is kept beside the records."""
+
+    plan: Plan
+    whole: Plan
+    folders: Folders
+
+
+def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: Interrupt) -> RunOutcome:
+    """Run what is missing of a plan, into its folder and its experiment."""
+    plan, journal = job.plan, job.folders.journal
+    write_plan(job.folders, job.whole, prepared.suite)
+    tracker = Tracker(request.store, plan.suite, journal, job.whole.expectation(), request.warn)
     try:
         state = state_of(plan, journal)
         bring_up_to_date(plan, state, journal, tracker)
         tracker.deliver_backlog()
-        to_run = state.to_run(plan, options.retry_failed)
-        announce(plan, to_run, len(state.finished), len(state.failed))
-        given = resources_of(loaded)
-        inline = options.inline or loaded.resources.executor == "inline"
-        kept = checkpoints_of(options.checkpoints, folders)
-        site = site_of(cache, inputs, options.methods, loaded, Path(options.suite), kept, to_run)
-        if loaded.resources.pack is not None and not inline:
-            given = _packed(given, to_run, inputs, site)
-        run_plan(to_run, inputs, site, journal, tracker, given, inline=inline, interrupt=interrupt)
+        to_run = state.to_run(plan, request.retry_failed)
+        request.tell(_announcement(plan, to_run, state))
+        resources = replace(prepared.resources, inline=request.inline or prepared.resources.inline)
+        site = prepared.site(to_run, checkpoints_of(request.checkpoints, job.folders))
+        if prepared.suite.resources.pack is not None and not resources.inline:
+            resources = packed_resources(resources, to_run, prepared, site)
+        run_plan(to_run, prepared.inputs, site, journal, tracker, resources, interrupt=interrupt, show=request.show)
     finally:
         unsent = tracker.close()
     if unsent:
-        warn(f"{unsent} records wait to be sent to MLflow")
-    return Done(plan, state_of(plan, journal), site.checkpoints)
+        request.warn(f"{unsent} records wait to be sent to MLflow")
+    outcome = RunOutcome(plan, state_of(plan, journal), site.checkpoints)
+    return replace(outcome, stopped=interrupt.asked and bool(outcome.left))
 
 
-def tell_choices(plan: Plan) -> None:
+def _announcement(plan: Plan, to_run: Plan, state: State) -> str:
+    skipped = f", {len(plan.skips)} cells skipped (ltbench plan says why)" if plan.skips else ""
+    before = f", {len(state.finished)} finished before" if state.finished else ""
+    broken = f", {len(state.failed)} failed before" if state.failed else ""
+    return f"{plan.suite}: {len(to_run.trials)} trials to run{before}{broken}{skipped}"
+
+
+def _tell_choices(plan: Plan, request: Request) -> None:
     """What the search chose, and what could not be chosen."""
-    from ltbench.ranking.formats.choices import choice_text
-
-    how = plan.protocol["search"]
-    for label, choice in how["chosen"].items():
-        tell(f"search: {label}: {choice_text(choice, how['select'])}")
+    search = plan.protocol["search"]
+    for label, choice in search["chosen"].items():
+        request.tell(f"search: {label}: {choice_text(choice, search['select'])}")
     reasons = {skip.label: skip.reason for skip in plan.skips}
-    for label in _waiting(plan):
-        warn(f"{label} does not run: {reasons[label]}")
+    for label in dict.fromkeys(spec.label for spec in plan.later):
+        request.warn(f"{label} does not run: {reasons[label]}")
 
 
-def _waiting(plan: Plan) -> list[str]:
-    """Rows that the search has not given hyper-parameters."""
-    return list(dict.fromkeys(spec.label for spec in plan.later))
+def packed_resources(resources: Resources, to_run: Plan, prepared: Prepared, site: Site) -> Resources:
+    """What a short measurement on this machine says that trials are to be given.
 
-
-def _packed(given: Resources, to_run: Plan, inputs: Inputs, site: Site) -> Resources:
-    """What a short measurement on this machine says that trials are to be given."""
+    Raises:
+        UserError: the trials are to run on a cluster.
+    """
     if "RAY_ADDRESS" in os.environ:
         raise UserError("resources.pack: auto measures this machine, not a cluster; say resources.per_trial instead")
     if not to_run.trials:
-        return given
-    from ltbench.execution.nodes import this_machine
-    from ltbench.execution.packing import packed
-
+        return resources
     for name in sorted({spec.cell.dataset for spec in to_run.trials}):
-        inputs.sources[name].prepare()
-    tell("resources.pack: measuring how many trials serve best at once ...")
-    chosen, reason = packed(given, to_run, site, this_machine(ask_memory=False))
-    tell(f"resources.pack: {reason}")
+        prepared.inputs.sources[name].prepare()
+    prepared.request.tell("resources.pack: measuring how many trials serve best at once ...")
+    chosen, reason = packed(resources, to_run, site, this_machine(ask_memory=False))
+    prepared.request.tell(f"resources.pack: {reason}")
     return chosen
 
 
-def failures(failed: Sequence[Record], options: RunOptions) -> Iterator[str]:
-    """The trials that failed, by name, with the last line of the reason and its place in the method's file; then how to
-    run only these again."""
-    for record in failed[:NAMED_FAILURES]:
-        yield f"failed: {record.spec.name}: {reason_of(record.error, record.spec.method)}{_at_step(record)}"
-    if len(failed) > NAMED_FAILURES:
-        yield f"... and {len(failed) - NAMED_FAILURES} more"
-    if failed:
-        yield f"{len(failed)} trials failed; run only these again with: {options.command('--retry-failed')}"
-
-
-def _at_step(record: Record) -> str:
-    step = record.environment.get("failed_at_step")
-    return "" if step is None else f" (in step {step})"
-
-
 def _has_checkpoint(checkpoints: Path | Remote | None, key: str) -> bool:
-    from ltbench.system.remote import Remote
-
     with suppress(OSError):
         if isinstance(checkpoints, Remote):
             return any(name.endswith(".ckpt") for name in (checkpoints / key).names())
         return checkpoints is not None and any((checkpoints / key).glob("*.ckpt"))
     return False
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -6,22 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.results.folders import read_plan
-from ltbench.spec import SAFE_NAME
+from ltbench.results.folders import folders_of, read_plan, suites_in
+from ltbench.system.uris import default_uri
 from ltbench.tracking.delivery import Delivered, deliver
 from ltbench.workflow.find_results import suite_name
-from ltbench.workflow.prepare import folders_of, tracking_store, warn
+from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
-def sync(suite: str | None, results: Path, uri: str | None) -> Iterator[tuple[str, Delivered]]:
+def sync(
+    suite: str | None, results: Path, tracking_uri: str | None = None, tell: Tell = tell_nobody
+) -> Iterator[tuple[str, Delivered]]:
     """Deliver the records of one suite, or of all under a folder; suite by suite, what became of them.
+
+    Args:
+        suite: its name or file; None: all.
+        tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
 
     Raises:
         UserError: no such suite, or nothing there.
     """
-    there = sorted(
-        p.parent.name for p in results.glob("*/records") if p.is_dir() and SAFE_NAME.fullmatch(p.parent.name)
-    )
+    there = suites_in(results)
     if not there:
         raise UserError(f"--results {results}: holds no records; run a suite first: ltbench run quickstart")
     name = suite_name(suite) if suite is not None else None
@@ -30,4 +34,4 @@ def sync(suite: str | None, results: Path, uri: str | None) -> Iterator[tuple[st
     for each in there if name is None else [name]:
         folders = folders_of(results, each)
         plan = read_plan(folders.plan_file)
-        yield each, deliver(tracking_store(uri, results), each, folders.journal, plan, warn)
+        yield each, deliver(tracking_uri or default_uri(results), each, folders.journal, plan, warner(tell))

@@ -15,7 +15,7 @@ from ltbench.execution.placement import GB, Machine
 from ltbench.execution.resources import Need, Resources
 from ltbench.spec import Plan, TrialSpec
 from ltbench.training.site import Site
-from ltbench.workflow.run_suite import _packed
+from ltbench.workflow.run_suite import packed_resources
 
 Make = Callable[..., TrialSpec]
 
@@ -121,7 +121,7 @@ def test_on_a_gpu_more_copies_are_tried_as_long_as_they_serve(
 def test_a_cluster_cannot_be_measured_from_here(make_spec: Make, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(UserError, match="measures this machine, not a cluster"):
-        _packed(Resources(), plan_of(make_spec("ce")), None, site)  # type: ignore[arg-type]
+        packed_resources(Resources(), plan_of(make_spec("ce")), None, site)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -22,11 +22,11 @@ from ltbench.cli.plan_text import placement_text
 from ltbench.errors import UserError
 from ltbench.execution.nodes import cpus_here
 from ltbench.execution.placement import GB, Machine, Placed, place, place_all, survey
-from ltbench.execution.resources import Need, Resources
+from ltbench.execution.resources import Need, Resources, resources_of
 from ltbench.spec import Record, TrialSpec
 from ltbench.suite import schema as suite_module
 from ltbench.training.site import Site
-from ltbench.workflow.prepare import resources_of
+from ltbench.workflow.plan_suite import Placement
 
 Make = Callable[..., TrialSpec]
 HERE = "resources.per_trial"
@@ -173,9 +173,9 @@ def test_the_plan_says_what_is_given_how_many_run_at_once_and_what_cannot(make_s
     assert [(room.labels, sum(room.at_once.values())) for room in rooms] == [
         (("ce", "focal"), 3), (("mixup",), 2), (("crt",), 88), (("remix",), 0),
     ]  # fmt: skip
-    lines = placement_text(rooms, "placement on the cluster", machines).splitlines()
+    lines = placement_text(Placement("cluster", "h:6379", machines, rooms)).splitlines()
     assert lines[0] == (
-        "placement on the cluster: 8 CPUs, 2 GPUs of 8.0 GB; 16 CPUs, 1 GPU of 24.0 GB; 2 x 32 CPUs, 0 GPUs"
+        "placement on the cluster at h:6379: 8 CPUs, 2 GPUs of 8.0 GB; 16 CPUs, 1 GPU of 24.0 GB; 2 x 32 CPUs, 0 GPUs"
     )
     table = [" ".join(line.split()) for line in lines]
     assert "ce, focal 1 CPU, 1 GPU 3" in table

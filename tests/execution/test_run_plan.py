@@ -50,7 +50,7 @@ def inputs(digits: Source) -> Inputs:
 
 def run(plan: Plan, inputs: Inputs, site: Site, journal: Journal) -> Sink:
     sink = Sink(journal)
-    run_plan(plan, inputs, site, journal, sink, Resources(), inline=True)
+    run_plan(plan, inputs, site, journal, sink, Resources(inline=True))
     return sink
 
 

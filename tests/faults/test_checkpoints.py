@@ -530,7 +530,7 @@ class Nowhere:
 def run_inline(specs: list[TrialSpec], site: Site, folders: Folders, digits: Any) -> list[Record]:
     plan = Plan(suite="test", question="", trials=tuple(specs), skips=(), protocol={"primary": "balanced_accuracy"})
     inputs = Inputs({"digits": digits}, {})
-    return run_plan(plan, inputs, site, folders.journal, Nowhere(), Resources(), inline=True)
+    return run_plan(plan, inputs, site, folders.journal, Nowhere(), Resources(inline=True))
 
 
 def test_the_driver_continues_an_interrupted_trial_and_then_removes_its_checkpoints(

@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from ltbench.cli.run_text import NAMED_FAILURES, failure_lines
 from ltbench.data.sources.source import Source
 from ltbench.errors import reason_of
+from ltbench.execution.progress import RunDisplay
 from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import run_plan, state_of
 from ltbench.planning.inputs import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.results.folders import Folders
-from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.spec import Plan, Record, Selection, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
-from ltbench.workflow.run_suite import NAMED_FAILURES, RunOptions, failures
+from ltbench.workflow.run_suite import RunRequest
 
 Make = Callable[..., TrialSpec]
 TINY = {"epochs": 2.0, "batch_size": 64}
@@ -88,11 +90,16 @@ class Bench:
                             checkpoint_seconds=0.0)  # fmt: skip
         self.inputs = Inputs({"digits": digits}, {})
 
-    def __call__(self, *specs: TrialSpec, retry_failed: bool = False, **how: bool) -> dict[str, Record]:
+    def __call__(
+        self, *specs: TrialSpec, retry_failed: bool = False, inline: bool = False, interrupt: Interrupt | None = None
+    ) -> dict[str, Record]:
         plan = Plan(suite="test", question="", trials=specs, skips=(), protocol={"primary": "balanced_accuracy"})
         left = state_of(plan, self.folders.journal).to_run(plan, retry_failed)
         sink = Sink()
-        told = run_plan(left, self.inputs, self.site, self.folders.journal, sink, Resources(retries=1), **how)
+        resources = Resources(retries=1, inline=inline)
+        told = run_plan(
+            left, self.inputs, self.site, self.folders.journal, sink, resources, interrupt=interrupt, show=RunDisplay
+        )
         assert told == sink.sent
         return {record.spec.label: record for record in told}
 
@@ -141,7 +148,7 @@ def test_nothing_runs_again_when_the_user_stops(
     asked = Interrupt()
     monkeypatch.setattr("ltbench.execution.progress.RunDisplay.waits", lambda *_: setattr(asked, "_number", 2))
     spec = of_mine("runs_out_once")
-    assert bench(spec, inline=True, interrupt=asked) == {}  # type: ignore[arg-type]
+    assert bench(spec, inline=True, interrupt=asked) == {}
     assert bench.checkpoints() == {spec.key}
     assert bench(spec, inline=True)["runs_out_once"].environment["resumed"] == 1
 
@@ -178,15 +185,20 @@ def test_failures_on_ray(
     assert again.predictions == undisturbed.predictions
 
 
-OPTIONS = RunOptions("my suite.yaml", Path("results"), "http://me:secret@host", None, Path("mine"), ["a.b=[1, 2]"],
-                     "ce", None, "0,1", False, None, False)  # fmt: skip
+OPTIONS = RunRequest(
+    suite="my suite.yaml",
+    tracking_uri="http://me:secret@host",
+    methods=Path("mine"),
+    overrides=["a.b=[1, 2]"],
+    chosen=Selection(methods=["ce"], seeds=[0, 1]),
+)
 
 
 def test_the_last_lines_name_what_failed_and_how_to_run_it_again(make_spec: Make) -> None:
     facts = {"failed_at_step": 7}
     failed = [Record(spec=make_spec("ce", seed=s), status="failed", error="Traceback\n  boom\nValueError: no\n",
                      environment=facts) for s in range(NAMED_FAILURES + 2)]  # fmt: skip
-    lines = list(failures(failed, OPTIONS))
+    lines = list(failure_lines(failed, OPTIONS))
     assert lines[0] == "failed: ce digits IF20 s0: ValueError: no (in step 7)"
     assert len(lines) == NAMED_FAILURES + 2
     assert lines[-2] == "... and 2 more"
@@ -194,7 +206,7 @@ def test_the_last_lines_name_what_failed_and_how_to_run_it_again(make_spec: Make
         "12 trials failed; run only these again with: ltbench run 'my suite.yaml' --methods mine --only ce --seeds 0,1 "
         "--set 'a.b=[1, 2]' --retry-failed"
     )
-    assert list(failures([], OPTIONS)) == []
+    assert list(failure_lines([], OPTIONS)) == []
 
 
 def test_a_failure_in_a_method_is_told_with_its_line(make_spec: Make, site: Site, tmp_path: Path) -> None:
@@ -204,7 +216,7 @@ def test_a_failure_in_a_method_is_told_with_its_line(make_spec: Make, site: Site
     )
     spec = replace(make_spec("ce"), method="vs", code=fingerprint(Registry(tmp_path).get("vs")))
     record = run_trial(spec, replace(site, methods=read_sources(tmp_path)))
-    line = next(iter(failures([record], OPTIONS)))
+    line = next(iter(failure_lines([record], OPTIONS)))
     assert "AttributeError: 'Vs' object has no attribute 'no_such' (vs.py, line 9)" in line
 
 

@@ -15,6 +15,7 @@ import fsspec
 import pytest
 
 from ltbench.cli import main
+from ltbench.cli.run_text import command
 from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import run_plan
 from ltbench.registry import Registry, fingerprint, read_sources
@@ -25,7 +26,7 @@ from ltbench.system.remote import Remote, RemoteFiles, is_uri
 from ltbench.training.checkpoints.checkpoint import Files, Stopped, discard, keys_in, pack, place_for, unpack
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
-from ltbench.workflow.run_suite import RunOptions
+from ltbench.workflow.run_suite import RunRequest
 
 Make = Callable[..., TrialSpec]
 TINY = {"epochs": 3.0, "batch_size": 32}
@@ -244,9 +245,9 @@ def test_a_node_without_the_package_trains_without_checkpoints(make_spec: Make, 
 def test_passwords_in_a_uri_are_not_told() -> None:
     place = Remote("nosuchscheme://me:hunter22@host/there")
     assert "hunter22" not in (place.problem() or "hunter22")
-    options = RunOptions("s.yaml", Path("results"), None, None, None, [], None, None, None, False, None, False)
-    assert "--checkpoints s3://b/x" in replace(options, checkpoints="s3://b/x").command()
-    assert "hunter22" not in replace(options, checkpoints="ftp://me:hunter22@host").command()
+    request = RunRequest(suite="s.yaml")
+    assert "--checkpoints s3://b/x" in command(replace(request, checkpoints="s3://b/x"))
+    assert "hunter22" not in command(replace(request, checkpoints="ftp://me:hunter22@host"))
 
 
 def test_a_store_that_cannot_be_used_is_said_before_anything_trains(

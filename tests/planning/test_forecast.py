@@ -19,6 +19,7 @@ from ltbench.results.journal import Journal
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from ltbench.workflow.plan_suite import Estimate
 
 Make = Callable[..., TrialSpec]
 HERE = Device("a CPU", 1)
@@ -138,13 +139,13 @@ def test_the_text_says_what_is_known_and_what_is_not() -> None:
         Line("ce", "digits IF20", 4, 1800.0, 2, "3 earlier trials of this row"),
         Line("x", "digits IF20", 2, None, 1, ""),
     ]
-    text = hours_text(lines, HERE, measured=False)
+    text = hours_text(Estimate(lines, HERE, measured=False))
     assert "about 60 min by the clock for 4 trials (2.0 h one after the other)" in text
     assert "3 earlier trials of this row" in text
     assert "2 trials: no earlier records of their recipe and data on this device; --measure takes" in text
-    assert "--measure" not in hours_text(lines, HERE, measured=True)
-    assert hours_text(lines[1:], HERE, measured=False).startswith("2 trials: no earlier records")
-    assert hours_text([], HERE, measured=False) == ""
+    assert "--measure" not in hours_text(Estimate(lines, HERE, measured=True))
+    assert hours_text(Estimate(lines[1:], HERE, measured=False)).startswith("2 trials: no earlier records")
+    assert hours_text(Estimate([], HERE, measured=False)) == ""
 
 
 def test_a_measured_pace_is_near_the_whole_trial(make_spec: Make, site: Site) -> None:

@@ -19,7 +19,8 @@ from ltbench.api import Choice, LogUniform, Uniform
 from ltbench.errors import UserError
 from ltbench.execution.exported import main as run_bundle
 from ltbench.planning.planner import make_plan
-from ltbench.planning.search import choose, settings_of, space_of
+from ltbench.planning.rows import settings_of, space_of
+from ltbench.planning.search import choose
 from ltbench.ranking.formats.choices import choice_text, search_notes
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal

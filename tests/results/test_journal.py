@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,31 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ltbench.errors import UserError
-from ltbench.results import journal as records_module
-from ltbench.results.journal import Journal, Unreadable, read_record
-from ltbench.spec import Cell, Record, Result, TrialSpec
-from ltbench.system.files import write_atomically
-from ltbench.tracking import mlflow_runs
+from ltbench.results.journal import Journal, Unreadable
+from ltbench.spec import Record
+from ltbench.system import files as files_module
+from tests.results.made import FILE, FOREIGN, NEW, OLD, SPEC, no_space
 
-SPEC = TrialSpec(
-    suite="s", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
-    hyperparameters={}, code="c", recipe_name="r", recipe={"epochs": 1.0}, seed=0,
-)  # fmt: skip
-OLD = Record(spec=SPEC, status="failed", error="boom")
-NEW = Record(
-    spec=SPEC,
-    status="ok",
-    metrics={"accuracy": 100.0 / 3, "few": None},
-    per_class={"recall": [50.0, 0.1 + 0.2]},
-    curves={"train/loss": [[1.0, 0.5]]},
-    environment={"host": "Rechner ü", "seconds": 1.5, "class_names": ["null", "eins"]},
-    predictions=b"PK\x03\x04 not really",
-)
-FILE = f"{SPEC.key}.json"
 Break = Callable[[str], None]
 
 
@@ -113,10 +94,6 @@ def test_a_record_file_can_be_read_by_others(journal: Journal) -> None:
 # -- crashes -----------------------------------------------------------------------------------------------------------
 
 
-def no_space(*_: Any, **__: Any) -> Any:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def interrupted(*_: Any, **__: Any) -> Any:
     raise KeyboardInterrupt
 
@@ -127,7 +104,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., Any]
 
     def arm(where: str, how: Callable[..., Any]) -> None:
         module, name = where.split(".")
-        monkeypatch.setattr(getattr(records_module, module), name, how)
+        monkeypatch.setattr(getattr(files_module, module), name, how)
 
     return arm
 
@@ -167,53 +144,6 @@ def test_an_interrupt_while_writing_leaves_the_old_record_and_goes_through(
     assert files_in(journal) == {FILE}
 
 
-def test_a_write_that_stops_half_way_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "x.json"
-    write_atomically(file, b"old")
-    fdopen = os.fdopen
-
-    def limited(handle: int, mode: str) -> Any:
-        stream = fdopen(handle, mode, buffering=0)
-        real = stream.write
-
-        class Half:
-            def __enter__(self) -> Half:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                stream.close()
-
-            def write(self, content: bytes) -> int:
-                real(content[: len(content) // 2])
-                return int(no_space())
-
-        return Half()
-
-    monkeypatch.setattr(os, "fdopen", limited)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(file, b"new and longer")
-    assert file.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def noted(calls: list[str], name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-    """`real`, which also writes its name down."""
-
-    def call(*arguments: Any) -> Any:
-        calls.append(name)
-        return real(*arguments)
-
-    return call
-
-
-def test_the_contents_are_on_the_disk_before_they_get_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    for name in ("fsync", "replace"):
-        monkeypatch.setattr(os, name, noted(calls, name, getattr(os, name)))
-    write_atomically(tmp_path / "x.json", b"text")
-    assert calls == ["fsync", "replace", "fsync"], "the file, its name, the folder"
-
-
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_cure(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match=r"choose another --results"):
@@ -241,63 +171,6 @@ def test_a_scratch_file_of_a_killed_process_is_no_record(journal: Journal) -> No
 
 
 # -- damaged and foreign files -----------------------------------------------------------------------------------------
-
-GOOD = NEW.to_json()
-
-
-def with_key(spec: dict[str, Any]) -> bytes:
-    """A record of that spec, as another program might write it: it claims no key."""
-    return json.dumps({**GOOD, "spec": {k: v for k, v in spec.items() if k != "key"}}).encode()
-
-
-FOREIGN: dict[str, bytes] = {
-    "empty": b"",
-    "truncated": json.dumps(GOOD).encode()[:-40],
-    "not_text": b"\xff\xfe\x00",
-    "words": b"hello",
-    "null": b"null",
-    "list": b"[]",
-    "number": b"5",
-    "no_schema": json.dumps({k: v for k, v in GOOD.items() if k != "schema"}).encode(),
-    "later_schema": json.dumps({**GOOD, "schema": 2}).encode(),
-    "no_spec": json.dumps({k: v for k, v in GOOD.items() if k != "spec"}).encode(),
-    "no_status": json.dumps({k: v for k, v in GOOD.items() if k != "status"}).encode(),
-    "unknown_field": json.dumps({**GOOD, "colour": "red"}).encode(),
-    "spec_is_a_list": json.dumps({**GOOD, "spec": []}).encode(),
-    "spec_is_null": json.dumps({**GOOD, "spec": None}).encode(),
-    "cell_is_a_text": json.dumps({**GOOD, "spec": {**GOOD["spec"], "cell": "x"}}).encode(),
-    "values_are_a_number": json.dumps({**GOOD, "spec": {**GOOD["spec"], "hyperparameters": 5}}).encode(),
-    "not_a_number": json.dumps({**GOOD, "spec": {**GOOD["spec"], "recipe": {"lr": float("nan")}}}).encode(),
-    "edited": json.dumps({**GOOD, "spec": {**GOOD["spec"], "seed": 9}}).encode(),
-    "deep": b"[" * 100_000,
-    "unknown_status": json.dumps({**GOOD, "status": "perhaps"}).encode(),
-    "metrics_are_null": json.dumps({**GOOD, "metrics": None}).encode(),
-    "metrics_are_a_list": json.dumps({**GOOD, "metrics": [1.0]}).encode(),
-    "metric_is_a_text": json.dumps({**GOOD, "metrics": {"few": "high"}}).encode(),
-    "metric_is_not_a_number": json.dumps({**GOOD, "metrics": {"few": float("nan")}}).encode(),
-    "fact_is_infinite": json.dumps({**GOOD, "environment": {"load": [float("inf")]}}).encode(),
-    "fact_is_too_large": json.dumps({**GOOD, "environment": {"x": 5.25}}).replace("5.25", "1e999").encode(),
-    "seconds_are_a_text": json.dumps({**GOOD, "environment": {"seconds": "5"}}).encode(),
-    "columns_of_two_lengths": json.dumps({**GOOD, "per_class": {"recall": [1.0], "n": [1, 2]}}).encode(),
-    "curve_without_epochs": json.dumps({**GOOD, "curves": {"train/loss": [1.0]}}).encode(),
-    "error_is_a_list": json.dumps({**GOOD, "error": ["boom"]}).encode(),
-    "seed_is_negative": with_key({**GOOD["spec"], "seed": -1}),
-    "seed_is_true": with_key({**GOOD["spec"], "seed": True}),
-    "shots_are_texts": with_key({**GOOD["spec"], "shots": {"many": "a", "few": "b"}}),
-    "seed_is_a_text": with_key({**GOOD["spec"], "seed": "zero"}),
-    "imbalance_is_a_text": with_key({**GOOD["spec"], "cell": {**GOOD["spec"]["cell"], "imbalance": "much"}}),
-    "label_is_a_number": with_key({**GOOD["spec"], "label": 5}),
-}
-
-
-@pytest.mark.parametrize("damage", FOREIGN)
-def test_a_damaged_file_is_unreadable_with_its_name_and_a_reason(damage: str, tmp_path: Path) -> None:
-    file = tmp_path / "x.json"
-    file.write_bytes(FOREIGN[damage])
-    found = read_record(file)
-    assert isinstance(found, Unreadable)
-    assert found.file == file
-    assert found.reason.strip()
 
 
 @pytest.mark.parametrize("damage", FOREIGN)
@@ -342,78 +215,3 @@ def test_a_damaged_record_does_not_hide_the_others(journal: Journal) -> None:
     (journal.folder / "0.json").write_text("{")
     assert list(journal.records()) == [NEW.key]
     assert [type(r) for r in journal] == [Unreadable, Record]
-
-
-@given(length=st.integers(1, len(json.dumps(GOOD)) - 2))
-def test_a_record_cut_off_anywhere_is_unreadable(length: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = tmp_path_factory.mktemp("cut", numbered=True) / "x.json"
-    file.write_text(json.dumps(GOOD)[:length])
-    assert isinstance(read_record(file), Unreadable)
-
-
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["../x", "ok", "a"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=4,
-)
-
-
-def holders(node: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) of nested data."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    return [found for key, child in list(items) for found in [(node, key), *holders(child)]]
-
-
-@settings(max_examples=1500, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_a_record_with_any_value_anywhere_is_refused_or_makes_sense(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Whatever is accepted can be written again, ranked, sent to MLflow and read back from there, and names nothing
-    outside its folder."""
-    changed = json.loads(json.dumps(GOOD))
-    del changed["spec"]["key"]
-    for _ in range(data.draw(st.integers(1, 2))):
-        holder, key = data.draw(st.sampled_from(holders(changed)))
-        if data.draw(st.integers(0, 3)):
-            holder[key] = data.draw(values)
-        elif isinstance(holder, dict):
-            holder[data.draw(st.text(max_size=5))] = holder.pop(key)
-        else:
-            del holder[key]
-    try:
-        record = Record.from_json(changed)
-    except UserError:
-        return
-    journal = Journal(tmp_path_factory.mktemp("any", numbered=True) / "records")
-    journal.write(record)
-    assert journal.read(record.key) == record
-    tags = mlflow_runs.tags_of(record, "d")
-    assert replace(mlflow_runs.result_of(tags, {}, record.spec.suite), metrics={}) == replace(
-        Result.of(record), metrics={}
-    )
-    assert all(isinstance(value, str) for value in (*tags.values(), *mlflow_runs.params_of(record).values()))
-    assert all(math.isfinite(point.value) for point in mlflow_runs.metrics_of(record))
-    assert mlflow_runs.Times.of(record).started <= mlflow_runs.Times.of(record).ended
-    spec = record.spec
-    for name in (spec.suite, spec.label, spec.method, spec.recipe_name, spec.cell.dataset, record.key):
-        assert (journal.folder / name).resolve().parent == journal.folder.resolve()
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(content=st.binary(max_size=60) | values.map(lambda v: json.dumps(v).encode()))
-def test_any_bytes_are_a_record_or_unreadable(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = tmp_path_factory.getbasetemp() / "0123456789ab.json"
-    file.write_bytes(content)
-    assert isinstance(read_record(file), Unreadable)
-
-
-def test_a_record_that_vanishes_is_unreadable_with_its_name(tmp_path: Path) -> None:
-    found = read_record(tmp_path / "gone.json")
-    assert isinstance(found, Unreadable)
-    assert "gone.json" in found.reason

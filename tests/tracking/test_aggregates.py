@@ -1,36 +1,15 @@
-"""A leaderboard as MLflow runs: its numbers, in an experiment of its own, sent once, replaced when it changes."""
+"""A leaderboard as MLflow runs: its numbers."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-from ltbench import cli
-from ltbench.errors import UserError
-from ltbench.planning.planner import Selection
 from ltbench.ranking.build import build
-from ltbench.results.folders import Folders
-from ltbench.spec import Record, canonical
-from ltbench.tracking import mlflow_store
 from ltbench.tracking.aggregates import Aggregate, aggregates
-from ltbench.tracking.delivery import Tracker, default_uri
-from ltbench.workflow.make_report import Made, make_report
-from tests.ranking import made
 from tests.ranking.test_build import grid
-
-NAME = "made leaderboard"
 
 
 def by_name(runs: list[Aggregate]) -> dict[str, Aggregate]:
     assert len({r.name for r in runs}) == len(runs)
     return {r.name: r for r in runs}
-
-
-# -- the numbers -------------------------------------------------------------------------------------------------------
 
 
 def test_there_is_a_run_for_every_method_over_all_and_on_every_column() -> None:
@@ -69,137 +48,3 @@ def test_one_seed_has_a_mean_and_no_interval() -> None:
     run = by_name(aggregates(build(grid({"ce": 50, "good": 60}, {"a": ["IF10"]}, seeds=1))))["good all"]
     assert {"mean", "n", "gain"} <= run.metrics.keys()
     assert not {"mean_low", "gain_low", "p_holm"} & run.metrics.keys()
-
-
-# -- in a store --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
-    """A results folder with a suite in the journal and in MLflow."""
-    results = tmp_path_factory.mktemp("results")
-    records = made.records({"ce": 0.5, "good": 0.7}, {"a": (10.0,)}, seeds=3)
-    plan, folders = made.plan_of(records), Folders(results, "made")
-    for record in records:
-        folders.journal.write(record)
-    folders.plan_file.write_text(canonical(plan))
-    warnings: list[str] = []
-    tracker = Tracker(default_uri(results), "made", folders.journal, plan, warnings.append)
-    tracker.deliver_backlog()
-    assert (tracker.close(), warnings) == (0, [])
-    return results, records
-
-
-def sent(results: Path, name: str = NAME) -> list[Any]:
-    client = mlflow_store._client(default_uri(results))
-    found = client.get_experiment_by_name(name)
-    return [] if found is None else list(client.search_runs([found.experiment_id]))
-
-
-def report(results: Path, **chosen: Any) -> Made:
-    return make_report("made", results, None, results / "out", Selection(**{"methods": None, "datasets": None,
-                                                                            "seeds": None, **chosen}))  # fmt: skip
-
-
-@pytest.fixture
-def uploaded(store: tuple[Path, list[Record]]) -> Callable[..., list[Any]]:
-    results, _ = store
-
-    def upload(**chosen: Any) -> list[Any]:
-        report(results, **chosen).upload(default_uri(results))
-        return sent(results)
-
-    return upload
-
-
-@pytest.mark.slow
-def test_a_report_is_sent_once_and_apart_from_the_trials(
-    store: tuple[Path, list[Record]], uploaded: Callable[..., list[Any]]
-) -> None:
-    results, records = store
-    before = {r.info.run_id for r in sent(results, "made")}
-    first = uploaded()
-    assert sorted(r.info.run_name for r in first) == ["ce a IF10", "ce all", "good a IF10", "good all", "report"]
-    assert {r.info.status for r in first} == {"FINISHED"}
-    assert {r.info.run_id for r in uploaded()} == {r.info.run_id for r in first}, "sending twice does not double"
-    assert {r.info.run_id for r in sent(results, "made")} == before, "the suite's own experiment is as it was"
-    assert len(before) == len(records)
-    assert mlflow_store.suites(default_uri(results)) == ["made"]
-
-
-@pytest.mark.slow
-def test_the_report_run_has_the_files(store: tuple[Path, list[Record]], uploaded: Callable[..., list[Any]]) -> None:
-    (run,) = (r for r in uploaded() if r.info.run_name == "report")
-    client = mlflow_store._client(default_uri(store[0]))
-    there = {f.path for f in client.list_artifacts(run.info.run_id)}
-    assert {"report.html", "figures", "scores.csv", "pairs.csv", "leaderboard.json", "leaderboard.tex"} <= there
-    assert "figures/ranks.svg" in {f.path for f in client.list_artifacts(run.info.run_id, "figures")}
-
-
-@pytest.mark.slow
-def test_a_changed_board_replaces_the_earlier(uploaded: Callable[..., list[Any]]) -> None:
-    first, fewer = uploaded(), uploaded(seeds=[0, 1])
-    assert not {r.info.run_id for r in first} & {r.info.run_id for r in fewer}
-    assert {r.data.metrics["n"] for r in fewer if r.info.run_name != "report"} == {2.0}
-    assert len(fewer) == len(first)
-    assert {r.data.metrics["n"] for r in uploaded() if r.info.run_name != "report"} == {3.0}
-
-
-@pytest.mark.slow
-def test_what_a_crash_left_half_sent_is_replaced(
-    store: tuple[Path, list[Record]], uploaded: Callable[..., list[Any]], tmp_path: Path
-) -> None:
-    uploaded()
-    torn = {"report.html": tmp_path / "absent"}
-    runs = [Aggregate("torn", {}, {"mean": 1.0})]
-    with pytest.raises(OSError):  # noqa: PT011 - whatever the store says of a file that is not there
-        mlflow_store.put_board(default_uri(store[0]), "made", "another digest", runs, torn)
-    assert "torn" not in {r.info.run_name for r in uploaded(seeds=[0, 1])}
-
-
-@pytest.mark.slow
-def test_the_leaderboard_reads_the_trials_alone(
-    store: tuple[Path, list[Record]], uploaded: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    def shown() -> str:
-        monkeypatch.setattr(sys, "argv", ["ltbench", "leaderboard", "--results", str(store[0])])
-        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert stop.value.code in (0, None)
-        return str(capsys.readouterr().out)
-
-    uploaded()
-    out = shown()
-    assert "6 of 6 trials" in out
-    mlflow_store._client(default_uri(store[0])).delete_experiment(
-        mlflow_store._client(default_uri(store[0])).get_experiment_by_name(NAME).experiment_id
-    )
-    assert shown() == out
-    assert len(uploaded()) == 5, "a deleted experiment comes back"
-
-
-@pytest.mark.slow
-def test_a_store_that_is_away_is_a_warning(store: tuple[Path, list[Record]], capsys: Any) -> None:
-    found = report(store[0])
-    found.upload("http://user:secret@127.0.0.1:9")
-    told = capsys.readouterr().err
-    assert "the report is not in MLflow" in told
-    assert "secret" not in told
-    assert found.page.is_file()
-
-
-def test_a_damaged_record_is_left_out_of_a_report_with_a_warning(tmp_path: Path, capsys: Any) -> None:
-    folders, records = Folders(tmp_path, "made"), made.records({"ce": 0.5, "good": 0.7}, {"a": (10.0,)}, seeds=3)
-    for record in records:
-        folders.journal.write(record)
-    (folders.journal.folder / f"{records[0].key}.json").write_text("{")
-    found = report(tmp_path)
-    assert "left out" in capsys.readouterr().err
-    assert found.board.finished == 5
-
-
-def test_a_suite_without_records_has_no_report(tmp_path: Path) -> None:
-    (tmp_path / "made" / "records").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds no records; run the suite first: ltbench run made"):
-        report(tmp_path)

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from ltbench.metrics import METRICS
-from ltbench.planning.planner import Selection, make_plan
+from ltbench.planning.planner import make_plan
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import FORMATS, renderer
 from ltbench.ranking.formats.text_tables import overview
 from ltbench.registry import Registry
-from ltbench.spec import Record, Result
+from ltbench.spec import Record, Result, Selection
 from ltbench.suite.load import load_suite
 from tests.ranking.test_build import expectation, grid, table
 

@@ -1,0 +1,176 @@
+"""`ltbench plan`: what would run, where and how long, what is finished, what is skipped and why. Trains nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ltbench.errors import UserError
+from ltbench.execution.measure import measured_pace
+from ltbench.execution.nodes import this_machine
+from ltbench.execution.placement import Machine, Room, survey
+from ltbench.execution.run_plan import State, state_of
+from ltbench.execution.sharing import groups_of, sharing_text, trainers
+from ltbench.planning.forecast import Device, Line, Pace, Size, forecast
+from ltbench.planning.sizes import Sizes, size_of, sizes
+from ltbench.results.folders import folders_of, suites_in
+from ltbench.results.journal import Unreadable
+from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.training.device.provenance import device_name
+from ltbench.training.site import Site
+from ltbench.workflow.prepare import Prepared, Request, prepare
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where trials would run.
+
+    Attributes:
+        where: `inline`: in this process. `packed`: found out when the suite runs (resources.pack). `here`: on this
+            machine. `cluster`: on the one at `address`. `not asked`: on the one at `address`, which was not asked.
+        machines: what there is. rooms: what each row is given there.
+    """
+
+    where: Literal["inline", "packed", "here", "cluster", "not asked"]
+    address: str = ""
+    machines: Sequence[Machine] = ()
+    rooms: Sequence[Room] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long the trials that are to run would take on this machine.
+
+    Attributes:
+        measured: rows of which no records tell were measured.
+    """
+
+    lines: Sequence[Line]
+    device: Device
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Everything that `ltbench plan` says.
+
+    Attributes:
+        state: what the journal says of the plan; search_state: of its search.
+        sizes: what the cells hold, by their label. sharing: what is trained once, in words.
+        estimate: None where a cluster would run the trials.
+    """
+
+    prepared: Prepared
+    state: State
+    search_state: State | None
+    placement: Placement
+    estimate: Estimate | None
+    sizes: Mapping[str, Sizes] = field(default_factory=dict)
+    sharing: str = ""
+
+    @property
+    def plan(self) -> Plan:
+        """The trials of the suite."""
+        return self.prepared.plan
+
+    @property
+    def all_trials(self) -> Plan:
+        """The trials of the search, if there is one, and those of the suite."""
+        return self.plan if self.plan.search is None else self.plan.after(self.plan.search)
+
+
+def plan_suite(request: Request, *, address: str | None = None, measure: bool = False) -> Outlook:
+    """What would run, where and how long.
+
+    Args:
+        address: a Ray cluster to ask what it has.
+        measure: take ten steps of each row that no earlier records tell the time of.
+
+    Raises:
+        UserError: anything the user can mend.
+    """
+    prepared = prepare(request)
+    plan, search_state = prepared.plan, None
+    state = state_of(plan, prepared.folders.journal)
+    to_run = state.to_run(plan, retry_failed=False)
+    if plan.search is not None:
+        search_state = state_of(plan.search, prepared.search_folders.journal)
+        to_run = to_run.after(search_state.to_run(plan.search, retry_failed=False))
+    rest = replace(to_run, trials=(*to_run.trials, *plan.later))
+    reused: dict[str, TrialSpec] = {}
+    if prepared.suite.resources.share_training:
+        reused = trainers(rest.trials, groups_of(rest.trials, lambda spec: prepared.registry.get(spec.method)))
+    return Outlook(
+        prepared,
+        state,
+        search_state,
+        placement=_placement(prepared, address),
+        estimate=_estimate(prepared, rest, reused, address, measure),
+        sizes=sizes(plan, prepared.inputs),
+        sharing=sharing_text(rest.trials, reused),
+    )
+
+
+def _placement(prepared: Prepared, address: str | None) -> Placement:
+    """What each trial would be given, and how many would run at once: here, or on the cluster that is named."""
+    plan, resources = prepared.plan, prepared.resources
+    trials = (plan if plan.search is None else plan.after(plan.search)).trials
+    if resources.inline:
+        return Placement("inline")
+    if prepared.suite.resources.pack is not None:
+        return Placement("packed")
+    if address is not None:
+        os.environ["RAY_ADDRESS"] = address  # read when ray is imported
+        from ltbench.execution.cluster import machines_there
+
+        found = machines_there(resources, trials)
+        return Placement("cluster", address, found, survey(trials, resources, found))
+    if "RAY_ADDRESS" in os.environ:
+        return Placement("not asked", os.environ["RAY_ADDRESS"])
+    found = [this_machine(any(resources.of(spec).gpu_memory_gb is not None for spec in trials))]
+    return Placement("here", "", found, survey(trials, resources, found))
+
+
+def _estimate(
+    prepared: Prepared, rest: Plan, reused: Mapping[str, TrialSpec], address: str | None, measure: bool
+) -> Estimate | None:
+    """How long the rest of the trials would take here; None where a cluster would run them."""
+    if address is not None or "RAY_ADDRESS" in os.environ:
+        if measure:
+            raise UserError("--measure: takes its steps on this machine, which says nothing of a cluster; leave it out")
+        return None
+    resources, results = prepared.resources, prepared.request.results
+    rooms = survey(rest.trials, resources, [this_machine(ask_memory=True)])
+    at_once = {label: 1 if resources.inline else sum(room.at_once.values()) for room in rooms for label in room.labels}
+    kind = "cuda" if any(room.placed and room.placed.gpus for room in rooms) else "cpu"
+    device = Device(device_name(torch.device(kind)), resources.threads)
+    here = {}
+    for cell in {spec.cell.manifest: spec.cell for spec in rest.trials}.values():
+        found = size_of(cell, prepared.inputs)
+        here[cell.manifest] = Size(sum(found.train), found.test)
+
+    def site() -> Site:
+        return replace(prepared.site(rest, prepared.folders.checkpoints), device=kind, threads=device.threads)
+
+    pace = _measurer(site, prepared.request) if measure else lambda spec: None
+    lines = forecast(rest.trials, here, _records_under(results), device, at_once, pace, reused)
+    return Estimate(lines, device, measured=measure)
+
+
+def _measurer(site: Callable[[], Site], request: Request) -> Callable[[TrialSpec], Pace | None]:
+    def measure(spec: TrialSpec) -> Pace | None:
+        request.tell(f"measuring {spec.label} on {spec.cell.dataset} ...")
+        return measured_pace(spec, site())
+
+    return measure
+
+
+def _records_under(results: Path) -> list[Record]:
+    """Every readable record of every suite: what they took says how long others take."""
+    journals = [folders_of(results, name).journal for name in suites_in(results)]
+    return [record for journal in journals for record in journal if not isinstance(record, Unreadable)]

@@ -1,0 +1,65 @@
+"""`ltbench plan` as a stranger types it: what would run, what is skipped, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ltbench.planning.bundle import read_bundle
+from ltbench.results.journal import Journal
+from ltbench.spec import Record
+from tests.cli.made import Run
+
+
+def test_a_users_mistake_is_one_message_and_exit_code_2(ltbench: Run) -> None:
+    code, _, err = ltbench("plan", "quickstrt")
+    assert code == 2
+    assert err.startswith("error: quickstrt: no such suite")
+    assert "Did you mean 'quickstart'?" in err
+
+
+def test_plan_counts_what_would_run_and_does_nothing(ltbench: Run, tmp_path: Path) -> None:
+    code, out, _ = ltbench("plan", "quickstart", "--results", str(tmp_path / "r"), "--seeds", "0,1", "--only", "ce")
+    assert code == 0
+    assert out.startswith("quickstart: 4 trials: 4 to run, 0 finished, 0 failed")
+    assert not (tmp_path / "r").exists()
+
+
+def test_plan_says_what_is_skipped_and_why(ltbench: Run) -> None:
+    _, out, _ = ltbench("plan", "quickstart", "--set", "text=null")
+    assert (
+        "skipped: text_guided_mixup on digits IF20, text_guided_mixup on digits IF50: needs class-name vectors" in out
+    )
+
+
+def test_seeds_must_be_different_numbers(ltbench: Run) -> None:
+    for seeds in ("0,x", "1,1", "-1"):
+        code, _, err = ltbench("plan", "quickstart", f"--seeds={seeds}")
+        assert code == 2
+        assert f"--seeds {seeds}" in err
+
+
+def test_a_plan_tells_what_is_finished_and_what_failed(ltbench: Run, tmp_path: Path) -> None:
+    chosen = ["--results", str(tmp_path), "--seeds", "0,1,2", "--only", "ce"]
+    ltbench("plan", "quickstart", "--export", str(tmp_path / "bundle"), *chosen)
+    specs = [read_bundle(file)[0] for file in sorted((tmp_path / "bundle").glob("*.json"))]
+    journal = Journal(tmp_path / "quickstart" / "records")
+    journal.write(Record(spec=specs[0], status="ok"))
+    journal.write(Record(spec=specs[1], status="failed", error="boom"))
+    _, out, _ = ltbench("plan", "quickstart", *chosen)
+    assert out.startswith("quickstart: 6 trials: 4 to run, 1 finished, 1 failed")
+
+
+def test_a_bundle_that_cannot_be_written_is_exit_code_2(ltbench: Run, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    code, _, err = ltbench("plan", "quickstart", "--export", str(tmp_path / "taken"), "--results", str(tmp_path))
+    assert code == 2
+    assert str(tmp_path / "taken") in err
+
+
+def test_a_plan_shows_what_the_long_tails_came_out_as(ltbench: Run) -> None:
+    code, out, _ = ltbench("plan", "quickstart", "--set", "protocol.shots={many: 50, few: 10}")
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if line.startswith("digits IF50 "))
+    assert line.split() == ["digits", "IF50", "10", "353", "128", "2", "3", "3", "4", "500"]
+    assert "many (> 50)" in out
+    assert "few (< 10)" in out

@@ -1,0 +1,143 @@
+"""Tasks, moments, batches and short trainings for the tests of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltbench.api import Method, Moment, Stage, Task
+from ltbench.data.loader import ImageBatches
+from ltbench.data.order import BatchOrder
+from ltbench.models import build_backbone
+from ltbench.parts import Classifier
+from ltbench.registry import Registry
+from ltbench.training.engine import Clock, train
+from ltbench.training.evaluation import logits_of
+
+REGISTRY = Registry()
+NAMES = REGISTRY.names()
+OPTIONS = [(name, field) for name in NAMES for field in REGISTRY.get(name).hyperparameters]
+COUNTS = (100, 50, 20, 10, 5)
+CIFAR100_IF100 = tuple(int(500 * 0.01 ** (c / 99)) for c in range(100))
+CPU = torch.device("cpu")
+RECIPE: dict[str, Any] = {
+    "epochs": 2.0,
+    "batch_size": 32,
+    "precision": "fp32",
+    "schedule": {"name": "constant", "warmup": 0.0, "warmup_stairs": 0},
+}
+every_method = pytest.mark.parametrize("name", NAMES)
+
+
+def make(name: str, task: Task, **values: Any) -> Any:
+    return REGISTRY.get(name)(task, **values)
+
+
+def moment(progress: float = 0.0, seed: int = 0) -> Moment:
+    return Moment("train", progress, np.random.default_rng(seed), CPU)
+
+
+def loaded(weight: float) -> Moment:
+    """A moment whose Beta always gives `weight`."""
+
+    class Loaded(Moment):
+        def beta(self, a: float, b: float, size: int | tuple[int, ...] = ()) -> Tensor:
+            return torch.full((size,) if isinstance(size, int) else size, weight)
+
+    return Loaded("train", 0.0, np.random.default_rng(0), CPU)
+
+
+def task_of(counts: tuple[int, ...], text: NDArray[np.float32] | None = None, seed: int = 0) -> Task:
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+    names = [f"class {c}" for c in range(len(counts))]
+    return Task(labels, names, text=text, optimizer={"name": "sgd", "lr": 0.05, "momentum": 0.9}, seed=seed)
+
+
+def near_names(num_classes: int = 5, dim: int = 128) -> NDArray[np.float32]:
+    """Unit vectors that are all somewhat alike, as those of class names are; by default as long as mlp's features."""
+    text = np.random.default_rng(3).normal(size=(num_classes, dim)) + 0.7
+    return (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
+
+
+def labels_of(size: int, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 5, size))
+
+
+def some_logits(rows: int = 16, scale: float = 2.0) -> Tensor:
+    return scale * torch.randn(rows, 5, generator=torch.Generator().manual_seed(0))
+
+
+def some_targets(rows: int = 16) -> Tensor:
+    return (3 * torch.randn(rows, 5, generator=torch.Generator().manual_seed(1))).softmax(dim=1)
+
+
+def one_hot(labels: Tensor) -> Tensor:
+    return torch.eye(5)[labels]
+
+
+def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Noisy 6x6 patterns, one per class."""
+    rng, labels = np.random.default_rng(7), np.repeat(np.arange(5), COUNTS)
+    patterns, noise = rng.integers(0, 160, (5, 6, 6, 1)), rng.integers(0, 96, (len(labels), 6, 6, 1))
+    return (patterns[labels] + noise).astype(np.uint8), labels
+
+
+def body_of(cls: type[Method]) -> str:
+    """A small backbone of the kind that a method needs."""
+    return "vit_small" if "blocks" in cls.needs else "mlp"
+
+
+def names_for(name: str) -> NDArray[np.float32]:
+    """Class-name vectors as long as the features of `body_of`."""
+    return near_names(dim=build_backbone(body_of(REGISTRY.get(name)), (6, 6, 1)).dim)
+
+
+def trained(method: Method, backbone: str | None = None, seed: int = 0, epochs: float = 2.0) -> Classifier:
+    """The method's model after a short training on the patterns."""
+    x, y = images()
+    torch.manual_seed(seed)
+    body = build_backbone(backbone or body_of(type(method)), (6, 6, 1))
+    model = Classifier(body, method.head(body.dim))
+    order = BatchOrder(y, 5, RECIPE["batch_size"], np.random.default_rng([seed, 1]))
+    clock, recipe = Clock(np.random.default_rng([seed, 2]), CPU), {**RECIPE, "epochs": epochs}
+    train(model, method, ImageBatches(x, y, (0.5,), (0.25,)), order, clock, recipe, lambda *_: None)
+    return model
+
+
+def final_logits(name: str, seed: int = 0, epochs: float = 2.0, **values: Any) -> NDArray[np.float32]:
+    """Corrected logits of the training images after a short training."""
+    method: Method = make(name, task_of(COUNTS, names_for(name), seed), **values)
+    model = trained(method, seed=seed, epochs=epochs)
+    raw = logits_of(model, ImageBatches(*images(), (0.5,), (0.25,)), RECIPE)
+    return np.asarray(method.predict(torch.from_numpy(raw)).numpy())
+
+
+def spied(name: str) -> Any:
+    """The method, noting the model's state at each yield and after the last, and the classes of every batch."""
+
+    class Spied(REGISTRY.get(name)):  # type: ignore[misc]
+        """Tells what it did."""
+
+        def stages(self, model: Classifier) -> Iterator[Stage]:
+            self.states: list[dict[str, Tensor]] = []
+            self.drawn: dict[str, list[NDArray[np.int64]]] = {}
+            inner = super().stages(model)
+            while True:
+                self.before = {k: v.clone() for k, v in model.state_dict().items()}
+                stage = next(inner, None)
+                self.states.append({k: v.clone() for k, v in model.state_dict().items()})
+                if stage is None:
+                    return
+                yield stage
+
+        def draw(self, index: NDArray[np.int64], now: Moment) -> NDArray[np.int64]:
+            self.drawn.setdefault(now.stage, []).append(index)
+            return super().draw(index, now)  # type: ignore[no-any-return]
+
+    return Spied

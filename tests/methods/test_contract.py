@@ -1,0 +1,294 @@
+"""Every method: the contract, options that do something, the published defaults."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ltbench.api import Choice
+from ltbench.checks.contract import check_method
+from ltbench.errors import UserError
+from ltbench.models import build_backbone
+from ltbench.parts import Classifier
+from tests.methods.made import (
+    COUNTS,
+    NAMES,
+    OPTIONS,
+    REGISTRY,
+    body_of,
+    every_method,
+    final_logits,
+    images,
+    labels_of,
+    make,
+    moment,
+    names_for,
+    near_names,
+    one_hot,
+    some_logits,
+    some_targets,
+    task_of,
+)
+
+
+def other_values(name: str, field: str) -> list[Any]:
+    """Legal values of an option that are not its default."""
+    cls = REGISTRY.get(name)
+    declared = cls.hyperparameters[field]
+    found: list[Any] = list(declared.choices or ())
+    if isinstance(declared.search, Choice):
+        found += declared.search.values
+    elif declared.search is not None:
+        found += [declared.search.low, declared.search.high]
+    if isinstance(declared.default, bool):
+        found.append(not declared.default)
+    elif isinstance(declared.default, float):
+        found += [declared.default / 2, declared.default * 2]
+    legal = []
+    for value in dict.fromkeys(found):
+        try:
+            cls.complete({field: value})
+        except UserError:
+            continue
+        if value != declared.default:
+            legal.append(value)
+    return legal
+
+
+# -- the contract, for every method -----------------------------------------------------------------------------------
+
+
+@every_method
+def test_it_states_what_it_does_in_one_line(name: str) -> None:
+    summary = REGISTRY.get(name).summary()
+    assert 10 < len(summary) <= 100
+    assert summary.endswith(".")
+
+
+@every_method
+def test_it_states_its_paper_with_a_year_and_whose_defaults_it_has(name: str) -> None:
+    cls = REGISTRY.get(name)
+    assert re.search(r"\b(19|20)\d\d\b", cls.paper)
+    assert len(cls.defaults_from) >= 5
+
+
+@every_method
+def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) -> None:
+    cls = REGISTRY.get(name)
+    assert all(declared.meaning for declared in cls.hyperparameters.values())
+    assert cls.complete({}) == {field: declared.default for field, declared in cls.hyperparameters.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("cb_reweight", {"weighting": "effective_number", "beta": 0.9999}),
+        ("cb_sampling", {"sampling": "class_balanced"}),
+        ("ce_drw", {"beta": 0.9999, "defer": 0.8}),
+        ("focal", {"gamma": 1.0}),
+        ("clip_full_finetune", {"tower_lr": 3e-5, "head_lr": 3e-5, "weight_decay": 0.1}),
+        (
+            "lift",
+            {
+                "tau": 1.0,
+                "lr": 0.01,
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "scale": 25.0,
+                "bottleneck": 0,
+                "adapter_scale": 1.0,
+            },
+        ),
+        ("ldam_drw", {"beta": 0.9999, "defer": 0.8, "max_margin": 0.5, "scale": 30.0}),
+        ("logit_adjusted_loss", {"tau": 1.0}),
+        ("vs_loss", {"gamma": 0.3, "tau": 1.0}),
+        ("logit_adjustment", {"tau": 1.0}),
+        ("mixup", {"alpha": 1.0}),
+        ("remix", {"alpha": 1.0, "kappa": 3.0, "tau": 0.5}),
+        ("tau_norm", {"tau": 1.0}),
+        ("text_guided_mixup", {"tau": 0.05, "alpha": 1.0, "beta": 0.2, "per_sample": False}),
+    ],
+)
+def test_its_defaults_are_the_published_ones(name: str, published: dict[str, Any]) -> None:
+    assert REGISTRY.get(name).complete({}) == published
+
+
+@every_method
+def test_its_search_ranges_are_legal_values(name: str) -> None:
+    cls = REGISTRY.get(name)
+    for field, declared in cls.hyperparameters.items():
+        if isinstance(declared.search, Choice):
+            for value in declared.search.values:
+                cls.complete({field: value})
+        elif declared.search is not None:
+            cls.complete({field: declared.search.low})
+            cls.complete({field: declared.search.high})
+
+
+@every_method
+def test_it_draws_positions_of_the_training_set(name: str) -> None:
+    task = task_of(COUNTS, near_names())
+    drawn = make(name, task).draw(np.arange(32, dtype=np.int64), moment())
+    assert drawn.dtype == np.int64
+    assert drawn.min() >= 0
+    assert drawn.max() < sum(COUNTS)
+
+
+@every_method
+def test_its_targets_are_distributions_over_the_classes(name: str) -> None:
+    method = make(name, task_of(COUNTS, near_names()))
+    x, target = method.mix(torch.randn(32, 3, 4, 4), labels_of(32), moment())
+    assert target.shape == (len(x), 5)
+    assert (target >= 0).all()
+    torch.testing.assert_close(target.sum(dim=1), torch.ones(len(x)))
+
+
+@every_method
+def test_it_keeps_the_layout_of_the_images(name: str) -> None:
+    method = make(name, task_of(COUNTS, near_names()))
+    x = torch.randn(32, 3, 4, 4).to(memory_format=torch.channels_last)
+    mixed, _ = method.mix(x, labels_of(32), moment())
+    assert mixed.dtype == torch.float32
+    assert mixed.shape[1:] == x.shape[1:]
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_method
+def test_it_leaves_the_batch_it_is_given_alone(name: str) -> None:
+    method = make(name, task_of(COUNTS, near_names()))
+    x, y = torch.randn(32, 1, 4, 4), labels_of(32)
+    x_before, y_before = x.clone(), y.clone()
+    method.mix(x, y, moment())
+    assert torch.equal(x, x_before)
+    assert torch.equal(y, y_before)
+
+
+@every_method
+@pytest.mark.parametrize("progress", [0.0, 0.9])
+def test_its_loss_is_one_number_with_the_gradient_of_its_values(name: str, progress: float) -> None:
+    method, target = make(name, task_of(COUNTS, near_names())), some_targets(6).double()
+    logits = some_logits(6, scale=0.5).double().requires_grad_()
+    assert method.loss(logits, target, moment(progress)).shape == ()
+    assert torch.autograd.gradcheck(lambda z: method.loss(z, target, moment(progress)), (logits,))
+
+
+@every_method
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 100.0])
+def test_its_loss_is_finite_for_dull_and_for_extreme_logits(name: str, scale: float) -> None:
+    method, logits = make(name, task_of(COUNTS, near_names())), some_logits(scale=scale).requires_grad_()
+    loss = method.loss(logits, one_hot(logits.argmax(dim=1)), moment(0.9))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+@every_method
+def test_its_loss_is_lower_where_the_logits_are_right(name: str) -> None:
+    method, target = make(name, task_of(COUNTS, near_names())), one_hot(labels_of(16))
+    assert method.loss(target, target, moment()) < method.loss(-target, target, moment())
+
+
+@every_method
+def test_its_corrected_logits_have_the_shape_of_the_logits(name: str) -> None:
+    corrected = make(name, task_of(COUNTS)).predict(some_logits(7))
+    assert corrected.shape == (7, 5)
+    assert torch.isfinite(corrected).all()
+
+
+@every_method
+def test_its_stages_share_out_the_whole_training(name: str) -> None:
+    method, body = make(name, task_of(COUNTS, names_for(name))), build_backbone(body_of(REGISTRY.get(name)), (6, 6, 1))
+    stages = list(method.stages(Classifier(body, method.head(body.dim))))
+    assert sum(stage.share for stage in stages) == pytest.approx(1.0)
+    for stage in stages:
+        if stage.class_probs is not None:
+            assert stage.class_probs.sum() == pytest.approx(1.0)
+
+
+@every_method
+def test_one_seed_gives_one_result_and_two_seeds_two(name: str) -> None:
+    first, again, other = final_logits(name, seed=0), final_logits(name, seed=0), final_logits(name, seed=1)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+FASTER: dict[str, dict[str, Any]] = {
+    "tgm_clip": {"tower_lr": 0.01, "alpha": 0.0, "adapter_alpha": 0.0},
+    "clip_full_finetune": {"tower_lr": 0.003, "head_lr": 0.01},
+    "lp_ft": {"tower_lr": 0.003, "head_lr": 0.01, "probe_lr": 0.03},
+    "lift": {"bottleneck": 16},
+}
+"""Options with which a network that was never trained before learns in a few steps."""
+
+
+@every_method
+def test_it_learns_the_patterns(name: str) -> None:
+    if name == "clip_zero_shot":
+        return  # trains nothing, which tests of its own say
+    logits, labels = final_logits(name, epochs=8.0, **FASTER.get(name, {})), images()[1]
+    recalls = [(logits[labels == c].argmax(axis=1) == c).mean() for c in range(5)]
+    assert np.mean(recalls) > 0.5  # chance is 0.2
+
+
+@every_method
+def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
+    assert check_method(REGISTRY.get(name)) == []
+
+
+@pytest.mark.parametrize(("name", "field"), OPTIONS)
+def test_every_other_value_of_an_option_changes_the_result(name: str, field: str) -> None:
+    values, plain = other_values(name, field), final_logits(name)
+    assert values
+    for value in values:
+        assert not np.array_equal(plain, final_logits(name, **{field: value})), f"{field}={value} changes nothing"
+
+
+@pytest.mark.parametrize(("name", "field"), OPTIONS)
+def test_a_value_of_the_wrong_kind_is_refused(name: str, field: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}\.{field}"):
+        REGISTRY.get(name).complete({field: [1]})
+
+
+# -- composition ------------------------------------------------------------------------------------------------------
+
+
+def test_two_methods_compose_by_inheritance() -> None:
+    mixup, balanced = REGISTRY.get("mixup"), REGISTRY.get("balanced_softmax")
+    both = type("MixupBalanced", (mixup, balanced), {"__doc__": "Both."})(task_of(COUNTS), alpha=0.5)
+    x, y = torch.randn(8, 1, 2, 2), labels_of(8)
+    mixed, target = both.mix(x, y, moment())
+    torch.testing.assert_close(mixed, make("mixup", task_of(COUNTS), alpha=0.5).mix(x, y, moment())[0])
+    expected = make("balanced_softmax", task_of(COUNTS)).loss(some_logits(8), target, moment())
+    torch.testing.assert_close(both.loss(some_logits(8), target, moment()), expected)
+
+
+def test_needs_are_inherited_whatever_the_order_of_the_bases() -> None:
+    guided, balanced = REGISTRY.get("text_guided_mixup"), REGISTRY.get("balanced_softmax")
+    assert type("A", (guided, balanced), {}).needs == type("B", (balanced, guided), {}).needs == {"text"}
+
+
+def test_a_subclass_that_states_a_plain_value_for_an_option_gets_it() -> None:
+    stronger = type("Stronger", (REGISTRY.get("focal"),), {"gamma": 2.0, "__doc__": "Focal with gamma 2."})
+    assert stronger(task_of(COUNTS)).gamma == 2.0
+
+
+# -- text-guided mixup ------------------------------------------------------------------------------------------------
+
+
+def test_it_says_that_it_needs_text() -> None:
+    assert REGISTRY.get("text_guided_mixup").needs == {"text"}
+    needing = {name: set(REGISTRY.get(name).needs) for name in NAMES if REGISTRY.get(name).needs}
+    clip = {"text", "clip"}
+    assert needing == {
+        "clip_full_finetune": clip,
+        "clip_zero_shot": clip,
+        "lift": clip | {"blocks"},
+        "tau_norm": {"linear_head"},
+        "text_guided_mixup": {"text"},
+        "tgm_clip": clip,
+    }
