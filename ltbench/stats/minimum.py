@@ -34,7 +34,7 @@ def min_n(test: Test, m: int = 1, alpha: float = 0.05) -> int:
     if test == "mann_whitney":
         return next(n for n in range(2, 100) if 2 * m / math.comb(2 * n, n) < alpha)
     if test == "friedman":
-        return max(5, next(n for n in range(2, 100) if math.factorial(m) ** (1 - n) < alpha))
+        return max(5, next(n for n in range(2, 100) if math.factorial(m) ** (n - 1) > 1 / alpha))
     return next(n for n in range(2, 10_000) if critical_difference(m, n, alpha) <= m - 1)
 
 

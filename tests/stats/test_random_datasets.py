@@ -49,6 +49,10 @@ def test_friedman_is_silent_below_five_data_sets_however_much_they_agree(dataset
     assert found.mean_ranks == (4, 3, 2, 1)
 
 
+def test_friedman_of_a_thousand_methods_has_a_number() -> None:
+    assert friedman(np.random.default_rng(0).normal(size=(6, 1000))).p is not None
+
+
 def test_friedman_of_equal_methods_says_tied() -> None:
     assert friedman(np.ones((5, 3))).reason is Reason.all_tied
 
