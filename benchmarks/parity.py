@@ -25,7 +25,7 @@ from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
 from ltbench.spec import TrialSpec
 from ltbench.suite import Suite
-from ltbench.training.assemble import assemble, load_cell
+from ltbench.training.assemble import assemble
 from ltbench.training.engine import lr_factor
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -91,8 +91,8 @@ def _spec(chosen: argparse.Namespace, seed: int, precision: str) -> tuple[TrialS
 def train_classic(spec: TrialSpec, site: Site) -> tuple[float, float]:
     """A trial's recipe in the classic loop, from the same initial weights: accuracy and mean class accuracy."""
     device, recipe = torch.device("cpu"), spec.recipe
-    data, facts = load_cell(spec.cell, site)
-    method, model, _ = assemble(spec, site, data, facts, device)
+    parts = assemble(spec, site, device)
+    data, method, model = parts.data, parts.method, parts.model
     model.to(memory_format=torch.contiguous_format)
     mean, std = channel_statistics(data.train_x)
     shuffle = torch.Generator().manual_seed(spec.seed)
@@ -112,7 +112,7 @@ def train_classic(spec: TrialSpec, site: Site) -> tuple[float, float]:
             classic.step(model, optimizer, x, y, meters)
             done += 1
     loader = classic.evaluation_loader(data.test_x, data.test_y, mean, std)
-    found = classic.evaluate(model, loader, len(facts.class_names), device)
+    found = classic.evaluate(model, loader, len(parts.facts.class_names), device)
     return found.accuracy, float(np.mean(found.per_class))
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision import transforms
 
 from benchmarks.timing import Rate, interleaved
-from ltbench.data.images.crops import throw
+from ltbench.data.images.crops import draw_uniforms
 from ltbench.data.images.pictures import DecodedCache, Pictures, Telling, names_array
 from ltbench.data.sources.files import MEAN, STD
 from ltbench.data.stream import Cutter, Job, StreamBatches
@@ -35,11 +35,11 @@ def measure(images: int = 64, rounds: int = 5) -> dict[str, Rate]:
         cache.fill(straight, [], Telling("", images))
         cached = Pictures(Path(folder), straight.names, SHORTER, cache)
         index, rng = np.arange(images), np.random.default_rng(0)
-        batches = {name: StreamBatches(x, index, SIZE, MEAN, STD, augment="resized_crop_flip_jitter")
+        batches = {name: StreamBatches(Cutter(x, SIZE), index, MEAN, STD, augment="resized_crop_flip_jitter")
                    for name, x in (("decoded", straight), ("cached", cached))}  # fmt: skip
 
         def crops(x: Pictures) -> int:
-            return len(Cutter(x, SIZE)[Job(index, throw(rng, images))].pixels)
+            return len(Cutter(x, SIZE)[Job(index, draw_uniforms(rng, images))].pixels)
 
         def finished(name: str) -> int:
             return len(batches[name].batch(index)[0])

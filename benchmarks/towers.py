@@ -24,7 +24,7 @@ from ltbench.models.towers import RAW, PreparedBatches, Tower
 from ltbench.parts import Classifier
 from ltbench.registry import Registry
 from ltbench.training.device.allocator import keep_memory
-from ltbench.training.engine import Clock, train
+from ltbench.training.engine import Clock, Setup, train
 
 CLASSES, WIDTH, LENGTH = 100, 768, 512
 NAMES = ("bare step, bf16", "engine clip_full_finetune, bf16", "bare step, fp32", "engine clip_full_finetune, fp32")
@@ -101,7 +101,7 @@ def _engine(device: torch.device, steps: int, batch: int, precision: str) -> Cal
     def work() -> int:
         order = BatchOrder(y, CLASSES, batch, np.random.default_rng(1))
         batches = PreparedBatches(small, y, tower.prepare, ["benchmark"])
-        train(model, method, batches, order, Clock(np.random.default_rng(2), device), recipe, lambda e, loss: None)
+        train(model, method, Setup(batches, order, Clock(np.random.default_rng(2), device), recipe))
         return steps * batch
 
     return work

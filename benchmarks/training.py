@@ -23,8 +23,8 @@ from ltbench.parts import Classifier
 from ltbench.registry import Registry
 from ltbench.training.device.allocator import keep_memory
 from ltbench.training.device.compiled import can_compile
-from ltbench.training.device.determinism import make_repeatable
-from ltbench.training.engine import Clock, train
+from ltbench.training.device.determinism import use_deterministic_algorithms
+from ltbench.training.engine import Clock, Setup, train
 
 BATCH, IMAGES, CLASSES = 128, 12_406, 10
 OPTIMIZER = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 2e-4}
@@ -65,7 +65,7 @@ def variant(name: str, steps: int) -> Callable[[], int]:
         return _bare(device, steps, torch.contiguous_format, bf16=False)
     if device.type == "cpu":
         keep_memory()
-    make_repeatable(device)
+    use_deterministic_algorithms(device)
     if what == "bare step":
         return _bare(device, steps, torch.channels_last, bf16=precision == "bf16")
     return _engine(device, steps, what.removeprefix("engine "), precision, *mode)
@@ -153,7 +153,7 @@ def _engine(device: torch.device, steps: int, method: str, precision: str, mode:
 
     def work() -> int:
         order = BatchOrder(y, CLASSES, BATCH, np.random.default_rng(1))
-        train(model, chosen, batches, order, Clock(np.random.default_rng(2), device), recipe, lambda e, loss: None)
+        train(model, chosen, Setup(batches, order, Clock(np.random.default_rng(2), device), recipe))
         return steps * BATCH
 
     return work

@@ -48,7 +48,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands, and the only dice a method may use.
+    """Where training stands, and the only random numbers a method may use.
 
     `rng` is for `draw` (numpy, before any image is read). `beta`, `permutation` and `uniform` are for `mix` and `loss`:
     they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed mixes the

@@ -31,6 +31,7 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images (N, ...) -> logits (N, C)."""
         return self.classify(self.backbone(x))
 
     def classify(self, features: Tensor) -> Tensor:
@@ -129,6 +130,7 @@ class CosineHead(nn.Module):
         self.weight = nn.Parameter(F.normalize(vectors, dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features (N, dim) -> logits (N, C), between -scale and scale."""
         return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
 
 
@@ -167,6 +169,7 @@ class Adapter(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> the same shape."""
         out: Tensor = self.up(F.relu(self.down(self.norm(x)))) * self.scale
         return out
 
@@ -179,6 +182,7 @@ class BesideMlp(nn.Module):
         self.norm, self.mlp, self.adapter = norm, mlp, adapter
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> the same shape."""
         out: Tensor = self.mlp(self.norm(x)) + self.adapter(x)
         return out
 

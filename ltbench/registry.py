@@ -203,12 +203,21 @@ def _method_in(module_name: str) -> type[Method]:
 
 
 def fingerprint(cls: type[Method]) -> str:
-    """Hash of the code that makes a method what it is: 12 hex digits.
+    """Hash of the code that makes a method what it is: 12 hex digits, computed once per class.
 
     Covers the files of the class and of its bases, and the neighbouring files these import; syntax trees without
     docstrings and comments, so that only a change of meaning changes it. `ltbench.api` and `ltbench.parts` are covered
     by `spec.NUMERICS`.
     """
+    if cls not in _fingerprints:
+        _fingerprints[cls] = _fingerprint(cls)
+    return _fingerprints[cls]
+
+
+_fingerprints: dict[type[Method], str] = {}
+
+
+def _fingerprint(cls: type[Method]) -> str:
     files: dict[str, Path] = {}
     for base in cls.__mro__:
         if base not in (Method, object):

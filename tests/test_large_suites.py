@@ -116,8 +116,8 @@ def test_a_plan_on_the_val_list_says_so_and_has_other_keys(tmp_path: Path, monke
     assert {t.cell.label for t in on_test.trials} == {"imagenet_lt native"}
     assert {t.cell.label for t in on_val.trials} == {"imagenet_lt native, tested on val"}
     assert "imagenet_lt native, tested on val" in plan_text(on_val, State({}, {}))
-    assert on_test.expectation()["as_published"] == [["imagenet_lt", "native"]]
-    assert on_val.expectation()["as_published"] == []
+    assert on_test.expectation().as_published == (("imagenet_lt", "native"),)
+    assert on_val.expectation().as_published == ()
 
 
 def test_a_suite_is_tested_on_val_lists_or_on_test_sets(tmp_path: Path) -> None:

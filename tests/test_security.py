@@ -27,8 +27,7 @@ from ltbench.ranking.selection import belonging, skip_reason
 from ltbench.registry import Registry, read_sources, unpack_sources
 from ltbench.results import folders
 from ltbench.results.journal import Journal, Unreadable, read_record
-from ltbench.spec import Cell, Record, Result, TrialSpec
-from ltbench.spec.expectation import checked
+from ltbench.spec import Cell, Column, Expectation, Record, Result, TrialSpec
 from ltbench.system.uris import without_secrets
 from ltbench.tracking.mlflow_runs import plan_of, plan_tags, result_of, tags_of
 from tests.faults import listening
@@ -76,7 +75,9 @@ def test_a_tag_that_is_no_name_is_refused(tag: str, name: str) -> None:
 
 
 def test_a_plan_goes_through_tags_and_back() -> None:
-    assert plan_of(dict(plan_tags(PLAN))) == PLAN
+    plan = Expectation.from_json(PLAN)
+    assert plan_of(dict(plan_tags(plan))) == plan
+    assert plan.to_json() == PLAN
     assert plan_of({}) is None
 
 
@@ -95,7 +96,7 @@ def test_a_plan_that_someone_changed_is_refused(change: dict[str, Any], tmp_path
     if change == {"suite": "x"}:
         return
     with pytest.raises(ValueError, match="its `"):
-        checked({**PLAN, **change})
+        Expectation.from_json({**PLAN, **change})
     (tmp_path / "plan.json").write_text(json.dumps({**PLAN, **change}))
     with pytest.raises(UserError, match="damaged"):
         folders.read_plan(tmp_path / "plan.json")
@@ -113,19 +114,19 @@ anything = st.recursive(
 def test_any_plan_is_refused_or_can_be_used(value: Any, key: str | None) -> None:
     plan = value if key is None else {**PLAN, key: value}
     try:
-        found = checked(plan)
+        found = Expectation.from_json(plan)
     except ValueError:
         return
     result = Result.of(Record(spec=SPEC, status="ok", metrics={"balanced_accuracy": 1.0}))
     belonging([result], found)
-    assert [label for label, (name, _) in found["rows"].items() if isinstance(name, str)] == list(found["rows"])
-    assert skip_reason(found["skips"], "ce", ("d", "IF2", "m")) in (None, "why", *(s[1] for s in found["skips"]))
+    assert [label for label, row in found.rows.items() if isinstance(row.recipe, str)] == list(found.rows)
+    assert skip_reason(found.skips, "ce", Column("d", "IF2", "m")) in (None, "why", *(s.reason for s in found.skips))
 
 
 @pytest.mark.parametrize("key", [k for k in PLAN if k not in ("kinds", "methods")])
 def test_a_plan_that_lacks_a_part_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match=key):
-        checked({k: v for k, v in PLAN.items() if k != key})
+        Expectation.from_json({k: v for k, v in PLAN.items() if k != key})
 
 
 def test_sources_unpack_into_one_folder_whatever_they_are_called(tmp_path: Path) -> None:

@@ -181,8 +181,8 @@ def step(args: argparse.Namespace) -> None:
     from ltbench.models import build_backbone
     from ltbench.parts import Classifier
     from ltbench.registry import Registry
-    from ltbench.training.device.determinism import make_repeatable
-    from ltbench.training.engine import Clock, train
+    from ltbench.training.device.determinism import use_deterministic_algorithms
+    from ltbench.training.engine import Clock, Setup, train
 
     device = torch.device(args.device)
     cuda = device.type == "cuda"
@@ -193,7 +193,7 @@ def step(args: argparse.Namespace) -> None:
     x = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     text = rng.normal(size=(100, 64)).astype(np.float32)
     text /= np.linalg.norm(text, axis=1, keepdims=True)
-    make_repeatable(device)
+    use_deterministic_algorithms(device)
 
     def one(name: str, precision: str, compile_: str) -> None:
         torch.manual_seed(0)
@@ -226,9 +226,7 @@ def step(args: argparse.Namespace) -> None:
             }
             order = BatchOrder(y, 100, batch, np.random.default_rng(1))
             began = time.perf_counter()
-            first = train(
-                model, method, batches, order, Clock(np.random.default_rng(2), device), recipe, lambda e, loss: None
-            )
+            first = train(model, method, Setup(batches, order, Clock(np.random.default_rng(2), device), recipe))
             if cuda:
                 torch.cuda.synchronize()
             return time.perf_counter() - began, first

@@ -37,6 +37,7 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
+    from ltbench.ranking.build import BoardOptions
     from ltbench.workflow.make_board import BoardRequest, make_board
 
     format_ = format_of(format_, out)
@@ -46,9 +47,7 @@ def leaderboard(
         tracking_uri=tracking_uri,
         source=from_,
         chosen=selection(only, datasets, seeds),
-        primary=primary,
-        reference=reference,
-        rope=rope,
+        options=BoardOptions(primary=primary, reference=reference, rope=rope),
         seeds_only=seeds_only,
         tell=tell,
     )

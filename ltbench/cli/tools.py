@@ -49,12 +49,13 @@ def features(
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
 ) -> None:
     """Precompute CLIP features of a data set, for the kind `features`. The same command continues."""
-    from ltbench.data.featurize import features_of
+    from ltbench.data.featurize import ClipTowers, features_of
     from ltbench.training.site import checked_device
     from ltbench.workflow.prepare import data_folder
 
     on = checked_device(device)
-    written = features_of(dataset, path, size, data_folder(data), model, pretrained, template, on, out)
+    towers = ClipTowers(model, pretrained, template, on)
+    written = features_of(dataset, towers, data=data_folder(data), out=out, path=path, size=size)
     typer.echo(f"Wrote {written}; use it with: ltbench run suites/clip_features.yaml --set datasets.0.path={written}")
 
 

@@ -8,50 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltbench.data.images.pictures import Pictures
-from ltbench.data.longtail import select_cell, to_index
-from ltbench.data.sources.source import Arrays, Facts
 from ltbench.data.stream import StreamBatches
-from ltbench.spec import Cell
 
 AUGMENTS = ("none", "flip", "crop", "crop_flip")
 Index = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class CellData:
-    """The images of one cell: x uint8 (N, H, W, channels), feature vectors float32 (N, D), or `Pictures`; y int64
-    (N,)."""
-
-    train_x: Any
-    train_y: Index
-    holdout_x: Any
-    holdout_y: Index
-    test_x: Any
-    test_y: Index
-
-
-def cell_data(cell: Cell, facts: Facts, arrays: Arrays) -> CellData:
-    """Cut a cell out of its source: the long-tailed training part, the hold-out, the test part."""
-    train, holdout = select_cell(cell, facts.train_counts)
-    rows, held = to_index(arrays.train_y, train), to_index(arrays.train_y, holdout)
-    return CellData(
-        *(_rows_of(arrays.train_x, rows), np.asarray(arrays.train_y[rows])),
-        *(_rows_of(arrays.train_x, held), np.asarray(arrays.train_y[held])),
-        *(arrays.test_x, np.asarray(arrays.test_y)),
-    )
-
-
-def _rows_of(x: Any, rows: Index) -> Any:
-    return x.take(rows) if isinstance(x, Pictures) else np.ascontiguousarray(x[rows])
 
 
 class InMemory(ABC):
@@ -84,7 +50,7 @@ class ImageBatches(InMemory):
         mean, std: per channel on the 0..1 scale.
         augment: none, flip (mirror, p = 0.5), crop (zero-pad an eighth of the side, random crop), or crop_flip: for
             32x32 images the padding is 4, the classic recipe of CIFAR.
-        rng: dice of the augmentation.
+        rng: generator of the augmentation; None: a fixed one, for evaluation.
     """
 
     def __init__(
@@ -124,7 +90,7 @@ class ImageBatches(InMemory):
         # Rows, offsets and flips go to the device in one piece: below 64 KB that waits for nothing.
         draws = np.empty((4, len(index)), np.int64)
         draws[0] = index
-        # Every kind of dice is thrown whether used or not, so that `crop` and `crop_flip` crop alike.
+        # Every kind of number is drawn whether used or not, so that `crop` and `crop_flip` crop alike.
         draws[1:3] = self.rng.integers(0, 2 * self._pad + 1, (2, len(index)))
         draws[3] = self.rng.random(len(index)) < 0.5
         rows, dy, dx, mirrored = torch.from_numpy(draws).to(self.device, non_blocking=True).unbind()

@@ -18,7 +18,7 @@ from ltbench.spec import Cell, canonical
 
 Index = NDArray[np.int64]
 _HOLDOUT_STREAM = 7919
-"""Keeps the hold-out's dice apart from the subset's, so that taking one does not reshuffle the other."""
+"""Keeps the hold-out's random numbers apart from the subset's, so that taking one does not reshuffle the other."""
 
 
 def class_shares(num_classes: int, imbalance: float, profile: str) -> list[float]:

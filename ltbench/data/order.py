@@ -11,8 +11,12 @@ Index = NDArray[np.int64]
 class ClassCycles:
     """Images of given classes, uniform within the class and without replacement until all of a class's were used.
 
-    Each class has its own shuffled deck, dealt from the top and reshuffled when empty. `rng` shuffles the decks for the
-    first time, at once; None: the dice of the first `pick` do, when it comes.
+    Each class has its own shuffled deck, dealt from the top and reshuffled when empty.
+
+    Args:
+        labels: (N,) int64.
+        rng: shuffles the decks for the first time, at once; None: the generator of the first `pick` does, when it
+            comes.
     """
 
     def __init__(self, labels: Index, num_classes: int, rng: np.random.Generator | None = None) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ltbench.data.images.crops import centre_boxes, jittered, mirrored, random_boxes, resampled, throw
+from ltbench.data.images.crops import centre_boxes, draw_uniforms, jittered, mirrored, random_boxes, resampled
 from ltbench.data.images.pictures import Pictures
 from ltbench.errors import UserError
 from ltbench.parts import in_float32
@@ -30,10 +30,11 @@ Index = NDArray[np.int64]
 
 
 class Job(NamedTuple):
-    """A batch to be decoded: positions of the images, and the dice of their crops; None: the middle of each."""
+    """A batch to be decoded: positions of the images, and the random numbers of their crops; None: the middle
+    of each."""
 
     positions: Index
-    dice: NDArray[np.float32] | None
+    uniforms: NDArray[np.float32] | None
 
 
 class Crops(NamedTuple):
@@ -45,10 +46,14 @@ class Crops(NamedTuple):
 
 
 class Cutter(Dataset[Crops]):
-    """What a worker process does: decode each image of a job once, and cut its crops."""
+    """What a worker process does: decode each image of a job once, and cut its crops.
+
+    Args:
+        size: side of the images that are made of the crops, pixels.
+    """
 
     def __init__(self, pictures: Pictures, size: int) -> None:
-        self.pictures = pictures
+        self.pictures, self.size = pictures, size
         shorter = pictures.shorter
         # Where the shorter side is the usual 8/7 of the size, or the size, the middle is cut out as it is, not resized.
         self.middle = size if shorter in (size, round(size * 8 / 7)) else round(shorter * 7 / 8)
@@ -63,10 +68,10 @@ class Cutter(Dataset[Crops]):
         distinct, which = np.unique(job.positions, return_inverse=True)
         images = [self.pictures.pixels(int(position)) for position in distinct]
         heights, widths = np.array([image.shape[:2] for image in images], dtype=np.int64)[which].T
-        if job.dice is None:
+        if job.uniforms is None:
             boxes = centre_boxes(heights, widths, self.middle)
         else:
-            boxes = random_boxes(job.dice, heights, widths)
+            boxes = random_boxes(job.uniforms, heights, widths)
         height, width = boxes[:, 2:].max(axis=0).tolist()
         pixels = np.zeros((len(boxes), height, width, 3), dtype=np.uint8)
         for i, (top, left, h, w) in enumerate(boxes.tolist()):
@@ -75,11 +80,12 @@ class Cutter(Dataset[Crops]):
 
 
 class Ahead:
-    """What has been drawn and not yet been trained on, and the dice it is drawn with: the state of a stream.
+    """What has been drawn and not yet been trained on, and the generators it is drawn with: the state of a stream.
 
     Attributes:
-        crops, draws: dice of the crops, and of the method's `draw`, which here runs ahead of its `mix` and so must not
-            share theirs. drawn: steps of the stage drawn so far. waiting: their batches, [index, dice] each.
+        crops, draws: generators of the crops, and of the method's `draw`, which here runs ahead of its `mix` and so
+            must not share its generator.
+        drawn: steps of the stage drawn so far. waiting: their batches, [index, uniforms] each.
     """
 
     def __init__(self, crops: np.random.Generator, draws: np.random.Generator) -> None:
@@ -92,38 +98,36 @@ class StreamBatches:
     """Batches of `Pictures`: augmented for training, the middle of each image for evaluation.
 
     Args:
-        size: side of the images that are made.
+        cutter: which images, and how large the batches' are. y: (N,) int64, their labels.
         mean, std: per channel on the 0..1 scale.
         augment: none (the test's cut), flip (the same, mirrored with p = 0.5), resized_crop_flip (a random part
             resized, mirrored), or resized_crop_flip_jitter (its colours changed as well).
-        rng: dice of the crops. draws: those of the method's `draw`, see `Ahead`.
+        ahead: generators of the crops and of the method's `draw`; None: fixed ones, for evaluation.
         workers: processes that decode; 0: this one does.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        cutter: Cutter,
         y: Index,
-        size: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         *,
         augment: str = "none",
-        rng: np.random.Generator | None = None,
-        draws: np.random.Generator | None = None,
+        ahead: Ahead | None = None,
         workers: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.device, self.size = torch.device(device), size
+        self.device, self.size = torch.device(device), cutter.size
         self._random, self._flip, self._jitter = "crop" in augment, "flip" in augment, "jitter" in augment
         self.workers = min(workers, AHEAD)
-        self._cutter = Cutter(pictures, size)
+        self._cutter = cutter
         self._y = torch.from_numpy(np.array(y)).to(self.device)
         std_ = torch.tensor(std, dtype=torch.float64)
         self._scale = (1.0 / (255.0 * std_)).float().to(self.device)[:, None, None]
         self._shift = (-torch.tensor(mean, dtype=torch.float64) / std_).float().to(self.device)[:, None, None]
-        self.rng = rng or np.random.default_rng(0)
-        self.state = Ahead(self.rng, draws or np.random.default_rng(1))
+        self.state = ahead or Ahead(np.random.default_rng(0), np.random.default_rng(1))
+        self.rng = self.state.crops
         self._loader: DataLoader[Crops] | None = None
         self._coming: Iterator[Crops] | None = None
         self._sent = 0
@@ -148,7 +152,7 @@ class StreamBatches:
             state.drawn, state.waiting = 0, []
         while state.drawn < min(steps, step + 1 + AHEAD):
             index = np.array(draw(state.drawn))
-            state.waiting.append([index, throw(state.crops, len(index))])
+            state.waiting.append([index, draw_uniforms(state.crops, len(index))])
             state.drawn += 1
         if self._coming is None or step == 0:
             self._sent = 0
@@ -157,17 +161,17 @@ class StreamBatches:
         self._began = asked if self._began is None else self._began
         crops = next(self._coming)
         self._waited += time.perf_counter() - asked
-        index, dice = state.waiting.pop(0)
+        index, uniforms = state.waiting.pop(0)
         self._sent -= 1
         if step + 1 == steps:
             self._coming = None
-        return self._finished(crops, dice), self._y[torch.from_numpy(index).to(self.device, non_blocking=True)]
+        return self._finished(crops, uniforms), self._y[torch.from_numpy(index).to(self.device, non_blocking=True)]
 
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:
         """The batch of these indices, decoded now and here."""
-        dice = throw(self.state.crops, len(index))
-        crops = self._cutter[Job(index, dice if self._random else None)]
-        return self._finished(crops, dice), self._y[torch.from_numpy(index).to(self.device)]
+        uniforms = draw_uniforms(self.state.crops, len(index))
+        crops = self._cutter[Job(index, uniforms if self._random else None)]
+        return self._finished(crops, uniforms), self._y[torch.from_numpy(index).to(self.device)]
 
     def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
         """All images from `first` on in their order, the middle of each: (<= batch_size, 3, size, size) at a time."""
@@ -204,9 +208,9 @@ class StreamBatches:
         """What the loader is to decode next. It asks for at most AHEAD batches more than it has given, and these have
         been drawn by then."""
         for _ in range(left):
-            index, dice = self.state.waiting[self._sent]
+            index, uniforms = self.state.waiting[self._sent]
             self._sent += 1
-            yield Job(index, dice if self._random else None)
+            yield Job(index, uniforms if self._random else None)
 
     def _start(self, jobs: Iterator[Job]) -> Iterator[Crops]:
         if self._loader is None:
@@ -214,25 +218,25 @@ class StreamBatches:
         self._loader.sampler.jobs = jobs  # type: ignore[attr-defined]
         return iter(self._loader)
 
-    def _finished(self, crops: Crops, dice: NDArray[np.float32] | None) -> Tensor:
+    def _finished(self, crops: Crops, uniforms: NDArray[np.float32] | None) -> Tensor:
         if crops.problem:
             raise UserError(crops.problem)
         with in_float32(self.device):  # the test pass asks for images in the midst of its bf16
-            return self._made(crops, dice)
+            return self._made(crops, uniforms)
 
-    def _made(self, crops: Crops, dice: NDArray[np.float32] | None) -> Tensor:
+    def _made(self, crops: Crops, uniforms: NDArray[np.float32] | None) -> Tensor:
         pixels, sizes = (part.to(self.device, non_blocking=True) for part in (crops.pixels, crops.sizes))
         mirror = None
-        if self._flip and dice is not None:
-            mirror = torch.from_numpy(mirrored(dice)).to(self.device, non_blocking=True)
-        if self._cutter.middle == self.size and (dice is None or not self._random):  # cut out, not resized
+        if self._flip and uniforms is not None:
+            mirror = torch.from_numpy(mirrored(uniforms)).to(self.device, non_blocking=True)
+        if self._cutter.middle == self.size and (uniforms is None or not self._random):  # cut out, not resized
             if mirror is not None:
                 pixels = torch.where(mirror[:, None, None, None], pixels.flip(2), pixels)
             images = pixels.float().permute(0, 3, 1, 2)
         else:
             images = resampled(pixels, sizes, self.size, mirror)
-        if self._jitter and dice is not None:
-            images = jittered(images, dice)
+        if self._jitter and uniforms is not None:
+            images = jittered(images, uniforms)
         return images.mul_(self._scale).add_(self._shift).contiguous(memory_format=torch.channels_last)
 
 
@@ -246,7 +250,7 @@ class _Again:
 
 
 def _loader(cutter: Cutter, jobs: Any, workers: int, device: torch.device) -> DataLoader[Crops]:
-    """A DataLoader that does a job at a time per process. It has dice of its own: torch's are the method's."""
+    """A DataLoader that does a job at a time per process. It has a generator of its own: torch's is the method's."""
     return DataLoader(
         cutter,
         sampler=jobs,

@@ -14,7 +14,7 @@ from ltbench.execution.sharing import Sharing
 from ltbench.planning.bundle import read_bundle
 from ltbench.results.journal import Journal
 from ltbench.spec import Record
-from ltbench.training.checkpoints.checkpoint import discard
+from ltbench.training.checkpoints.files import discard
 from ltbench.training.site import Site, checked_device
 from ltbench.training.trial import run_trial
 

@@ -22,7 +22,8 @@ from ltbench.suite import Suite
 from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
-from ltbench.training.checkpoints.checkpoint import Stopped, discard, keys_in
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.checkpoints.files import discard, keys_in
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
@@ -215,5 +216,5 @@ def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:
         folders.suite_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NotWritten(error, folders.suite_folder) from error
-    write_atomically(folders.plan_file, json.dumps(plan.expectation(), indent=1).encode())
+    write_atomically(folders.plan_file, json.dumps(plan.expectation().to_json(), indent=1).encode())
     write_atomically(folders.suite_folder / "suite.json", suite.model_dump_json(indent=1).encode())

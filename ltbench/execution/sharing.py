@@ -18,7 +18,7 @@ from ltbench.errors import UserError
 from ltbench.spec import TrialSpec, digest
 from ltbench.system.remote import Remote
 from ltbench.training.assemble import method_of
-from ltbench.training.checkpoints.checkpoint import discard, names_in
+from ltbench.training.checkpoints.files import discard, names_in
 from ltbench.training.checkpoints.shared_stage import TRAINS, group_in, is_shared
 from ltbench.training.madeup import model_for, task_for
 from ltbench.training.site import Site

@@ -81,4 +81,5 @@ def _check_known(name: str) -> None:
 
 
 def parameter_count(model: Any) -> int:
+    """Numbers that a model's parameters hold, frozen ones included."""
     return cast(int, sum(p.numel() for p in model.parameters()))

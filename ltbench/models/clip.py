@@ -93,7 +93,7 @@ def has_blocks(backbone: str) -> bool:
 
 
 def image_tower(tower: Mapping[str, Any], checkpoint: str | None, device: torch.device | str = "cpu") -> Tower:
-    """The image tower of a described model, with its weights; draws nothing from torch's dice.
+    """The image tower of a described model, with its weights; draws nothing from torch's global generator.
 
     Args:
         checkpoint: where the weights lie, if they are a checkpoint of the user's.

@@ -18,4 +18,5 @@ class Identity(nn.Module):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> the same."""
         return x

@@ -12,6 +12,7 @@ DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 
 
 def build(name: str, shape: tuple[int, int, int]) -> ResNetCifar:
+    """For images of `shape` (32, 32, channels); `name` is one of `DEPTHS`."""
     return ResNetCifar(DEPTHS[name], channels=shape[2])
 
 
@@ -31,6 +32,7 @@ class ResNetCifar(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, 32, 32) -> (N, 64)."""
         x = self.blocks(self.stem(x))
         return x.mean(dim=(2, 3))
 
@@ -49,6 +51,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, incoming, H, W) -> (N, width, H / stride, W / stride)."""
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
         if self.stride == 2:

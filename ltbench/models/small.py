@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 
 def build(name: str, shape: tuple[int, int, int]) -> nn.Module:
+    """`cnn_small`, `vit_small` or `mlp` for images of `shape` (height, width, channels)."""
     if name == "vit_small":
         return SmallVit(shape)
     return Mlp(shape) if name == "mlp" else SmallCnn(shape[2])
@@ -31,6 +32,7 @@ class SmallCnn(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, 64)."""
         out: Tensor = self.layers(x)
         return out.mean(dim=(2, 3))
 
@@ -53,6 +55,7 @@ class SmallVit(nn.Module):
         self.norm = nn.LayerNorm(self.dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, 64)."""
         tokens: Tensor = self.embed(x).flatten(2).transpose(1, 2) + self.place
         out: Tensor = self.norm(self.blocks(tokens)).mean(dim=1)
         return out
@@ -68,6 +71,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, tokens, dim) -> the same shape."""
         normed = self.norm1(x)
         x = x + self.attention(normed, normed, normed, need_weights=False)[0]
         out: Tensor = x + self.mlp(self.norm2(x))
@@ -87,5 +91,6 @@ class Mlp(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, 128)."""
         out: Tensor = self.layers(x.flatten(1))
         return out

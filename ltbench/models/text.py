@@ -44,10 +44,12 @@ class TextVectors:
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
+        """(C, D) float32; computed or read on first use, which may load a text tower."""
         return self._make()
 
     @property
     def dim(self) -> int:
+        """D; makes the vectors only where nothing else tells it."""
         return self._dim or int(self.vectors.shape[1])
 
 

@@ -100,6 +100,7 @@ class TorchvisionBackbone(nn.Module):
         self.dim = last.in_features
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, dim)."""
         features: Tensor = self.network(x)
         return features
 

@@ -99,6 +99,7 @@ class Tower(nn.Module):
         self.prepare = Preparation(tower, device)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Prepared images (N, 3, side, side) -> (N, dim) float32."""
         features: Tensor = self.visual(x)
         return features.float()
 
@@ -114,18 +115,32 @@ class Tower(nn.Module):
 
 
 class Images(Protocol):
-    """Batches of images; see data/loader.py."""
+    """Batches of images, as data/loader.py and data/stream.py make them.
+
+    Attributes:
+        rng: generator of the augmentation.
+    """
 
     device: torch.device
     rng: np.random.Generator
 
     def __len__(self) -> int: ...
+
     @property
-    def state(self) -> Any: ...
-    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]: ...
-    def close(self) -> None: ...
-    def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
-    def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]: ...
+    def state(self) -> Any:
+        """What a checkpoint must hold."""
+
+    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step of a stage of `steps`; `draw` gives a step's indices."""
+
+    def close(self) -> None:
+        """End what makes the batches."""
+
+    def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The images at these positions, augmented, and their labels."""
+
+    def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
+        """All images from `first` on in their order, not augmented."""
 
 
 RAW = ((0.0,), (1 / 255,))
@@ -160,6 +175,7 @@ class PreparedBatches:
         return self._prepare(x), y
 
     def close(self) -> None:
+        """End what decodes the images."""
         self.images.close()
 
     def batch(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#666666")
 """Okabe and Ito's colours (2008), yellow and black replaced: both vanish on one of the two backgrounds."""
@@ -35,17 +35,20 @@ MOST_LINES = 8
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure, the words that stand for it, and its data."""
+class Figure:
+    """A drawing, the words that stand for it, and its data."""
 
     name: str
+    """Of its files and of its place on the page."""
     title: str
     caption: str
     """How to read it, and what it must not be taken for."""
     alt: str
     """What it shows, for whoever cannot see it."""
-    figure: Figure
+    drawing: Drawing
+    """Matplotlib's own figure."""
     data: pd.DataFrame
+    """Every number that is drawn, in full precision."""
 
 
 @contextmanager
@@ -68,25 +71,25 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(width: float, height: float, columns: int = 1, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches with a row of axes."""
-    from matplotlib.figure import Figure
+def canvas(width: float, height: float, columns: int = 1, *, sharey: bool = False) -> tuple[Drawing, list[Axes]]:
+    """A drawing with a row of axes; width and height in inches."""
+    from matplotlib.figure import Figure as Drawing
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False, sharey=sharey)[0]
-    return figure, list(axes)
+    drawing = Drawing(figsize=(width, height), layout="constrained")
+    axes = drawing.subplots(1, columns, squeeze=False, sharey=sharey)[0]
+    return drawing, list(axes)
 
 
-def panels(count: int) -> tuple[Figure, list[Axes]]:
+def panels(count: int) -> tuple[Drawing, list[Axes]]:
     """So many axes of one size, three to a row."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     columns, rows = min(count, 3), -(-count // 3)
-    figure = Figure(figsize=(1.2 + 3.6 * columns, 0.7 + 3.0 * rows), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    drawing = Drawing(figsize=(1.2 + 3.6 * columns, 0.7 + 3.0 * rows), layout="constrained")
+    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[count:]:
         spare.remove()
-    return figure, axes[:count]
+    return drawing, axes[:count]
 
 
 def look(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -113,33 +116,33 @@ def plain(text: str) -> str:
     return f" {drawn}" if drawn.startswith("_") else drawn
 
 
-def svg(figure: Figure) -> str:
+def svg(drawing: Drawing) -> str:
     """As text, without a date."""
     stream = io.StringIO()
     with style():
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        drawing.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
 
 
-def png(figure: Figure) -> bytes:
+def png(drawing: Drawing) -> bytes:
     """As pixels on white, 160 to the inch."""
     stream = io.BytesIO()
     with style():
-        figure.savefig(stream, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+        drawing.savefig(stream, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     return stream.getvalue()
 
 
-def inline_svg(picture: Picture) -> str:
+def inline_svg(figure: Figure) -> str:
     """For a page: no XML header, identifiers of its own, the page's text colour, and a label for screen readers."""
-    body = svg(picture.figure)
+    body = svg(figure.drawing)
     body = body[body.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<[^<>]+>", lambda tag: _of_page(tag[0], picture.name), body)
+    body = re.sub(r"<[^<>]+>", lambda tag: _of_page(tag[0], figure.name), body)
     head, rest = body.split(">", 1)
     head = re.sub(r' (?:width|height)="[^"]*"', "", head)
-    inches = float(picture.figure.get_figwidth())
+    inches = float(figure.drawing.get_figwidth())
     size = f"max-width:{7.5 * inches:.1f}rem;min-width:{min(7.5 * inches, max(30.0, 5 * inches)):.1f}rem"
-    return f'{head} role="img" style="{size}" aria-label="{escape(picture.alt)}">{rest}'
+    return f'{head} role="img" style="{size}" aria-label="{escape(figure.alt)}">{rest}'
 
 
 def _of_page(tag: str, name: str) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import reason_of
-from ltbench.ranking.board import Column, Leaderboard
+from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.images import Predictions, read_arrays
-from ltbench.ranking.selection import Expectation, belonging
-from ltbench.spec import Record, Result
+from ltbench.ranking.selection import belonging
+from ltbench.spec import Column, Expectation, Record, Result
 
 Floats = NDArray[np.float64]
 Place = tuple[str, Column]
@@ -63,6 +63,15 @@ class Epochs(NamedTuple):
     points: int
 
 
+class Curve(NamedTuple):
+    """Values over training, as the mean, the lowest and the highest of the seeds at every point."""
+
+    epochs: Floats
+    mean: Floats
+    lowest: Floats
+    highest: Floats
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Everything that figures of single runs need."""
@@ -70,8 +79,8 @@ class Evidence:
     classes: Mapping[Column, Classes]
     recall: Mapping[Place, Floats]
     """(classes,) mean over seeds, percent."""
-    curves: Mapping[Place, Mapping[str, tuple[Floats, Floats, Floats, Floats]]]
-    """Curve -> epochs, mean, lowest, highest over seeds."""
+    curves: Mapping[Place, Mapping[str, Curve]]
+    """By name."""
     epochs: Mapping[Place, Epochs]
     """Where every seed has a learning curve on the test set."""
     reliability: Mapping[Place, tuple[Floats, Floats]]
@@ -97,7 +106,7 @@ def gather(
     places: dict[Place, list[Record]] = {}
     for record in records:
         r = results[id(record)]
-        place = (r.label, (r.dataset, r.imbalance, r.manifest))
+        place = (r.label, r.column)
         if record.status == "ok" and r.key in kept and place in ranked and record.per_class:
             places.setdefault(place, []).append(record)
     classes = {column: _classes(rows[0]) for (_, column), rows in places.items()}
@@ -133,14 +142,14 @@ def _classes(record: Record) -> Classes:
     return Classes(tuple(str(n) for n in names), images)
 
 
-def _curves(rows: Sequence[Record]) -> Iterator[tuple[str, tuple[Floats, Floats, Floats, Floats]]]:
+def _curves(rows: Sequence[Record]) -> Iterator[tuple[str, Curve]]:
     """Curves that every seed has at the same epochs."""
     for name, points in rows[0].curves.items():
         epochs = [p[0] for p in points]
         same = [r.curves[name] for r in rows if [p[0] for p in r.curves.get(name, [])] == epochs]
         if epochs and len(same) == len(rows):
             values = np.array([[p[1] for p in curve] for curve in same])
-            yield name, (np.array(epochs), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+            yield name, Curve(np.array(epochs), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
 def _epochs(rows: Sequence[Record]) -> Epochs | None:

@@ -12,9 +12,10 @@ import pandas as pd
 
 from ltbench.metrics import metric_of
 from ltbench.page.evidence import Evidence, Run
-from ltbench.ranking.board import Column, Leaderboard, Row, Table
-from ltbench.ranking.formats.text_tables import detail, overview, readable_p
+from ltbench.ranking.board import Leaderboard, Pair, Table
+from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, readable_p
 from ltbench.ranking.published import RECIPES
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
 
 MATRIX = 20
@@ -26,113 +27,120 @@ _TONES = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
+    """One place of a table on the page."""
+
     text: str
-    value: float | str | None = None
-    """What to sort by, where the text would not do."""
+    value: float | None = None
+    """What the browser sorts by; None: by the text, after all numbers. In the unit of its column: points, seconds,
+    images per second, bytes."""
     tone: str = ""
+    """Classes of the style sheet, separated by spaces: better, worse, same, pre, wrap."""
     title: str = ""
+    """Shown where the pointer rests."""
     link: str = ""
+    """Where a click leads, relative to the page."""
 
 
 @dataclass(frozen=True)
-class Line:
+class PageLine:
+    """One line of a table on the page."""
+
     name: str
-    cells: Sequence[Cell]
+    """What the filter of the page looks at: the method."""
+    cells: Sequence[PageCell]
     tone: str = ""
+    """A class of the style sheet: failed, stale."""
 
 
 @dataclass(frozen=True)
-class Grid:
+class PageTable:
+    """A table on the page: a head for every column, and lines of as many cells."""
+
     heads: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[PageLine]
     head_at: int = 0
-    """The column that names a line."""
+    """The position of the column that names a line."""
 
 
 def views(board: Leaderboard, table: Table, number: int) -> list[dict[str, Any]]:
-    """The overview of a table, then every column in full."""
+    """The overview of a table, then every column in full.
+
+    Args:
+        number: of the table on the page, for identifiers that are different for every table.
+    """
     starts = f" ({table.start})" if board.starts_differ else ""
     recipe = f"{table.recipe_name}{starts}: " if len(board.tables) > 1 else ""
-    frames = [(f"{recipe}all data sets", _overview(board, table))]
-    frames += [(f"{recipe}{table.title(c)}", _detail(board, table, c)) for c in table.columns]
-    return [{"id": f"{number}-{i}", "title": title, "rows": rows} for i, (title, rows) in enumerate(frames)]
+    tables = [(f"{recipe}all data sets", _overview(board, table))]
+    tables += [(f"{recipe}{table.title(c)}", _detail(board, table, c)) for c in table.columns]
+    return [{"id": f"{number}-{i}", "title": title, "rows": rows} for i, (title, rows) in enumerate(tables)]
 
 
-def _overview(board: Leaderboard, table: Table) -> Grid:
-    frame = overview(table, board.primary, wide=True)
-    rows = {row.label: row for row in table.rows}
-    return _grid(frame, rows, {"gain [95% CI]": lambda row: _TONES[row.gain.verdict] if row.gain else ""})
+def _overview(board: Leaderboard, table: Table) -> PageTable:
+    tones = {row.label: _TONES[row.gain.verdict] if row.gain else "" for row in table.rows}
+    return _of_lines(overview(table, board.primary, wide=True), tones)
 
 
-def _detail(board: Leaderboard, table: Table, column: Column) -> Grid:
-    tones = {"better": "better", "worse": "worse"}
-    return _grid(detail(table, column, board), {row.label: row for row in table.rows},
-                 {"gain [95% CI]": lambda row: tones.get(row.scores[column].verdict, "")})  # fmt: skip
+def _detail(board: Leaderboard, table: Table, column: Column) -> PageTable:
+    verdicts = {row.label: row.scores[column].verdict for row in table.rows}
+    tones = {label: verdict if verdict in ("better", "worse") else "" for label, verdict in verdicts.items()}
+    return _of_lines(detail(table, column, board), tones)
 
 
-def _grid(frame: pd.DataFrame, rows: Mapping[str, Row], tones: Mapping[str, Any]) -> Grid:
-    heads = [str(h) for h in frame.columns]
-    lines = []
-    for record in frame.to_dict("records"):
-        row = rows[str(record["method"])]
-        cells = [Cell(str(record[h]), _sortable(str(record[h])), tones[h](row) if h in tones else "") for h in heads]
-        lines.append(Line(row.label, cells))
-    return Grid(heads, lines, heads.index("method"))
+def _of_lines(lines: Sequence[Line], tones: Mapping[str, str]) -> PageTable:
+    """A table of the leaderboard; tones: by method, of its gain."""
+    heads, shown = list(lines[0]), []
+    for line in lines:
+        name = line["method"].text
+        cells = [PageCell(e.text, e.value, tones[name] if head == GAIN else "") for head, e in line.items()]
+        shown.append(PageLine(name, cells))
+    return PageTable(heads, shown, heads.index("method"))
 
 
-def _sortable(text: str) -> float | str | None:
-    """The number a cell starts with; cells without one sort after all numbers."""
-    start = text.split(" ")[0].split("-")[0 if not text.startswith("-") else 1].rstrip("*<").lstrip("<")
-    try:
-        value = float(start)
-    except ValueError:
-        return None
-    return -value if text.startswith("-") else value
-
-
-def matrix(board: Leaderboard, table: Table, evidence: Evidence) -> Grid:
+def matrix(board: Leaderboard, table: Table, evidence: Evidence) -> PageTable:
     """Every pair of the first methods, row minus column."""
     labels = [row.label for row in table.rows[:MATRIX]]
-    pairs = {label: {p.b: p for p in table.pairs.of(label)} for label in labels}
-    wins = _quality(table, evidence, 1.0 if metric_of(board.primary).higher_is_better else -1.0)
+    quality = _quality(table, evidence, 1.0 if metric_of(board.primary).higher_is_better else -1.0)
     lines = []
     for a in labels:
-        cells = [Cell(a)]
-        for b in labels:
-            if a == b:
-                cells.append(Cell("·", tone="pre"))
-                continue
-            pair = pairs[a][b]
-            diff = "-" if pair.test.diff is None else f"{pair.test.diff:+.1f}"
-            p = "no p" if pair.p_holm is None else f"p {readable_p(pair.p_holm)}"
-            why = pair.test.reason.words if pair.test.reason else str(pair.verdict).replace("_", " ")
-            text = f"{diff}\n{_won(wins, a, b)}\n{p}"
-            cells.append(Cell(text, tone=f"pre {_TONES[pair.verdict]}".strip(), title=f"{a} against {b}: {why}"))
-        lines.append(Line(a, cells))
-    return Grid(["", *labels], lines)
+        pairs = {p.b: p for p in table.pairs.of(a)}
+        cells = [PageCell("·", tone="pre") if a == b else _pair(pairs[b], _won(quality, a, b)) for b in labels]
+        lines.append(PageLine(a, [PageCell(a), *cells]))
+    return PageTable(["", *labels], lines)
 
 
-def _quality(table: Table, evidence: Evidence, sign: float) -> dict[str, dict[tuple[str, str, int], float]]:
-    """Method -> (data set, imbalance, seed) -> value, more is better, of the runs on the board."""
-    there = {(c[0], c[1]) for c in table.columns}
-    found: dict[str, dict[tuple[str, str, int], float]] = {}
+def _pair(pair: Pair, won: str) -> PageCell:
+    diff = "-" if pair.test.diff is None else f"{pair.test.diff:+.1f}"
+    p = "no p" if pair.p_holm is None else f"p {readable_p(pair.p_holm)}"
+    why = pair.test.reason.words if pair.test.reason else str(pair.verdict).replace("_", " ")
+    tone = f"pre {_TONES[pair.verdict]}".strip()
+    return PageCell(f"{diff}\n{won}\n{p}", tone=tone, title=f"{pair.a} against {pair.b}: {why}")
+
+
+Quality = Mapping[str, Mapping[tuple[str, str, int], float]]
+"""Method -> (data set, imbalance, seed) -> value, more is better."""
+
+
+def _quality(table: Table, evidence: Evidence, sign: float) -> Quality:
+    """Of the runs on the board."""
+    there = {(c.dataset, c.imbalance) for c in table.columns}
+    quality: dict[str, dict[tuple[str, str, int], float]] = {}
     for run in evidence.runs:
         if run.used and run.value is not None and (run.dataset, run.imbalance) in there:
-            found.setdefault(run.method, {})[run.dataset, run.imbalance, run.seed] = sign * run.value
-    return found
+            quality.setdefault(run.method, {})[run.dataset, run.imbalance, run.seed] = sign * run.value
+    return quality
 
 
-def _won(values: Mapping[str, Mapping[tuple[str, str, int], float]], a: str, b: str) -> str:
+def _won(quality: Quality, a: str, b: str) -> str:
     """Won-tied-lost over the runs both have."""
-    mine, theirs = values.get(a, {}), values.get(b, {})
+    mine, theirs = quality.get(a, {}), quality.get(b, {})
     d = [round(mine[k] - theirs[k], 10) for k in mine.keys() & theirs.keys()]
     return f"{sum(x > 0 for x in d)}-{sum(x == 0 for x in d)}-{sum(x < 0 for x in d)}"
 
 
-def published(board: Leaderboard, evidence: Evidence) -> Grid:
+def published(board: Leaderboard, evidence: Evidence) -> PageTable:
     """Published numbers and ours; of the best test epoch, too, where there are curves that tell."""
-    chosen = {p: float(found.best.mean()) for p, found in evidence.epochs.items()}
+    chosen = {place: float(epochs.best.mean()) for place, epochs in evidence.epochs.items()}
     chosen = chosen if board.primary == "balanced_accuracy" else {}
     extra = ["ours, best test epoch"] if any((b.label, b.column) in chosen for b in board.published) else []
     heads = ["method", "data", "published", "ours", *extra, "", "recipe of the paper", "source"]
@@ -142,51 +150,63 @@ def published(board: Leaderboard, evidence: Evidence) -> Grid:
         tone = {"reproduced": "better", "differs": "worse"}.get(b.judgement.value, "")
         best = chosen.get((b.label, b.column))
         cells = [
-            Cell(b.label), Cell(f"{b.column[0]} {b.column[1]}"),
-            Cell(f"{b.published.value:.2f}", b.published.value), Cell(f"{b.ours.mean:.1f}{half}", b.ours.mean),
-            *[Cell("-" if best is None else f"{best:.1f}", best) for _ in extra],
-            Cell(b.judgement.value.replace("_", " "), tone=tone), Cell(RECIPES[b.published.recipe].title, tone="wrap"),
-            Cell(b.published.source + (f" ({b.published.note})" if b.published.note else ""), tone="wrap"),
-        ]  # fmt: skip
-        lines.append(Line(b.label, cells))
-    return Grid(heads, lines)
+            PageCell(b.label),
+            PageCell(b.column.label),
+            PageCell(f"{b.published.value:.2f}", b.published.value),
+            PageCell(f"{b.ours.mean:.1f}{half}", b.ours.mean),
+            *[_number(best, ".1f") for _ in extra],
+            PageCell(b.judgement.value.replace("_", " "), tone=tone),
+            PageCell(RECIPES[b.published.recipe].title, tone="wrap"),
+            PageCell(b.published.source + (f" ({b.published.note})" if b.published.note else ""), tone="wrap"),
+        ]
+        lines.append(PageLine(b.label, cells))
+    return PageTable(heads, lines)
 
 
-def runs(board: Leaderboard, evidence: Evidence, records: str | None) -> Grid:
-    """Every run, failures first."""
+def runs(board: Leaderboard, evidence: Evidence, records: str | None) -> PageTable:
+    """Every run, failures first.
+
+    Args:
+        records: the folder of the records, relative to the page; None: no links.
+    """
     heads = ["trial", "method", "data", "seed", "status", board.primary.replace("_", " "), "time", "images/s", "memory",
              "device", "commit", "remark"]  # fmt: skip
-    return Grid(heads, [_run(run, records) for run in evidence.runs])
+    return PageTable(heads, [_run(run, records) for run in evidence.runs])
 
 
-def _run(run: Run, records: str | None) -> Line:
+def _run(run: Run, records: str | None) -> PageLine:
     remark = run.error or ("" if run.used else "not on the board: of an earlier plan")
     remark = remark or (f"training of {run.trained_by}" if run.trained_by else "")
+    memory = "-" if run.peak_memory is None else f"{run.peak_memory / 2**30:.1f} GiB"
     cells = [
-        Cell(run.key, link=f"{records}/{run.key}.json" if records else ""),
-        Cell(run.method),
-        Cell(f"{run.dataset} {run.imbalance}"),
-        Cell(str(run.seed), run.seed),
-        Cell(run.status),
-        Cell("-" if run.value is None else f"{run.value:.2f}", run.value),
-        Cell("-" if run.seconds is None else _duration(run.seconds), run.seconds),
-        Cell("-" if run.images_per_second is None else f"{run.images_per_second:,.0f}", run.images_per_second),
-        Cell("-" if run.peak_memory is None else f"{run.peak_memory / 2**30:.1f} GiB", run.peak_memory),
-        Cell(run.device),
-        Cell(run.commit),
-        Cell(remark, tone="wrap" if remark else ""),
+        PageCell(run.key, link=f"{records}/{run.key}.json" if records else ""),
+        PageCell(run.method),
+        PageCell(f"{run.dataset} {run.imbalance}"),
+        PageCell(str(run.seed), run.seed),
+        PageCell(run.status),
+        _number(run.value, ".2f"),
+        PageCell("-" if run.seconds is None else _duration(run.seconds), run.seconds),
+        _number(run.images_per_second, ",.0f"),
+        PageCell(memory, run.peak_memory),
+        PageCell(run.device),
+        PageCell(run.commit),
+        PageCell(remark, tone="wrap" if remark else ""),
     ]
-    return Line(run.method, cells, "failed" if run.status != "ok" else "" if run.used else "stale")
+    return PageLine(run.method, cells, "failed" if run.status != "ok" else "" if run.used else "stale")
+
+
+def _number(value: float | None, form: str) -> PageCell:
+    return PageCell("-" if value is None else format(value, form), value)
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
-def of_frame(frame: pd.DataFrame) -> Grid:
+def of_frame(data: pd.DataFrame) -> PageTable:
     """A figure's data."""
-    lines = [Line(str(record[0]), [Cell(_readable(v)) for v in record]) for record in frame.itertuples(index=False)]
-    return Grid([str(h).strip() for h in frame.columns], lines)
+    lines = [PageLine(str(row[0]), [PageCell(_readable(v)) for v in row]) for row in data.itertuples(index=False)]
+    return PageTable([str(head).strip() for head in data.columns], lines)
 
 
 def _readable(value: Any) -> str:

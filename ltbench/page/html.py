@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import ltbench
 from ltbench.page import grids
-from ltbench.page.drawing import Picture, inline_svg
+from ltbench.page.drawing import Figure, inline_svg
 from ltbench.page.evidence import Evidence
-from ltbench.page.words import how, in_a_sentence, no_diagram, verdict
+from ltbench.page.words import definitions, in_a_sentence, no_diagram, verdict
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.as_json import as_data, as_json
 from ltbench.ranking.formats.as_latex import latex
@@ -23,10 +23,17 @@ from ltbench.ranking.formats.render import csv, pairs_csv
 GROUPS = (("gains", "gains", "Claims"), ("matrix", "pairs", "Pairs"), ("runs", "behind", "Behind"))
 
 
+class TableFigures(NamedTuple):
+    """The figures of one table: of what may be claimed, and of what stands behind it."""
+
+    claims: Sequence[Figure]
+    behind: Sequence[Figure]
+
+
 def page(
     board: Leaderboard,
     evidence: Evidence,
-    drawn: Sequence[tuple[Sequence[Picture], Sequence[Picture]]],
+    figures: Sequence[TableFigures],
     papers: Mapping[str, str] | None = None,
     started: float | None = None,
     records: str | None = None,
@@ -34,7 +41,7 @@ def page(
     """The page's HTML.
 
     Args:
-        drawn: per table, the figures of what may be claimed, and of what stands behind it.
+        figures: those of every table that has rows.
         papers: method -> citation. started: when the last trial started, seconds since 1970.
         records: where the records lie, relative to the page; None leaves runs without links.
     """
@@ -44,22 +51,8 @@ def page(
     text = {name: folder.joinpath(f"report.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script_hash = "sha256-" + base64.b64encode(hashlib.sha256(text["js"].encode()).digest()).decode()
-    tables = [
-        {
-            "recipe": table.recipe_name,
-            "start": table.start,
-            "verdict": verdict(board, table),
-            "gains": [_drawing(p) for p in gains],
-            "runs": [_drawing(p) for p in behind],
-            "no_diagram": no_diagram(table),
-            "matrix": grids.matrix(board, table, evidence) if len(table.rows) > 1 else None,
-            "matrix_cut": grids.MATRIX if len(table.rows) > grids.MATRIX else None,
-            "pairs": len(table.pairs),
-        }
-        for table, (gains, behind) in zip(_shown(board), drawn, strict=True)
-    ]
-    views = [view for i, table in enumerate(_shown(board)) for view in grids.views(board, table, i)]
-    versions = ", ".join(f"{k} {v}" for k, v in as_data(board)["versions"].items())
+    shown = [table for table in board.tables if table.rows]
+    tables = [_table(board, table, evidence, drawn) for table, drawn in zip(shown, figures, strict=True)]
     return environment.from_string(text["html"]).render(
         board=board,
         version=ltbench.__version__,
@@ -70,11 +63,11 @@ def page(
         downloads=_downloads(board),
         sections=_sections(board, tables),
         tables=tables,
-        views=views,
+        views=[view for i, table in enumerate(shown) for view in grids.views(board, table, i)],
         published=grids.published(board, evidence) if board.published else None,
         runs=grids.runs(board, evidence, records),
-        how=how(board),
-        versions=versions,
+        how=definitions(board),
+        versions=", ".join(f"{k} {v}" for k, v in as_data(board)["versions"].items()),
         papers=sorted((papers or {}).items()),
         latex=latex(board),
         sentence=in_a_sentence(board),
@@ -84,13 +77,24 @@ def page(
     )
 
 
-def _shown(board: Leaderboard) -> list[Table]:
-    return [table for table in board.tables if table.rows]
+def _table(board: Leaderboard, table: Table, evidence: Evidence, drawn: TableFigures) -> dict[str, Any]:
+    """One table's sections, by the names that the template has."""
+    return {
+        "recipe": table.recipe_name,
+        "start": table.start,
+        "verdict": verdict(board, table),
+        "gains": [_figure(f) for f in drawn.claims],
+        "runs": [_figure(f) for f in drawn.behind],
+        "no_diagram": no_diagram(table),
+        "matrix": grids.matrix(board, table, evidence) if len(table.rows) > 1 else None,
+        "matrix_cut": grids.MATRIX if len(table.rows) > grids.MATRIX else None,
+        "pairs": len(table.pairs),
+    }
 
 
-def _drawing(picture: Picture) -> dict[str, Any]:
-    return {"name": picture.name, "title": picture.title, "caption": picture.caption,
-            "svg": inline_svg(picture), "rows": grids.of_frame(picture.data)}  # fmt: skip
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {"name": figure.name, "title": figure.title, "caption": figure.caption,
+            "svg": inline_svg(figure), "rows": grids.of_frame(figure.data)}  # fmt: skip
 
 
 def _sections(board: Leaderboard, tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -7,19 +7,19 @@ from typing import Any
 import pandas as pd
 
 from ltbench.metrics import metric_of
-from ltbench.page.drawing import INK, MOST_ROWS, Picture, canvas, look, plain
+from ltbench.page.drawing import INK, MOST_ROWS, Figure, canvas, look, plain
 from ltbench.page.evidence import Evidence
 from ltbench.page.plots_gain import pareto
 from ltbench.ranking.board import Leaderboard, Row, Table
 
 
-def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
+def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Figure:
     """What a point of accuracy costs: hours of a trial against the mean, and the methods that none beats in both."""
     unit, held = ("GPU-hours", "share of a GPU") if evidence.on_gpus else ("CPU-hours", "CPUs")
     better = 1.0 if metric_of(board.primary).higher_is_better else -1.0
     hours = {row.label: evidence.hours[row.label] for row in table.rows}
     front = pareto([(-hours[row.label], better * row.mean) for row in table.rows])
-    figure, (axis,) = canvas(6.2, 3.8)
+    drawing, (axis,) = canvas(6.2, 3.8)
     colours = look([row.label for row in table.rows])
     for i, row in enumerate(table.rows):
         colour, marker = colours[row.label]
@@ -33,11 +33,11 @@ def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
     axis.margins(0.1)
     axis.set_xlim(left=0)
     if len(table.rows) <= MOST_ROWS:
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     data = pd.DataFrame([_cost_line(row, table, evidence, unit, i in front) for i, row in enumerate(table.rows)])
     said = ", ".join(f"{row.label} {evidence.seconds[row.label]:.3g} s" for row in table.rows[:MOST_ROWS])
     best = ", ".join(table.rows[i].label for i in sorted(front))
-    return Picture(
+    return Figure(
         "cost",
         "Cost beside accuracy",
         f"Mean {unit} of a trial, start-up included: its wall time times the {held} it held, on the machines that ran "
@@ -47,7 +47,7 @@ def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Picture:
         "both cheaper and better (Pareto front). Hours per point: what a trial costs beyond one of the reference, by "
         "point gained." + _search(board),
         f"Seconds per trial: {said}. No method is both cheaper and better than: {best}.",
-        figure,
+        drawing,
         data,
     )
 

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ltbench.page.drawing import FAINT, MOST_ROWS, Picture, canvas, look
+from ltbench.page.drawing import FAINT, MOST_ROWS, Figure, canvas, look
 from ltbench.page.evidence import Evidence, Floats
 from ltbench.page.plots_ranks import methods_down
 from ltbench.page.words import listed
-from ltbench.ranking.board import Column, Row, Table
+from ltbench.ranking.board import Row, Table
+from ltbench.spec import Column
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
 
-def best_epoch(table: Table, evidence: Evidence) -> Picture | None:
+def best_epoch(table: Table, evidence: Evidence) -> Figure | None:
     """Balanced accuracy of the last epoch beside that of the best one; None without learning curves on the test set.
 
     Most code of the field reports the best test epoch, which nobody knows who is given new images to classify.
@@ -47,7 +48,7 @@ def best_epoch(table: Table, evidence: Evidence) -> Picture | None:
         }
         for row in rows
     ]
-    return Picture(
+    return Figure(
         "best-epoch",
         "What the best test epoch would have added",
         f"{said} Balanced accuracy, means over seeds, imbalance factors and data sets; the best of {points} test "
@@ -64,20 +65,20 @@ def _drawn(
     colours: Mapping[str, tuple[str, str]],
     last: Mapping[str, float],
     best: Mapping[str, float],
-) -> Figure:
-    figure, (axis,) = canvas(6.2, 0.9 + 0.27 * len(rows))
+) -> Drawing:
+    drawing, (axis,) = canvas(6.2, 0.9 + 0.27 * len(rows))
     for y, m in enumerate(row.label for row in rows):
         axis.plot([last[m], best[m]], [y, y], color=FAINT, linewidth=1.2, zorder=1)
         axis.plot(last[m], y, "o", color=colours[m][0])
         axis.plot(best[m], y, "o", color=colours[m][0], markerfacecolor="none")
     methods_down(axis, rows)
     axis.set_xlabel("balanced accuracy, %: last epoch (filled), best test epoch (open)")
-    return figure
+    return drawing
 
 
 def _mean(table: Table, values: Mapping[Column, Floats]) -> float:
     """Over seeds, then over the imbalance factors of a data set, then over data sets, as the table's means."""
-    of = [[float(values[c].mean()) for c in table.columns if c[0] == d] for d in table.datasets]
+    of = [[float(values[c].mean()) for c in table.columns_of(d)] for d in table.datasets]
     return float(np.mean([np.mean(found) for found in of]))
 
 

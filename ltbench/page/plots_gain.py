@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ltbench.metrics import metric_of
 from ltbench.page import plots_ranks
-from ltbench.page.drawing import FAINT, INK, MOST_PANELS, MOST_ROWS, Picture, canvas, look, panels, plain, shown
+from ltbench.page.drawing import FAINT, INK, MOST_PANELS, MOST_ROWS, Figure, canvas, look, panels, plain, shown
 from ltbench.page.plots_ranks import methods_down
-from ltbench.ranking.board import Leaderboard, Table
+from ltbench.ranking.board import Leaderboard, Pair, Row, Table
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 TONES = {
     Verdict.better: "#009E73",
@@ -26,7 +31,7 @@ FEW = 6
 """Up to this many points are named where they lie, more in a legend."""
 
 
-def pictures(board: Leaderboard, table: Table) -> Iterator[Picture]:
+def figures(board: Leaderboard, table: Table) -> Iterator[Figure]:
     """All figures that a table alone can give."""
     if len(table.rows) < 2:
         return
@@ -35,7 +40,7 @@ def pictures(board: Leaderboard, table: Table) -> Iterator[Picture]:
     yield plots_ranks.rank_intervals(table)
     if any({"many", "few"} <= row.others.keys() for row in table.rows):
         yield trade_off(table)
-    if any(len([c for c in table.columns if c[0] == d]) > 1 for d in table.datasets):
+    if any(len(table.columns_of(d)) > 1 for d in table.datasets):
         yield by_imbalance(board, table)
     if table.profile is not None:
         yield plots_ranks.profile(table)
@@ -45,63 +50,57 @@ def pictures(board: Leaderboard, table: Table) -> Iterator[Picture]:
         yield plots_ranks.critical_difference(table)
 
 
-def intervals(board: Leaderboard, table: Table) -> Picture:
+class Span(NamedTuple):
+    """A mean with the ends of its interval, in points; both ends are the mean where there is no interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def span_of(test: ScopeATest) -> Span | None:
+    """Of a gain; None where there is no difference."""
+    if test.diff is None:
+        return None
+    half = test.half or 0.0
+    return Span(test.diff, test.diff - half, test.diff + half)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column of intervals: a span and its colour for every method, in the order of the lines."""
+
+    title: str
+    spans: Sequence[Span | None]
+    colours: Sequence[str]
+
+    @classmethod
+    def of(cls, title: str, pairs: Sequence[Pair | None]) -> Panel:
+        """Of gains, coloured by their verdicts."""
+        spans = [span_of(pair.test) if pair else None for pair in pairs]
+        return cls(title, spans, [TONES[pair.verdict] if pair else FAINT for pair in pairs])
+
+
+def intervals(board: Leaderboard, table: Table) -> Figure:
     """Gains over the reference with their intervals, in the primary metric, as interquartile mean, and for the tail."""
     rows = [row for row in table.rows if row.gain is not None][:MOST_ROWS]
-    panels: list[tuple[str, list[tuple[float, float, float] | None], list[str]]] = []
-    gains = [_span(row.gain.test) if row.gain else None for row in rows]
-    panels.append(
-        (
-            f"mean gain, {metric_of(board.primary).title}",
-            gains,
-            [TONES[row.gain.verdict] if row.gain else FAINT for row in rows],
-        )
-    )
-    iqm = [
-        None if e is None else (e.value, e.value if e.low is None else e.low, e.value if e.high is None else e.high)
-        for e in (row.iqm for row in rows)
-    ]
-    panels.append(("interquartile gain (bootstrap)", iqm, [FAINT] * len(rows)))
-    for metric in ("few", "ece"):
-        if any(metric in row.others for row in rows):
-            title = f"{metric_of(metric).title} gain" + (
-                "" if metric_of(metric).higher_is_better else " (lower ECE: right)"
-            )
-            panels.append(
-                (
-                    title,
-                    [_span(row.others[metric].test) if metric in row.others else None for row in rows],
-                    [TONES[row.others[metric].verdict] if metric in row.others else FAINT for row in rows],
-                )
-            )
-    figure, axes = canvas(3.0 + 2.1 * len(panels), 0.9 + 0.27 * len(rows), len(panels), sharey=True)
-    for axis, (title, spans, tones) in zip(axes, panels, strict=True):
-        axis.axvline(0, color=INK, linewidth=0.8)
-        for y, (span, tone) in enumerate(zip(spans, tones, strict=True)):
-            if span is not None:
-                axis.plot(span[1:], [y, y], color=tone, linewidth=3, alpha=0.55, solid_capstyle="butt")
-                axis.plot(span[0], y, "o", color=tone, markersize=5)
-        axis.set_title(title)
-    axes[0].axvspan(-table.rope, table.rope, color=FAINT, alpha=0.15, linewidth=0)
-    methods_down(axes[0], rows)
-    axes[0].set_xlabel(f"points over {plain(str(table.reference))}")
+    columns = _panels(board, rows)
     data = pd.DataFrame(
         [
             {
                 "method": row.label,
                 **{
-                    f"{title}: {part}": None if span[y] is None else span[y][i]  # type: ignore[index]
-                    for title, span, _ in panels
-                    for i, part in enumerate(("mean", "low", "high"))
+                    f"{panel.title}: {part}": value
+                    for panel in columns
+                    for part, value in zip(Span._fields, panel.spans[y] or [None] * 3, strict=True)
                 },
             }
             for y, row in enumerate(rows)
         ]
     )
-    said = "; ".join(
-        f"{row.label} {g[0]:+.1f} [{g[1]:+.1f}, {g[2]:+.1f}]" for row, g in zip(rows, gains, strict=True) if g
-    )
-    return Picture(
+    gains = zip(rows, columns[0].spans, strict=True)
+    said = "; ".join(f"{row.label} {g.mean:+.1f} [{g.low:+.1f}, {g.high:+.1f}]" for row, g in gains if g)
+    return Figure(
         "intervals",
         "Gains with intervals",
         f"95 % intervals of the gain over {table.reference}. Colour: green better, red worse, blue and orange smaller "
@@ -109,55 +108,99 @@ def intervals(board: Leaderboard, table: Table) -> Picture:
         f"resolved (first, third and fourth panel); the grey band is the region of practical equivalence, "
         f"±{table.rope:g}. Bootstrap intervals are approximate and too short below 10 seeds.",
         f"Gains over {table.reference}: {said}.",
-        figure,
+        _drawn_intervals(table, rows, columns),
         data,
     )
 
 
-def _span(test: ScopeATest) -> tuple[float, float, float] | None:
-    if test.diff is None:
-        return None
-    half = test.half or 0.0
-    return test.diff, test.diff - half, test.diff + half
+def _panels(board: Leaderboard, rows: Sequence[Row]) -> list[Panel]:
+    found = [Panel.of(f"mean gain, {metric_of(board.primary).title}", [row.gain for row in rows])]
+    middles = [
+        None if e is None else Span(e.value, e.value if e.low is None else e.low, e.value if e.high is None else e.high)
+        for e in (row.iqm for row in rows)
+    ]
+    found.append(Panel("interquartile gain (bootstrap)", middles, [FAINT] * len(rows)))
+    for metric in ("few", "ece"):
+        if any(metric in row.others for row in rows):
+            about = metric_of(metric)
+            title = f"{about.title} gain" + ("" if about.higher_is_better else " (lower ECE: right)")
+            found.append(Panel.of(title, [row.others.get(metric) for row in rows]))
+    return found
 
 
-def trade_off(table: Table) -> Picture:
+def _drawn_intervals(table: Table, rows: Sequence[Row], columns: Sequence[Panel]) -> Drawing:
+    drawing, axes = canvas(3.0 + 2.1 * len(columns), 0.9 + 0.27 * len(rows), len(columns), sharey=True)
+    for axis, panel in zip(axes, columns, strict=True):
+        axis.axvline(0, color=INK, linewidth=0.8)
+        for y, (span, colour) in enumerate(zip(panel.spans, panel.colours, strict=True)):
+            if span is not None:
+                ends = (span.low, span.high)
+                axis.plot(ends, [y, y], color=colour, linewidth=3, alpha=0.55, solid_capstyle="butt")
+                axis.plot(span.mean, y, "o", color=colour, markersize=5)
+        axis.set_title(panel.title)
+    axes[0].axvspan(-table.rope, table.rope, color=FAINT, alpha=0.15, linewidth=0)
+    methods_down(axes[0], rows)
+    axes[0].set_xlabel(f"points over {plain(str(table.reference))}")
+    return drawing
+
+
+class Trade(NamedTuple):
+    """What a method gains on classes with many and with few training images; whether no other gains more in both."""
+
+    label: str
+    many: Span
+    few: Span
+    on_front: bool
+
+
+def trade_off(table: Table) -> Figure:
     """What the head pays for what the tail gains, with the methods that no other beats in both."""
-    rows = [row for row in table.rows if {"many", "few"} <= row.others.keys()]
-    spans = [(row, _span(row.others["many"].test), _span(row.others["few"].test)) for row in rows]
-    known = [(row, many, few) for row, many, few in spans if many is not None and few is not None]
-    front = pareto([*((many[0], few[0]) for _, many, few in known), (0.0, 0.0)])
-    figure, (axis,) = canvas(6.2, 4.2 if len(known) <= FEW else 5.0)
-    colours = look([row.label for row in table.rows])
-    for i, (row, many, few) in enumerate(known):
-        colour, marker = colours[row.label]
-        axis.plot(many[1:], [few[0]] * 2, color=colour, linewidth=0.9, alpha=0.6)
-        axis.plot([many[0]] * 2, few[1:], color=colour, linewidth=0.9, alpha=0.6)
-        face = colour if i in front else "none"
-        axis.plot(many[0], few[0], marker, color=colour, markersize=7, markerfacecolor=face, label=plain(row.label))
-        if len(known) <= FEW:
-            axis.annotate(plain(row.label), (many[0], few[0]), xytext=(6, 5), textcoords="offset points", fontsize=8)
-    points = sorted((known[i][1][0], known[i][2][0]) if i < len(known) else (0.0, 0.0) for i in front)
-    axis.plot([x for x, _ in points], [y for _, y in points], color=INK, linewidth=0.8, linestyle=":")
-    axis.plot(0, 0, "+", color=INK, markersize=10)
-    name = plain(f"{table.reference} (reference)")
-    axis.annotate(name, (0, 0), xytext=(6, -11), textcoords="offset points", fontsize=8)
-    axis.set(xlabel="many-shot gain, points", ylabel="few-shot gain, points")
-    axis.margins(0.15)
-    if FEW < len(known) <= MOST_ROWS:
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    trades = _trades(table)
     heads = ["method", "many-shot gain", "low", "high", "few-shot gain", "low ", "high ", "on the front"]
-    data = pd.DataFrame([(r.label, *m, *f, i in front) for i, (r, m, f) in enumerate(known)], columns=heads)
-    said = "; ".join(f"{row.label} {m[0]:+.1f} many, {f[0]:+.1f} few" for row, m, f in known)
-    return Picture(
+    data = pd.DataFrame([(t.label, *t.many, *t.few, t.on_front) for t in trades], columns=heads)
+    said = "; ".join(f"{t.label} {t.many.mean:+.1f} many, {t.few.mean:+.1f} few" for t in trades)
+    return Figure(
         "trade-off",
         "What the head pays for the tail",
         f"Gains over {table.reference} where both buckets exist, with 95 % intervals over seeds. Filled, "
         "joined by the dotted line: no other method is better in both (Pareto front).",
         f"Many-shot against few-shot gains: {said}.",
-        figure,
+        _drawn_trades(table, trades),
         data,
     )
+
+
+def _trades(table: Table) -> list[Trade]:
+    rows = [row for row in table.rows if {"many", "few"} <= row.others.keys()]
+    spans = [(row.label, span_of(row.others["many"].test), span_of(row.others["few"].test)) for row in rows]
+    known = [(label, many, few) for label, many, few in spans if many is not None and few is not None]
+    front = pareto([*((many.mean, few.mean) for _, many, few in known), (0.0, 0.0)])
+    return [Trade(label, many, few, i in front) for i, (label, many, few) in enumerate(known)]
+
+
+def _drawn_trades(table: Table, trades: Sequence[Trade]) -> Drawing:
+    drawing, (axis,) = canvas(6.2, 4.2 if len(trades) <= FEW else 5.0)
+    colours = look([row.label for row in table.rows])
+    for label, many, few, on_front in trades:
+        colour, marker = colours[label]
+        axis.plot((many.low, many.high), [few.mean] * 2, color=colour, linewidth=0.9, alpha=0.6)
+        axis.plot([many.mean] * 2, (few.low, few.high), color=colour, linewidth=0.9, alpha=0.6)
+        face = colour if on_front else "none"
+        axis.plot(many.mean, few.mean, marker, color=colour, markersize=7, markerfacecolor=face, label=plain(label))
+        if len(trades) <= FEW:
+            place = (many.mean, few.mean)
+            axis.annotate(plain(label), place, xytext=(6, 5), textcoords="offset points", fontsize=8)
+    points = [*((t.many.mean, t.few.mean) for t in trades), (0.0, 0.0)]  # the reference gains nothing
+    front = sorted(points[i] for i in pareto(points))
+    axis.plot([x for x, _ in front], [y for _, y in front], color=INK, linewidth=0.8, linestyle=":")
+    axis.plot(0, 0, "+", color=INK, markersize=10)
+    name = plain(f"{table.reference} (reference)")
+    axis.annotate(name, (0, 0), xytext=(6, -11), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="many-shot gain, points", ylabel="few-shot gain, points")
+    axis.margins(0.15)
+    if FEW < len(trades) <= MOST_ROWS:
+        drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return drawing
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
@@ -165,22 +208,48 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
     return {i for i, (x, y) in enumerate(points) if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points)}
 
 
-def by_imbalance(board: Leaderboard, table: Table) -> Picture:
+def by_imbalance(board: Leaderboard, table: Table) -> Figure:
     """Accuracy against imbalance factor, a panel per data set that has several."""
-    several = [d for d in table.datasets if len([c for c in table.columns if c[0] == d]) > 1][:MOST_PANELS]
+    several = [d for d in table.datasets if len(table.columns_of(d)) > 1][:MOST_PANELS]
     labels = shown([row.label for row in table.rows], table.reference)
     rows = [row for row in table.rows if row.label in labels]
-    colours = look(labels)
-    figure, axes = panels(len(several))
-    lines = []
+    data = pd.DataFrame(
+        [
+            {
+                "data set": dataset,
+                "imbalance": c.imbalance,
+                "method": row.label,
+                "mean": estimate.mean if estimate else None,
+                "±": estimate.half if estimate else None,
+            }
+            for dataset in several
+            for row in rows
+            for c in table.columns_of(dataset)
+            for estimate in [row.scores[c].metrics[board.primary]]
+        ]
+    )
+    lines = data.head(24).itertuples(index=False)
+    ends = "; ".join(f"{method} on {dataset} {imbalance} {mean:.1f}" for dataset, imbalance, method, mean, _ in lines)
+    return Figure(
+        "by-imbalance",
+        "By imbalance factor",
+        "Mean over seeds with 95 % interval. Factors of one data set share their test images.",
+        f"{metric_of(board.primary).title} by imbalance factor: {ends}.",
+        _drawn_factors(board, table, several, rows),
+        data,
+    )
+
+
+def _drawn_factors(board: Leaderboard, table: Table, several: Sequence[str], rows: Sequence[Row]) -> Drawing:
+    drawing, axes = panels(len(several))
+    colours = look([row.label for row in rows])
     for axis, dataset in zip(axes, several, strict=True):
-        columns = [c for c in table.columns if c[0] == dataset]
+        columns = table.columns_of(dataset)
         for i, row in enumerate(rows):
             found = [row.scores[c].metrics[board.primary] for c in columns]
-            x = np.arange(len(columns)) + 0.03 * (i - (len(rows) - 1) / 2)
             colour, marker = colours[row.label]
             axis.errorbar(
-                x,
+                np.arange(len(columns)) + 0.03 * (i - (len(rows) - 1) / 2),
                 [f.mean if f else np.nan for f in found],
                 yerr=[(f.half or 0.0) if f else 0.0 for f in found],
                 color=colour,
@@ -189,28 +258,8 @@ def by_imbalance(board: Leaderboard, table: Table) -> Picture:
                 elinewidth=0.9,
                 label=plain(row.label),
             )
-            lines += [
-                {
-                    "data set": dataset,
-                    "imbalance": c[1],
-                    "method": row.label,
-                    "mean": f.mean if f else None,
-                    "±": f.half if f else None,
-                }
-                for c, f in zip(columns, found, strict=True)
-            ]
-        axis.set_xticks(range(len(columns)), [plain(c[1]) for c in columns])
+        axis.set_xticks(range(len(columns)), [plain(c.imbalance) for c in columns])
         axis.set_title(plain(dataset))
     axes[0].set_ylabel(metric_of(board.primary).title)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    ends = "; ".join(
-        f"{line['method']} on {line['data set']} {line['imbalance']} {line['mean']:.1f}" for line in lines[:24]
-    )
-    return Picture(
-        "by-imbalance",
-        "By imbalance factor",
-        "Mean over seeds with 95 % interval. Factors of one data set share their test images.",
-        f"{metric_of(board.primary).title} by imbalance factor: {ends}.",
-        figure,
-        pd.DataFrame(lines),
-    )
+    drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return drawing

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ltbench.page.drawing import FAINT, INK, MOST_ROWS, Picture, canvas, look, plain, shown
+from ltbench.page.drawing import FAINT, INK, MOST_ROWS, Figure, canvas, look, plain, shown
 from ltbench.ranking.board import ALPHA, Row, Table
 from ltbench.stats.minimum import min_n
 from ltbench.stats.random_datasets import SignedRank
@@ -23,10 +23,10 @@ def methods_down(axes: Axes, rows: Sequence[Row]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def rank_intervals(table: Table) -> Picture:
+def rank_intervals(table: Table) -> Figure:
     """Simultaneous rank intervals as bars."""
     rows = table.rows[:MOST_ROWS]
-    figure, (axis,) = canvas(6.2, 0.8 + 0.27 * len(rows))
+    drawing, (axis,) = canvas(6.2, 0.8 + 0.27 * len(rows))
     for y, row in enumerate(rows):
         tone = "#009E73" if row.rank[0] == 1 else "#56B4E9"
         axis.plot([row.rank[0] - 0.3, row.rank[1] + 0.3], [y, y], color=tone, linewidth=9, solid_capstyle="butt")
@@ -37,24 +37,24 @@ def rank_intervals(table: Table) -> Picture:
     methods_down(axis, rows)
     data = pd.DataFrame([{"method": r.label, "lowest rank": r.rank[0], "highest rank": r.rank[1]} for r in rows])
     said = ", ".join(f"{row.label} {row.rank_label}" for row in rows)
-    return Picture(
+    return Figure(
         "ranks",
         "Rank intervals",
         "With 95 % confidence all methods lie within their bars at once. Methods whose bars overlap are not "
         "told apart by these data.",
         f"Rank intervals: {said}.",
-        figure,
+        drawing,
         data,
     )
 
 
-def profile(table: Table) -> Picture:
+def profile(table: Table) -> Figure:
     """Share of runs whose gain exceeds a threshold."""
     found = table.profile
     assert found is not None
     labels = shown([row.label for row in table.rows if row.label != table.reference], None)
     colours = look(labels)
-    figure, (axis,) = canvas(6.2, 3.6)
+    drawing, (axis,) = canvas(6.2, 3.6)
     for m in labels:
         colour, _ = colours[m]
         axis.plot(found.thresholds, found.share[m], color=colour, label=plain(m))
@@ -63,7 +63,7 @@ def profile(table: Table) -> Picture:
     axis.set_xlabel(f"gain over {plain(table.reference)}, points" if table.reference else "value")
     axis.set_ylabel("share of runs above")
     axis.set_ylim(-0.02, 1.02)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     columns: Mapping[str, Sequence[float]] = {"threshold": found.thresholds, **{m: found.share[m] for m in labels}}
     half = {
         m: next((t for t, s in zip(found.thresholds, found.share[m], strict=True) if s < 0.5), found.thresholds[-1])
@@ -71,20 +71,20 @@ def profile(table: Table) -> Picture:
     }
     said = ", ".join(f"{m} {t:+.1f}" for m, t in half.items())
     band = "Bands: pointwise 95 %, bootstrap." if found.low else f"No bands: they need {min_n('bootstrap')} seeds."
-    return Picture(
+    return Figure(
         "profile",
         "Performance profile",
         f"For every threshold, the share of runs above it; data sets weigh the same. {band}",
         f"Half of the runs are above: {said}.",
-        figure,
+        drawing,
         pd.DataFrame(columns),
     )
 
 
-def improvement(table: Table) -> Picture:
+def improvement(table: Table) -> Figure:
     """Probability that a run is better than the reference's of the same seed."""
     rows = [row for row in table.rows if row.improvement is not None][:MOST_ROWS]
-    figure, (axis,) = canvas(6.2, 0.8 + 0.27 * len(rows))
+    drawing, (axis,) = canvas(6.2, 0.8 + 0.27 * len(rows))
     axis.axvline(0.5, color=INK, linewidth=0.8)
     for y, row in enumerate(rows):
         value = float(row.improvement or 0.0)
@@ -95,25 +95,25 @@ def improvement(table: Table) -> Picture:
     methods_down(axis, rows)
     data = pd.DataFrame([{"method": row.label, "P(better)": row.improvement} for row in rows])
     said = ", ".join(f"{row.label} {row.improvement:.2f}" for row in rows)
-    return Picture(
+    return Figure(
         "improvement",
         "Probability of improvement",
         "Share of paired seeds on which the method is above the reference, averaged over data sets, ties "
         "counting half. It takes 29 paired runs to tell 0.75 from 0.5: descriptive.",
         f"Probability of improvement: {said}.",
-        figure,
+        drawing,
         data,
     )
 
 
-def critical_difference(table: Table) -> Picture:
+def critical_difference(table: Table) -> Figure:
     """The familiar diagram: mean ranks over data sets on an axis, joined where the table's tests see no difference."""
     found = table.scope_b
     assert found is not None
     assert found.critical_difference is not None
     order = sorted(range(len(table.rows)), key=lambda i: found.friedman.mean_ranks[i])
     ranks = [found.friedman.mean_ranks[i] for i in order]
-    figure, (axis,) = canvas(6.2, 1.0 + 0.26 * len(order))
+    drawing, (axis,) = canvas(6.2, 1.0 + 0.26 * len(order))
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     for level, (i, mean) in enumerate(zip(order, ranks, strict=True)):
@@ -135,12 +135,12 @@ def critical_difference(table: Table) -> Picture:
     )
     data = pd.DataFrame([{"method": table.rows[i].label, "mean rank": r} for i, r in zip(order, ranks, strict=True)])
     said = ", ".join(f"{table.rows[i].label} {r:.2f}" for i, r in zip(order, ranks, strict=True))
-    return Picture(
+    return Figure(
         "critical-difference",
         "Critical difference diagram",
         f"Other data sets (scope B). {bars}. CD: Nemenyi's critical difference, for comparison with other papers.",
         f"Mean ranks: {said}.",
-        figure,
+        drawing,
         data,
     )
 

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ltbench.page.drawing import FAINT, MOST_PANELS, Picture, canvas, look, panels, plain, shown
+from ltbench.page.drawing import FAINT, MOST_PANELS, Figure, canvas, look, panels, plain, shown
 from ltbench.page.evidence import Evidence, Floats
 from ltbench.page.plots_cost import cost
 from ltbench.page.plots_epochs import best_epoch
-from ltbench.ranking.board import Column, Leaderboard, Table
+from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.selection import column_order
+from ltbench.spec import Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def pictures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[Picture]:
+def figures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[Figure]:
     """All figures that need the records."""
     labels = [row.label for row in table.rows]
     first = shown(labels, table.reference)
@@ -42,15 +43,15 @@ def pictures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[P
 
 def _hardest(table: Table, columns: Sequence[Column]) -> list[Column]:
     """Per data set the column with the largest imbalance factor."""
-    last = {c[0]: c for c in sorted(columns, key=column_order)}
-    last = {c[0]: last[c[0]] for c in columns}
+    last = {c.dataset: c for c in sorted(columns, key=column_order)}
+    last = {c.dataset: last[c.dataset] for c in columns}
     return list(last.values())[:MOST_PANELS]
 
 
-def classes(table: Table, evidence: Evidence, columns: Sequence[Column], labels: Sequence[str]) -> Picture:
+def classes(table: Table, evidence: Evidence, columns: Sequence[Column], labels: Sequence[str]) -> Figure:
     """Recall against training images, class by class, smoothed where classes are many."""
     colours = look(labels)
-    figure, axes = panels(len(columns))
+    drawing, axes = panels(len(columns))
     lines = []
     for axis, column in zip(axes, columns, strict=True):
         images = evidence.classes[column].train_images
@@ -82,17 +83,17 @@ def classes(table: Table, evidence: Evidence, columns: Sequence[Column], labels:
         axis.set_title(plain(table.title(column)))
         axis.set_xlabel("training images of the class")
     axes[0].set_ylabel("recall, %")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     tail = "; ".join(
         f"{m} {_of_rarest(evidence, m, columns[0]):.1f}" for m in labels if (m, columns[0]) in evidence.recall
     )
-    return Picture(
+    return Figure(
         "classes",
         "Recall by class, from head to tail",
         "Mean over seeds, one point per class, the largest class on the left; with more than 20 classes the "
         "line is a moving average over a tenth of them. The largest imbalance factor of each data set.",
         f"Recall of the rarest class on {table.title(columns[0])}: {tail}.",
-        figure,
+        drawing,
         pd.DataFrame(lines),
     )
 
@@ -117,10 +118,10 @@ def smooth(values: Floats) -> Floats:
     return np.asarray(np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same"))
 
 
-def reliability(table: Table, evidence: Evidence, column: Column, labels: Sequence[str]) -> Picture:
+def reliability(table: Table, evidence: Evidence, column: Column, labels: Sequence[str]) -> Figure:
     """Accuracy against confidence, a panel per method."""
     there = [m for m in labels if (m, column) in evidence.reliability][:MOST_PANELS]
-    figure, axes = canvas(0.8 + 1.9 * len(there), 2.5, len(there), sharey=True)
+    drawing, axes = canvas(0.8 + 1.9 * len(there), 2.5, len(there), sharey=True)
     lines = []
     for axis, m in zip(axes, there, strict=True):
         confidence, accuracy = evidence.reliability[m, column]
@@ -135,24 +136,24 @@ def reliability(table: Table, evidence: Evidence, column: Column, labels: Sequen
             for i, (c, a) in enumerate(zip(confidence, accuracy, strict=True))
         ]
     axes[0].set_ylabel("accuracy, %")
-    figure.supxlabel("confidence, %", fontsize=9)
+    drawing.supxlabel("confidence, %", fontsize=9)
     row = {r.label: r.scores[column].metrics.get("ece") for r in table.rows}
     eces = ", ".join(f"{m} {found.mean:.1f}" for m in there if (found := row.get(m)) is not None)
-    return Picture(
+    return Figure(
         "reliability",
         f"Calibration on {table.title(column)}",
         f"15 bins of equal mass over all seeds; below the diagonal is over-confident. ECE in %: {eces}.",
         f"Reliability diagrams. Expected calibration error: {eces}.",
-        figure,
+        drawing,
         pd.DataFrame(lines),
     )
 
 
-def curves(table: Table, evidence: Evidence, name: str, columns: Sequence[Column], labels: Sequence[str]) -> Picture:
+def curves(table: Table, evidence: Evidence, name: str, columns: Sequence[Column], labels: Sequence[str]) -> Figure:
     """A curve over training, a panel per data set."""
     there = [c for c in columns if any(name in evidence.curves.get((m, c), {}) for m in labels)]
     colours = look(labels)
-    figure, axes = panels(len(there))
+    drawing, axes = panels(len(there))
     lines = []
     for axis, column in zip(axes, there, strict=True):
         for m in labels:
@@ -169,15 +170,15 @@ def curves(table: Table, evidence: Evidence, name: str, columns: Sequence[Column
         axis.set_title(plain(table.title(column)))
         axis.set_xlabel("epoch")
     axes[0].set_ylabel(plain(name))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     last = {line["method"]: line["mean"] for line in lines if line["column"] == table.title(there[0])}
     said = ", ".join(f"{m} {v:.3g}" for m, v in last.items())
     losses = " Losses of different methods are different quantities." if name == "train/loss" else ""
-    return Picture(
+    return Figure(
         f"curve-{re.sub('[^A-Za-z0-9]+', '-', name)}",
         f"Training: {name}",
         f"Mean over seeds; the band is from the lowest to the highest seed.{losses}",
         f"{name} at the end: {said}.",
-        figure,
+        drawing,
         pd.DataFrame(lines),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Table
-from ltbench.ranking.formats.notes import scope
+from ltbench.ranking.formats.notes import scope, seeds_text
 from ltbench.ranking.ranking import ALL_PAIRS
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -71,19 +71,17 @@ def in_a_sentence(board: Leaderboard) -> str:
     table = next((t for t in board.tables if t.rows), None)
     if table is None:
         return "No method has a complete set of results."
-    seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     sets, pairs = len(table.datasets) - len(table.drawn_again), len(table.pairs)
     return (
-        f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {counted} paired seeds "
-        f"each by {metric_of(board.primary).title} after the last epoch; differences were tested by "
+        f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {seeds_text(table)} paired "
+        f"seeds each by {metric_of(board.primary).title} after the last epoch; differences were tested by "
         f"{_TESTS[table.with_images]} (Satterthwaite's degrees of freedom over data sets) with Holm's correction over "
         f"{pairs} pair{'s' * (pairs != 1)} at 5 %, and called equivalent when the 90 % interval lies within "
         f"±{table.rope:g}."
     )
 
 
-def how(board: Leaderboard) -> list[tuple[str, str]]:
+def definitions(board: Leaderboard) -> list[tuple[str, str]]:
     """Term -> how it was computed, with the sizes of this board."""
     tables = [t for t in board.tables if t.rows]
     pairs = max((len(t.pairs) for t in tables), default=0)
@@ -92,7 +90,7 @@ def how(board: Leaderboard) -> list[tuple[str, str]]:
     many = _FAMILY if any(len(t.rows) > ALL_PAIRS for t in tables) else ""
     beside = _BEHRENS_FISHER if noise == _CROSSED else ""
     filled = {"noise": noise, "beside": beside, "pairs": pairs, "many": many, "rope": rope}
-    return [(term, words.format(**filled)) for term, words in _HOW.items()]
+    return [(term, words.format(**filled)) for term, words in _DEFINITIONS.items()]
 
 
 _TESTS = {
@@ -106,7 +104,7 @@ _CROSSED = (
 _BEHRENS_FISHER = ", with the test images' normal part beside it (Behrens-Fisher)"
 _SEEDS = "test images are taken as fixed, so the intervals are too short for new ones"
 _FAMILY = f"; gains over the reference are a family of their own, since there are more than {ALL_PAIRS} methods"
-_HOW = {
+_DEFINITIONS = {
     "Scope": "These data sets, new seeds: data sets are fixed, and so are the training images that a long-tailed "
     "subset keeps; seeds are random and paired (the same seed is the same start and order of images for all methods); "
     "{noise}.",

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 from ltbench.errors import UserError
 from ltbench.page import plots_gain, plots_runs
-from ltbench.page.drawing import Picture, png, style, svg
-from ltbench.page.evidence import gather
-from ltbench.page.html import page
+from ltbench.page.drawing import Figure, png, style, svg
+from ltbench.page.evidence import Evidence, gather
+from ltbench.page.html import TableFigures, page
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.images import Predictions
-from ltbench.ranking.selection import Expectation
-from ltbench.spec import Record
+from ltbench.spec import Expectation, Record
 from ltbench.system.files import write_atomically
 
 PAGE = "report.html"
@@ -47,22 +46,14 @@ def write_report(
         UserError: the folder cannot be written.
     """
     evidence = gather(records, board, expectation, predictions)
-    shown = [table for table in board.tables if table.rows]
-    with style():
-        drawn = [
-            (
-                _named(list(plots_gain.pictures(board, table)), i),
-                _named(list(plots_runs.pictures(board, table, evidence)), i),
-            )
-            for i, table in enumerate(shown)
-        ]
-        link = None if records_folder is None else quote(Path(os.path.relpath(records_folder, folder)).as_posix())
-        started = [float(s) for r in records if isinstance(s := r.environment.get("started"), int | float)]
-        html = page(board, evidence, drawn, papers, max(started, default=None), link)
-        written = {Path(PAGE): html.encode()}
-        for picture in (p for gains, behind in drawn for p in (*gains, *behind)):
-            written[Path("figures") / f"{picture.name}.svg"] = svg(picture.figure).encode()
-            written[Path("figures") / f"{picture.name}.png"] = png(picture.figure)
+    figures = figures_of(board, evidence)
+    link = None if records_folder is None else quote(Path(os.path.relpath(records_folder, folder)).as_posix())
+    started = [float(s) for r in records if isinstance(s := r.environment.get("started"), int | float)]
+    html = page(board, evidence, figures, papers, max(started, default=None), link)
+    written = {Path(PAGE): html.encode()}
+    for figure in (f for of_table in figures for f in (*of_table.claims, *of_table.behind)):
+        written[Path("figures") / f"{figure.name}.svg"] = svg(figure.drawing).encode()
+        written[Path("figures") / f"{figure.name}.png"] = png(figure.drawing)
     for name, format_ in OTHER_FILES.items():
         written[Path(name)] = FORMATS[format_](board).encode()
     try:
@@ -74,6 +65,18 @@ def write_report(
     return [folder / file for file in written]
 
 
-def _named(pictures: list[Picture], number: int) -> list[Picture]:
+def figures_of(board: Leaderboard, evidence: Evidence) -> list[TableFigures]:
+    """The figures of every table that has rows."""
+    with style():
+        return [
+            TableFigures(
+                _named(plots_gain.figures(board, table), number),
+                _named(plots_runs.figures(board, table, evidence), number),
+            )
+            for number, table in enumerate(table for table in board.tables if table.rows)
+        ]
+
+
+def _named(figures: Iterable[Figure], number: int) -> list[Figure]:
     """Names that are different for every table."""
-    return pictures if number == 0 else [replace(p, name=f"{p.name}-{number + 1}") for p in pictures]
+    return [f if number == 0 else replace(f, name=f"{f.name}-{number + 1}") for f in figures]

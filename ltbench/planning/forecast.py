@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from ltbench.spec import Record, TrialSpec
@@ -31,7 +32,7 @@ class Size(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Seconds per training image and per test image, and of a trial's start; where they are from."""
+    """Seconds per training image and epoch and per test image, and of a trial's start; where they are from."""
 
     per_image: float
     per_test_image: float
@@ -41,7 +42,8 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """The trials of one row on one cell that are to run. seconds: of one of them; None: nothing is known."""
+    """The trials of one row on one cell that are to run. seconds: of one of them; None: nothing is known. at_once: how
+    many of the row run side by side. basis: where the seconds are from, in words."""
 
     label: str
     cell: str
@@ -51,7 +53,22 @@ class Line:
     basis: str
 
 
-Known = Mapping[tuple[str, ...], Pace]
+class Basis(StrEnum):
+    """Which earlier trials a pace is from."""
+
+    ROW = "trials of this row"
+    METHOD = "trials of this method on this data set"
+    RECIPE = "trials of other methods on this data set"
+
+
+class PaceKey(NamedTuple):
+    """Trials that share a key share a pace. identity: what they have in common."""
+
+    basis: Basis
+    identity: tuple[str, ...]
+
+
+Known = Mapping[PaceKey, Pace]
 Measure = Callable[[TrialSpec], Pace | None]
 
 
@@ -73,76 +90,78 @@ def forecast(
         measure: the pace of a row of which nothing is known; asked once for every method, recipe and data set.
         trainers: key of a trial that only tests -> the one whose training it takes over (sharing.py).
     """
-    known, measured = paces(records, device), dict[tuple[str, ...], Pace | None]()
+    known, measured = paces(records, device), dict[PaceKey, Pace | None]()
     groups: dict[tuple[str, str], list[TrialSpec]] = {}
     for spec in to_run:
         groups.setdefault((spec.row, spec.cell.label), []).append(spec)
     lines = []
     for (label, cell), specs in groups.items():
-        spec = specs[0]
-        names = _names(spec)
-        pace = next((known[name] for name in names[:2] if name in known), None)
-        if pace is None:
-            if names[1] not in measured:
-                measured[names[1]] = measure(spec)
-            pace = measured[names[1]] or known.get(names[2])
-        size, taken = sizes[spec.cell.manifest], [by.row for s in specs if (by := (trainers or {}).get(s.key))]
+        pace = _pace(specs[0], known, measured, measure)
+        shared = [trainers[spec.key].row for spec in specs if trainers and spec.key in trainers]
         seconds, basis = None, ""
         if pace is not None:
-            own, test = (seconds_of(pace, epochs, size) for epochs in (spec.recipe["epochs"], 0.0))
-            seconds = (own * (len(specs) - len(taken)) + test * len(taken)) / len(specs)
+            size, epochs = sizes[specs[0].cell.manifest], specs[0].recipe["epochs"]
+            whole, tested = seconds_of(pace, epochs, size), seconds_of(pace, 0.0, size)
+            seconds = (whole * (len(specs) - len(shared)) + tested * len(shared)) / len(specs)
             basis = pace.basis
-        if taken:
-            whom = ", ".join(dict.fromkeys(taken))
-            basis += f"{', ' if basis else ''}{len(taken)} trained with {whom}"
+        if shared:
+            whom = ", ".join(dict.fromkeys(shared))
+            basis += f"{', ' if basis else ''}{len(shared)} trained with {whom}"
         lines.append(Line(label, cell, len(specs), seconds, max(1, at_once.get(label, 1)), basis))
     return lines
 
 
+def _pace(spec: TrialSpec, known: Known, measured: dict[PaceKey, Pace | None], measure: Measure) -> Pace | None:
+    """Of earlier trials of the row or the method; else as measured now; else of other methods."""
+    row, method, recipe = _keys(spec)
+    for key in (row, method):
+        if key in known:
+            return known[key]
+    if method not in measured:
+        measured[method] = measure(spec)
+    return measured[method] or known.get(recipe)
+
+
 def seconds_of(pace: Pace, epochs: float, size: Size) -> float:
+    """How long a trial takes that trains for so many epochs and tests once."""
     return pace.start + pace.per_image * epochs * size.train + pace.per_test_image * size.test
 
 
 def paces(records: Iterable[Record], device: Device) -> Known:
-    """Medians of what the records say: of the same row on the same images, of the same method and recipe on the data
-    set, and of all methods of the recipe on the data set, in this order."""
-    found: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
+    """Medians of what the records say, by row, by method and by recipe."""
+    earlier: dict[PaceKey, list[Pace]] = {}
     for record in records:
-        here = record.environment.get("device") == device.name and record.environment.get("threads") == device.threads
-        if record.status != "ok" or not here or record.environment.keys() & {"trained_by"}:
-            continue
-        if record.environment.get("resumed"):
-            continue
-        rates = _rates(record)
-        for name in _names(record.spec) if rates else ():
-            found.setdefault(name, []).append(rates)  # type: ignore[arg-type]
-    known = {}
-    for name, all_rates in found.items():
-        n = len(all_rates)
-        what = {"row": "trials of this row", "method": "trials of this method on this data set",
-                "recipe": "trials of other methods on this data set"}[name[0]]  # fmt: skip
-        train, test, start = (statistics.median(rates) for rates in zip(*all_rates, strict=True))
-        known[name] = Pace(train, test, start, f"{n} earlier {what if n > 1 else what.replace('trials', 'trial')}")
-    return known
+        facts = record.environment
+        here = facts.get("device") == device.name and facts.get("threads") == device.threads
+        whole = here and record.status == "ok" and "trained_by" not in facts and not facts.get("resumed")
+        if whole and (pace := pace_of(record)) is not None:
+            for key in _keys(record.spec):
+                earlier.setdefault(key, []).append(pace)
+    return {key: _median(paces, key.basis) for key, paces in earlier.items()}
 
 
-def _names(spec: TrialSpec) -> list[tuple[str, ...]]:
-    """A trial's row, method and recipe; the number of epochs is left out, as the pace does not depend on it."""
+def _median(paces: Sequence[Pace], basis: Basis) -> Pace:
+    n = len(paces)
+    return Pace(
+        statistics.median(pace.per_image for pace in paces),
+        statistics.median(pace.per_test_image for pace in paces),
+        statistics.median(pace.start for pace in paces),
+        f"{n} earlier {basis.value if n > 1 else basis.value.replace('trials', 'trial')}",
+    )
+
+
+def _keys(spec: TrialSpec) -> tuple[PaceKey, PaceKey, PaceKey]:
+    """The same row on the same images, the same method and recipe on the data set, and the recipe on the data set,
+    whatever the method. The number of epochs is left out, as the pace does not depend on it."""
     recipe = repr(sorted((k, repr(v)) for k, v in spec.recipe.items() if k not in ("epochs", "optimizer", "schedule")))
     method = repr([spec.method, sorted(spec.hyperparameters.items())])
     data = repr([spec.cell.kind, spec.cell.dataset, sorted(spec.cell.data_options.items())])
-    return [("row", method, recipe, spec.cell.manifest, spec.curves), ("method", spec.method, recipe, data),
-            ("recipe", recipe, data)]  # fmt: skip
-
-
-def _rates(record: Record) -> tuple[float, float, float] | None:
-    trained, tested = (sum(record.per_class.get(name, [])) for name in ("train_images", "test_images"))
-    facts = [record.environment.get(name) for name in ("seconds", "train_seconds", "test_seconds")]
-    images = record.spec.recipe["epochs"] * trained
-    if not images or not tested or not all(isinstance(fact, int | float) for fact in facts):
-        return None
-    whole, train, test = (float(fact) for fact in facts if fact is not None)
-    return train / images, test / tested, max(0.0, whole - train - test)
+    row = (method, recipe, spec.cell.manifest, spec.curves)
+    return (
+        PaceKey(Basis.ROW, row),
+        PaceKey(Basis.METHOD, (spec.method, recipe, data)),
+        PaceKey(Basis.RECIPE, (recipe, data)),
+    )
 
 
 class Total(NamedTuple):
@@ -155,6 +174,7 @@ class Total(NamedTuple):
 
 
 def total(lines: Sequence[Line]) -> Total:
+    """Add the lines up; the clock cannot be shorter than the longest trial."""
     known = [(line, line.seconds) for line in lines if line.seconds is not None]
     worked = sum(seconds * line.trials for line, seconds in known)
     wall = sum(seconds * line.trials / line.at_once for line, seconds in known)
@@ -164,13 +184,18 @@ def total(lines: Sequence[Line]) -> Total:
 
 
 def as_pace(steps: Sequence[float], batch_size: int) -> Pace:
-    """The pace that times of steps give: their mean, and for a test image a third of a training image, as it is only
-    sent forward."""
+    """The pace that steps of so many seconds give: their mean, and for a test image a third of a training image, as it
+    is only sent forward."""
     each = statistics.fmean(steps) / batch_size
     return Pace(each, each / 3, 0.0, f"{len(steps)} steps measured now")
 
 
 def pace_of(record: Record) -> Pace | None:
-    """The pace of a trial that ran to its end."""
-    rates = _rates(record)
-    return None if rates is None else Pace(*rates, basis="the whole trial, measured now")
+    """The pace of a trial that ran to its end; None where its record lacks times or images."""
+    trained, tested = (sum(record.per_class.get(name, [])) for name in ("train_images", "test_images"))
+    facts = [record.environment.get(name) for name in ("seconds", "train_seconds", "test_seconds")]
+    images = record.spec.recipe["epochs"] * trained
+    if not images or not tested or not all(isinstance(fact, int | float) for fact in facts):
+        return None
+    whole, train, test = (float(fact) for fact in facts if fact is not None)
+    return Pace(train / images, test / tested, max(0.0, whole - train - test), "the whole trial, measured now")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ltbench.ranking.board import Beside, Table
 from ltbench.ranking.published import Judgement, find, judge
-from ltbench.ranking.selection import Expectation
+from ltbench.spec import Expectation
 
 SHOTS = ("many", "medium", "few")
 USUAL = {"many": 100, "few": 20}
@@ -17,24 +16,21 @@ USUAL = {"many": 100, "few": 20}
 def beside(tables: Sequence[Table], primary: str, expectation: Expectation | None) -> tuple[Beside, ...]:
     """All published rows that match, those of the same recipe first. Nothing without a plan: it says which method,
     hyper-parameters and recipe a row stands for, and which columns are the data that papers use."""
-    if expectation is None or "as_published" not in expectation:
-        return ()
-    if primary in SHOTS and expectation["protocol"].get("shots", USUAL) != USUAL:
+    if expectation is None or (primary in SHOTS and expectation.protocol.get("shots", USUAL) != USUAL):
         return ()
     return tuple(line for table in tables for line in _of_table(table, primary, expectation))
 
 
-def _of_table(table: Table, primary: str, expectation: Mapping[str, Any]) -> Iterator[Beside]:
-    recipe = expectation["recipes"].get(table.recipe_name)
-    if recipe is None:
+def _of_table(table: Table, primary: str, plan: Expectation) -> Iterator[Beside]:
+    recipe = (plan.recipes or {}).get(table.recipe_name)
+    if recipe is None or plan.methods is None or plan.kinds is None:
         return
     for row in table.rows:
-        method, hyperparameters = expectation["methods"][row.label]
+        method, hyperparameters = plan.methods[row.label]
         for column, score in row.scores.items():
             ours = score.metrics.get(primary)
-            if ours is None or list(column[:2]) not in expectation["as_published"]:
+            if ours is None or column[:2] not in (plan.as_published or ()):
                 continue
-            kind = expectation["kinds"][column[0]]
-            rows = find(kind, column[1], method, hyperparameters, primary)
+            rows = find(plan.kinds[column.dataset], column.imbalance, method, hyperparameters, primary)
             lines = [Beside(table.recipe_name, row.label, column, p, ours, judge(p, ours, recipe)) for p in rows]
             yield from sorted(lines, key=lambda b: b.judgement is Judgement.OTHER_RECIPE)

@@ -9,8 +9,9 @@ from typing import Any, overload
 import numpy as np
 
 from ltbench.ranking.published import Judgement, Published
-from ltbench.spec import Result
+from ltbench.spec import Column, Result
 from ltbench.spec.cell import HELD_OUT, TESTED_ON_VAL
+from ltbench.spec.expectation import ExpectedSkip
 from ltbench.stats.aggregate import Estimate
 from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict, verdict
@@ -20,8 +21,6 @@ from ltbench.stats.random_datasets import BayesSignedRank, Friedman, SignedRank
 from ltbench.stats.reasons import Reason
 
 ALPHA = 0.05
-Column = tuple[str, str, str]
-"""Data set, imbalance label, manifest."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,7 @@ class Row:
 
 
 def span_label(rank: tuple[int, int]) -> str:
+    """A rank interval in words: `1`, or `2-3`."""
     low, high = rank
     return str(low) if low == high else f"{low}-{high}"
 
@@ -212,7 +212,11 @@ class Table:
     @property
     def datasets(self) -> tuple[str, ...]:
         """In the order of their columns."""
-        return tuple(dict.fromkeys(column[0] for column in self.columns))
+        return tuple(dict.fromkeys(column.dataset for column in self.columns))
+
+    def columns_of(self, dataset: str) -> list[Column]:
+        """A data set's columns."""
+        return [column for column in self.columns if column.dataset == dataset]
 
     @property
     def drawn_again(self) -> dict[str, str]:
@@ -221,10 +225,9 @@ class Table:
 
     def title(self, column: Column) -> str:
         """Data set and imbalance; with the manifest where two columns would otherwise look alike."""
-        dataset, imbalance, manifest = column
-        alike = [c[2] for c in self.columns if c[:2] == column[:2]]
+        alike = [c.manifest for c in self.columns if c.label == column.label]
         told = next((n for n in range(6, len(max(alike, key=len))) if len({m[:n] for m in alike}) == len(alike)), None)
-        return f"{dataset} {imbalance}" + (f" #{manifest[:told]}" if len(alike) > 1 else "")
+        return column.label + (f" #{column.manifest[:told]}" if len(alike) > 1 else "")
 
     def heading(self, dataset: str) -> str:
         """A data set without its imbalance, where columns stand together."""
@@ -234,12 +237,12 @@ class Table:
     @property
     def tested_on_val(self) -> tuple[str, ...]:
         """The data sets whose numbers are not of their test sets."""
-        return tuple(dict.fromkeys(c[0] for c in self.columns if TESTED_ON_VAL in c[1]))
+        return tuple(dict.fromkeys(c.dataset for c in self.columns if TESTED_ON_VAL in c.imbalance))
 
     @property
     def held_out(self) -> tuple[str, ...]:
         """The data sets whose numbers are of training images that were held out for a search."""
-        return tuple(dict.fromkeys(c[0] for c in self.columns if c[1].endswith(HELD_OUT)))
+        return tuple(dict.fromkeys(c.dataset for c in self.columns if c.imbalance.endswith(HELD_OUT)))
 
 
 @dataclass(frozen=True)
@@ -271,8 +274,7 @@ class Leaderboard:
     balanced_tests: bool
     """Every test set is balanced, so accuracy and balanced accuracy are the same number."""
     failures: tuple[Result, ...] = ()
-    skips: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    """Row, reason, columns."""
+    skips: tuple[ExpectedSkip, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why results were not used -> how many."""
     declared: str | None = None

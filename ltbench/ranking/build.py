@@ -6,6 +6,7 @@ Nothing is imputed. Rows are compared only when they share the images (manifest)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ltbench.errors import UserError
@@ -14,7 +15,6 @@ from ltbench.ranking.beside import beside
 from ltbench.ranking.board import ALPHA, Leaderboard
 from ltbench.ranking.images import Predictions
 from ltbench.ranking.selection import (
-    Expectation,
     belonging,
     blocks_of,
     groups,
@@ -24,81 +24,57 @@ from ltbench.ranking.selection import (
     unique,
 )
 from ltbench.ranking.table import Context, make_table
-from ltbench.spec import Result, digest
+from ltbench.spec import Expectation, Result, Selection, digest
 
 DEFAULT_REPORT = ("balanced_accuracy", "many", "medium", "few", "worst_class")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardOptions:
+    """What a user asks for instead of what the plan says; None is as the plan has it.
+
+    primary: the metric to rank by. reference: the label of the row that gains are over. rope: the region of practical
+    equivalence, in the primary metric's unit: differences below it are practically none.
+    """
+
+    primary: str | None = None
+    reference: str | None = None
+    rope: float | None = None
+
+
+EVERYTHING, AS_PLANNED = Selection(), BoardOptions()
 
 
 def build(
     results: Iterable[Result],
     expectation: Expectation | None = None,
+    selection: Selection = EVERYTHING,
+    options: BoardOptions = AS_PLANNED,
     *,
-    methods: Sequence[str] | None = None,
-    datasets: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
     predictions: Predictions | None = None,
-    primary: str | None = None,
-    reference: str | None = None,
-    rope: float | None = None,
 ) -> Leaderboard:
     """Make a leaderboard of results.
 
     Args:
         expectation: `Plan.expectation()`: which rows, columns and seeds there should be. Without one, what should be
             there is the grid of what is there.
-        methods, datasets, seeds: restrict to these.
+        selection: the methods (by label), data sets and seeds to look at.
         predictions: key -> stored predictions. Where every trial's are at hand, intervals cover new test images too.
-        primary, reference, rope: instead of the plan's. The ROPE is in the primary metric's unit.
 
     Raises:
         UserError: no results, results of two suites, two different results for one method, column and seed, or a
             metric or reference that is not there.
     """
-    everything = unique(results)
-    suites = {r.suite for r in everything}
-    if len(suites) > 1:
-        raise UserError(f"the results are of {len(suites)} suites ({', '.join(sorted(suites))}); choose one")
-    wanted, left_out = belonging(everything, expectation)
-    refuse_unknown(methods, "--only", [*(expectation or {}).get("rows", ()), *(r.label for r in everything)])
-    refuse_unknown(datasets, "--datasets", [r.dataset for r in everything])
-    wanted = [
-        r
-        for r in wanted
-        if (methods is None or r.label in methods)
-        and (datasets is None or r.dataset in datasets)
-        and (seeds is None or r.seed in seeds)
-    ]
-    if not wanted:
-        refuse_unknown([str(s) for s in seeds or ()], "--seeds", [str(r.seed) for r in everything])
-        raise UserError("there are no results to rank" + (f" ({sum(left_out.values())} left out)" if left_out else ""))
-    refuse_duplicates(wanted)
-    refuse_two_test_sets(wanted)
-    metrics = _metrics(wanted)
-    refuse_unknown([primary] if primary else None, "--primary", metrics)
-    refuse_unknown([reference] if reference else None, "--reference", [r.label for r in wanted])
-    protocol = _protocol(wanted, expectation, metrics)
-    declared = protocol["primary"] if primary not in (None, protocol["primary"]) else None
-    context = Context(
-        primary=primary or protocol["primary"],
-        metrics=metrics,
-        report=tuple(protocol["report"]),
-        reference=reference or protocol["reference"],
-        seeds=tuple(s for s in protocol["seeds"] if seeds is None or s in seeds),
-        rope=_rope(primary or protocol["primary"], declared, protocol, rope),
-        expectation=expectation,
-        skips=tuple(tuple(s) for s in (expectation or {}).get("skips", []) if methods is None or s[0] in methods),
-        methods=methods,
-        datasets=datasets,
-        predictions=predictions,
-        blocks=blocks_of(wanted, expectation),
-    )
-    tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, methods).items()]
+    wanted, left_out = _wanted(unique(results), expectation, selection)
+    context = _context(wanted, expectation, selection, options, predictions)
+    tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, selection).items()]
     tables.sort(key=lambda table: table.pretraining != "")
     missing = sum(t.missing for t in tables)
     finished = sum(r.status == "ok" for r in wanted)
+    declared = context.protocol["primary"]
     return Leaderboard(
         suite=wanted[0].suite,
-        question=(expectation or {}).get("question", ""),
+        question=expectation.question if expectation else "",
         primary=context.primary,
         report=context.report,
         tables=tuple(tables),
@@ -108,25 +84,85 @@ def build(
         missing=missing,
         balanced_tests=_balanced(wanted),
         failures=tuple(r for r in wanted if r.status == "failed"),
-        skips=tuple((label, reason, tuple(where)) for label, reason, where in context.skips),
+        skips=context.skips,
         left_out=left_out,
-        declared=declared,
+        declared=declared if context.primary != declared else None,
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
-        config={
-            "primary": context.primary,
-            "reference": context.reference,
-            "rope": context.rope,
-            "alpha": ALPHA,
-            "correction": "holm",
-            "seeds": list(context.seeds),
-            "methods": sorted(methods) if methods is not None else None,
-            "datasets": sorted(datasets) if datasets is not None else None,
-            "block": "data set",
-            "bootstrap_seed": 0,
-            **{name: protocol[name] for name in ("search", "tried") if name in protocol},
-        },
+        config=_config(context),
     )
+
+
+def _wanted(
+    everything: Sequence[Result], expectation: Expectation | None, selection: Selection
+) -> tuple[list[Result], dict[str, int]]:
+    """The results of the plan and the selection, and how many were left out for which reason."""
+    suites = {r.suite for r in everything}
+    if len(suites) > 1:
+        raise UserError(f"the results are of {len(suites)} suites ({', '.join(sorted(suites))}); choose one")
+    planned, left_out = belonging(everything, expectation)
+    methods, datasets, seeds = selection.methods, selection.datasets, selection.seeds
+    refuse_unknown(methods, "--only", [*(expectation.rows if expectation else ()), *(r.label for r in everything)])
+    refuse_unknown(datasets, "--datasets", [r.dataset for r in everything])
+    wanted = [
+        r
+        for r in planned
+        if (methods is None or r.label in methods)
+        and (datasets is None or r.dataset in datasets)
+        and (seeds is None or r.seed in seeds)
+    ]
+    if not wanted:
+        refuse_unknown([str(s) for s in seeds or ()], "--seeds", [str(r.seed) for r in everything])
+        raise UserError("there are no results to rank" + (f" ({sum(left_out.values())} left out)" if left_out else ""))
+    refuse_duplicates(wanted)
+    refuse_two_test_sets(wanted)
+    return wanted, left_out
+
+
+def _context(
+    wanted: Sequence[Result],
+    expectation: Expectation | None,
+    selection: Selection,
+    options: BoardOptions,
+    predictions: Predictions | None,
+) -> Context:
+    metrics = _metrics(wanted)
+    refuse_unknown([options.primary] if options.primary else None, "--primary", metrics)
+    refuse_unknown([options.reference] if options.reference else None, "--reference", [r.label for r in wanted])
+    protocol = _protocol(wanted, expectation, metrics)
+    primary, methods = options.primary or protocol["primary"], selection.methods
+    return Context(
+        primary=primary,
+        metrics=metrics,
+        report=tuple(protocol["report"]),
+        reference=options.reference or protocol["reference"],
+        seeds=tuple(s for s in protocol["seeds"] if selection.seeds is None or s in selection.seeds),
+        rope=_rope(primary, protocol, options.rope),
+        protocol=protocol,
+        expectation=expectation,
+        skips=tuple(s for s in (expectation.skips if expectation else ()) if methods is None or s.label in methods),
+        selection=selection,
+        predictions=predictions,
+        blocks=blocks_of(wanted, expectation),
+    )
+
+
+def _config(context: Context) -> dict[str, Any]:
+    """What was chosen, by the names that the JSON has."""
+    methods, datasets = context.selection.methods, context.selection.datasets
+    return {
+        "primary": context.primary,
+        "reference": context.reference,
+        "rope": context.rope,
+        "alpha": ALPHA,
+        "correction": "holm",
+        "seeds": list(context.seeds),
+        "methods": sorted(methods) if methods is not None else None,
+        "datasets": sorted(datasets) if datasets is not None else None,
+        "block": "data set",
+        "bootstrap_seed": 0,
+        **{name: context.protocol[name] for name in ("search", "tried") if name in context.protocol},
+    }
 
 
 def _metrics(results: Sequence[Result]) -> tuple[str, ...]:
@@ -137,7 +173,7 @@ def _metrics(results: Sequence[Result]) -> tuple[str, ...]:
 
 def _protocol(results: Sequence[Result], expectation: Expectation | None, metrics: Sequence[str]) -> dict[str, Any]:
     if expectation is not None:
-        return {"rope": None, **expectation["protocol"]}
+        return {"rope": None, **expectation.protocol}
     labels = {r.label for r in results}
     usual = ("balanced_accuracy", "accuracy")
     return {
@@ -149,11 +185,11 @@ def _protocol(results: Sequence[Result], expectation: Expectation | None, metric
     }
 
 
-def _rope(primary: str, declared: str | None, protocol: Mapping[str, Any], chosen: float | None) -> float:
+def _rope(primary: str, protocol: Mapping[str, Any], chosen: float | None) -> float:
     """As chosen on the command line; else the suite's, for the metric that it was meant for; else the metric's."""
     if chosen is not None:
         return chosen
-    if declared is None and protocol["rope"] is not None:
+    if primary == protocol["primary"] and protocol["rope"] is not None:
         return float(protocol["rope"])
     return metric_of(primary).rope
 

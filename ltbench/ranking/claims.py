@@ -33,18 +33,18 @@ DRAWS = 10_000
 """Of the posterior, per method: its probabilities are good to half a percent."""
 
 
-def other_datasets(found: Ranking, reference: str | None, rope: float) -> ScopeB | None:
+def other_datasets(ranking: Ranking, reference: str | None, rope: float) -> ScopeB | None:
     """Scope B of a ranking: one value per data set and method. None for a single method."""
-    if len(found.labels) < 2:
+    if len(ranking.labels) < 2:
         return None
-    datasets = list(found.quality[found.labels[0]])
-    if any(not found.quality[m][t] for m in found.labels for t in datasets):
+    datasets = list(ranking.quality[ranking.labels[0]])
+    if any(not ranking.quality[m][t] for m in ranking.labels for t in datasets):
         return None  # some method has no seed with all imbalance factors: there is no complete block
     scores: Matrix = np.array(
-        [[round(float(np.mean(list(found.quality[m][t].values()))), 10) for m in found.labels] for t in datasets]
+        [[round(float(np.mean(list(ranking.quality[m][t].values()))), 10) for m in ranking.labels] for t in datasets]
     )
     pairs, reason, needs = _pairs(scores)
-    critical, critical_reason = nemenyi(scores) if len(found.labels) > 2 else (None, Reason.too_few_methods)
+    critical, critical_reason = nemenyi(scores) if len(ranking.labels) > 2 else (None, Reason.too_few_methods)
     return ScopeB(
         blocks=len(datasets),
         friedman=friedman(scores),
@@ -53,7 +53,7 @@ def other_datasets(found: Ranking, reference: str | None, rope: float) -> ScopeB
         pairs=pairs,
         reason=reason,
         needs=needs,
-        bayes=_bayes(found, scores, reference, rope),
+        bayes=_bayes(ranking, scores, reference, rope),
     )
 
 
@@ -67,53 +67,53 @@ def _pairs(scores: Matrix) -> tuple[tuple[SignedRank, ...], Reason | None, int]:
     return tuple(wilcoxon_pairs(scores)), None, needs
 
 
-def _bayes(found: Ranking, scores: Matrix, reference: str | None, rope: float) -> dict[str, BayesSignedRank]:
-    if reference is None or not min_n("bayes_signed_rank") <= len(scores) or len(found.labels) > MOST_METHODS:
+def _bayes(ranking: Ranking, scores: Matrix, reference: str | None, rope: float) -> dict[str, BayesSignedRank]:
+    if reference is None or not min_n("bayes_signed_rank") <= len(scores) or len(ranking.labels) > MOST_METHODS:
         return {}
-    base = scores[:, found.labels.index(reference)]
+    base = scores[:, ranking.labels.index(reference)]
     return {
         m: bayes_signed_rank(scores[:, i] - base, rope, draws=DRAWS)
-        for i, m in enumerate(found.labels)
+        for i, m in enumerate(ranking.labels)
         if m != reference
     }
 
 
-def runs_of(found: Ranking, reference: str | None) -> Runs | None:
+def runs_of(ranking: Ranking, reference: str | None) -> Runs | None:
     """Data set -> (methods, seeds): gains over the reference, paired by seed, so that data sets of unlike difficulty
     can be pooled; the values themselves without one. For the seeds that all methods have; None where there is none."""
     runs = {}
-    for t in found.quality[found.labels[0]]:
-        seeds = sorted(set.intersection(*(set(found.quality[m][t]) for m in found.labels)))
+    for t in ranking.quality[ranking.labels[0]]:
+        seeds = sorted(set.intersection(*(set(ranking.quality[m][t]) for m in ranking.labels)))
         if not seeds:
             return None
-        x = np.array([[found.quality[m][t][s] for s in seeds] for m in found.labels])
-        base = x[found.labels.index(reference)] if reference is not None else 0.0
+        x = np.array([[ranking.quality[m][t][s] for s in seeds] for m in ranking.labels])
+        base = x[ranking.labels.index(reference)] if reference is not None else 0.0
         runs[t] = np.round(x - base, 10)
     return runs
 
 
-def interquartile_gains(found: Ranking, reference: str | None, runs: Runs | None) -> dict[str, Estimate]:
+def interquartile_gains(ranking: Ranking, reference: str | None, runs: Runs | None) -> dict[str, Estimate]:
     """Method -> interquartile mean of its gain; nothing without a reference."""
     if reference is None or runs is None:
         return {}
-    return {m: e for m, e in zip(found.labels, iqm(runs), strict=True) if m != reference}
+    return {m: e for m, e in zip(ranking.labels, iqm(runs), strict=True) if m != reference}
 
 
-def improvements(found: Ranking, reference: str | None, runs: Runs | None) -> dict[str, float]:
+def improvements(ranking: Ranking, reference: str | None, runs: Runs | None) -> dict[str, float]:
     """Method -> probability of improvement over the reference, paired by seed."""
     if reference is None or runs is None:
         return {}
     nothing = {t: np.zeros((1, x.shape[1])) for t, x in runs.items()}
     return {
         m: probability_of_improvement({t: x[i : i + 1] for t, x in runs.items()}, nothing)
-        for i, m in enumerate(found.labels)
+        for i, m in enumerate(ranking.labels)
         if m != reference
     }
 
 
-def profile_of(found: Ranking, runs: Runs | None) -> Profile | None:
+def profile_of(ranking: Ranking, runs: Runs | None) -> Profile | None:
     """Share of runs above each of 81 thresholds, with a band from 5 seeds on."""
-    if runs is None or len(found.labels) > MOST_METHODS:
+    if runs is None or len(ranking.labels) > MOST_METHODS:
         return None
     low, high = min(x.min() for x in runs.values()), max(x.max() for x in runs.values())
     margin = 0.05 * (high - low) or 1.0
@@ -126,7 +126,7 @@ def profile_of(found: Ranking, runs: Runs | None) -> Profile | None:
     def by_method(rows: Matrix | None) -> dict[str, tuple[float, ...]]:
         if rows is None:
             return {}
-        return {m: tuple(np.round(row, 10).tolist()) for m, row in zip(found.labels, rows, strict=True)}
+        return {m: tuple(np.round(row, 10).tolist()) for m, row in zip(ranking.labels, rows, strict=True)}
 
     return Profile(
         tuple(np.round(thresholds, 10).tolist()), by_method(share), by_method(below), by_method(above), reason

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
-from ltbench.ranking.board import Column, Leaderboard, Pair, Table
-from ltbench.ranking.build import build
+from ltbench.ranking.board import Leaderboard, Pair, Table
+from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import Predictions, by_dataset, contributions
-from ltbench.spec import Record, Result
+from ltbench.spec import Column, Expectation, Record, Result, Selection
 from ltbench.stats.aggregate import class_level
 from ltbench.stats.crossed import Crossed, crossed_variance
 from ltbench.stats.fixed_datasets import ScopeATest
 from ltbench.stats.paired import PairTest, paired_t
+
+
+class ClassGain(NamedTuple):
+    """A class: its training images, and how many points more of its test images A gets right than B."""
+
+    name: str
+    train_images: float
+    gain: float
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,8 @@ class Comparison:
     """Imbalance factors averaged; only data sets that have several."""
     by_metric: Mapping[str, tuple[float, float, PairTest]]
     """Metric -> mean of A, mean of B, paired test over seeds of the mean over the columns that have it."""
-    class_gains: Mapping[Column, tuple[tuple[str, float, float], ...]]
-    """Column -> (class, training images, difference of recalls in points), from head to tail."""
+    class_gains: Mapping[Column, tuple[ClassGain, ...]]
+    """From head to tail."""
     tail: Mapping[Column, tuple[float, float, int]]
     """Column -> mean gain of its few-shot classes, half-width of the 95 % interval over classes, their number: the
     question "for tail classes in general". From 6 classes on."""
@@ -46,6 +55,7 @@ class Comparison:
 
     @property
     def table(self) -> Table:
+        """The table of the two."""
         return self.board.tables[0]
 
 
@@ -54,7 +64,7 @@ def compare(
     predictions: Predictions,
     a: str,
     b: str,
-    expectation: Mapping[str, Any] | None = None,
+    expectation: Expectation | None = None,
     datasets: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare two methods.
@@ -69,7 +79,8 @@ def compare(
     if a == b:
         raise UserError(f"{a!r} cannot be compared with itself")
     results = [Result.of(r) for r in records]
-    board = build(results, expectation, methods=[a, b], datasets=datasets, predictions=predictions, reference=b)
+    ranked = partial(build, results, expectation, predictions=predictions)
+    board = ranked(Selection([a, b], datasets), BoardOptions(reference=b))
     table = next((t for t in board.tables if len(t.rows) == 2), None)
     if table is None:
         why = "; ".join(f"{label}: {reason}" for t in board.tables for label, reason in t.incomplete)
@@ -83,40 +94,34 @@ def compare(
         board=board,
         overall=pair.seen_from(a),
         by_column={c: gain for c, score in mine.scores.items() if (gain := score.gain) is not None},
-        by_dataset=_by_dataset(results, expectation, table, a, b, predictions),
+        by_dataset=_by_dataset(ranked, table, a, b),
         by_metric=_by_metric(used, table, a, b),
         class_gains=(classes := {c: _class_gains(used, c, a, b) for c in table.columns}),
         tail={c: level for c, gains in classes.items() if (level := _tail(gains, used))},
         crossed=_crossed(used, table, a, b, board.primary, predictions),
-        in_family=_in_family(results, expectation, datasets, predictions, table, a, b),
+        in_family=(table.pairs.between(a, b).p_holm, 1) if len(labels) == 2 else _in_family(ranked, datasets, a, b),
     )
 
 
-def _in_family(
-    results: Sequence[Result],
-    expectation: Mapping[str, Any] | None,
-    datasets: Sequence[str] | None,
-    predictions: Predictions,
-    pair: Table,
-    a: str,
-    b: str,
-) -> tuple[float | None, int]:
+Ranked = Callable[..., Leaderboard]
+"""The leaderboard of the same results under a selection and options, as `build` takes them."""
+
+
+def _in_family(ranked: Ranked, datasets: Sequence[str] | None, a: str, b: str) -> tuple[float | None, int]:
     """The same pair among all rows of its recipe."""
-    if len({r.label for r in results}) == 2:
-        return pair.pairs.between(a, b).p_holm, 1
     try:
-        board = build(results, expectation, datasets=datasets, predictions=predictions)
+        board = ranked(Selection(datasets=datasets))
     except UserError:  # two results for one place of some other row: there is no such leaderboard
         return None, 0
     whole = next((t for t in board.tables if {a, b} <= {row.label for row in t.rows}), None)
     return (None, 0) if whole is None else (whole.pairs.between(a, b).p_holm, len(whole.pairs))
 
 
-def _kept(records: Sequence[Record], expectation: Mapping[str, Any] | None) -> list[Result]:
+def _kept(records: Sequence[Record], expectation: Expectation | None) -> list[Result]:
     results = [Result.of(r) for r in records]
     if expectation is None:
         return results
-    return [r for r in results if expectation["rows"].get(r.label, [None, None])[1] == r.variant]
+    return [r for r in results if r.label in expectation.rows and expectation.rows[r.label].variant == r.variant]
 
 
 def _used(
@@ -125,10 +130,9 @@ def _used(
     """(method, column, seed) -> record, for what the table compares."""
     used = {}
     for record in records:
-        result = Result.of(record)
-        column = (result.dataset, result.imbalance, result.manifest)
-        if record.status == "ok" and result.label in labels and column in table.columns and result.variant in variants:
-            used[result.label, column, result.seed] = record
+        spec, column = record.spec, record.spec.cell.column
+        if record.status == "ok" and spec.label in labels and column in table.columns and spec.variant in variants:
+            used[spec.label, column, spec.seed] = record
     return used
 
 
@@ -158,34 +162,27 @@ def _by_metric(used: Used, table: Table, a: str, b: str) -> dict[str, tuple[floa
     return found
 
 
-def _by_dataset(
-    results: Sequence[Result],
-    expectation: Mapping[str, Any] | None,
-    table: Table,
-    a: str,
-    b: str,
-    predictions: Predictions,
-) -> dict[str, ScopeATest]:
+def _by_dataset(ranked: Ranked, table: Table, a: str, b: str) -> dict[str, ScopeATest]:
     """The overall test on one data set at a time."""
     found = {}
     for dataset in table.datasets if len(table.datasets) < len(table.columns) else ():
-        board = build(results, expectation, methods=[a, b], datasets=[dataset], predictions=predictions, reference=b)
+        board = ranked(Selection([a, b], [dataset]), BoardOptions(reference=b))
         part = next(t for t in board.tables if len(t.rows) == 2)
         found[dataset] = part.pairs.between(a, b).test
     return found
 
 
-def _tail(gains: Sequence[tuple[str, float, float]], used: Used) -> tuple[float, float, int] | None:
+def _tail(gains: Sequence[ClassGain], used: Used) -> tuple[float, float, int] | None:
     """The few-shot classes of a column as a sample of tail classes."""
     few = next(iter(used.values())).spec.shots["few"]
-    tail = np.array([gain for _, images, gain in gains if images < few])
+    tail = np.array([c.gain for c in gains if c.train_images < few])
     if len(tail) == 0:
         return None
     mean, half, _ = class_level(tail)
     return None if half is None else (mean, half, len(tail))
 
 
-def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[tuple[str, float, float], ...]:
+def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[ClassGain, ...]:
     """Mean difference of per-class recalls over common seeds, classes from most to fewest training images."""
     pairs = [
         (r, used[b, column, s]) for (name, c, s), r in used.items() if (name, c) == (a, column) and (b, c, s) in used
@@ -196,7 +193,7 @@ def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[tuple[str,
     images = pairs[0][0].per_class["train_images"]
     names = pairs[0][0].environment.get("class_names") or [str(i) for i in range(len(gains))]
     order = sorted(range(len(gains)), key=lambda c: (-images[c], c))
-    return tuple((str(names[c]), float(images[c]), float(gains[c])) for c in order)
+    return tuple(ClassGain(str(names[c]), float(images[c]), float(gains[c])) for c in order)
 
 
 def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.ranking.board import Column
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ByImage
 
 Predictions = Callable[[str], bytes | None]
@@ -67,10 +67,10 @@ def contributions(
         if kept is None or lost:
             continue
         predicted, truth = kept
-        block = (blocks or {}).get(column[0], column[0])
+        block = (blocks or {}).get(column.dataset, column.dataset)
         known, weight = weights.setdefault(block, (truth, _weights(truth, metric)))
         if known is not truth and not np.array_equal(known, truth):
-            raise NoImages(f"trials of {column[0]} were tested on different images")
+            raise NoImages(f"trials of {column.dataset} were tested on different images")
         found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
     if lost:
         which = "" if len(lost) == len(keys) else f": {lost[0]}" + (", ..." if len(lost) > 1 else "")
@@ -114,7 +114,7 @@ def by_dataset(
     """
     factors: dict[str, list[Mapping[int, NDArray[np.float32]]]] = {}
     for column in columns:
-        block = (blocks or {}).get(column[0], column[0])
+        block = (blocks or {}).get(column.dataset, column.dataset)
         factors.setdefault(block, []).append(images.get((label, column), {}))
     return {
         dataset: {s: np.mean([f[s] for f in rows], axis=0) for s in sorted(set.intersection(*(set(f) for f in rows)))}

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ltbench.ranking.board import ALPHA, Column, Pair, Pairs
+from ltbench.ranking.board import ALPHA, Pair, Pairs
 from ltbench.ranking.images import ByColumn, by_dataset
+from ltbench.spec import Column
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.fixed_datasets import ByDataset, ByImage, rank_intervals, scope_a, verdict
 from ltbench.stats.paired import holm, holm_array
@@ -86,7 +87,7 @@ def quality_by_dataset(
     """Quality by data set (block) and seed: the mean over its columns, for the seeds that have all of them."""
     factors: dict[str, list[Mapping[int, float]]] = {}
     for column in columns:
-        factors.setdefault((blocks or {}).get(column[0], column[0]), []).append(values[label, column])
+        factors.setdefault((blocks or {}).get(column.dataset, column.dataset), []).append(values[label, column])
     whole = {}
     for dataset, rows in factors.items():
         seeds = set.intersection(*(set(f) for f in rows))
@@ -98,8 +99,8 @@ def _mean(label: str, columns: Sequence[Column], values: Values, blocks: Mapping
     """Mean over data sets of the mean over imbalance factors, to 10 decimals."""
     factors: dict[str, list[float]] = {}
     for column in columns:
-        found = values[label, column]
-        factors.setdefault((blocks or {}).get(column[0], column[0]), []).append(sum(found.values()) / len(found))
+        found, block = values[label, column], (blocks or {}).get(column.dataset, column.dataset)
+        factors.setdefault(block, []).append(sum(found.values()) / len(found))
     return round(float(np.mean([np.mean(v) for v in factors.values()])), 10)
 
 

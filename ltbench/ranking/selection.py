@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.ranking.board import Column
-from ltbench.spec import Result
-from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL
-
-Expectation = Mapping[str, Any]
-"""`Plan.expectation()`: which rows, columns and seeds there should be."""
+from ltbench.spec import Expectation, Result, Selection
+from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL, Column
+from ltbench.spec.expectation import ExpectedSkip
 
 
 def belonging(results: Sequence[Result], expectation: Expectation | None) -> tuple[list[Result], dict[str, int]]:
     """The results of the plan, and how many were left out for which reason."""
     if expectation is None:
         return list(results), {}
-    manifests = {tuple(cell) for cell in expectation["cells"]}
+    columns = set(expectation.columns)
     left_out: Counter[str] = Counter()
     kept = []
     for r in results:
-        row = expectation["rows"].get(r.label)
+        row = expectation.rows.get(r.label)
         if row is None:
             left_out["of rows that the suite no longer has"] += 1
-        elif row[1] != r.variant:
+        elif row.variant != r.variant:
             left_out["of other code, hyper-parameters or recipe than the suite's now"] += 1
-        elif (r.dataset, r.imbalance, r.manifest) not in manifests:
+        elif r.column not in columns:
             left_out["on other images than the suite's now"] += 1
-        elif r.seed not in expectation["protocol"]["seeds"]:
+        elif r.seed not in expectation.protocol["seeds"]:
             left_out["of seeds that the suite does not list"] += 1
         else:
             kept.append(r)
@@ -38,6 +35,7 @@ def belonging(results: Sequence[Result], expectation: Expectation | None) -> tup
 
 
 def refuse_unknown(wanted: Sequence[str] | None, flag: str, known: Iterable[str]) -> None:
+    """Raises UserError for the first of the names given to an option that is not known."""
     names = set(known)
     for name in wanted or ():
         if name not in names:
@@ -54,10 +52,10 @@ def unique(results: Iterable[Result]) -> list[Result]:
 
 
 def refuse_duplicates(results: Sequence[Result]) -> None:
-    seen: dict[tuple[str, str, str, str, str, int], Result] = {}
+    """Raises UserError for two different results of one recipe, method, column and seed."""
+    seen: dict[tuple[str, str, Column, int], Result] = {}
     for r in results:
-        where = (r.recipe_id, r.label, r.dataset, r.imbalance, r.manifest, r.seed)
-        other = seen.setdefault(where, r)
+        other = seen.setdefault((r.recipe_id, r.label, r.column, r.seed), r)
         if other is not r:
             raise UserError(
                 f"two results for {r.label} on {r.dataset} {r.imbalance} seed {r.seed}: {other.key} and {r.key} differ "
@@ -66,7 +64,11 @@ def refuse_duplicates(results: Sequence[Result]) -> None:
 
 
 def refuse_two_test_sets(results: Sequence[Result]) -> None:
-    """Numbers on a data set's val list, or on held-out training images, are not put into one table with others."""
+    """Numbers on a data set's val list, or on held-out training images, are not put into one table with others.
+
+    Raises:
+        UserError: a data set has both.
+    """
     for mark, what in ((TESTED_ON_VAL, "its val list"), (HELD_OUT, "held-out training images")):
         marked = {r.dataset for r in results if mark in r.imbalance}
         both = sorted({r.dataset for r in results if mark not in r.imbalance} & marked)
@@ -77,34 +79,39 @@ def refuse_two_test_sets(results: Sequence[Result]) -> None:
             )
 
 
+class RecipeKey(NamedTuple):
+    """A recipe: its name in the suite, and a digest of its contents, which is empty where it has no result."""
+
+    name: str
+    digest: str
+
+
 def groups(
-    results: Sequence[Result], expectation: Expectation | None, methods: Sequence[str] | None
-) -> dict[tuple[str, str], list[Result]]:
-    """Results by recipe: (name, digest of its contents); a planned recipe without any result is a group as well."""
-    found: dict[tuple[str, str], list[Result]] = {}
+    results: Sequence[Result], expectation: Expectation | None, selection: Selection
+) -> dict[RecipeKey, list[Result]]:
+    """Results by recipe; a planned recipe without any result is a group as well."""
+    by_recipe: dict[RecipeKey, list[Result]] = {}
     for r in results:
-        found.setdefault((r.recipe_name, r.recipe_id), []).append(r)
-    there = {name for name, _ in found}
-    for label, (name, _) in (expectation or {"rows": {}})["rows"].items():
-        if name not in there and (methods is None or label in methods):
-            found.setdefault((name, ""), [])
-    return found
+        by_recipe.setdefault(RecipeKey(r.recipe_name, r.recipe_id), []).append(r)
+    there = {recipe.name for recipe in by_recipe}
+    for label, row in expectation.rows.items() if expectation else ():
+        if row.recipe not in there and (selection.methods is None or label in selection.methods):
+            by_recipe.setdefault(RecipeKey(row.recipe, ""), [])
+    return by_recipe
 
 
-def columns_of(
-    results: Sequence[Result], expectation: Expectation | None, datasets: Sequence[str] | None
-) -> list[Column]:
-    there = {(r.dataset, r.imbalance, r.manifest) for r in results}
+def columns_of(results: Sequence[Result], expectation: Expectation | None, selection: Selection) -> list[Column]:
+    """The columns that a recipe's results should fill: the plan's, in its order; without one, those that are there."""
     if expectation is None:
-        return sorted(there, key=column_order)
-    planned: list[Column] = [(c[0], c[1], c[2]) for c in expectation["cells"]]
-    return [c for c in planned if datasets is None or c[0] in datasets]
+        return sorted({r.column for r in results}, key=column_order)
+    return [c for c in expectation.columns if selection.datasets is None or c.dataset in selection.datasets]
 
 
 def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dict[str, str]:
     """Name of a data set -> name of its block. A data set that is listed twice, with other training images drawn from
     it, has the same test images and classes under both names: it is one block, named by the first."""
-    kinds: dict[str, str] = {r.dataset: r.kind for r in results if r.kind} | dict((expectation or {}).get("kinds", {}))
+    planned = (expectation.kinds if expectation else None) or {}
+    kinds = {r.dataset: r.kind for r in results if r.kind} | dict(planned)
     first: dict[tuple[str, bool], str] = {}
     blocks: dict[str, str] = {}
     for r in results:
@@ -117,20 +124,20 @@ def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dic
 
 def column_order(column: Column) -> tuple[str, float, str]:
     """By data set, then from the smallest to the largest imbalance factor."""
-    digits = "".join(ch for ch in column[1] if ch.isdigit() or ch == ".")
-    return column[0], float(digits or 0), column[2]
+    digits = "".join(ch for ch in column.imbalance if ch.isdigit() or ch == ".")
+    return column.dataset, float(digits or 0), column.manifest
 
 
 def labels_of(
-    group: str, results: Sequence[Result], expectation: Expectation | None, methods: Sequence[str] | None
+    recipe: str, results: Sequence[Result], expectation: Expectation | None, selection: Selection
 ) -> list[str]:
+    """The rows that a recipe's results should fill: the plan's, in its order; without one, those that are there."""
     if expectation is None:
         return list(dict.fromkeys(r.label for r in results))
-    planned = [label for label, (name, _) in expectation["rows"].items() if name == group]
-    return [label for label in planned if methods is None or label in methods]
+    planned = [label for label, row in expectation.rows.items() if row.recipe == recipe]
+    return [label for label in planned if selection.methods is None or label in selection.methods]
 
 
-def skip_reason(skips: Sequence[Any], label: str, column: Column) -> str | None:
+def skip_reason(skips: Sequence[ExpectedSkip], label: str, column: Column) -> str | None:
     """Why the plan skips a row on a column, if it does."""
-    title = f"{column[0]} {column[1]}"
-    return next((reason for skipped, reason, where in skips if skipped == label and title in where), None)
+    return next((skip.reason for skip in skips if skip.label == label and column.label in skip.columns), None)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ltbench.metrics import metric_of
-from ltbench.ranking.board import ALPHA, NO_PAIRS, Column, Pair, Row, Score, Table
+from ltbench.ranking.board import ALPHA, NO_PAIRS, Pair, Row, Score, Table
 from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, runs_of
 from ltbench.ranking.images import ByColumn, NoImages, Predictions, contributions
 from ltbench.ranking.ranking import Ranking, Values, quality_by_dataset, rank
-from ltbench.ranking.selection import Expectation, columns_of, labels_of, skip_reason
-from ltbench.spec import Result
+from ltbench.ranking.selection import RecipeKey, columns_of, labels_of, skip_reason
+from ltbench.spec import Column, Expectation, Result, Selection
+from ltbench.spec.expectation import ExpectedSkip
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import scope_a, verdict
 from ltbench.stats.intervals import Interval, mean_interval
@@ -25,12 +26,17 @@ TRADE_OFF = ("many", "medium", "few", "ece")
 """Metrics whose gains are always computed where they exist: what the tail gains and what the head pays."""
 COLUMN_RANKS = 100
 """With more methods than this, columns are not ranked one by one."""
-Found = Mapping[tuple[str, Column, int], Result]
+Trials = Mapping[tuple[str, Column, int], Result]
+"""(method, column, seed) -> its result, finished or failed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
-    """What all tables of a leaderboard share."""
+    """What all tables of a leaderboard share.
+
+    metrics: all that some result has. report: those that tables show. rope: in the primary metric's unit. protocol: the
+    plan's, or what stands in for it. skips: those of the selected methods.
+    """
 
     primary: str
     metrics: tuple[str, ...]
@@ -38,42 +44,43 @@ class Context:
     reference: str | None
     seeds: tuple[int, ...]
     rope: float
+    protocol: Mapping[str, Any]
     expectation: Expectation | None
-    skips: tuple[Any, ...]
-    methods: Sequence[str] | None
-    datasets: Sequence[str] | None
+    skips: tuple[ExpectedSkip, ...]
+    selection: Selection
     predictions: Predictions | None
     blocks: Mapping[str, str]
     """Data set -> its block."""
 
     @property
     def sign(self) -> float:
+        """1 where a higher value of the primary metric is better, else -1."""
         return 1.0 if metric_of(self.primary).higher_is_better else -1.0
 
 
-def make_table(group: tuple[str, str], results: Sequence[Result], context: Context) -> Table:
+def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -> Table:
     """Rank the results of one recipe; what cannot be ranked is listed with its reason."""
-    columns = columns_of(results, context.expectation, context.datasets)
-    labels = labels_of(group[0], results, context.expectation, context.methods)
-    found = {(r.label, (r.dataset, r.imbalance, r.manifest), r.seed): r for r in results}
-    values = _all_values(found, labels, columns, context.seeds, context.primary)
+    columns = columns_of(results, context.expectation, context.selection)
+    labels = labels_of(recipe.name, results, context.expectation, context.selection)
+    trials = {(r.label, r.column, r.seed): r for r in results}
+    values = _all_values(trials, labels, columns, context.seeds, context.primary)
     incomplete = {m: why for m in labels if (why := _why_incomplete(m, columns, values, context.skips))}
     ranked = [m for m in labels if m not in incomplete]
     reference = context.reference if context.reference in ranked else None
-    images, without = _images(found, ranked, columns, values, context)
+    images, without = _images(trials, ranked, columns, values, context)
     if not ranked:
         ranking = None
         rows: tuple[Row, ...] = ()
     else:
         ranking = rank(ranked, columns, values, images, context.sign, reference, context.rope, context.blocks)
-        scores = {m: {c: _score(found, m, c, context) for c in columns} for m in ranked}
+        scores = {m: {c: _score(trials, m, c, context) for c in columns} for m in ranked}
         for column in columns:
             _compare_on(column, scores, values, images, reference, context)
-        rows = _rows(ranking, scores, found, columns, reference, context)
+        rows = _rows(ranking, scores, trials, columns, reference, context)
     return Table(
-        recipe_name=group[0],
-        recipe_id=group[1],
-        pretraining=_pretraining(group[0], results, context),
+        recipe_name=recipe.name,
+        recipe_id=recipe.digest,
+        pretraining=_pretraining(recipe.name, results, context),
         reference=reference,
         columns=tuple(columns),
         rows=rows,
@@ -81,8 +88,8 @@ def make_table(group: tuple[str, str], results: Sequence[Result], context: Conte
         incomplete=tuple(incomplete.items()),
         comparisons=sum(m != reference for m in ranked) if reference else 0,
         rope=context.rope,
-        blocks={c[0]: context.blocks.get(c[0], c[0]) for c in columns},
-        missing=_missing(found, labels, columns, context),
+        blocks={c.dataset: context.blocks.get(c.dataset, c.dataset) for c in columns},
+        missing=_missing(trials, labels, columns, context),
         with_images=images is not None,
         without_images=without,
         scope_b=other_datasets(ranking, reference, context.rope) if ranking else None,
@@ -93,21 +100,21 @@ def make_table(group: tuple[str, str], results: Sequence[Result], context: Conte
 def _pretraining(recipe: str, results: Sequence[Result], context: Context) -> str:
     if results:
         return results[0].pretraining
-    planned: Mapping[str, Any] = (context.expectation or {}).get("recipes", {}).get(recipe, {})
-    return str(planned.get("pretraining", ""))
+    planned = (context.expectation and context.expectation.recipes) or {}
+    return str(planned.get(recipe, {}).get("pretraining", ""))
 
 
 def _rows(
     ranking: Ranking,
     scores: Mapping[str, Mapping[Column, Score]],
-    found: Found,
+    trials: Trials,
     columns: Sequence[Column],
     reference: str | None,
     context: Context,
 ) -> tuple[Row, ...]:
     runs = runs_of(ranking, reference)
     iqm, improvement = interquartile_gains(ranking, reference, runs), improvements(ranking, reference, runs)
-    others = _other_gains(ranking.labels, found, columns, reference, context)
+    others = _other_gains(ranking.labels, trials, columns, reference, context)
     return tuple(
         Row(
             rank=ranking.ranks[m],
@@ -125,34 +132,34 @@ def _rows(
 
 
 def _all_values(
-    found: Found, labels: Sequence[str], columns: Sequence[Column], seeds: Sequence[int], metric: str
+    trials: Trials, labels: Sequence[str], columns: Sequence[Column], seeds: Sequence[int], metric: str
 ) -> dict[tuple[str, Column], dict[int, float]]:
-    return {(m, c): _values(found, m, c, seeds, metric) for m in labels for c in columns}
+    return {(m, c): _values(trials, m, c, seeds, metric) for m in labels for c in columns}
 
 
-def _values(found: Found, label: str, column: Column, seeds: Sequence[int], metric: str) -> dict[int, float]:
+def _values(trials: Trials, label: str, column: Column, seeds: Sequence[int], metric: str) -> dict[int, float]:
     """Finished values of a metric by seed."""
     values = {}
     for seed in seeds:
-        result = found.get((label, column, seed))
+        result = trials.get((label, column, seed))
         value = result.metrics.get(metric) if result and result.status == "ok" else None
         if value is not None:
             values[seed] = value
     return values
 
 
-def _why_incomplete(label: str, columns: Sequence[Column], values: Values, skips: Sequence[Any]) -> str | None:
+def _why_incomplete(label: str, columns: Sequence[Column], values: Values, skips: Sequence[ExpectedSkip]) -> str | None:
     empty = [c for c in columns if not values[label, c]]
     if not empty:
         return None
     reasons = [reason for c in empty if (reason := skip_reason(skips, label, c))]
-    where = "any column" if len(empty) == len(columns) else ", ".join(f"{c[0]} {c[1]}" for c in empty)
+    where = "any column" if len(empty) == len(columns) else ", ".join(c.label for c in empty)
     return f"no result on {where}" + (f": {reasons[0]}" if reasons else "")
 
 
-def _missing(found: Found, labels: Sequence[str], columns: Sequence[Column], context: Context) -> int:
+def _missing(trials: Trials, labels: Sequence[str], columns: Sequence[Column], context: Context) -> int:
     return sum(
-        (label, column, seed) not in found
+        (label, column, seed) not in trials
         for label in labels
         for column in columns
         if skip_reason(context.skips, label, column) is None
@@ -161,22 +168,22 @@ def _missing(found: Found, labels: Sequence[str], columns: Sequence[Column], con
 
 
 def _images(
-    found: Found, ranked: Sequence[str], columns: Sequence[Column], values: Values, context: Context
+    trials: Trials, ranked: Sequence[str], columns: Sequence[Column], values: Values, context: Context
 ) -> tuple[ByColumn | None, str]:
     """What test images contribute, or None and why."""
-    keys = {(m, c, s): found[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
+    keys = {(m, c, s): trials[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
     try:
         return contributions(keys, context.predictions, context.primary, context.blocks), ""
     except NoImages as reason:
         return None, str(reason)
 
 
-def _score(found: Found, label: str, column: Column, context: Context) -> Score:
+def _score(trials: Trials, label: str, column: Column, context: Context) -> Score:
     intervals: dict[str, Interval | None] = {}
     for metric in context.metrics:
-        values = list(_values(found, label, column, context.seeds, metric).values())
+        values = list(_values(trials, label, column, context.seeds, metric).values())
         intervals[metric] = mean_interval(values) if values else None
-    there = [found.get((label, column, seed)) for seed in context.seeds]
+    there = [trials.get((label, column, seed)) for seed in context.seeds]
     return Score(
         metrics=intervals,
         gain=None,
@@ -238,7 +245,7 @@ def _gain(
 
 
 def _other_gains(
-    labels: Sequence[str], found: Found, columns: Sequence[Column], reference: str | None, context: Context
+    labels: Sequence[str], trials: Trials, columns: Sequence[Column], reference: str | None, context: Context
 ) -> dict[str, dict[str, Pair]]:
     """Method -> metric -> gain over the reference, over the columns where the metric exists for every method."""
     gains: dict[str, dict[str, Pair]] = {m: {} for m in labels}
@@ -246,7 +253,7 @@ def _other_gains(
     if reference is None:
         return gains
     for metric in chosen:
-        values = _all_values(found, labels, columns, context.seeds, metric)
+        values = _all_values(trials, labels, columns, context.seeds, metric)
         shared = [c for c in columns if all(values[m, c] for m in labels)]
         if not shared:
             continue

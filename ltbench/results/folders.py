@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltbench.errors import UserError
 from ltbench.results.journal import Journal
@@ -12,7 +12,7 @@ from ltbench.spec import SAFE_NAME
 from ltbench.system.remote import Remote, is_uri
 
 if TYPE_CHECKING:
-    from ltbench.results.journal import Journal
+    from ltbench.spec import Expectation
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Folders:
         return self.suite_folder / "plan.json"
 
 
-def read_plan(file: Path) -> Any:
+def read_plan(file: Path) -> Expectation | None:
     """What `ltbench run` kept of the plan, or None."""
     import json
 
-    from ltbench.spec.expectation import checked
+    from ltbench.spec import Expectation
 
     if not file.exists():
         return None
     try:
-        return checked(json.loads(file.read_text(encoding="utf-8")))
+        return Expectation.from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged ({error}); remove it; the next run writes it anew") from error
 

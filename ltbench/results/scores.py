@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
@@ -16,6 +17,19 @@ REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
 OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
 _FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step)?", re.IGNORECASE)
+
+
+class _Trial(NamedTuple):
+    """Which trial a line is of. imbalance: `IF100`, `IF100step` or `native`; the last three are empty where the file
+    lacks them."""
+
+    method: str
+    dataset: str
+    imbalance: str
+    seed: str
+    manifest: str
+    recipe: str
+    pretraining: str
 
 
 def read_scores(file: Path) -> list[Result]:
@@ -28,35 +42,39 @@ def read_scores(file: Path) -> list[Result]:
         UserError: an unreadable file, a missing or unknown column, a bad value (with its line), or two different values
             for one place.
     """
-    found: dict[tuple[str, ...], dict[str, float | None]] = {}
-    lines: dict[tuple[tuple[str, ...], str], tuple[int, float | None]] = {}
+    trials: dict[_Trial, dict[str, float | None]] = {}
+    lines: dict[tuple[_Trial, str], int] = {}
     for number, row in _rows(file):
         where = f"{file}, line {number}"
-        place = (
-            _text(row, "method", where), _text(row, "dataset", where), _factor(row["imbalance_factor"], where),
-            str(_seed(row["seed"], where)), *((row.get(name) or "").strip() for name in OPTIONAL),
-        )  # fmt: skip
-        metric, value = _text(row, "metric", where), _value(row["value"], where)
-        value = _in_range(metric, value, where)
-        earlier = lines.setdefault((place, metric), (number, value))
-        if earlier != (number, value):
-            same = earlier[1] == value
+        trial, metric = _trial(row, where), _text(row, "metric", where)
+        value = _in_range(metric, _value(row["value"], where), where)
+        if (trial, metric) in lines:
+            same = trials[trial][metric] == value
             raise UserError(
-                f"{where}: {metric} of {place[0]} on {place[1]} {place[2]} seed {place[3]} is on line {earlier[0]} "
-                f"already{', with the same value' if same else ', with another value'}; keep one of the two"
+                f"{where}: {metric} of {trial.method} on {trial.dataset} {trial.imbalance} seed {trial.seed} is on "
+                f"line {lines[trial, metric]} already{', with the same value' if same else ', with another value'}; "
+                f"keep one of the two"
             )
-        found.setdefault(place, {})[metric] = value
-    if not found:
+        lines[trial, metric] = number
+        trials.setdefault(trial, {})[metric] = value
+    if not trials:
         raise UserError(f"{file}: holds no scores below its header")
-    _refuse_fractions(file, found)
-    return [_result(file.stem, place, metrics) for place, metrics in found.items()]
+    _refuse_fractions(file, trials.values())
+    return [_result(file.stem, trial, metrics) for trial, metrics in trials.items()]
 
 
-def _refuse_fractions(file: Path, found: Mapping[tuple[str, ...], Mapping[str, float | None]]) -> None:
+def _trial(row: Mapping[str, str], where: str) -> _Trial:
+    return _Trial(
+        _text(row, "method", where), _text(row, "dataset", where), _factor(row["imbalance_factor"], where),
+        str(_seed(row["seed"], where)), *((row.get(name) or "").strip() for name in OPTIONAL),
+    )  # fmt: skip
+
+
+def _refuse_fractions(file: Path, trials: Collection[Mapping[str, float | None]]) -> None:
     """Accuracies as fractions would be compared with a region of practical equivalence of half a point: everything
     would be equivalent."""
     for metric in ("accuracy", "balanced_accuracy"):
-        values = [v for metrics in found.values() if (v := metrics.get(metric)) is not None]
+        values = [v for metrics in trials if (v := metrics.get(metric)) is not None]
         if values and 0 < max(values) <= 1:
             raise UserError(f"{file}: {metric} is at most {max(values):g} everywhere, which looks like fractions; "
                             f"write percent (38.4, not 0.384)")  # fmt: skip
@@ -143,22 +161,22 @@ def _value(value: str, where: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _result(suite: str, place: tuple[str, ...], metrics: Mapping[str, float | None]) -> Result:
-    method, dataset, imbalance, seed, manifest, recipe, pretraining = place
+def _result(suite: str, trial: _Trial, metrics: Mapping[str, float | None]) -> Result:
+    recipe, pretraining = trial.recipe, trial.pretraining
     lost = [m for m, value in metrics.items() if value is None and m not in BUCKETS]
     failed = bool(lost) or all(value is None for value in metrics.values())
     return Result(
-        key=digest(list(place)),
+        key=digest(list(trial)),
         suite=suite,
-        dataset=dataset,
-        imbalance=imbalance,
-        manifest=manifest,
-        label=method,
+        dataset=trial.dataset,
+        imbalance=trial.imbalance,
+        manifest=trial.manifest,
+        label=trial.method,
         variant="",
         recipe_name=recipe or "unstated",
         recipe_id=f"{recipe}, {pretraining}" if pretraining else recipe,
         pretraining=pretraining,
-        seed=int(seed),
+        seed=int(trial.seed),
         status="failed" if failed else "ok",
         metrics={} if failed else dict(metrics),
         error=f"no value of {', '.join(lost or metrics)}" if failed else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 TESTED_ON_VAL = ", tested on val"
 """Ends the label of a column whose images are those of the data set's val list, not of its test set."""
@@ -14,6 +14,19 @@ HELD_OUT = ", held out"
 
 ONE_DATASET = ("digits", "cifar10", "cifar100", "imagenet_lt", "places_lt", "inaturalist2018")
 """Kinds that are one data set wherever they lie. Of the others (folder, lists, features) the name says which it is."""
+
+
+class Column(NamedTuple):
+    """A cell as results name it: the data set, `Cell.imbalance_label`, and the manifest."""
+
+    dataset: str
+    imbalance: str
+    manifest: str
+
+    @property
+    def label(self) -> str:
+        """As `Cell.label`: `cifar100 IF100`."""
+        return f"{self.dataset} {self.imbalance}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +61,11 @@ class Cell:
         label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
         label += TESTED_ON_VAL if self.options.get("tested_on") == "val" else ""
         return label + (HELD_OUT if self.scored_on == "holdout" else "")
+
+    @property
+    def column(self) -> Column:
+        """What its results are named by."""
+        return Column(self.dataset, self.imbalance_label, self.manifest)
 
     @property
     def scored_on(self) -> Literal["test", "holdout"]:

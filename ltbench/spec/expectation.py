@@ -1,28 +1,112 @@
-"""What `Plan.expectation()` gave, read back from plan.json or from tags in MLflow: checked; others write there."""
+"""What a complete set of results looks like, as it is kept beside the results: in plan.json and in tags of MLflow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
+from ltbench.spec.cell import Column
 from ltbench.spec.validation import Check, is_name, is_number, is_text, is_whole
 
 
-def checked(found: Any) -> dict[str, Any]:
-    """The expectation itself.
+class ExpectedRow(NamedTuple):
+    """A row of the table: the name of its recipe, and `TrialSpec.variant`, which changes with code and settings."""
 
-    Raises:
-        ValueError: it is none; says which part.
+    recipe: str
+    variant: str
+
+
+class ExpectedMethod(NamedTuple):
+    """What a row stands for: the method, and all its hyper-parameters."""
+
+    name: str
+    hyperparameters: Mapping[str, Any]
+
+
+class ExpectedSkip(NamedTuple):
+    """A row that cannot run on some columns, which are named by their titles (`cifar100 IF100`), and why."""
+
+    label: str
+    reason: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """Which rows, columns and seeds there should be: a leaderboard made anywhere then knows what is missing, and which
+    results belong to this plan rather than to an earlier one.
+
+    The parts that are None by default are absent from what earlier versions of ltbench wrote.
     """
-    if not isinstance(found, dict):
+
+    suite: str
+    question: str
+    protocol: Mapping[str, Any]
+    """`Plan.protocol`."""
+    rows: Mapping[str, ExpectedRow]
+    """By label."""
+    columns: tuple[Column, ...]
+    skips: tuple[ExpectedSkip, ...] = ()
+    kinds: Mapping[str, str] | None = None
+    """Data set -> `Cell.kind`."""
+    as_published: tuple[tuple[str, str], ...] | None = None
+    """Data set and imbalance label of the columns that are the data papers use: nothing held out, classes in label
+    order, tested on the test set."""
+    recipes: Mapping[str, Mapping[str, Any]] | None = None
+    """By name, as `TrialSpec.recipe`."""
+    methods: Mapping[str, ExpectedMethod] | None = None
+    """By a row's label."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Dictionaries and lists; without the parts that are None."""
+        methods = None if self.methods is None else {label: list(method) for label, method in self.methods.items()}
+        data = {
+            "suite": self.suite,
+            "question": self.question,
+            "protocol": dict(self.protocol),
+            "rows": {label: list(row) for label, row in self.rows.items()},
+            "cells": [list(column) for column in self.columns],
+            "kinds": self.kinds,
+            "as_published": None if self.as_published is None else [list(place) for place in self.as_published],
+            "recipes": self.recipes,
+            "methods": methods,
+            "skips": [[skip.label, skip.reason, list(skip.columns)] for skip in self.skips],
+        }
+        return {name: part for name, part in data.items() if part is not None}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Inverse of `to_json`. Others can write to where this was read, so every part is checked.
+
+        Raises:
+            ValueError: it is no expectation; says which part.
+        """
+        _check(data)
+        places, methods = data.get("as_published"), data.get("methods")
+        return cls(
+            suite=data["suite"],
+            question=data["question"],
+            protocol=data["protocol"],
+            rows={label: ExpectedRow(*row) for label, row in data["rows"].items()},
+            columns=tuple(Column(*cell) for cell in data["cells"]),
+            skips=tuple(ExpectedSkip(label, reason, tuple(titles)) for label, reason, titles in data["skips"]),
+            kinds=data.get("kinds"),
+            as_published=None if places is None else tuple((dataset, imbalance) for dataset, imbalance in places),
+            recipes=data.get("recipes"),
+            methods=None if methods is None else {label: ExpectedMethod(*row) for label, row in methods.items()},
+        )
+
+
+def _check(data: Any) -> None:
+    if not isinstance(data, dict):
         raise ValueError("no plan of ltbench")
     for name, check in _PARTS.items():
-        if name in found and not check(found[name]):
+        if name in data and not check(data[name]):
             raise ValueError(f"its `{name}` is not what ltbench writes")
     for name in ("suite", "question", "protocol", "rows", "cells", "skips"):
-        if name not in found:
+        if name not in data:
             raise ValueError(f"it has no `{name}`")
-    return found
 
 
 def _list(value: Any, check: Check) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ltbench.spec.cell import Cell
+from ltbench.spec.expectation import Expectation, ExpectedMethod, ExpectedRow, ExpectedSkip
 from ltbench.spec.trial import TrialSpec
 
 
@@ -55,27 +56,26 @@ class Plan:
         """The same plan with the trials of a search before its own."""
         return replace(self, trials=(*search.trials, *self.trials))
 
-    def expectation(self) -> dict[str, Any]:
-        """What a complete set of results looks like, small enough to be kept beside them: a leaderboard made
-        anywhere then knows what is missing, and which results belong to this plan rather than to an earlier one."""
-        cells = {t.cell.label: [t.cell.dataset, t.cell.imbalance_label, t.cell.manifest] for t in self.trials}
+    def expectation(self) -> Expectation:
+        """What a complete set of results looks like, small enough to be kept beside them."""
+        cells = [t.cell for t in self.trials]
         as_published = [
-            t.cell.label
-            for t in self.trials
-            if t.cell.holdout_per_class == 0 and t.cell.class_order == "label" and "tested_on" not in t.cell.options
+            c.column[:2]
+            for c in cells
+            if c.holdout_per_class == 0 and c.class_order == "label" and "tested_on" not in c.options
         ]
         skips: dict[tuple[str, str], list[str]] = {}
         for skip in self.skips:
             skips.setdefault((skip.label, skip.reason), []).append(skip.cell.label)
-        return {
-            "suite": self.suite,
-            "question": self.question,
-            "protocol": dict(self.protocol),
-            "rows": {t.label: [t.recipe_name, t.variant] for t in self.trials},
-            "cells": list(cells.values()),
-            "kinds": {t.cell.dataset: t.cell.kind for t in self.trials},
-            "as_published": [cells[label][:2] for label in dict.fromkeys(as_published)],
-            "recipes": {t.recipe_name: dict(t.recipe) for t in self.trials},
-            "methods": {t.label: [t.method, dict(t.hyperparameters)] for t in self.trials},
-            "skips": [[label, reason, where] for (label, reason), where in skips.items()],
-        }
+        return Expectation(
+            suite=self.suite,
+            question=self.question,
+            protocol=dict(self.protocol),
+            rows={t.label: ExpectedRow(t.recipe_name, t.variant) for t in self.trials},
+            columns=tuple({c.label: c.column for c in cells}.values()),
+            skips=tuple(ExpectedSkip(label, reason, tuple(where)) for (label, reason), where in skips.items()),
+            kinds={c.dataset: c.kind for c in cells},
+            as_published=tuple(dict.fromkeys(as_published)),
+            recipes={t.recipe_name: dict(t.recipe) for t in self.trials},
+            methods={t.label: ExpectedMethod(t.method, dict(t.hyperparameters)) for t in self.trials},
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ltbench.errors import UserError
+from ltbench.spec.cell import Column
 from ltbench.spec.trial import TrialSpec
 from ltbench.spec.validation import RECORD, check
 
@@ -79,6 +80,11 @@ class Result:
     """What the model started from, where it was not from scratch."""
     kind: str = ""
     """Of the data set; empty where nothing says so."""
+
+    @property
+    def column(self) -> Column:
+        """Which column of a table it belongs to."""
+        return Column(self.dataset, self.imbalance, self.manifest)
 
     @classmethod
     def of(cls, record: Record) -> Result:

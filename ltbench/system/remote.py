@@ -49,7 +49,12 @@ class Remote:
     def __reduce__(self) -> tuple[type[Remote], tuple[str]]:
         return Remote, (self.uri,)  # a node that lacks the package can still read the trial, and say so
 
-    def _open(self) -> tuple[Any, str]:
+    def open(self) -> tuple[Any, str]:
+        """The file system of fsspec that speaks the scheme, and the path in it; connects on the first call.
+
+        Raises:
+            UserError: there is none, or its package is not installed.
+        """
         if self._system is None:
             import fsspec
 
@@ -60,10 +65,11 @@ class Remote:
             except ImportError as error:
                 raise UserError(f"{self}: {last_line(str(error))} (on every machine that runs trials)") from error
             except Exception as error:
-                raise UserError(f"{self}: cannot be used: {self._reason(error)}") from error
+                raise UserError(f"{self}: cannot be used: {self.reason(error)}") from error
         return self._system, self._root
 
-    def _reason(self, error: BaseException) -> str:
+    def reason(self, error: BaseException) -> str:
+        """An error in words that may be shown: a URI may hold secrets."""
         return without_secrets(f"{type(error).__name__}: {last_line(str(error))}", self.uri)
 
     def problem(self) -> str | None:
@@ -78,12 +84,12 @@ class Remote:
         except UserError as error:
             return str(error)
         except Exception as error:
-            return f"{self}: cannot be used: {self._reason(error)}"
+            return f"{self}: cannot be used: {self.reason(error)}"
         return None if found == content else f"{self}: gives back other bytes than it was given"
 
     def names(self) -> list[str]:
         """What lies directly under it; none if there is nothing."""
-        system, root = self._open()
+        system, root = self.open()
         system.invalidate_cache()
         try:
             return sorted(PurePosixPath(found).name for found in system.ls(root, detail=False))
@@ -91,12 +97,13 @@ class Remote:
             return []
 
     def get(self, name: str) -> bytes:
-        system, root = self._open()
+        """The content of a file. Raises OSError, or what the network raises."""
+        system, root = self.open()
         return bytes(system.cat_file(f"{root}/{name}"))
 
     def put(self, name: str, content: bytes) -> None:
         """Raises OSError if it is not there in full afterwards."""
-        system, root = self._open()
+        system, root = self.open()
         try:
             system.pipe_file(f"{root}/{name}", content)
         except FileNotFoundError:
@@ -110,19 +117,21 @@ class Remote:
             raise OSError(errno.EIO, f"{size} of {len(content)} bytes arrived")
 
     def has(self, name: str) -> bool:
-        system, root = self._open()
+        """Whether there is a file of this name."""
+        system, root = self.open()
         system.invalidate_cache()
         return bool(system.exists(f"{root}/{name}"))
 
     def remove(self, name: str) -> None:
-        system, root = self._open()
+        """Remove a file; one that is not there is no error."""
+        system, root = self.open()
         with suppress(FileNotFoundError):
             system.rm_file(f"{root}/{name}")
 
     def clear(self) -> None:
         """Remove all that lies under it; what cannot be removed stays."""
         with suppress(Exception):
-            system, root = self._open()
+            system, root = self.open()
             system.invalidate_cache()
             system.rm(root, recursive=True)
 
@@ -141,16 +150,18 @@ class RemoteFiles:
     def problem(self) -> str | None:
         """Why nothing can be kept here, as far as that is known without asking the network."""
         try:
-            self.place._open()
+            self.place.open()
         except UserError as error:
             return str(error)
         return None
 
     def newest_first(self) -> list[PurePosixPath]:
+        """The checkpoints there are. Raises what the network raises."""
         names = [name for name in self.place.names() if name.endswith(".ckpt") and name[:-5].isdigit()]
         return [PurePosixPath(name) for name in sorted(names, reverse=True)]
 
     def read(self, file: PurePosixPath) -> dict[str, Any]:
+        """The content of a file. Raises what the network raises, or ValueError if it is damaged."""
         found: dict[str, Any] = self._unpack(self.place.get(file.name))
         return found
 
@@ -179,7 +190,7 @@ class RemoteFiles:
         except TookTooLong as error:
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), str(self.place)) from error
         except Exception as error:
-            raise OSError(errno.EIO, self.place._reason(error), str(self.place)) from error
+            raise OSError(errno.EIO, self.place.reason(error), str(self.place)) from error
 
     def _send(self, payload: bytes) -> None:
         there = [file.name for file in self.newest_first()]
@@ -191,7 +202,9 @@ class RemoteFiles:
             self.place.remove(old)
 
     def remove(self, file: PurePosixPath) -> None:
+        """Remove one of them."""
         self.place.remove(file.name)
 
     def clear(self) -> None:
+        """Remove all of them; what cannot be removed stays."""
         self.place.clear()

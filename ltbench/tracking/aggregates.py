@@ -35,7 +35,7 @@ def _of_row(board: Leaderboard, table: Table, row: Row) -> Iterator[Aggregate]:
     overall = {"dataset": "all", "imbalance": "all", "verdict": verdict, "rank": row.rank_label}
     yield Aggregate(f"{row.label} all", {**shared, **overall}, numbers)
     for column, score in row.scores.items():
-        place = {"dataset": column[0], "imbalance": column[1], "verdict": score.verdict}
+        place = {"dataset": column.dataset, "imbalance": column.imbalance, "verdict": score.verdict}
         if score.rank is not None:
             place["rank"] = span_label(score.rank)
         yield Aggregate(f"{row.label} {table.title(column)}", {**shared, **place}, _of_score(board, score))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.results.journal import Journal, Unreadable
-from ltbench.spec import Record
+from ltbench.spec import Expectation, Record
 from ltbench.system.uris import default_uri, shown_uri, without_secrets
 from ltbench.tracking.ledger import PLAN, Ledger
 
@@ -56,7 +56,7 @@ class Tracker:
         uri: str,
         suite: str,
         journal: Journal,
-        expectation: Mapping[str, Any] | None = None,
+        expectation: Expectation | None = None,
         warn: Warn = print,
         patience: Patience = _PATIENCE,
     ) -> None:
@@ -167,7 +167,7 @@ class Delivered(NamedTuple):
 
 
 def deliver(
-    uri: str, suite: str, journal: Journal, expectation: Mapping[str, Any] | None = None, warn: Warn = print
+    uri: str, suite: str, journal: Journal, expectation: Expectation | None = None, warn: Warn = print
 ) -> Delivered:
     """Send every record that the store itself lacks, whatever the ledger says, now and in this thread; a store that
     fails twice in a row is left alone."""
@@ -203,7 +203,7 @@ def readable(journal: Journal, warn: Warn) -> Iterator[Record]:
 class _Way:
     """From a journal to a store: opened at the first record, and anew until that succeeds."""
 
-    def __init__(self, uri: str, suite: str, journal: Journal, expectation: Mapping[str, Any] | None) -> None:
+    def __init__(self, uri: str, suite: str, journal: Journal, expectation: Expectation | None) -> None:
         self.uri, self.journal = uri, journal
         self.ledger = Ledger(journal.folder.parent / "mlflow-sent.jsonl", uri)
         self._suite, self._expectation = suite, expectation

@@ -7,13 +7,12 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ltbench.errors import NotWritten
-from ltbench.spec import Record, canonical
+from ltbench.spec import Expectation, Record, canonical
 from ltbench.system.uris import shown_uri
 
 PLAN = "plan"
@@ -49,11 +48,11 @@ class Ledger:
         """The store was given a record."""
         return bool(self._sent)
 
-    def has_plan(self, expectation: Mapping[str, Any]) -> bool:
+    def has_plan(self, expectation: Expectation) -> bool:
         """Whether it is the last plan that was delivered: an earlier one has been overwritten since."""
         return self._plan == plan_digest(expectation)
 
-    def add_plan(self, expectation: Mapping[str, Any]) -> None:
+    def add_plan(self, expectation: Expectation) -> None:
         self._add(PLAN, plan_digest(expectation))
 
     def _add(self, key: str, digest: str) -> None:
@@ -123,5 +122,5 @@ def record_digest(record: Record) -> str:
     return hashlib.sha256(canonical(record.to_json()).encode()).hexdigest()[:12]
 
 
-def plan_digest(expectation: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(expectation).encode()).hexdigest()[:12]
+def plan_digest(expectation: Expectation) -> str:
+    return hashlib.sha256(canonical(expectation.to_json()).encode()).hexdigest()[:12]

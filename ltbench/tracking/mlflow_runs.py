@@ -13,8 +13,7 @@ import numpy as np
 
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, confusion
-from ltbench.spec import KEY, SAFE_NAME, Record, Result, canonical
-from ltbench.spec.expectation import checked
+from ltbench.spec import KEY, SAFE_NAME, Expectation, Record, Result, canonical
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
 _CHUNK = 4800
@@ -146,21 +145,21 @@ def confusion_picture(record: Record, predictions: bytes) -> Any:
     return confusion_figure(matrix, names[::each], record.spec.name + (f", {each} classes a cell" if each > 1 else ""))
 
 
-def plan_tags(expectation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def plan_tags(expectation: Expectation) -> Iterator[tuple[str, str]]:
     """A plan as tags of an experiment."""
-    whole = canonical(expectation)
+    whole = canonical(expectation.to_json())
     chunks = [whole[i : i + _CHUNK] for i in range(0, len(whole), _CHUNK)]
     yield PLAN, str(len(chunks))
     for i, chunk in enumerate(chunks):
         yield f"{PLAN}.{i}", chunk
 
 
-def plan_of(tags: Mapping[str, str]) -> dict[str, Any] | None:
+def plan_of(tags: Mapping[str, str]) -> Expectation | None:
     """The inverse of `plan_tags`. Raises UserError for tags that someone changed."""
     if PLAN not in tags:
         return None
     try:
-        return checked(json.loads("".join(tags[f"{PLAN}.{i}"] for i in range(int(tags[PLAN])))))
+        return Expectation.from_json(json.loads("".join(tags[f"{PLAN}.{i}"] for i in range(int(tags[PLAN])))))
     except (ValueError, KeyError, RecursionError) as error:
         raise UserError(
             f"the tags {PLAN}.* of the experiment are damaged ({error}); `ltbench sync` writes them anew"

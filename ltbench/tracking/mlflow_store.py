@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 # MLflow would repeat a request that made a run but whose answer was lost, and so make a second; `delivery` tries again.
@@ -27,7 +27,7 @@ from mlflow.tracking import MlflowClient
 
 from ltbench.errors import UserError
 from ltbench.results.journal import Journal, without_collecting
-from ltbench.spec import Record, Result
+from ltbench.spec import Expectation, Record, Result
 from ltbench.system.uris import shown_uri, sqlite_file
 from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.ledger import record_digest
@@ -113,7 +113,7 @@ class _Known(NamedTuple):
 class Store:
     """One experiment of an MLflow store."""
 
-    def __init__(self, uri: str, suite: str, expectation: Mapping[str, Any] | None) -> None:
+    def __init__(self, uri: str, suite: str, expectation: Expectation | None) -> None:
         self._client = _client(uri)
         self._experiment = _experiment(self._client, uri, suite)
         if expectation is None:  # imported records may come without a plan; they are a suite all the same
@@ -130,8 +130,8 @@ class Store:
             tags = run.data.tags
             yield tags.get("ltbench.key", ""), _Known(run.info.run_id, run.info.status, tags.get("ltbench.digest"))
 
-    def _describe(self, expectation: Mapping[str, Any]) -> None:
-        note = f"{expectation['question']}\n\nMade by ltbench; rank it with `ltbench leaderboard`."
+    def _describe(self, expectation: Expectation) -> None:
+        note = f"{expectation.question}\n\nMade by ltbench; rank it with `ltbench leaderboard`."
         for name, text in (("mlflow.note.content", note), *plan_tags(expectation)):
             self._client.set_experiment_tag(self._experiment, name, text)
 
@@ -260,7 +260,7 @@ def suites(uri: str) -> list[str]:
         return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
 
 
-def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None]:
+def read(uri: str, suite: str) -> tuple[list[Result], Expectation | None]:
     """The results of a suite, and the plan that was kept with them.
 
     Raises:

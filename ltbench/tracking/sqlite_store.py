@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 from ltbench.errors import UserError
-from ltbench.spec import Result
+from ltbench.spec import Expectation, Result
 from ltbench.system.uris import sqlite_file
 from ltbench.tracking.mlflow_runs import FINISHED, KIND, PLAN, plan_of, result_of
 
@@ -31,14 +31,14 @@ def suites(uri: str) -> list[str] | None:
         return _tried(lambda: [name for (name,) in store.execute(order, (PLAN, KIND))])
 
 
-def read(uri: str, suite: str) -> tuple[list[Result], dict[str, Any] | None] | None:
+def read(uri: str, suite: str) -> tuple[list[Result], Expectation | None] | None:
     """The results of a suite and the plan that was kept with them, as `track.read` gives them; None: ask MLflow, which
     also has the words for what is wrong."""
     with _opened(uri) as store:
         return None if store is None else _tried(lambda: _read(store, suite))
 
 
-def _read(store: sqlite3.Connection, suite: str) -> tuple[list[Result], dict[str, Any] | None] | None:
+def _read(store: sqlite3.Connection, suite: str) -> tuple[list[Result], Expectation | None] | None:
     experiments = store.execute("SELECT experiment_id FROM experiments WHERE name = ?", (suite,)).fetchall()
     if len(experiments) != 1:
         return None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ltbench.api import Method, Task
-from ltbench.data.loader import CellData, cell_data
+from ltbench.data.cell import CellData, cell_data
 from ltbench.data.longtail import manifest, select_cell
 from ltbench.data.order import BatchOrder
 from ltbench.data.sources.kinds import source_of
@@ -21,28 +24,73 @@ from ltbench.spec import Cell, TrialSpec
 from ltbench.training.site import Site
 
 
-def assemble(
-    spec: TrialSpec, site: Site, data: CellData, facts: Facts, device: torch.device
-) -> tuple[Method, Classifier, BatchOrder]:
-    """The method, the freshly initialised model and the order of batches of a trial, all fixed by its seed."""
-    torch.manual_seed(int(dice(spec, "init").integers(2**31)))
+@dataclass(frozen=True)
+class Generators:
+    """The random generators of a trial, one per purpose, all following from its seed: a method that draws more numbers
+    than another still sees the same initial weights, order and crops.
+
+    Attributes:
+        init: of the initial weights. order: of the batches. method: of the method's hooks. augment: of crops and flips.
+        draw: of the method's `draw` where it runs ahead of its other hooks (data/stream.py).
+    """
+
+    init: np.random.Generator
+    order: np.random.Generator
+    method: np.random.Generator
+    augment: np.random.Generator
+    draw: np.random.Generator
+
+    @classmethod
+    def of(cls, seed: int) -> Generators:
+        """Those of a training seed. The streams' numbers are part of every result; `Task` has the fifth."""
+        streams = {"init": 0, "order": 1, "method": 2, "augment": 3, "draw": 6}
+        return cls(**{purpose: np.random.default_rng([seed, stream]) for purpose, stream in streams.items()})
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What a trial is made of: the images of its cell, and what is trained on them, freshly made."""
+
+    data: CellData
+    facts: Facts
+    method: Method
+    model: Classifier
+    order: BatchOrder
+    generators: Generators
+
+
+def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
+    """Load the images of a trial and make its method, model and order of batches; seeds torch's global generators.
+
+    Raises:
+        UserError: the method, the images or the weights are not here, or are others than the trial was planned with.
+    """
+    method_class = method_of(spec, site)  # before anything that takes time
+    data, facts = load_cell(spec.cell, site)
+    generators, recipe = Generators.of(spec.seed), spec.recipe
+    torch.manual_seed(int(generators.init.integers(2**31)))
     task = Task(
         data.train_y,
         facts.class_names,
         device=device,
         text=site.texts[spec.text] if spec.text else None,
-        optimizer=spec.recipe["optimizer"],
+        optimizer=recipe["optimizer"],
         seed=spec.seed,
-        logit_scale=spec.recipe.get("logit_scale"),
+        logit_scale=recipe.get("logit_scale"),
     )
-    method = method_of(spec, site)(task, **spec.hyperparameters)
-    tower, weights = spec.recipe.get("tower"), spec.recipe.get("weights")
+    method = method_class(task, **spec.hyperparameters)
+    model = _model(method, recipe, facts, site)
+    order = BatchOrder(data.train_y, task.num_classes, recipe["batch_size"], generators.order)
+    return Assembled(data, facts, method, model, order, generators)
+
+
+def _model(method: Method, recipe: Mapping[str, Any], facts: Facts, site: Site) -> Classifier:
+    tower, weights, device = recipe.get("tower"), recipe.get("weights"), method.task.device
     checkpoint = site.paths.get((tower or weights or {}).get("pretrained", ""))
-    backbone = build_backbone(spec.recipe["backbone"], facts.shape, tower, checkpoint, device, weights)
+    backbone = build_backbone(recipe["backbone"], facts.shape, tower, checkpoint, device, weights)
     model = Classifier(backbone, method.head(backbone.dim)).to(device)
     model.to(memory_format=torch.channels_last)
-    order = BatchOrder(data.train_y, task.num_classes, spec.recipe["batch_size"], dice(spec, "order"))
-    return method, model, order
+    return model
 
 
 def method_of(spec: TrialSpec, site: Site) -> type[Method]:
@@ -53,24 +101,12 @@ def method_of(spec: TrialSpec, site: Site) -> type[Method]:
     """
     folder = unpack_sources(site.methods) if site.methods else None
     cls = Registry(folder).get(spec.method)
-    if cls not in _fingerprints:
-        _fingerprints[cls] = fingerprint(cls)
-    if _fingerprints[cls] != spec.code:
+    if fingerprint(cls) != spec.code:
         raise UserError(
-            f"the method {spec.method!r} is other code here (fingerprint {_fingerprints[cls]}) than the trial was "
+            f"the method {spec.method!r} is other code here (fingerprint {fingerprint(cls)}) than the trial was "
             f"planned with ({spec.code}): install the same, or plan anew with what is here"
         )
     return cls
-
-
-_fingerprints: dict[type[Method], str] = {}
-
-
-def dice(spec: TrialSpec, purpose: str) -> np.random.Generator:
-    """One stream of random numbers per purpose, all following from the training seed: a method that throws more dice
-    than another still sees the same initial weights, order and crops."""
-    streams = {"init": 0, "order": 1, "method": 2, "augment": 3, "draw": 6}
-    return np.random.default_rng([spec.seed, streams[purpose]])
 
 
 def load_cell(cell: Cell, site: Site) -> tuple[CellData, Facts]:
@@ -84,23 +120,23 @@ def load_cell(cell: Cell, site: Site) -> tuple[CellData, Facts]:
     if key not in _kept_cells:
         source = source_of(cell, site.data, site.paths, site.decoded_cache)
         facts = source.facts()
-        found = manifest_here(cell, source)
-        if found != cell.manifest:
+        train, holdout = select_cell(cell, facts.train_counts)
+        here = manifest(facts.fingerprint, source.chosen, train, holdout)
+        if here != cell.manifest:
             raise UserError(
-                f"data set {cell.dataset!r} has other images here (manifest {found}) than the trial was planned with "
+                f"data set {cell.dataset!r} has other images here (manifest {here}) than the trial was planned with "
                 f"({cell.manifest}): {source.path or site.data}"
             )
         while len(_kept_cells) >= 2:
             _kept_cells.pop(next(iter(_kept_cells)))
-        _kept_cells[key] = cell_data(cell, facts, source.arrays()), facts
+        _kept_cells[key] = cell_data(source.arrays(), train, holdout), facts
     return _kept_cells[key]
+
+
+_kept_cells: dict[tuple[str, Path, str | None], tuple[CellData, Facts]] = {}
 
 
 def manifest_here(cell: Cell, source: Source) -> str:
     """The manifest of a cell as the images of this machine give it."""
     facts = source.facts()
-    train, held = select_cell(cell, facts.train_counts)
-    return manifest(facts.fingerprint, source.chosen, train, held)
-
-
-_kept_cells: dict[tuple[str, Path, str | None], tuple[CellData, Facts]] = {}
+    return manifest(facts.fingerprint, source.chosen, *select_cell(cell, facts.train_counts))

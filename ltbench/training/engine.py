@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,15 +20,14 @@ from ltbench.data.order import BatchOrder
 from ltbench.models.towers import PreparedBatches
 from ltbench.parts import Classifier
 from ltbench.training.checkpoints.checkpoint import Checkpoints
+from ltbench.training.checkpoints.live import LiveState
 from ltbench.training.device.compiled import compiled
 from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
 
 Watch = Callable[[float, float], None]
-"""Called at the end of every epoch with the epochs done and the mean training loss since the last call."""
-
-
+"""Told at the end of every epoch: the epochs done, and the mean training loss since it was last told."""
 _SLACK = 1e-6
 """Positions are fractions of steps; this absorbs that 0.8 of 200 epochs is not exactly step 160 in binary."""
 
@@ -39,40 +38,50 @@ class Diverged(Exception):
 
 @dataclass
 class Clock:
-    """Makes the Moments: where training stands, and the method's dice."""
+    """Makes the Moments: where training stands, and the method's random numbers.
+
+    Attributes:
+        rng: of all hooks. draws: of `draw` alone, where it runs ahead of the training (data/stream.py); None: `rng`.
+    """
 
     rng: np.random.Generator
     device: torch.device
     draws: np.random.Generator | None = None
-    """The dice of `draw` where it runs ahead of the training (data/stream.py); None: the same."""
 
     def at(self, stage: Stage, progress: float) -> Moment:
+        """The moment of `mix` and `loss`; 0 <= progress < 1 is the position in the stage."""
         return Moment(stage.name, progress, self.rng, self.device)
 
     def ahead(self, stage: Stage, progress: float) -> Moment:
+        """The moment of `draw`."""
         return Moment(stage.name, progress, self.rng if self.draws is None else self.draws, self.device)
 
 
-def train(
-    model: Classifier,
-    method: Method,
-    batches: Batches | PreparedBatches,
-    order: BatchOrder,
-    clock: Clock,
-    recipe: Mapping[str, Any],
-    watch: Watch,
-    checkpoints: Checkpoints | None = None,
-    stopwatch: Stopwatch | None = None,
-    features: FrozenFeatures | None = None,
-) -> float | None:
-    """Train `model` in place for the recipe's epochs.
+@dataclass
+class Setup:
+    """What a model is trained on and how, beside its method.
 
-    Args:
+    Attributes:
+        batches: the training images. order: in which they are seen. clock: makes the hooks' moments.
         recipe: epochs, batch_size, schedule, precision, compile as in the suite.
-        watch: told at the end of every epoch.
-        checkpoints: where training begins from, and what it leaves on its way. None: from the start, and nothing.
-        stopwatch: learns where the time goes.
+        watch: called at the end of every epoch with the epochs done and the mean training loss since the last call.
+        checkpoints: where training begins from, and what it leaves on its way. By default the start, and nothing.
+        stopwatch: learns where the time goes; None where nobody asks.
         features: of a frozen tower, for stages that train only what sits on it. None: the tower runs in every step.
+    """
+
+    batches: Batches | PreparedBatches
+    order: BatchOrder
+    clock: Clock
+    recipe: Mapping[str, Any]
+    watch: Watch = lambda epochs, loss: None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    stopwatch: Stopwatch | None = None
+    features: FrozenFeatures | None = None
+
+
+def train(model: Classifier, method: Method, setup: Setup) -> float | None:
+    """Train `model` in place for the recipe's epochs.
 
     Returns:
         The loss of the first step, before anything was trained; None if there was no step.
@@ -82,46 +91,39 @@ def train(
         NotResumable: the checkpoint does not fit the method.
         ValueError: the method's stages do not share out exactly the recipe's steps.
     """
-    steps_per_epoch = len(batches) / recipe["batch_size"]
-    total = max(1, math.ceil(recipe["epochs"] * steps_per_epoch - _SLACK))
-    meter = LossMeter(steps_per_epoch, total, watch)
-    state = {
-        "model": model,
-        "method": method,
-        "order": order,
-        "crops": batches.state,
-        "dice": clock.rng,
-        "meter": meter,
-    }
-    checkpoints, stages = checkpoints or Checkpoints(), method.stages(model)
-    stopwatch = stopwatch or Stopwatch(batches.device)
-    for stage, steps in share_out(stages, total):
+    batches, recipe, clock = setup.batches, setup.recipe, setup.clock
+    stopwatch = setup.stopwatch or Stopwatch(batches.device)
+    meter = LossMeter(len(batches) / recipe["batch_size"], recipe["epochs"])
+    stages = method.stages(model)
+    for stage, steps in share_out(stages, meter.total):
         if steps == 0 or not stage.train:  # too short for this stage; what happens between stages still does
             continue
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
         freeze_all_but(model, optimizer)
         network, source = model, batches
-        if features is not None:
-            network, source = features.serve(model, method, optimizer, batches)
-        run = compiled(network, recipe, batches.device) if network is model else network
+        if setup.features is not None:
+            network, source = setup.features.serve(model, method, optimizer, batches)
+        forward = compiled(network, recipe, batches.device) if network is model else network
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
-        draw = partial(_draw, method, order, clock, stage, steps)
-        live = {**state, "stage": stage, "optimizer": optimizer, "schedule": schedule}
-        for step in checkpoints.steps(stage, steps, total, live, stages):
+        draw = partial(_draw, method, setup.order, clock, stage, steps)
+        live = LiveState(model, method, setup.order, batches.state, clock.rng, meter, stage, optimizer, schedule)
+        for step in setup.checkpoints.steps(live, steps, meter.total, stages):
             stopwatch.start()
             now = clock.at(stage, step / steps)
             x, target = method.mix(*source.next(draw, step, steps), now)
             stopwatch.data_ready()
             optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph's gradients do not outlive it
             with precision(recipe, x.device):
-                logits = run(x)
+                logits = forward(x)
             loss = method.loss(logits.float(), target, now)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             stopwatch.stop()
             meter.add(loss.detach())
-    checkpoints.close()
+            if meter.epoch_is_over:
+                setup.watch(*meter.close_epoch())
+    setup.checkpoints.close()
     return meter.first
 
 
@@ -179,27 +181,46 @@ def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
 
 
 class LossMeter:
-    """Adds losses up on the device and looks at them once an epoch, so that a step never waits for the host."""
+    """Adds losses up on the device and looks at them once an epoch, so that a step never waits for the host.
 
-    def __init__(self, steps_per_epoch: float, total: int, watch: Watch) -> None:
-        self._per_epoch, self._total, self._watch = steps_per_epoch, total, watch
+    Args:
+        steps_per_epoch: need not be whole. epochs: of the whole training, need not be whole either.
+    """
+
+    def __init__(self, steps_per_epoch: float, epochs: float) -> None:
+        self._per_epoch = steps_per_epoch
+        self._total = max(1, math.ceil(epochs * steps_per_epoch - _SLACK))
         self._sum: Tensor | None = None
         self._first: Tensor | None = None
         self._steps, self._since, self._epoch = 0, 0, 1
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self._total
 
     @property
     def first(self) -> float | None:
         """The loss of the first step; looks at it on the host."""
         return None if self._first is None else float(self._first)
 
+    @property
+    def epoch_is_over(self) -> bool:
+        """The last step was the last of an epoch, or of the training."""
+        return self._steps >= self._epoch * self._per_epoch - _SLACK or self._steps == self._total
+
     def add(self, loss: Tensor) -> None:
+        """Count the loss of a step, a detached scalar."""
         self._first = loss if self._first is None else self._first
         self._sum = loss if self._sum is None else self._sum + loss
         self._steps, self._since = self._steps + 1, self._since + 1
-        if self._steps >= self._epoch * self._per_epoch - _SLACK or self._steps == self._total:
-            self._close_epoch()
 
-    def _close_epoch(self) -> None:
+    def close_epoch(self) -> tuple[float, float]:
+        """The epochs done and the mean loss since the last call; waits for the device.
+
+        Raises:
+            Diverged: the mean is NaN or infinite.
+        """
         assert self._sum is not None
         mean, epochs = float(self._sum) / self._since, self._steps / self._per_epoch
         if not math.isfinite(mean):
@@ -207,4 +228,4 @@ class LossMeter:
                            f"learning rate or lengthen the warm-up")  # fmt: skip
         self._sum, self._since = None, 0
         self._epoch = math.floor(epochs + _SLACK) + 1
-        self._watch(epochs, mean)
+        return epochs, mean

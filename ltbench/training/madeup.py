@@ -15,7 +15,7 @@ from ltbench.data.order import BatchOrder
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from ltbench.training.checkpoints.checkpoint import Checkpoints
-from ltbench.training.engine import Clock, train
+from ltbench.training.engine import Clock, Setup, train
 
 COUNTS = (120, 60, 24, 12, 6)
 RECIPE: dict[str, Any] = {
@@ -38,6 +38,7 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def batches(device: torch.device | str = "cpu") -> ImageBatches:
+    """Batches of `images`, plain."""
     return ImageBatches(*images(), (0.5,), (0.25,), device=device)
 
 
@@ -59,6 +60,7 @@ def task_for(cls: type[Method], seed: int = 0, device: torch.device | str = "cpu
 
 
 def model_for(method: Method) -> Classifier:
+    """A fresh model with the method's head, on the task's device."""
     backbone = build_backbone(_backbone(type(method)), _SHAPE)
     return Classifier(backbone, method.head(backbone.dim)).to(method.task.device)
 
@@ -77,7 +79,7 @@ def train_on_it(
     order = BatchOrder(images()[1], len(COUNTS), RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock = clock or Clock(np.random.default_rng([seed, 2]), device)
     recipe = {**RECIPE, "precision": precision}
-    train(model, method, batches(device), order, clock, recipe, watch, checkpoints)
+    train(model, method, Setup(batches(device), order, clock, recipe, watch, checkpoints or Checkpoints()))
 
 
 def _backbone(cls: type[Method]) -> str:

@@ -53,7 +53,8 @@ class Site:
         checkpoints: an existing folder, or a URI; a trial that was interrupted goes on from its checkpoint in there.
             None: off.
         checkpoint_seconds: how often a checkpoint is taken, beside the ends of stages.
-        shared: key of a trial -> its group, for trials that may take over each other's training (shared.py).
+        shared: key of a trial -> its group, for trials that may reuse each other's training
+            (checkpoints/shared_stage.py).
     """
 
     data: Path

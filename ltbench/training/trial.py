@@ -8,38 +8,42 @@ from __future__ import annotations
 import io
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltbench.data.images.pictures import Pictures
-from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_statistics
+from ltbench.data.cell import CellBatches
+from ltbench.data.loader import Batches
 from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.errors import UserError
 from ltbench.metrics import Predictions, evaluate
-from ltbench.models.towers import RAW, PreparedBatches, Tower
+from ltbench.models.towers import PreparedBatches, Tower
 from ltbench.spec import NUMERICS, Record, TrialSpec
-from ltbench.training.assemble import assemble, dice, load_cell, method_of
-from ltbench.training.checkpoints.checkpoint import Checkpoints, place_for
-from ltbench.training.checkpoints.shared_stage import SharedBeginning
+from ltbench.training.assemble import assemble
+from ltbench.training.checkpoints.checkpoint import Checkpoints
+from ltbench.training.checkpoints.files import place_for
+from ltbench.training.checkpoints.shared_stage import SharedStage
 from ltbench.training.device.allocator import give_back, keep_memory
 from ltbench.training.device.compiled import forget
-from ltbench.training.device.determinism import make_repeatable
+from ltbench.training.device.determinism import use_deterministic_algorithms
 from ltbench.training.device.provenance import environment_of, forget_peak_memory
 from ltbench.training.device.stopwatch import Stopwatch
-from ltbench.training.engine import Clock, Diverged, train
+from ltbench.training.engine import Clock, Diverged, Setup, train
 from ltbench.training.evaluation import logits_of
 from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.site import Site
 
 CURVE_POINTS = 20
 """How often at most a trial is evaluated for a learning curve."""
+_SLACK = 1e-6
+"""Epochs are fractions; this absorbs that they are not exact in binary."""
 
-
+_Scores = tuple[dict[str, float | None], dict[str, list[float]], Predictions]
+"""Metrics, the per-class table and the predictions, as `evaluate` gives them."""
 Progress = Callable[[float, float], None]
 """Called now and then with the fraction of training done and the training loss."""
 Stop = Callable[[], bool]
@@ -48,7 +52,12 @@ Stop = Callable[[], bool]
 
 def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, stop: Stop = lambda: False) -> Record:
     """Train and test once. A failure is a Record too: status `failed`, with the traceback and the step it happened in;
-    only an interrupt by the user (KeyboardInterrupt, Stopped) leaves this function as an exception."""
+    only an interrupt by the user (KeyboardInterrupt, Stopped) leaves this function as an exception.
+
+    Args:
+        site: where it runs. progress: told how far it is. stop: asked after every step whether to leave the rest to
+            another process, which continues from the checkpoint that is then taken.
+    """
     try:
         return _observed(spec, site, progress, stop)
     except Exception:  # before or after the trial itself: a device or a disk that fails
@@ -57,24 +66,11 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, sto
 
 def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop) -> Record:
     """The trial, and what is to be said of the machine, the time and the memory it took."""
-    device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if site.threads is not None:
-        torch.set_num_threads(site.threads)
-    if device.type == "cpu":
-        keep_memory()
-    make_repeatable(device)
+    device = _prepared_device(site)
     checkpoints = _checkpoints(spec, site, device, stop)
     forget_peak_memory(device)
     started, started_at, cpu = time.perf_counter(), time.time(), time.process_time()
-    try:
-        record = _run_or_start_over(spec, site, device, progress, checkpoints)
-    except Diverged as error:
-        record = Record(spec=spec, status="failed", error=f"Diverged: {error}")
-    except UserError as error:
-        record = Record(spec=spec, status="failed", error=f"UserError: {error}")
-    except Exception as error:
-        found = {"out_of_memory": True} if isinstance(error, torch.cuda.OutOfMemoryError) else {}
-        record = Record(spec=spec, status="failed", error=traceback.format_exc(), environment=found)
+    record = _outcome(spec, site, device, progress, checkpoints)
     if record.environment.get("out_of_memory"):
         torch.cuda.empty_cache()  # the process goes on with other trials
     if device.type == "cpu":
@@ -82,8 +78,8 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
     facts = {"started": started_at, **environment_of(device, time.perf_counter() - started)}
     facts["cpu_seconds"] = round(time.process_time() - cpu, 3)  # of this process and all its threads
     facts["resumed"] = checkpoints.resumed
-    taken = dict(checkpoints.taken)
-    facts |= {**taken, "peak_memory_bytes": max(facts["peak_memory_bytes"], taken.get("peak_memory_bytes", 0))}
+    peak = max(facts["peak_memory_bytes"], checkpoints.reused.get("peak_memory_bytes", 0))
+    facts |= {**checkpoints.reused, "peak_memory_bytes": peak}
     if record.status == "failed" and checkpoints.step:
         facts["failed_at_step"] = checkpoints.step
     if checkpoints.messages:
@@ -91,123 +87,192 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
     return replace(record, environment={**facts, **site.provenance, **record.environment})
 
 
+def _prepared_device(site: Site) -> torch.device:
+    """Where the trial runs, set up for it."""
+    device = torch.device(site.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if site.threads is not None:
+        torch.set_num_threads(site.threads)
+    if device.type == "cpu":
+        keep_memory()
+    use_deterministic_algorithms(device)
+    return device
+
+
 def _checkpoints(spec: TrialSpec, site: Site, device: torch.device, stop: Stop) -> Checkpoints:
     """A checkpoint, or what another trial trained, is of use only where the training would be the same."""
-    identity = {"key": spec.key, "numerics": NUMERICS, "curves": spec.curves, "device": device.type,
-                "threads": torch.get_num_threads(), "torch": str(torch.__version__)}  # fmt: skip
-    folder, group = place_for(site.checkpoints, spec.key), site.shared.get(spec.key)
-    if site.checkpoints is None or group is None:
-        return Checkpoints(folder, identity, site.checkpoint_seconds, stop)
-    return SharedBeginning(folder, identity, site.checkpoint_seconds, stop,
-                           place=site.checkpoints, group=group, key=spec.key, device=device)  # fmt: skip
+    machine = {"numerics": NUMERICS, "curves": spec.curves, "device": device.type,
+               "threads": torch.get_num_threads(), "torch": str(torch.__version__)}  # fmt: skip
+    key, shared = spec.key, None
+    if site.checkpoints is not None and key in site.shared:
+        shared = SharedStage(site.checkpoints, site.shared[key], key, machine, device)
+    folder = place_for(site.checkpoints, key)
+    return Checkpoints(folder, {"key": key, **machine}, site.checkpoint_seconds, stop, shared)
 
 
-def _run_or_start_over(
+def _outcome(
     spec: TrialSpec, site: Site, device: torch.device, progress: Progress | None, checkpoints: Checkpoints
 ) -> Record:
-    """Until the place of a checkpoint is reached, what goes wrong may be the checkpoint's fault."""
+    """The record of the trial, whatever happens to it."""
     try:
-        return _run(spec, site, device, progress, checkpoints)
+        try:
+            return Trial(spec, site, device, checkpoints, progress).run()
+        except Exception as error:
+            if not checkpoints.replaying:
+                raise
+            checkpoints.start_over(f"{type(error).__name__}: {error}")  # what was read may be at fault
+        return Trial(spec, site, device, checkpoints, progress).run()
+    except Diverged as error:
+        return Record(spec=spec, status="failed", error=f"Diverged: {error}")
+    except UserError as error:
+        return Record(spec=spec, status="failed", error=f"UserError: {error}")
     except Exception as error:
-        if not checkpoints.replaying:
-            raise
-        checkpoints.start_over(f"{type(error).__name__}: {error}")
-    return _run(spec, site, device, progress, checkpoints)
+        facts = {"out_of_memory": True} if isinstance(error, torch.cuda.OutOfMemoryError) else {}
+        return Record(spec=spec, status="failed", error=traceback.format_exc(), environment=facts)
 
 
-def _run(
-    spec: TrialSpec, site: Site, device: torch.device, progress: Progress | None, checkpoints: Checkpoints
-) -> Record:
-    method_of(spec, site)  # before anything that takes time
-    data, facts = load_cell(spec.cell, site)
-    method, model, order = assemble(spec, site, data, facts, device)
-    recipe = spec.recipe
-    labelled = {"train": (data.train_x, data.train_y), "holdout": (data.holdout_x, data.holdout_y),
-                "test": (data.test_x, data.test_y)}  # fmt: skip
-    mean, std = (facts.mean, facts.std) if facts.mean and facts.std else channel_statistics(data.train_x)
+@dataclass(frozen=True)
+class Training:
+    """What the record says of the training.
 
-    tower = model.backbone if isinstance(model.backbone, Tower) else None
-    mean, std = RAW if tower is not None else (mean, std)
-    features = FrozenFeatures(model, recipe, site.data, device) if tower is not None and site.cache_features else None
-    draws = dice(spec, "draw") if facts.streams else None
+    Attributes:
+        began, ended: by the clock of `time.perf_counter`. data_seconds, step_seconds: in which batches were made ready,
+            and in which the model stepped. first_loss: before anything was trained; None if there was no step.
+        images: facts about large images and the wait for them; empty where images are in memory.
+    """
 
-    def batches(part: str, augment: str = "none") -> Batches | PreparedBatches:
-        x, y = labelled[part]
-        if x.ndim == 2:
-            return VectorBatches(x, y, rng=dice(spec, "augment"), device=device)
-        images: ImageBatches | StreamBatches
-        if isinstance(x, Pictures):
-            images = StreamBatches(x, y, facts.shape[0], mean, std, augment=augment, rng=dice(spec, "augment"),
-                                   draws=draws, workers=_workers(site, device), device=device)  # fmt: skip
-        else:
-            images = ImageBatches(x, y, mean, std, augment=augment, rng=dice(spec, "augment"), device=device)
-        if tower is None:
-            return images
-        named = [facts.fingerprint, spec.cell.data_options] if part == "test" else [spec.cell.manifest]
-        return PreparedBatches(images, y, tower.prepare, [part, spec.cell.kind, *named])
+    began: float
+    ended: float
+    data_seconds: float
+    step_seconds: float
+    first_loss: float | None
+    images: Mapping[str, Any]
 
-    def test_logits(part: str, *, fold: bool = False) -> NDArray[np.float32]:
-        images = batches(part)
-        network, source = (model, images) if features is None else features.evaluate(model, images)
-        raw = torch.from_numpy(logits_of(network, source, recipe, fold=fold)).to(device)
-        return np.asarray(method.predict(raw).float().cpu().numpy())
 
-    counts = [int(n) for n in method.task.class_counts]
-    curves: dict[str, list[list[float]]] = {"train/loss": []}
-    curve_step, curve_seconds = recipe["epochs"] / CURVE_POINTS, 0.0
+class Trial:
+    """One attempt at a trial: trained, tested and recorded.
 
-    def watch(epochs: float, loss: float) -> None:
-        nonlocal curve_seconds
-        curves["train/loss"].append([round(epochs, 4), loss])
-        if spec.curves != "none":
-            points = curves.setdefault(f"curve/{spec.curves}_balanced_accuracy", [])
-            if not points or epochs - points[-1][0] >= curve_step - 1e-6 or epochs >= recipe["epochs"] - 1e-6:
-                paused = time.perf_counter()
-                scores, _, _ = evaluate(
-                    test_logits(spec.curves, fold=True), labelled[spec.curves][1], counts, spec.shots
-                )
-                curve_seconds += time.perf_counter() - paused
-                points.append([round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)])
-        if progress is not None:
-            progress(min(1.0, epochs / recipe["epochs"]), loss)
+    Args:
+        checkpoints: where the attempt begins from. progress: told at the end of every epoch.
 
-    began, stopwatch = time.perf_counter(), Stopwatch(device)
-    checkpoints.begin(curves=curves)
-    training = batches("train", recipe["augment"])
-    clock = Clock(dice(spec, "method"), device, draws)
-    try:
-        first = train(model, method, training, order, clock, recipe, watch, checkpoints, stopwatch, features)
-        data_seconds, step_seconds = stopwatch.seconds()
-        trained = time.perf_counter()
-        waiting = _waiting(training)
-    finally:
-        training.close()
-        forget(recipe, device)
-    part = spec.cell.scored_on  # the test set is read here alone, once; a search never reads it
-    logits, truth = test_logits(part), labelled[part][1]
-    if not np.isfinite(logits).all():
-        raise Diverged(f"the {part} logits are not finite")
-    metrics, classes, found = evaluate(logits, truth, counts, spec.shots)
-    tested = time.perf_counter()
-    seconds = {"train_seconds": checkpoints.seconds_before + trained - began, "test_seconds": tested - trained}
-    parts = {"data": data_seconds, "step": step_seconds, "evaluation": curve_seconds + tested - trained}
-    images = recipe["epochs"] * len(data.train_y)
-    return Record(
-        spec=spec,
-        status="ok",
-        metrics=metrics,
-        per_class=classes,
-        curves=curves,
-        environment={
-            **seconds,
-            **{f"{name}_share": round(part / (tested - began), 4) for name, part in parts.items()},
-            **waiting,
-            **({"images_per_second": images / seconds["train_seconds"]} if curves["train/loss"] else {}),
-            **({} if first is None else {"first_loss": first}),
-            "class_names": list(facts.class_names),
-        },
-        predictions=_pack(found, truth, logits if site.keep_logits else None),
-    )
+    Raises:
+        UserError: something it is made of is not here, or is not what the trial was planned with.
+    """
+
+    def __init__(
+        self, spec: TrialSpec, site: Site, device: torch.device, checkpoints: Checkpoints, progress: Progress | None
+    ) -> None:
+        self._spec, self._site, self._device = spec, site, device
+        self._checkpoints, self._progress = checkpoints, progress
+        self._parts = parts = assemble(spec, site, device)
+        tower = parts.model.backbone if isinstance(parts.model.backbone, Tower) else None
+        self._cell_batches = CellBatches(
+            spec.cell, parts.facts, parts.data,
+            prepare=None if tower is None else tower.prepare,
+            rng=parts.generators.augment, draws=parts.generators.draw,
+            workers=_workers(site, device), device=device,
+        )  # fmt: skip
+        cached = tower is not None and site.cache_features
+        self._features = FrozenFeatures(parts.model, spec.recipe, site.data, device) if cached else None
+        self._curves: dict[str, list[list[float]]] = {"train/loss": []}
+        self._curve_seconds = 0.0
+
+    def run(self) -> Record:
+        """Train, then test once on the part that the cell is scored on. A search never reads the test set.
+
+        Raises:
+            Diverged: a mean loss or a logit is not finite.
+        """
+        training, part = self.train(), self._spec.cell.scored_on
+        logits = self.test_logits(part)
+        if not np.isfinite(logits).all():
+            raise Diverged(f"the {part} logits are not finite")
+        return self.record(training, logits)
+
+    def batches(self, part: str, augment: str = "none") -> Batches | PreparedBatches:
+        """Batches of `train`, `holdout` or `test`, made for the trial's network."""
+        return self._cell_batches.of(part, augment)
+
+    def train(self) -> Training:
+        """Train the model in place, from the checkpoint if there is one."""
+        recipe, parts, stopwatch = self._spec.recipe, self._parts, Stopwatch(self._device)
+        began = time.perf_counter()
+        self._checkpoints.begin(curves=self._curves)
+        batches = self.batches("train", recipe["augment"])
+        clock = Clock(parts.generators.method, self._device, parts.generators.draw if parts.facts.streams else None)
+        setup = Setup(batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features)
+        try:
+            first_loss = train(parts.model, parts.method, setup)
+            data_seconds, step_seconds = stopwatch.seconds()
+            return Training(began, time.perf_counter(), data_seconds, step_seconds, first_loss, _waiting(batches))
+        finally:
+            batches.close()
+            forget(recipe, self._device)
+
+    def watch(self, epochs: float, loss: float) -> None:
+        """Note the mean loss at the end of an epoch, and the accuracy where a curve is wanted."""
+        whole, points = self._spec.recipe["epochs"], self._curves["train/loss"]
+        points.append([round(epochs, 4), loss])
+        if self._spec.curves != "none":
+            self._draw_curve(self._spec.curves, epochs, whole)
+        if self._progress is not None:
+            self._progress(min(1.0, epochs / whole), loss)
+
+    def _draw_curve(self, part: str, epochs: float, whole: float) -> None:
+        """Add a point to the learning curve of `holdout` or `test`, if the last one is long enough ago."""
+        points = self._curves.setdefault(f"curve/{part}_balanced_accuracy", [])
+        due = not points or epochs - points[-1][0] >= whole / CURVE_POINTS - _SLACK or epochs >= whole - _SLACK
+        if due:
+            paused = time.perf_counter()
+            scores, _, _ = self._scores(part, self.test_logits(part, fold=True))
+            self._curve_seconds += time.perf_counter() - paused
+            points.append([round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)])
+
+    def test_logits(self, part: str, *, fold: bool = False) -> NDArray[np.float32]:
+        """The method's corrected logits, (N, C), for the images of `holdout` or `test`; `fold` as in `logits_of`."""
+        model, batches = self._parts.model, self.batches(part)
+        if self._features is not None:
+            model, batches = self._features.evaluate(model, batches)
+        raw = torch.from_numpy(logits_of(model, batches, self._spec.recipe, fold=fold)).to(self._device)
+        return np.asarray(self._parts.method.predict(raw).float().cpu().numpy())
+
+    def _scores(self, part: str, logits: NDArray[np.float32]) -> _Scores:
+        counts = [int(n) for n in self._parts.method.task.class_counts]
+        return evaluate(logits, self._parts.data.labels(part), counts, self._spec.shots)
+
+    def record(self, training: Training, logits: NDArray[np.float32]) -> Record:
+        """What is written down: scores, predictions and curves, and where the time went.
+
+        Args:
+            logits: (N, C) of the part that the cell is scored on.
+        """
+        part, parts, recipe = self._spec.cell.scored_on, self._parts, self._spec.recipe
+        metrics, classes, predictions = self._scores(part, logits)
+        tested = time.perf_counter()
+        train_seconds = self._checkpoints.seconds_before + training.ended - training.began
+        test_seconds, whole = tested - training.ended, tested - training.began
+        environment = {
+            "train_seconds": train_seconds,
+            "test_seconds": test_seconds,
+            "data_share": round(training.data_seconds / whole, 4),
+            "step_share": round(training.step_seconds / whole, 4),
+            "evaluation_share": round((self._curve_seconds + test_seconds) / whole, 4),
+            **training.images,
+        }
+        if self._curves["train/loss"]:
+            environment["images_per_second"] = recipe["epochs"] * len(parts.data.train_y) / train_seconds
+        if training.first_loss is not None:
+            environment["first_loss"] = training.first_loss
+        environment["class_names"] = list(parts.facts.class_names)
+        kept_logits = logits if self._site.keep_logits else None
+        return Record(
+            spec=self._spec,
+            status="ok",
+            metrics=metrics,
+            per_class=classes,
+            curves=self._curves,
+            environment=environment,
+            predictions=_packed(predictions, parts.data.labels(part), kept_logits),
+        )
 
 
 def _workers(site: Site, device: torch.device) -> int:
@@ -227,9 +292,10 @@ def _waiting(training: Batches | PreparedBatches) -> dict[str, Any]:
             "data_cached": images.cached, **({"data_messages": [message]} if message else {})}  # fmt: skip
 
 
-def _pack(found: Predictions, truth: NDArray[np.int64], logits: NDArray[np.float32] | None) -> bytes:
+def _packed(predictions: Predictions, truth: NDArray[np.int64], logits: NDArray[np.float32] | None) -> bytes:
+    """The predictions of a record as a compressed npz."""
     stream = io.BytesIO()
-    kept: dict[str, Any] = {**found._asdict(), "truth": truth.astype(np.uint16)}
+    kept: dict[str, Any] = {**predictions._asdict(), "truth": truth.astype(np.uint16)}
     if logits is not None:
         kept["logits"] = logits.astype(np.float16)
     np.savez_compressed(stream, **kept)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError
 from ltbench.results.folders import checked_name, read_plan, suites_in
 from ltbench.results.journal import Journal, Unreadable, without_collecting
-from ltbench.spec import Result
+from ltbench.spec import Expectation, Result
 from ltbench.system.uris import default_uri, shown_uri
 from ltbench.workflow.tell import Tell, tell_nobody
 
@@ -21,7 +21,7 @@ class Results(NamedTuple):
     """What a leaderboard is made of: results, the plan kept with them, and where predictions are."""
 
     results: list[Result]
-    expectation: Any
+    expectation: Expectation | None
     predictions: Predictions | None
 
 
@@ -91,7 +91,7 @@ def suite_name(suite: str) -> str:
     return suite
 
 
-def results_of_folder(folder: Path, tell: Tell = tell_nobody) -> tuple[Any, Any]:
+def results_of_folder(folder: Path, tell: Tell = tell_nobody) -> tuple[list[Result], Expectation | None]:
     """The results in a folder of records, and the plan beside it; damaged files are named and left out."""
 
     journal, expectation = journal_in(folder)
@@ -104,16 +104,18 @@ def results_of_folder(folder: Path, tell: Tell = tell_nobody) -> tuple[Any, Any]
     return found, expectation
 
 
-def of_suite(found: Any, expectation: Any, suite: str, folder: Path) -> tuple[Any, Any]:
+def of_suite(
+    found: list[Result], expectation: Expectation | None, suite: str, folder: Path
+) -> tuple[list[Result], Expectation | None]:
     """The part of a folder's results that is of one suite."""
     chosen = [r for r in found if r.suite == suite]
     if not chosen:
         known = ", ".join(sorted({r.suite for r in found})) or "none"
         raise UserError(f"--from {folder}: no results of the suite {suite!r}; it has: {known}")
-    return chosen, expectation if expectation and expectation["suite"] == suite else None
+    return chosen, expectation if expectation and expectation.suite == suite else None
 
 
-def journal_in(folder: Path) -> tuple[Journal, Any]:
+def journal_in(folder: Path) -> tuple[Journal, Expectation | None]:
     """The journal in a suite's folder of results, or in a bare folder of records; and the plan kept with the former."""
 
     inner = folder / "records"
@@ -125,7 +127,7 @@ def journal_in(folder: Path) -> tuple[Journal, Any]:
     return Journal(records), read_plan(records.parent / "plan.json") if records.name == "records" else None
 
 
-def journal_of(results: Path, suite: str | None, folder: Path | None) -> tuple[Journal, Any]:
+def journal_of(results: Path, suite: str | None, folder: Path | None) -> tuple[Journal, Expectation | None]:
     """The journal to read: of a folder, of a suite by name, or of the only suite there is."""
     if folder is not None:
         return journal_in(folder)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltbench.ranking.board import Leaderboard
-from ltbench.ranking.build import build
+from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.compare import Comparison, compare
 from ltbench.ranking.images import left_out
 from ltbench.results.folders import Folders
@@ -25,9 +25,7 @@ class BoardRequest:
         tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
         source: a folder of records, or a CSV of scores, to read instead of MLflow.
         chosen: the part of the suite to look at.
-        primary: rank by this metric; None: the suite's.
-        reference: gains over this row; None: the suite's.
-        rope: differences below this are practically none; None: the suite's.
+        options: metric, reference and region of practical equivalence, where not the suite's.
         seeds_only: leave the noise of the test images out of the intervals.
         tell: told what the user should know.
     """
@@ -37,9 +35,7 @@ class BoardRequest:
     tracking_uri: str | None = None
     source: Path | None = None
     chosen: Selection = field(default_factory=Selection)
-    primary: str | None = None
-    reference: str | None = None
-    rope: float | None = None
+    options: BoardOptions = field(default_factory=BoardOptions)
     seeds_only: bool = False
     tell: Tell = tell_nobody
 
@@ -51,17 +47,8 @@ def make_board(request: BoardRequest) -> Leaderboard:
         UserError: no such suite, no results, or an unknown row, data set, metric or reference.
     """
     found = find_results(request.suite, request.results, request.tracking_uri, request.source, request.tell)
-    return build(
-        found.results,
-        found.expectation,
-        methods=request.chosen.methods,
-        datasets=request.chosen.datasets,
-        seeds=request.chosen.seeds,
-        predictions=left_out if request.seeds_only else found.predictions,
-        primary=request.primary,
-        reference=request.reference,
-        rope=request.rope,
-    )
+    predictions = left_out if request.seeds_only else found.predictions
+    return build(found.results, found.expectation, request.chosen, request.options, predictions=predictions)
 
 
 def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:
@@ -69,14 +56,8 @@ def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderb
     records = folders.journal.records().values()
     if not any(r.status == "ok" for r in records):
         return None
-    return build(
-        [Result.of(r) for r in records],
-        plan.expectation(),
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
-        predictions=folders.journal.predictions,
-    )
+    results = [Result.of(r) for r in records]
+    return build(results, plan.expectation(), chosen, predictions=folders.journal.predictions)
 
 
 def compare_rows(

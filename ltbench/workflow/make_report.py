@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ltbench.errors import UserError
 from ltbench.page.write import write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
-from ltbench.spec import Record, Result, Selection, digest
+from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
 from ltbench.workflow.find_results import journal_of, suite_name
 from ltbench.workflow.tell import Tell, tell_nobody, warner
@@ -65,14 +64,7 @@ def make_report(
             warner(tell)(f"{found.file}: left out: {found.reason}")
     if not records:
         raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
-    board = build(
-        [Result.of(r) for r in records],
-        expectation,
-        methods=chosen.methods,
-        datasets=chosen.datasets,
-        seeds=chosen.seeds,
-        predictions=journal.predictions,
-    )
+    board = build([Result.of(r) for r in records], expectation, chosen, predictions=journal.predictions)
     folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
     files = write_report(
         board,
@@ -80,20 +72,20 @@ def make_report(
         journal.predictions,
         expectation,
         folder,
-        papers=_papers(expectation),
+        papers=papers_of(expectation),
         records_folder=journal.folder,
     )
     return Made(board, files)
 
 
-def _papers(expectation: Any) -> dict[str, str]:
+def papers_of(expectation: Expectation | None) -> dict[str, str]:
     """Row -> the paper of its method; of one that does not come with ltbench, that its paper is not known here."""
     from ltbench.registry import Registry
 
     registry, papers = Registry(None), {}
-    for label, (method, _) in (expectation or {}).get("methods", {}).items():
+    for label, method in ((expectation and expectation.methods) or {}).items():
         try:
-            papers[label] = registry.get(method).paper
+            papers[label] = registry.get(method.name).paper
         except UserError:
-            papers[label] = f"{method} does not come with ltbench; whoever brought it knows its paper"
+            papers[label] = f"{method.name} does not come with ltbench; whoever brought it knows its paper"
     return {label: paper for label, paper in papers.items() if paper}

@@ -66,7 +66,7 @@ def test_the_plan_beside_the_records_says_what_is_missing(ltbench: Run, records:
     trials = (*specs, *(replace(s, seed=s.seed + 3) for s in specs))
     protocol = {"primary": "balanced_accuracy", "report": ["few"], "reference": "ce", "seeds": [0, 1, 2, 3, 4, 5]}
     plan = Plan(suite="test", question="Why?", trials=trials, skips=(), protocol=protocol)
-    (records.parent / "plan.json").write_text(json.dumps(plan.expectation()))
+    (records.parent / "plan.json").write_text(json.dumps(plan.expectation().to_json()))
     _, out, _ = ltbench("leaderboard", "--from", str(records))
     assert "6 of 12 trials, 0 failed, 6 missing" in out
 

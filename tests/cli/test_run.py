@@ -183,7 +183,7 @@ def test_a_failing_trial_is_exit_code_1_with_its_reason(
     def no_data(*_: object) -> None:
         raise ValueError("no such images")
 
-    monkeypatch.setattr("ltbench.training.trial.load_cell", no_data)
+    monkeypatch.setattr("ltbench.training.assemble.load_cell", no_data)
     code, out, _ = ltbench("trial", str(exported), "--out", str(tmp_path / "out"), "--device", "cpu")
     assert code == 1
     assert "failed, ValueError: no such images" in out

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from ltbench.cli import app
-from ltbench.data.featurize import features_of, write_features
+from ltbench.data.featurize import ClipTowers, features_of, options_for, write_features
 from ltbench.data.sources.features import Features
 from ltbench.data.sources.source import Arrays, Facts, Source
 from tests.data.made import small_lists
@@ -45,7 +45,7 @@ def mean_and_size(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def written(folder: Path, encode: Callable[[], Encode], name: str = "out.npz") -> dict[str, NDArray[np.float32]]:
-    write_features(Made(folder), encode, ["tower"], None, "made", folder / name, batch_size=100)
+    write_features(Made(folder), encode, identity=["tower"], origin="made", out=folder / name, batch_size=100)
     return dict(np.load(folder / name))
 
 
@@ -152,24 +152,23 @@ def test_without_weights_one_message_says_what_to_do(tmp_path: Path) -> None:
     from ltbench.errors import UserError
 
     with pytest.raises(UserError, match="checkpoint"):
-        features_of("digits", None, 32, tmp_path, "ViT-B-32", "openai", "a photo of a {}", "cpu", tmp_path / "x.npz")
+        features_of("digits", ClipTowers("ViT-B-32", "openai", device="cpu"), data=tmp_path, out=tmp_path / "x.npz")
 
 
 def test_images_named_by_lists_are_decoded_as_they_are_wanted(tmp_path: Path) -> None:
     from PIL import Image
 
-    from ltbench.data.featurize import _options
     from ltbench.data.sources.kinds import open_source
 
     root = small_lists(tmp_path / "root")
-    source = open_source("lists", tmp_path / "data", str(root), _options("lists", 24))
+    source = open_source("lists", tmp_path / "data", str(root), options_for("lists", 24))
     seen: list[NDArray[np.uint8]] = []
 
     def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         seen.append(images)
         return mean_and_size(images)
 
-    write_features(source, lambda: encode, ["tower"], None, "made", tmp_path / "out.npz", batch_size=8)
+    write_features(source, lambda: encode, identity=["tower"], origin="made", out=tmp_path / "out.npz", batch_size=8)
     assert [x.shape for x in seen] == [(8, 24, 24, 3)] * 2 + [(6, 24, 24, 3), (8, 24, 24, 3), (1, 24, 24, 3)]
     with Image.open(root / "train" / "classa" / "0.jpg") as image:
         scale = 24 / min(image.size)

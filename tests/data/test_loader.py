@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torchvision import transforms
 
-from ltbench.data.loader import ImageBatches, cell_data, channel_statistics
-from ltbench.data.longtail import select
+from ltbench.data.cell import cell_data
+from ltbench.data.loader import ImageBatches, channel_statistics
+from ltbench.data.longtail import select, select_cell
 from ltbench.data.sources.cifar import MEAN, STD
 from ltbench.data.sources.source import Arrays, Facts
 from ltbench.spec import Cell
@@ -233,7 +234,7 @@ def source(sorted_by_class: bool) -> tuple[Facts, Arrays]:
 def test_a_cell_holds_the_chosen_images_with_their_own_labels(sorted_by_class: bool) -> None:
     facts, arrays = source(sorted_by_class)
     cell = Cell(dataset="made", kind="made", imbalance=5.0, holdout_per_class=4)
-    data = cell_data(cell, facts, arrays)
+    data = cell_data(arrays, *select_cell(cell, facts.train_counts))
     train, held = select((40, 20), imbalance=5.0, profile="exp", subset_seed=0, holdout_per_class=4)
     for x, y, chosen in ((data.train_x, data.train_y, train), (data.holdout_x, data.holdout_y, held)):
         numbers = x[:, 0, 0, 0]
@@ -247,6 +248,6 @@ def test_a_cell_holds_the_chosen_images_with_their_own_labels(sorted_by_class: b
 def test_training_and_hold_out_of_a_cell_share_no_image() -> None:
     facts, arrays = source(True)
     cell = Cell(dataset="made", kind="made", imbalance=2.0, holdout_per_class=5)
-    data = cell_data(cell, facts, arrays)
+    data = cell_data(arrays, *select_cell(cell, facts.train_counts))
     assert not set(data.train_x[:, 0, 0, 0].tolist()) & set(data.holdout_x[:, 0, 0, 0].tolist())
     assert np.bincount(data.holdout_y).tolist() == [5, 5]

@@ -16,19 +16,19 @@ COUNTS = (40, 12, 7, 1)
 LABELS = np.random.default_rng(9).permutation(np.repeat(np.arange(4), COUNTS)).astype(np.int64)
 
 
-def dice(seed: int = 0) -> np.random.Generator:
+def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 def cycles(seed: int = 0) -> ClassCycles:
-    return ClassCycles(LABELS, 4, dice(seed))
+    return ClassCycles(LABELS, 4, generator(seed))
 
 
 @careful
 @given(classes=st.lists(st.integers(0, 3), min_size=1, max_size=60))
 def test_each_pick_is_an_image_of_the_asked_class(classes: list[int]) -> None:
     asked = np.array(classes, dtype=np.int64)
-    picked = cycles().pick(asked, dice())
+    picked = cycles().pick(asked, generator())
     assert picked.shape == asked.shape
     assert picked.dtype == np.int64
     np.testing.assert_array_equal(LABELS[picked], asked)
@@ -37,7 +37,7 @@ def test_each_pick_is_an_image_of_the_asked_class(classes: list[int]) -> None:
 @careful
 @given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=12), c=st.integers(0, 3))
 def test_every_image_of_a_class_comes_once_before_any_comes_again(sizes: list[int], c: int) -> None:
-    made, rng = cycles(), dice()
+    made, rng = cycles(), generator()
     stream = np.concatenate([made.pick(np.full(n, c), rng) for n in sizes])
     n, images = COUNTS[c], [i for i, label in enumerate(LABELS.tolist()) if label == c]
     for start in range(0, len(stream), n):
@@ -48,54 +48,54 @@ def test_every_image_of_a_class_comes_once_before_any_comes_again(sizes: list[in
 
 
 def test_a_pick_larger_than_the_class_goes_on_with_a_new_cycle() -> None:
-    picked = cycles().pick(np.full(17, 2), dice())
+    picked = cycles().pick(np.full(17, 2), generator())
     counts = np.bincount(picked, minlength=60)[LABELS == 2]
     assert sorted(counts.tolist()) == [2, 2, 2, 2, 3, 3, 3]
 
 
 def test_each_cycle_has_an_order_of_its_own() -> None:
-    made, rng = cycles(), dice()
+    made, rng = cycles(), generator()
     first, second = (made.pick(np.zeros(40, dtype=np.int64), rng).tolist() for _ in range(2))
     assert first != second
     assert first != sorted(first)
 
 
 def test_classes_do_not_disturb_one_another() -> None:
-    alone, rng = cycles(), dice()
+    alone, rng = cycles(), generator()
     expected = alone.pick(np.full(12, 1), rng)
     mixed = cycles()
     asked = np.array([1, 0, 3, 1, 2, 0] * 6)
-    found = mixed.pick(asked, dice())
+    found = mixed.pick(asked, generator())
     np.testing.assert_array_equal(found[asked == 1], expected)
 
 
 def test_images_of_a_class_are_picked_uniformly() -> None:
-    firsts = [int(ClassCycles(LABELS, 4, dice(s)).pick(np.array([1]), dice(s))[0]) for s in range(1200)]
+    firsts = [int(ClassCycles(LABELS, 4, generator(s)).pick(np.array([1]), generator(s))[0]) for s in range(1200)]
     found = np.bincount(firsts, minlength=60)[LABELS == 1]
     assert found.sum() == 1200
     assert stats.chisquare(found).pvalue > 1e-3
 
 
 def test_picking_nothing_gives_nothing() -> None:
-    assert cycles().pick(np.empty(0, dtype=np.int64), dice()).shape == (0,)
+    assert cycles().pick(np.empty(0, dtype=np.int64), generator()).shape == (0,)
 
 
 def test_a_class_without_images_is_refused_by_its_number() -> None:
-    made = ClassCycles(LABELS, 6, dice())
+    made = ClassCycles(LABELS, 6, generator())
     with pytest.raises(ValueError, match="class 5 has no training images"):
-        made.pick(np.array([0, 5]), dice())
+        made.pick(np.array([0, 5]), generator())
 
 
 def test_the_same_seed_deals_the_same_decks() -> None:
     asked = np.array([0, 1, 2, 3] * 20)
-    np.testing.assert_array_equal(cycles(3).pick(asked, dice(4)), cycles(3).pick(asked, dice(4)))
+    np.testing.assert_array_equal(cycles(3).pick(asked, generator(4)), cycles(3).pick(asked, generator(4)))
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------
 
 
 def order(batch_size: int, seed: int = 0) -> BatchOrder:
-    return BatchOrder(LABELS, 4, batch_size, dice(seed))
+    return BatchOrder(LABELS, 4, batch_size, generator(seed))
 
 
 @careful

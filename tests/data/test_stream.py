@@ -28,7 +28,7 @@ from ltbench.data.images.pictures import Pictures, names_array
 from ltbench.data.longtail import manifest, select
 from ltbench.data.sources.kinds import open_source
 from ltbench.data.sources.source import Source
-from ltbench.data.stream import AHEAD, StreamBatches
+from ltbench.data.stream import AHEAD, Ahead, Cutter, StreamBatches
 from ltbench.errors import UserError
 from ltbench.execution.progress import RunDisplay
 from ltbench.execution.sharing import Sharing
@@ -56,7 +56,8 @@ def source(root: Path, data: Path, cache: bool) -> Source:
 def train_batches(
     x: Pictures, y: NDArray[np.int64], augment: str = "resized_crop_flip", **options: Any
 ) -> StreamBatches:
-    return StreamBatches(x, y, 24, MEAN, STD, augment=augment, rng=np.random.default_rng(1), **options)
+    ahead = Ahead(np.random.default_rng(1), np.random.default_rng(1))
+    return StreamBatches(Cutter(x, 24), y, MEAN, STD, augment=augment, ahead=ahead, **options)
 
 
 # -- pixels -----------------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def test_without_room_nothing_is_kept_unless_it_is_asked_for(
 
 def test_evaluation_is_resize_and_center_crop(root: Path, tmp_path: Path) -> None:
     arrays = source(root, tmp_path, cache=False).arrays()
-    made = torch.cat(list(StreamBatches(arrays.test_x, arrays.test_y, 24, MEAN, STD).in_order(4)))
+    made = torch.cat(list(StreamBatches(Cutter(arrays.test_x, 24), arrays.test_y, MEAN, STD).in_order(4)))
     assert made.shape == (9, 3, 24, 24)
     assert made.is_contiguous(memory_format=torch.channels_last)
     for i in range(9):
@@ -174,7 +175,7 @@ def test_evaluation_is_resize_and_center_crop(root: Path, tmp_path: Path) -> Non
 
 def test_another_shorter_side_still_shows_seven_eighths(root: Path, tmp_path: Path) -> None:
     arrays = open_source("lists", tmp_path, str(root), {"size": 24, "resize": 40}).arrays()
-    made = next(StreamBatches(arrays.test_x, arrays.test_y, 24, (0.0,) * 3, (1.0,) * 3).in_order(2))
+    made = next(StreamBatches(Cutter(arrays.test_x, 24), arrays.test_y, (0.0,) * 3, (1.0,) * 3).in_order(2))
     pixels = torch.from_numpy(arrays.test_x.pixels(0).copy()).permute(2, 0, 1).float() / 255
     expected = F.resize(F.center_crop(pixels, [35, 35]), [24, 24], antialias=True)
     torch.testing.assert_close(made[0], expected, atol=1e-5, rtol=0)
@@ -185,7 +186,7 @@ def test_images_are_made_in_float32_in_the_midst_of_bf16(
 ) -> None:
     """The test pass asks for its images under autocast, which would multiply matrices in bfloat16."""
     arrays = open_source("lists", tmp_path, str(root), {"size": 24, "resize": 40}).arrays()
-    batches = StreamBatches(arrays.test_x, arrays.test_y, 24, MEAN, STD)
+    batches = StreamBatches(Cutter(arrays.test_x, 24), arrays.test_y, MEAN, STD)
     monkeypatch.setattr(stream, "resampled", by_matrices)
     plain = torch.cat(list(batches.in_order(4)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -200,7 +201,7 @@ def test_clips_own_preprocessing_is_resize_224_and_bicubic(root: Path, tmp_path:
     found = open_source("lists", tmp_path, str(root), options)
     assert found.chosen == options
     arrays = found.arrays()
-    made = next(StreamBatches(arrays.test_x, arrays.test_y, 24, (0.0,) * 3, (1 / 255,) * 3).in_order(2))
+    made = next(StreamBatches(Cutter(arrays.test_x, 24), arrays.test_y, (0.0,) * 3, (1 / 255,) * 3).in_order(2))
     with Image.open(arrays.test_x.file(0)) as image:
         scale = 24 / min(image.size)
         small = image.resize([round(side * scale) for side in image.size], Image.Resampling.BICUBIC)
@@ -209,19 +210,19 @@ def test_clips_own_preprocessing_is_resize_224_and_bicubic(root: Path, tmp_path:
 
 
 def test_a_training_batch_is_its_images_cropped_resized_and_flipped(root: Path, tmp_path: Path) -> None:
-    from ltbench.data.images.crops import mirrored, random_boxes, throw
+    from ltbench.data.images.crops import draw_uniforms, mirrored, random_boxes
 
     arrays = source(root, tmp_path, cache=False).arrays()
     index = np.array([3, 20, 3, 9, 11, 3])
     x, y = train_batches(arrays.train_x, arrays.train_y).batch(index)
-    dice = throw(np.random.default_rng(1), 6)
+    uniforms = draw_uniforms(np.random.default_rng(1), 6)
     assert y.tolist() == arrays.train_y[index].tolist()
     for i, position in enumerate(index):
         pixels = arrays.train_x.pixels(int(position))
-        top, left, h, w = random_boxes(dice[i : i + 1], *np.array(pixels.shape[:2])[:, None])[0].tolist()
+        top, left, h, w = random_boxes(uniforms[i : i + 1], *np.array(pixels.shape[:2])[:, None])[0].tolist()
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
         expected = F.resized_crop(image, top, left, h, w, [24, 24], antialias=True)
-        expected = F.normalize(expected.flip(2) if mirrored(dice)[i] else expected, list(MEAN), list(STD))
+        expected = F.normalize(expected.flip(2) if mirrored(uniforms)[i] else expected, list(MEAN), list(STD))
         torch.testing.assert_close(x[i], expected, atol=2e-4, rtol=0)
 
 
@@ -253,7 +254,7 @@ Drawn = list[tuple[torch.Tensor, torch.Tensor]]
 def run_steps(
     batches: StreamBatches, stages: tuple[int, ...], first: int = 0, last: int = 10**9, seed: int = 7
 ) -> Drawn:
-    """The batches of these stages from step `first` of the first one; indices from dice of the stream's own."""
+    """The batches of these stages from step `first` of the first one; indices from a generator of the stream's own."""
     found = []
     for steps in stages:
         for step in range(first, min(steps, last)):
@@ -273,8 +274,8 @@ def test_the_number_of_processes_changes_nothing(augment: str, root: Path, tmp_p
     assert len(found[0]) == AHEAD + 15
     for other in found[1:]:
         assert all(torch.equal(a, b) and torch.equal(c, d) for (a, c), (b, d) in zip(found[0], other, strict=True))
-    in_order = [torch.cat(list(StreamBatches(arrays.test_x, arrays.test_y, 24, MEAN, STD, workers=n).in_order(2)))
-                for n in (0, 2)]  # fmt: skip
+    cutter = Cutter(arrays.test_x, 24)
+    in_order = [torch.cat(list(StreamBatches(cutter, arrays.test_y, MEAN, STD, workers=n).in_order(2))) for n in (0, 2)]
     assert torch.equal(*in_order)
 
 

@@ -145,7 +145,7 @@ def test_an_interrupt_is_not_swallowed(make_spec: Make, site: Site, monkeypatch:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ltbench.training.trial.load_cell", interrupted)
+    monkeypatch.setattr("ltbench.training.assemble.load_cell", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_trial(make_spec("ce"), site)
 

@@ -26,8 +26,8 @@ from ltbench.planning.inputs import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.results.folders import Folders
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.training.checkpoints import checkpoint
-from ltbench.training.checkpoints.checkpoint import Checkpoints, Files
+from ltbench.training.checkpoints.checkpoint import Checkpoints
+from ltbench.training.checkpoints.files import Files, discard
 from ltbench.training.engine import LossMeter
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -82,9 +82,9 @@ def stage_ends(spec: TrialSpec, site: Site) -> list[int]:
     ends: list[int] = []
 
     class Noting(Checkpoints):
-        def steps(self, stage: Any, steps: int, *rest: Any) -> Any:
+        def steps(self, live: Any, steps: int, *rest: Any) -> Any:
             ends.append(steps + (ends[-1] if ends else 0))
-            return super().steps(stage, steps, *rest)
+            return super().steps(live, steps, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ltbench.training.trial.Checkpoints", Noting)
@@ -112,7 +112,7 @@ def test_every_method_resumes_bit_equally_wherever_it_is_interrupted(
         assert resumed.environment["resumed"] == (0 if point == 1 else 1)
         assert "checkpoint_messages" not in resumed.environment
         assert_same(plain, resumed)
-        checkpoint.discard(saving.checkpoints, spec.key)
+        discard(saving.checkpoints, spec.key)
 
 
 @pytest.mark.parametrize("name", ["ldam_drw", "crt", "text_guided_mixup"])
@@ -335,7 +335,7 @@ def test_a_users_method_with_state_of_many_kinds_resumes_bit_equally(
         resumed = run_trial(spec, saving)
         assert "checkpoint_messages" not in resumed.environment
         assert_same(whole, resumed)
-        checkpoint.discard(saving.checkpoints, spec.key)
+        discard(saving.checkpoints, spec.key)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def test_a_trial_that_cannot_save_says_so_once_and_goes_on(
     def refuse(file: Path, content: bytes) -> None:
         raise OSError(code, "no way", str(file))
 
-    monkeypatch.setattr("ltbench.training.checkpoints.checkpoint.write_atomically", refuse)
+    monkeypatch.setattr("ltbench.training.checkpoints.files.write_atomically", refuse)
     spec = make_spec("ce", recipe=TINY)
     record = run_trial(spec, saving)
     assert record.environment["checkpoint_messages"] == [
@@ -513,7 +513,7 @@ def test_an_error_before_training_does_not_cost_the_checkpoint(
         raise OSError("the share is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ltbench.training.trial.load_cell", offline)
+        patch.setattr("ltbench.training.assemble.load_cell", offline)
         assert run_trial(spec, saving).status == "failed"
     assert run_trial(spec, saving).environment["resumed"] == 1
 

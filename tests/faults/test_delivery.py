@@ -23,7 +23,7 @@ import pytest
 
 from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
-from ltbench.spec import Cell, Record, TrialSpec
+from ltbench.spec import Cell, Expectation, Record, TrialSpec
 from ltbench.system.uris import default_uri
 from ltbench.tracking import delivery, mlflow_store
 from ltbench.tracking.delivery import Patience, Tracker, deliver
@@ -32,7 +32,7 @@ SPEC = TrialSpec(
     suite="test", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
     hyperparameters={}, code="c", recipe_name="r", recipe={"epochs": 1.0}, seed=0,
 )  # fmt: skip
-PLAN = {"suite": "test", "question": "", "protocol": {"seeds": [0]}, "rows": {}, "cells": [], "skips": []}
+PLAN = Expectation(suite="test", question="", protocol={"seeds": [0]}, rows={}, columns=())
 QUICK = Patience(first=0.02, longest=0.1, stall=20.0, failing=0.5, end=30.0)
 SECRETS = ("geheim", "t0ken")
 

@@ -23,7 +23,8 @@ from ltbench.results.folders import Folders
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.system import remote
 from ltbench.system.remote import Remote, RemoteFiles, is_uri
-from ltbench.training.checkpoints.checkpoint import Files, Stopped, discard, keys_in, pack, place_for, unpack
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.checkpoints.files import Files, discard, keys_in, pack, place_for, unpack
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 from ltbench.workflow.run_suite import RunRequest

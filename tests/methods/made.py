@@ -17,7 +17,7 @@ from ltbench.data.order import BatchOrder
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from ltbench.registry import Registry
-from ltbench.training.engine import Clock, train
+from ltbench.training.engine import Clock, Setup, train
 from ltbench.training.evaluation import logits_of
 
 REGISTRY = Registry()
@@ -106,7 +106,7 @@ def trained(method: Method, backbone: str | None = None, seed: int = 0, epochs: 
     model = Classifier(body, method.head(body.dim))
     order = BatchOrder(y, 5, RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock, recipe = Clock(np.random.default_rng([seed, 2]), CPU), {**RECIPE, "epochs": epochs}
-    train(model, method, ImageBatches(x, y, (0.5,), (0.25,)), order, clock, recipe, lambda *_: None)
+    train(model, method, Setup(ImageBatches(x, y, (0.5,), (0.25,)), order, clock, recipe))
     return model
 
 

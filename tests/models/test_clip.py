@@ -24,7 +24,7 @@ from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
 from ltbench.spec import Plan
 from ltbench.suite.load import load_suite
-from ltbench.training.engine import Clock, share_out, train
+from ltbench.training.engine import Clock, Setup, share_out, train
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
@@ -175,8 +175,8 @@ def test_each_phase_anneals_as_torchs_cosine_over_its_own_epochs() -> None:
     batches = VectorBatches(rng.normal(size=(32, 4)).astype(np.float32), labels, rng=rng, device=torch.device("cpu"))
     schedule = {"name": "cosine", "floor": 0.001, "warmup": 0.0, "warmup_stairs": 0}
     recipe = {"epochs": 12, "batch_size": 8, "precision": "fp32", "schedule": schedule}
-    train(model, method, batches, BatchOrder(labels, 3, 8, rng), Clock(rng, torch.device("cpu")), recipe,
-          lambda *_: None)  # fmt: skip
+    clock = Clock(rng, torch.device("cpu"))
+    train(model, method, Setup(batches, BatchOrder(labels, 3, 8, rng), clock, recipe))
     for stage, epochs, lr in (("tower", 8, 1e-6), ("adapter", 4, 1e-2)):
         assert len(rates[stage]) == 4 * epochs
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)

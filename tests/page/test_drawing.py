@@ -18,7 +18,7 @@ from ltbench.page.drawing import (
     MARKERS,
     MOST_LINES,
     PALETTE,
-    Picture,
+    Figure,
     canvas,
     inline_svg,
     look,
@@ -52,7 +52,7 @@ def board(kept: list[Record]) -> Leaderboard:
 
 
 @pytest.fixture(scope="module")
-def figures(kept: list[Record], board: Leaderboard) -> dict[str, Picture]:
+def figures(kept: list[Record], board: Leaderboard) -> dict[str, Figure]:
     return {p.name: p for p in made.drawn(board, kept, made.plan_of(kept))}
 
 
@@ -67,23 +67,23 @@ def texts_in(drawing: str) -> list[str]:
 # -- what is drawn -----------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_suite_has_every_figure_once(figures: dict[str, Picture]) -> None:
+def test_a_whole_suite_has_every_figure_once(figures: dict[str, Figure]) -> None:
     assert set(figures) == {"intervals", "ranks", "trade-off", "by-imbalance", "profile", "improvement", "classes",
                             "reliability", "curve-train-loss", "cost"}  # fmt: skip
 
 
 @pytest.mark.parametrize("field", ["title", "caption", "alt"])
-def test_every_figure_has_words(figures: dict[str, Picture], field: str) -> None:
+def test_every_figure_has_words(figures: dict[str, Figure], field: str) -> None:
     said = [getattr(p, field) for p in figures.values()]
     assert all(said)
     assert len(set(said)) == len(said)
 
 
-def test_every_figure_has_the_data_it_shows(figures: dict[str, Picture]) -> None:
+def test_every_figure_has_the_data_it_shows(figures: dict[str, Figure]) -> None:
     assert all(len(p.data) > 1 and not p.data.isna().all().any() for p in figures.values())
 
 
-def test_the_intervals_are_the_boards(figures: dict[str, Picture], board: Leaderboard) -> None:
+def test_the_intervals_are_the_boards(figures: dict[str, Figure], board: Leaderboard) -> None:
     data = figures["intervals"].data.set_index("method")
     for row in board.tables[0].rows:
         if row.gain is not None:
@@ -102,7 +102,7 @@ def test_an_end_at_nothing_is_an_end(board: Leaderboard) -> None:
     assert data[[c for c in data if "interquartile" in c]].to_numpy().tolist() == [[2.0, 0.0, 0.0]] * 3
 
 
-def test_recalls_are_means_over_seeds(figures: dict[str, Picture], kept: list[Record]) -> None:
+def test_recalls_are_means_over_seeds(figures: dict[str, Figure], kept: list[Record]) -> None:
     data = figures["classes"].data
     ours = [r for r in kept if (r.spec.label, r.spec.cell.label) == ("good", "b IF100")]
     expected = np.mean([r.per_class["recall"] for r in ours], axis=0)
@@ -163,7 +163,7 @@ def test_no_two_lines_of_a_figure_look_alike(name: str) -> None:
     kept = made.records(methods, {"a": (10.0, 100.0)}, seeds=3, images=30)
     plan = made.plan_of(kept)
     drawn = {p.name: p for p in made.drawn(made.board_of(kept, plan), kept, plan)}
-    handles, labels = drawn[name].figure.axes[0].get_legend_handles_labels()
+    handles, labels = drawn[name].drawing.axes[0].get_legend_handles_labels()
     colours = [getattr(h, "lines", [h])[0].get_color() for h in handles]
     assert len(labels) == len(set(colours)) == MOST_LINES
     assert ("ce" in labels) == (name != "profile")
@@ -330,17 +330,17 @@ def test_of_a_very_long_name_both_ends_are_left() -> None:
 def test_very_long_names_leave_room_for_the_figure() -> None:
     """matplotlib warns when they do not, and warnings are errors here; the data have the name in full."""
     kept = made.records({"ce": 0.5, "good-" + "x" * 200: 0.7}, {"d" * 200: (10.0, 100.0)}, seeds=3)
-    for picture in made.drawn(made.board_of(kept), kept):
-        svg(picture.figure)
-        png(picture.figure)
-        told = picture.data.to_csv()
-        assert "x" * 200 in told or picture.name == "profile", picture.name
+    for figure in made.drawn(made.board_of(kept), kept):
+        svg(figure.drawing)
+        png(figure.drawing)
+        told = figure.data.to_csv()
+        assert "x" * 200 in told or figure.name == "profile", figure.name
 
 
-def test_a_drawing_of_a_page_has_identifiers_of_its_own_and_its_colours(figures: dict[str, Picture]) -> None:
+def test_a_drawing_of_a_page_has_identifiers_of_its_own_and_its_colours(figures: dict[str, Figure]) -> None:
     seen: set[str] = set()
-    for name, picture in figures.items():
-        drawing = inline_svg(picture)
+    for name, figure in figures.items():
+        drawing = inline_svg(figure)
         root = ET.fromstring(drawing)
         ids = [node.get("id") for node in root.iter() if node.get("id")]
         assert len(ids) == len(set(ids))
@@ -351,18 +351,18 @@ def test_a_drawing_of_a_page_has_identifiers_of_its_own_and_its_colours(figures:
         assert used <= set(ids)
         assert "currentColor" in drawing
         assert "#010203" not in drawing
-        assert (root.get("role"), root.get("aria-label")) == ("img", picture.alt)
+        assert (root.get("role"), root.get("aria-label")) == ("img", figure.alt)
 
 
-def test_a_picture_is_pixels_on_white(figures: dict[str, Picture]) -> None:
-    with Image.open(io.BytesIO(png(figures["ranks"].figure))) as image:
+def test_a_picture_is_pixels_on_white(figures: dict[str, Figure]) -> None:
+    with Image.open(io.BytesIO(png(figures["ranks"].drawing))) as image:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
         assert min(image.size) > 100
 
 
 def test_an_empty_figure_is_still_a_drawing() -> None:
-    figure, _ = canvas(2, 1)
-    empty = Picture("empty", "t", "c", 'says "nothing" <b>', figure, pd.DataFrame())
+    drawing, _ = canvas(2, 1)
+    empty = Figure("empty", "t", "c", 'says "nothing" <b>', drawing, pd.DataFrame())
     assert ET.fromstring(inline_svg(empty)).get("aria-label") == 'says "nothing" <b>'
 
 
@@ -375,8 +375,8 @@ def test_without_a_reference_nothing_is_called_a_gain() -> None:
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
     kept = made.records({"ce": 0.5, "_mine": 0.6}, {"a": (10.0, 100.0)})
     board = made.board_of(kept, made.plan_of(kept))
-    shown = [p for p in made.drawn(board, kept, made.plan_of(kept)) if p.figure.legends]
+    shown = [p for p in made.drawn(board, kept, made.plan_of(kept)) if p.drawing.legends]
     assert shown
-    for picture in shown:
-        named = {text.get_text().strip() for legend in picture.figure.legends for text in legend.get_texts()}
-        assert "_mine" in named, picture.name
+    for figure in shown:
+        named = {text.get_text().strip() for legend in figure.drawing.legends for text in legend.get_texts()}
+        assert "_mine" in named, figure.name

@@ -24,7 +24,8 @@ from ltbench.page import grids
 from ltbench.page.evidence import gather
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.results.journal import Journal
-from ltbench.spec import Record, canonical
+from ltbench.spec import Expectation, Record, canonical
+from ltbench.spec.expectation import ExpectedMethod
 from ltbench.workflow import make_report
 from tests.ranking import made
 
@@ -35,7 +36,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 BOARD_SETS = ["all data sets", "a IF10", "a IF100", "b IF10", "b IF100"]
 
 
-def trials() -> tuple[list[Record], dict[str, Any]]:
+def trials() -> tuple[list[Record], Expectation]:
     """Four methods, two data sets, two factors, five seeds; one trial failed, one is of an earlier plan."""
     whole = made.records()
     boom = replace(
@@ -53,7 +54,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     journal = Journal(folder / "records")
     for record in records:
         journal.write(record)
-    (folder / "plan.json").write_text(canonical(plan))
+    (folder / "plan.json").write_text(canonical(plan.to_json()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["ltbench", "report", "made", "--results", str(folder.parent), "--no-mlflow"])
         with pytest.raises(SystemExit) as stop:
@@ -84,7 +85,8 @@ class Elements(HTMLParser):
 
 
 def test_a_method_that_does_not_come_with_ltbench_is_named_where_papers_are() -> None:
-    found = make_report._papers({"methods": {"ours": ["ours_v2", {}], "softmax": ["balanced_softmax", {}]}})
+    methods = {"ours": ExpectedMethod("ours_v2", {}), "softmax": ExpectedMethod("balanced_softmax", {})}
+    found = make_report.papers_of(replace(trials()[1], methods=methods))
     assert found["ours"].startswith("ours_v2 does not come with ltbench")
     assert "Balanced Meta-Softmax" in found["softmax"]
 

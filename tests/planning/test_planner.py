@@ -20,7 +20,7 @@ from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.recipes import resolve_precision
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
-from ltbench.spec import Plan, Record, Selection, canonical
+from ltbench.spec import Expectation, Plan, Record, Selection, canonical
 from ltbench.suite.load import load_suite
 from tests.planning.conftest import SUITE
 from tests.spec.test_trial import NAMES, SPEC
@@ -104,9 +104,9 @@ def test_a_native_cell_has_no_imbalance(planned: Planned) -> None:
 def test_the_expectation_counts_what_the_plan_has(planned: Planned) -> None:
     plan = planned()
     expected = plan.expectation()
-    assert list(expected["rows"]) == ["ce", "mixup", "text_guided_mixup"]
-    assert len(expected["rows"]) * len(expected["cells"]) * len(expected["protocol"]["seeds"]) == len(plan.trials)
-    assert json.loads(json.dumps(expected)) == expected
+    assert list(expected.rows) == ["ce", "mixup", "text_guided_mixup"]
+    assert len(expected.rows) * len(expected.columns) * len(expected.protocol["seeds"]) == len(plan.trials)
+    assert Expectation.from_json(json.loads(json.dumps(expected.to_json()))) == expected
 
 
 def test_without_a_reference_it_is_cross_entropy_else_the_first_row(planned: Planned) -> None:
@@ -135,8 +135,8 @@ def test_a_skip_names_the_classes_that_the_text_source_lacks(planned: Planned, t
 
 def test_a_skip_is_in_the_expectation_so_that_nobody_takes_it_for_missing(planned: Planned) -> None:
     expected = planned(text=SUITE.replace("text: {encoder: bundled}\n", "")).expectation()
-    [[label, reason, where]] = expected["skips"]
-    assert (label, where) == ("text_guided_mixup", ["digits IF20", "digits IF50"])
+    ((label, reason, where),) = expected.skips
+    assert (label, where) == ("text_guided_mixup", ("digits IF20", "digits IF50"))
     assert reason
 
 

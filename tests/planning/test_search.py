@@ -28,7 +28,7 @@ from ltbench.spec import Plan, Record, Result, TrialSpec
 from ltbench.suite import MethodEntry
 from ltbench.suite.load import load_suite
 from ltbench.suite.search import Search
-from ltbench.training import trial
+from ltbench.training import assemble
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
@@ -256,7 +256,7 @@ def test_a_setting_that_two_rows_try_is_one_trial(planned: Planned) -> None:
     assert plan.search is not None
     keys = [t.key for t in plan.search.trials]
     assert len(set(keys)) == len(keys) == 10
-    assert plan.search.protocol["reference"] in plan.search.expectation()["rows"]
+    assert plan.search.protocol["reference"] in plan.search.expectation().rows
 
 
 @pytest.mark.parametrize(
@@ -300,13 +300,13 @@ def test_a_trial_of_a_search_is_blind_to_the_test_set(
     assert search is not None
     honest = run_trial(search.trials[0], site)
     assert honest.status == "ok", honest.error
-    load_cell = trial.load_cell
+    load_cell = assemble.load_cell
 
     def garbled(*arguments: Any) -> Any:
         data, facts = load_cell(*arguments)
         return replace(data, test_x=255 - data.test_x, test_y=data.test_y[::-1].copy()), facts
 
-    monkeypatch.setattr(trial, "load_cell", garbled)
+    monkeypatch.setattr(assemble, "load_cell", garbled)
     assert run_trial(search.trials[0], site).numbers() == honest.numbers()
     assert honest.per_class["test_images"] == [10.0] * 10
     final = replace(search.trials[0], role="final", cell=replace(search.trials[0].cell, options={}))

@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.metrics import Predictions, from_predictions
-from ltbench.page.drawing import Picture, style
+from ltbench.page.drawing import Figure
 from ltbench.page.evidence import gather
 from ltbench.page.html import page
-from ltbench.page.plots_gain import pictures as gain_pictures
-from ltbench.page.plots_runs import pictures as run_pictures
-from ltbench.page.write import _named, write_report
+from ltbench.page.write import figures_of, write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
-from ltbench.spec import Cell, Plan, Record, Result, TrialSpec
+from ltbench.spec import Cell, Expectation, Plan, Record, Result, TrialSpec
 
 METHODS = {"ce": 0.5, "good": 0.7, "bad": 0.3, "twin": 0.5}
 FACTORS: Mapping[str, Sequence[float | None]] = {"a": (10.0, 100.0), "b": (10.0, 100.0)}
@@ -79,7 +77,7 @@ def records(
     ]
 
 
-def plan_of(kept: Sequence[Record], **protocol: Any) -> dict[str, Any]:
+def plan_of(kept: Sequence[Record], **protocol: Any) -> Expectation:
     """The expectation of a plan that is exactly these trials."""
     trials = tuple(r.spec for r in kept)
     seeds = sorted({t.seed for t in trials})
@@ -92,34 +90,24 @@ def stored(kept: Sequence[Record]) -> Any:
     return {r.key: r.predictions for r in kept}.get
 
 
-def board_of(kept: Sequence[Record], plan: Mapping[str, Any] | None = None, **other: Any) -> Leaderboard:
-    return build([Result.of(r) for r in kept], plan, predictions=stored(kept), **other)
+def board_of(kept: Sequence[Record], plan: Expectation | None = None) -> Leaderboard:
+    """The leaderboard of these records, whose predictions are at hand."""
+    return build([Result.of(r) for r in kept], plan, predictions=stored(kept))
 
 
-def drawn(board: Leaderboard, kept: Sequence[Record], plan: Mapping[str, Any] | None = None) -> list[Picture]:
+def drawn(board: Leaderboard, kept: Sequence[Record], plan: Expectation | None = None) -> list[Figure]:
     """Every figure of a report."""
-    evidence = gather(kept, board, plan, stored(kept))
-    with style():
-        return [
-            picture
-            for table in board.tables
-            if table.rows
-            for picture in (*gain_pictures(board, table), *run_pictures(board, table, evidence))
-        ]
+    figures = figures_of(board, gather(kept, board, plan, stored(kept)))
+    return [figure for of_table in figures for figure in (*of_table.claims, *of_table.behind)]
 
 
-def html_of(kept: Sequence[Record], folder: Path, plan: Mapping[str, Any] | None = None, **other: Any) -> str:
+def html_of(kept: Sequence[Record], folder: Path, plan: Expectation | None = None) -> str:
     """The page as `ltbench report` writes it into `folder`."""
-    files = write_report(board_of(kept, plan, **other), kept, stored(kept), plan, folder)
+    files = write_report(board_of(kept, plan), kept, stored(kept), plan, folder)
     return files[0].read_text(encoding="utf-8")
 
 
-def page_of(board: Leaderboard, kept: Sequence[Record] = (), plan: Mapping[str, Any] | None = None) -> str:
+def page_of(board: Leaderboard, kept: Sequence[Record] = (), plan: Expectation | None = None) -> str:
     """The page alone; the figures are not written as files."""
     evidence = gather(kept, board, plan, stored(kept))
-    with style():
-        figures = [
-            (_named(list(gain_pictures(board, table)), i), _named(list(run_pictures(board, table, evidence)), i))
-            for i, table in enumerate(t for t in board.tables if t.rows)
-        ]
-        return page(board, evidence, figures)
+    return page(board, evidence, figures_of(board, evidence))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,9 @@ from ltbench.errors import UserError
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.notes import notes, of_table
-from ltbench.spec import Result
+from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.spec.cell import ONE_DATASET
+from ltbench.spec.expectation import ExpectedRow, ExpectedSkip
 from ltbench.stats.fixed_datasets import Verdict, rank_intervals
 from ltbench.stats.paired import holm
 from ltbench.stats.reasons import Reason
@@ -60,15 +61,24 @@ def row(board: Leaderboard, label: str) -> Any:
     return next(r for r in table(board).rows if r.label == label)
 
 
-def expectation(results: list[Result], **changes: Any) -> dict[str, Any]:
-    cells = dict.fromkeys((r.dataset, r.imbalance, r.manifest) for r in results)
-    plan = {
-        "suite": "s", "question": "Which?", "rows": {r.label: [r.recipe_name, r.variant] for r in results},
-        "cells": [list(c) for c in cells], "skips": [],
-        "protocol": {"primary": "balanced_accuracy", "report": ["many", "few"], "reference": "ce",
-                     "seeds": sorted({r.seed for r in results}), "rope": 0.5},
-    }  # fmt: skip
-    return {**plan, **changes}
+def expectation(
+    results: list[Result],
+    rows: Mapping[str, ExpectedRow] | None = None,
+    columns: Sequence[Column] = (),
+    skips: Sequence[ExpectedSkip] = (),
+    **protocol: Any,
+) -> Expectation:
+    """What a plan of these results expects, and more rows and columns."""
+    usual = {"primary": "balanced_accuracy", "report": ["many", "few"], "reference": "ce",
+             "seeds": sorted({r.seed for r in results}), "rope": 0.5}  # fmt: skip
+    return Expectation(
+        suite="s",
+        question="Which?",
+        protocol={**usual, **protocol},
+        rows={**{r.label: ExpectedRow(r.recipe_name, r.variant) for r in results}, **(rows or {})},
+        columns=(*dict.fromkeys(r.column for r in results), *columns),
+        skips=tuple(skips),
+    )
 
 
 def test_methods_are_ordered_by_mean_and_clear_gaps_give_sharp_ranks() -> None:
@@ -111,9 +121,7 @@ def test_imbalance_factors_are_averaged_before_data_sets() -> None:
 
 def test_a_lower_calibration_error_is_better() -> None:
     results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
-    plan = expectation(results)
-    plan["protocol"]["primary"] = "ece"
-    board = build(results, plan)
+    board = build(results, expectation(results, primary="ece"))
     assert [r.label for r in table(board).rows] == ["good", "ce"]
     assert row(board, "good").gain.verdict is Verdict.better
     assert row(board, "good").gain.test.diff == pytest.approx(10, abs=1)
@@ -158,7 +166,7 @@ def test_a_method_without_a_result_on_a_column_is_listed_apart() -> None:
 def test_a_skipped_cell_is_not_missing_and_says_why() -> None:
     results = grid({"ce": 50, "text": 60}, {"a": ["IF10"], "b": ["IF10"]})
     there = [r for r in results if (r.label, r.dataset) != ("text", "b")]
-    board = build(there, expectation(results, skips=[["text", "no vectors", ["b IF10"]]]))
+    board = build(there, expectation(results, skips=[ExpectedSkip("text", "no vectors", ("b IF10",))]))
     assert board.missing == 0
     assert table(board).incomplete == (("text", "no result on b IF10: no vectors"),)
 
@@ -225,7 +233,7 @@ def test_ties_broken_by_float_noise_only_are_ties() -> None:
 
 def test_selections_restrict_what_is_shown() -> None:
     results = grid({"ce": 50, "good": 60, "bad": 40}, {"a": ["IF10"], "b": ["IF10"]})
-    board = build(results, expectation(results), methods=["ce", "good"], datasets=["b"], seeds=[0, 1, 2])
+    board = build(results, expectation(results), Selection(["ce", "good"], ["b"], [0, 1, 2]))
     assert {r.label for r in table(board).rows} == {"ce", "good"}
     assert {c[0] for c in table(board).columns} == {"b"}
     assert board.trials == 6
@@ -298,26 +306,20 @@ def test_the_order_of_results_does_not_matter() -> None:
 def test_a_recipe_without_any_result_is_missing_too() -> None:
     """Otherwise a suite of two recipes looks complete when one of them never ran."""
     results = grid({"ce": 50}, {"a": ["IF10"]})
-    plan = expectation(results)
-    plan["rows"]["ce_long"] = ["long", "v-long"]
-    board = build(results, plan)
+    board = build(results, expectation(results, {"ce_long": ExpectedRow("long", "v-long")}))
     assert (board.finished, board.missing, board.trials) == (5, 5, 10)
 
 
 def test_a_row_without_any_result_is_listed_apart_and_missing() -> None:
     results = grid({"ce": 50}, {"a": ["IF10"]})
-    plan = expectation(results)
-    plan["rows"]["good"] = ["r", "v-good"]
-    board = build(results, plan)
+    board = build(results, expectation(results, {"good": ExpectedRow("r", "v-good")}))
     assert table(board).incomplete == (("good", "no result on any column"),)
     assert board.missing == 5
 
 
 def test_a_column_without_any_result_is_missing_for_every_row() -> None:
     results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
-    plan = expectation(results)
-    plan["cells"].append(["b", "IF10", "m-b-IF10"])
-    board = build(results, plan)
+    board = build(results, expectation(results, columns=[Column("b", "IF10", "m-b-IF10")]))
     assert board.missing == 10
     assert {label for label, _ in table(board).incomplete} == {"ce", "good"}
 
@@ -345,7 +347,7 @@ def test_a_reference_without_results_leaves_no_reference() -> None:
 
 def test_a_selection_without_the_reference_has_no_gains_and_says_why() -> None:
     results = grid({"ce": 50, "good": 60, "bad": 40}, {"a": ["IF10"]})
-    board = build(results, expectation(results), methods=["good", "bad"])
+    board = build(results, expectation(results), Selection(["good", "bad"]))
     assert table(board).reference is None
     reasons = {score.gain.reason for r in table(board).rows for score in r.scores.values()}
     assert reasons == {Reason.no_reference}
@@ -393,8 +395,8 @@ def test_an_interval_without_zero_that_is_not_resolved_is_explained() -> None:
 def test_a_family_that_was_made_smaller_by_hand_says_so() -> None:
     results = grid({"ce": 50, "a": 51, "b": 52}, {"digits": ["IF10"], "cifar10": ["IF10"]})
     assert "Chosen by" not in " ".join(notes(build(results)))
-    assert "Chosen by --only:" in " ".join(notes(build(results, methods=["ce", "a"])))
-    both = build(results, methods=["ce", "a"], datasets=["digits"])
+    assert "Chosen by --only:" in " ".join(notes(build(results, selection=Selection(["ce", "a"]))))
+    both = build(results, selection=Selection(["ce", "a"], ["digits"]))
     assert "Chosen by --only and --datasets:" in " ".join(notes(both))
 
 
@@ -406,7 +408,7 @@ def test_without_a_reference_the_cure_is_named() -> None:
 
 def test_seeds_that_are_not_there_are_refused_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"--seeds 77: not among the results. Known: 0, 1, 2, 3, 4\."):
-        build(grid({"ce": 50, "a": 51}, {"digits": ["IF10"]}), seeds=[77])
+        build(grid({"ce": 50, "a": 51}, {"digits": ["IF10"]}), selection=Selection(seeds=[77]))
 
 
 def drawn_twice(kind: str) -> list[Result]:

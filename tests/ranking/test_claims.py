@@ -10,7 +10,7 @@ from scipy.stats import rankdata, trim_mean, wilcoxon
 
 from ltbench.page.words import in_a_sentence, verdict
 from ltbench.ranking.board import Leaderboard, Row, ScopeB
-from ltbench.ranking.build import build
+from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.claims import MOST_METHODS, THRESHOLDS
 from ltbench.ranking.formats.notes import notes
 from ltbench.spec import Result
@@ -87,7 +87,7 @@ def test_a_critical_difference_needs_five_data_sets_and_three_to_ten_methods() -
 
 
 def test_a_lower_error_has_the_better_rank() -> None:
-    board = build(grid(MEANS, sets(3)), primary="ece")
+    board = build(grid(MEANS, sets(3)), options=BoardOptions(primary="ece"))
     assert [r.label for r in board.tables[0].rows] == ["good", "ce", "bad"]
     assert other(board).friedman.mean_ranks == (1.0, 2.0, 3.0)
 

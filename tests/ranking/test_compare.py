@@ -18,7 +18,7 @@ from ltbench.ranking.build import build
 from ltbench.ranking.compare import compare
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.results.journal import Journal
-from ltbench.spec import Record, Result, TrialSpec
+from ltbench.spec import Plan, Record, Result, TrialSpec
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -104,13 +104,9 @@ def test_the_text_ends_in_plain_words_and_names_the_wins(journal: Journal) -> No
 def test_results_of_older_code_are_not_compared(journal: Journal) -> None:
     records = both(journal)
     old = replace(records[0], spec=replace(records[0].spec, code="older"), metrics={"balanced_accuracy": 1.0})
-    rows = {r.spec.label: [r.spec.recipe_name, r.spec.variant] for r in records}
-    cell = records[0].spec.cell
-    plan = {
-        "suite": "test", "question": "", "rows": rows, "skips": [],
-        "cells": [[cell.dataset, cell.imbalance_label, cell.manifest]],
-        "protocol": {"primary": "balanced_accuracy", "report": [], "reference": "ce", "seeds": [0, 1, 2, 3, 4]},
-    }  # fmt: skip
+    protocol = {"primary": "balanced_accuracy", "report": [], "reference": "ce", "seeds": [0, 1, 2, 3, 4]}
+    trials = tuple(r.spec for r in records)
+    plan = Plan(suite="test", question="", trials=trials, skips=(), protocol=protocol).expectation()
     with_old = compare([*records, old], journal.predictions, "mixup", "ce", plan)
     assert with_old.overall == compare(records, journal.predictions, "mixup", "ce", plan).overall
     assert with_old.by_column == compare(records, journal.predictions, "mixup", "ce", plan).by_column

@@ -13,11 +13,10 @@ import pytest
 
 from ltbench import cli
 from ltbench.page.evidence import gather
-from ltbench.ranking.board import Column
 from ltbench.ranking.build import build
 from ltbench.ranking.images import NoImages, by_dataset, contributions, left_out, read_arrays
 from ltbench.results.journal import Journal
-from ltbench.spec import Record, Result
+from ltbench.spec import Column, Record, Result
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import scope_a
 from tests.ranking import made
@@ -31,13 +30,8 @@ def kept() -> list[Record]:
     return made.records(seeds=3)
 
 
-def column(record: Record) -> Column:
-    cell = record.spec.cell
-    return cell.dataset, cell.imbalance_label, cell.manifest
-
-
 def keys(records: list[Record]) -> dict[Key, str]:
-    return {(r.spec.label, column(r), r.spec.seed): r.key for r in records}
+    return {(r.spec.label, r.spec.cell.column, r.spec.seed): r.key for r in records}
 
 
 def without(records: list[Record], at: int, stored: bytes | None) -> list[Record]:
@@ -52,21 +46,21 @@ def test_contributions_average_to_the_metric_on_an_unbalanced_test_set(kept: lis
     found = contributions(keys(kept), made.stored(kept), metric)
     assert len({r.metrics[m] for r in kept[:1] for m in METRICS}) == 2, "the two metrics differ"
     for record in kept:
-        own = found[record.spec.label, column(record)][record.spec.seed]
+        own = found[record.spec.label, record.spec.cell.column][record.spec.seed]
         assert own.mean() == pytest.approx(record.metrics[metric], abs=1e-4)
 
 
 def test_a_class_that_the_test_set_lacks_weighs_nothing() -> None:
     truth, label = np.array([0, 0, 0, 5]), np.array([0, 0, 1, 5])
-    key = {("m", ("a", "IF10", ""), 0): "k"}
+    key = {("m", Column("a", "IF10", ""), 0): "k"}
     found = contributions(key, lambda k: made.npz(label, truth), "balanced_accuracy")
-    assert found["m", ("a", "IF10", "")][0].mean() == pytest.approx(100 * (2 / 3 + 1) / 2, abs=1e-4)
+    assert found["m", Column("a", "IF10", "")][0].mean() == pytest.approx(100 * (2 / 3 + 1) / 2, abs=1e-4)
 
 
 def test_imbalance_factors_are_averaged_for_the_seeds_that_have_all(kept: list[Record]) -> None:
     some = [r for r in kept if (r.spec.cell.imbalance, r.spec.seed) != (100.0, 2)]
     found = contributions(keys(some), made.stored(some), "accuracy")
-    columns = sorted({column(r) for r in some})
+    columns = sorted({r.spec.cell.column for r in some})
     whole = by_dataset("ce", columns, found)
     assert {d: set(by_seed) for d, by_seed in whole.items()} == {"a": {0, 1}, "b": {0, 1}}
     ours = [r for r in some if (r.spec.label, r.spec.cell.dataset, r.spec.seed) == ("ce", "b", 1)]
@@ -95,7 +89,7 @@ def test_the_leaderboard_tests_what_scope_a_tests_of_the_same_arrays() -> None:
     found = pair.seen_from("good").test
     assert (found.diff, found.half, found.p, found.df) == pytest.approx((wanted.diff, wanted.half, wanted.p, wanted.df))
     assert found.shares == pytest.approx(wanted.shares)
-    score = next(r for r in board.tables[0].rows if r.label == "good").scores["a", "IF10", "a10.0"]
+    score = next(r for r in board.tables[0].rows if r.label == "good").scores[Column("a", "IF10", "a10.0")]
     assert score.gain is not None
     assert score.gain.half == pytest.approx(
         crossed_variance(100.0 * right["good"]["a"] - 100.0 * right["ce"]["a"]).half

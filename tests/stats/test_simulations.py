@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from ltbench.ranking.ranking import rank
+from ltbench.spec import Column
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import ByDataset, Verdict, rank_intervals, scope_a, verdict
@@ -147,7 +148,7 @@ def test_some_pair_of_five_is_wrongly_called_different_at_most_6_times_in_100(
 def test_the_leaderboard_decides_as_these_simulations_do() -> None:
     for table in WORLDS[3].draw(20, 5, 3, 4, random_seed=3):
         names = [f"m{i}" for i in range(5)]
-        columns = [(f"d{t}", "50", "m") for t in range(3)]
+        columns = [Column(f"d{t}", "50", "m") for t in range(3)]
         values = {
             (n, c): dict(enumerate(table[i, t].tolist())) for i, n in enumerate(names) for t, c in enumerate(columns)
         }

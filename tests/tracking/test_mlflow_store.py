@@ -13,7 +13,8 @@ import pytest
 
 from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
-from ltbench.spec import Record, Result, TrialSpec
+from ltbench.spec import Expectation, Record, Result, TrialSpec
+from ltbench.spec.expectation import ExpectedRow
 from ltbench.tracking import delivery, mlflow_store
 from ltbench.tracking.delivery import Tracker
 from ltbench.training.site import Site
@@ -21,10 +22,9 @@ from ltbench.training.trial import run_trial
 
 pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]
-PLAN = {
-    "suite": "test", "question": "Why?", "protocol": {"seeds": [0, 1]}, "rows": {"ce": ["tiny", "x" * 6000]},
-    "cells": [], "skips": [],
-}  # fmt: skip
+PLAN = Expectation(
+    suite="test", question="Why?", protocol={"seeds": [0, 1]}, rows={"ce": ExpectedRow("tiny", "x" * 6000)}, columns=()
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,12 @@ def journal(results: Path) -> Journal:
     return Folders(results, "test").journal
 
 
-def deliver(results: Path, journal: Journal, uri: str | None = None) -> tuple[int, int, list[str]]:
+def deliver(
+    results: Path, journal: Journal, uri: str | None = None, plan: Expectation = PLAN
+) -> tuple[int, int, list[str]]:
     """Send the backlog: how many were queued, how many the store still lacks, and the warnings."""
     warnings: list[str] = []
-    tracker = Tracker(uri or delivery.default_uri(results), "test", journal, PLAN, warnings.append)
+    tracker = Tracker(uri or delivery.default_uri(results), "test", journal, plan, warnings.append)
     queued = tracker.deliver_backlog()
     return queued, tracker.close(), warnings
 
@@ -100,12 +102,12 @@ def test_another_plan_is_sent_where_no_record_is(results: Path, journal: Journal
     """Or `ltbench leaderboard` would go by the reference, rows or seeds of an earlier suite."""
 
     def run(reference: str) -> tuple[int, int]:
-        plan = {**PLAN, "protocol": {**PLAN["protocol"], "reference": reference}}
+        plan = replace(PLAN, protocol={**PLAN.protocol, "reference": reference})
         tracker = delivery.Tracker(delivery.default_uri(results), "test", journal, plan)
         return tracker.deliver_backlog(), tracker.close()
 
     def kept() -> str:
-        return str(mlflow_store.read(delivery.default_uri(results), "test")[1]["protocol"]["reference"])
+        return str(mlflow_store.read(delivery.default_uri(results), "test")[1].protocol["reference"])
 
     assert run("ce") == (1, 0)
     for reference in ("mixup", "ce", "mixup"):  # also back to one that was there before
@@ -130,13 +132,13 @@ def test_a_plan_that_cannot_be_sent_is_no_record_and_is_sent_next_time(
     results: Path, journal: Journal, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert deliver(results, journal) == (1, 0, [])
-    monkeypatch.setitem(PLAN, "question", "Another one?")
+    plan = replace(PLAN, question="Another one?")
     with monkeypatch.context() as away:
         away.setattr(mlflow_store, "_client", lambda uri: 1 / 0)
-        _, lacking, warnings = deliver(results, journal)
+        _, lacking, warnings = deliver(results, journal, plan=plan)
     assert (lacking, len(warnings)) == (0, 1)
-    assert deliver(results, journal) == (0, 0, [])
-    assert mlflow_store.read(delivery.default_uri(results), "test")[1]["question"] == "Another one?"
+    assert deliver(results, journal, plan=plan) == (0, 0, [])
+    assert mlflow_store.read(delivery.default_uri(results), "test")[1].question == "Another one?"
 
 
 def test_sending_twice_leaves_one_run(results: Path, journal: Journal, record: Record) -> None:

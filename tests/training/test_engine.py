@@ -22,8 +22,8 @@ from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.parts import Classifier
 from ltbench.spec import TrialSpec
-from ltbench.training.assemble import assemble, load_cell
-from ltbench.training.engine import Clock, Diverged, LossMeter, freeze_all_but, lr_factor, share_out, train
+from ltbench.training.assemble import assemble
+from ltbench.training.engine import Clock, Diverged, LossMeter, Setup, freeze_all_but, lr_factor, share_out, train
 from ltbench.training.evaluation import logits_of
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -62,8 +62,8 @@ def run(
     labels, chosen = method.task.labels, {**RECIPE, **(recipe or {})}
     order = BatchOrder(labels, 5, chosen["batch_size"], np.random.default_rng([seed, 1]))
     clock = Clock(np.random.default_rng([seed, 2]), CPU)
-    train(model or Classifier(Flat(), method.head(1)), method, batches_of(labels), order, clock, chosen,
-          lambda epochs, loss: told.append((epochs, loss)))  # fmt: skip
+    setup = Setup(batches_of(labels), order, clock, chosen, lambda epochs, loss: told.append((epochs, loss)))
+    train(model or Classifier(Flat(), method.head(1)), method, setup)
     return told
 
 
@@ -382,9 +382,8 @@ def test_methods_with_other_dice_see_the_same_weights_and_the_same_order(make_sp
     made = []
     for name in ("ce", "mixup", "text_guided_mixup"):
         spec = make_spec(name, seed=3)
-        data, facts = load_cell(spec.cell, site)
-        _, model, order = assemble(spec, site, data, facts, CPU)
-        made.append((model.state_dict(), [order.next() for _ in range(20)]))
+        parts = assemble(spec, site, CPU)
+        made.append((parts.model.state_dict(), [parts.order.next() for _ in range(20)]))
     for state, batches in made[1:]:
         assert all(torch.equal(state[k], v) for k, v in made[0][0].items())
         assert all(np.array_equal(a, b) for a, b in zip(batches, made[0][1], strict=True))
@@ -404,10 +403,14 @@ def test_the_watch_is_told_the_epochs_done_at_the_step_that_completes_each(epoch
 @pytest.mark.parametrize(("images", "batch_size"), [(128, 32), (12_406, 128), (57, 10), (7, 3), (112, 100), (49, 10)])
 def test_an_epoch_ends_at_its_last_step_even_if_that_is_no_binary_fraction(images: int, batch_size: int) -> None:
     ends = [-(-images * epoch // batch_size) for epoch in range(1, 61)]
-    steps, told = 0, list[int]()
-    meter = LossMeter(images / batch_size, ends[-1], lambda *_: told.append(steps))
-    for steps in range(1, ends[-1] + 1):  # noqa: B007 - read when the meter tells
+    told = list[int]()
+    meter = LossMeter(images / batch_size, 60.0)
+    assert meter.total == ends[-1]
+    for step in range(1, ends[-1] + 1):
         meter.add(torch.tensor(1.0))
+        if meter.epoch_is_over:
+            meter.close_epoch()
+            told.append(step)
     assert told == ends
 
 
@@ -422,11 +425,13 @@ def test_the_watch_is_told_the_mean_loss_since_it_was_last_told() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_single_bad_step_in_a_good_epoch_is_noticed(value: float) -> None:
-    meter = LossMeter(10.0, 100, lambda *_: None)
+    meter = LossMeter(10.0, 10.0)
     for loss in [1.0] * 4 + [value] + [1.0] * 4:
         meter.add(torch.tensor(loss))
+    meter.add(torch.tensor(1.0))
+    assert meter.epoch_is_over
     with pytest.raises(Diverged, match=r"epoch 1\.0"):
-        meter.add(torch.tensor(1.0))
+        meter.close_epoch()
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -522,10 +527,10 @@ def test_the_test_pass_consumes_no_randomness() -> None:
     batches = ImageBatches(np.zeros((9, 8, 8, 1), np.uint8), np.zeros(9, np.int64), (0.5,), (0.25,),
                            augment="crop_flip", rng=rng)  # fmt: skip
     model = Classifier(nn.Sequential(nn.Flatten(), nn.Dropout()), nn.Linear(64, 5)).train()
-    dice, torch_dice = rng.bit_generator.state, torch.get_rng_state()
+    numpy_state, torch_state = rng.bit_generator.state, torch.get_rng_state()
     logits_of(model, batches, RECIPE)
-    assert rng.bit_generator.state == dice
-    assert torch.equal(torch.get_rng_state(), torch_dice)
+    assert rng.bit_generator.state == numpy_state
+    assert torch.equal(torch.get_rng_state(), torch_state)
 
 
 def test_learning_curves_change_no_number_of_the_trial(make_spec: Make, site: Site) -> None:

@@ -15,7 +15,8 @@ import torch
 
 from ltbench.checks.rehearsal import READ, Host
 from ltbench.models.clip import ImageTower, encode_text
-from ltbench.training.checkpoints.checkpoint import Stopped, discard
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.checkpoints.files import discard
 from ltbench.training.trial import run_trial
 from tests.models.towers import REGISTRY, Planned, logits, run
 

@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]
     plan, folders = made.plan_of(records), Folders(results, "made")
     for record in records:
         folders.journal.write(record)
-    folders.plan_file.write_text(canonical(plan))
+    folders.plan_file.write_text(canonical(plan.to_json()))
     warnings: list[str] = []
     tracker = Tracker(default_uri(results), "made", folders.journal, plan, warnings.append)
     tracker.deliver_backlog()

@@ -1,7 +1,7 @@
 """Crop, resize and flip of a batch of large images, on a GPU as two matrix products; colour jitter.
 
-The dice are thrown by the harness, one row of numbers per image, before anything is read; what they mean for an image
-depends on its size alone. So crops are the same however many processes decode.
+The harness draws the random numbers, one row per image, before anything is read; what they mean for an image depends on
+its size alone. So crops are the same with any number of processes that decode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-Dice = NDArray[np.float32]
+Uniforms = NDArray[np.float32]
+"""Random numbers of the augmentation, one row per image, as `draw_uniforms` gives them."""
 
 TRIES = 10
 """How often a crop is drawn until it fits; then the centre is taken, as torchvision's RandomResizedCrop does."""
@@ -28,20 +29,21 @@ _ELEMENTS = 1 << 26
 """Pixels in float32 at a time, a quarter of a gigabyte."""
 
 
-def throw(rng: np.random.Generator, images: int) -> Dice:
-    """The dice of a batch, uniform on [0, 1): all that any augmentation may need, so that all of them crop alike."""
+def draw_uniforms(rng: np.random.Generator, images: int) -> Uniforms:
+    """Random numbers for the augmentation of a batch, (images, 45), uniform on [0, 1): all that any augmentation may
+    need, so that all of them crop alike."""
     return rng.random((images, _PER_IMAGE), dtype=np.float32)
 
 
-def random_boxes(dice: Dice, heights: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.int64]:
+def random_boxes(uniforms: Uniforms, heights: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.int64]:
     """RandomResizedCrop: (B, 4) boxes (top, left, height, width) for images of these sizes."""
-    area, ratio, top, left = dice[:, : 4 * TRIES].astype(np.float64).reshape(-1, TRIES, 4).transpose(2, 0, 1)
+    area, ratio, top, left = uniforms[:, : 4 * TRIES].astype(np.float64).reshape(-1, TRIES, 4).transpose(2, 0, 1)
     h, w = heights[:, None].astype(np.float64), widths[:, None].astype(np.float64)
     target = h * w * (SCALE[0] + (SCALE[1] - SCALE[0]) * area)
     aspect = np.exp(LOG_RATIO[0] + (LOG_RATIO[1] - LOG_RATIO[0]) * ratio)
     ws, hs = np.rint(np.sqrt(target * aspect)), np.rint(np.sqrt(target / aspect))
     fits = np.asarray((ws > 0) & (ws <= w) & (hs > 0) & (hs <= h))
-    row, first = np.arange(len(dice)), fits.argmax(axis=1)
+    row, first = np.arange(len(uniforms)), fits.argmax(axis=1)
     ch, cw = hs[row, first], ws[row, first]
     tops = np.floor(top[row, first] * (heights - ch + 1))
     lefts = np.floor(left[row, first] * (widths - cw + 1))
@@ -68,8 +70,9 @@ def centre_boxes(heights: NDArray[np.int64], widths: NDArray[np.int64], side: in
     )
 
 
-def mirrored(dice: Dice) -> NDArray[np.bool_]:
-    return dice[:, 4 * TRIES] < 0.5
+def mirrored(uniforms: Uniforms) -> NDArray[np.bool_]:
+    """(B,): which images are flipped, half of them on average."""
+    return uniforms[:, 4 * TRIES] < 0.5
 
 
 def resampled(pixels: Tensor, sizes: Tensor, side: int, mirror: Tensor | None = None) -> Tensor:
@@ -122,10 +125,10 @@ def _weights(sizes: Tensor, padded: int, side: int) -> Tensor:
     return (weight / weight.sum(dim=2, keepdim=True)).float()
 
 
-def jittered(images: Tensor, dice: Dice) -> Tensor:
+def jittered(images: Tensor, uniforms: Uniforms) -> Tensor:
     """Brightness, contrast and saturation in an order of each image's own, as torchvision's ColorJitter with strength
     0.4 and no hue. images: (B, 3, H, W) float32 on the 0..255 scale."""
-    numbers = dice[:, 4 * TRIES + 1 :]
+    numbers = uniforms[:, 4 * TRIES + 1 :]
     factors = torch.from_numpy(1 - STRENGTH + 2 * STRENGTH * numbers[:, :3]).to(images.device, non_blocking=True)
     order = np.minimum((numbers[:, 3] * len(_ORDERS)).astype(np.int64), len(_ORDERS) - 1)
     made = torch.empty_like(images)

@@ -65,6 +65,7 @@ class Pictures:
         return Pictures(self.root, self.names, self.shorter, self.cache, self.interpolation, rows)
 
     def file(self, position: int) -> Path:
+        """The file of the image at this position."""
         return self.root / os.fsdecode(bytes(self.names[self.rows[position]]))
 
     def pixels(self, position: int) -> NDArray[np.uint8]:
@@ -182,6 +183,7 @@ class Telling:
         self._began = self._told = time.monotonic()
 
     def done(self, images: int) -> None:
+        """So many more images are decoded."""
         self._done += images
         now = time.monotonic()
         if now - self._told >= _TOLD_EVERY:
@@ -192,6 +194,7 @@ class Telling:
 
 
 def names_array(names: Sequence[str]) -> NDArray[np.bytes_]:
+    """Names of files as one array of bytes, (N,)."""
     return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
 
 

@@ -21,6 +21,8 @@ _LARGEST = 1 << 28
 
 
 class Cifar10(Source):
+    """CIFAR-10 (Krizhevsky, 2009), as torchvision reads it."""
+
     kind = "cifar10"
     summary = "50,000 + 10,000 colour images 32x32 of 10 classes; torchvision fetches them (170 MB)"
     class_names: ClassVar[tuple[str, ...]] = (
@@ -32,6 +34,7 @@ class Cifar10(Source):
     test_per_class: ClassVar[int] = 1000
 
     def facts(self) -> Facts:
+        """Constants of the published archive."""
         num_classes = len(self.class_names)
         return Facts(
             class_names=self.class_names,
@@ -44,6 +47,7 @@ class Cifar10(Source):
         )
 
     def read(self) -> Arrays:
+        """Fetch the archive where it is not there, and read it. Raises UserError if it cannot be had."""
         train, test = self._torchvision(train=True), self._torchvision(train=False)
         return Arrays(train.data, _labels(train), test.data, _labels(test))
 
@@ -70,6 +74,8 @@ class Cifar10(Source):
 
 
 class Cifar100(Cifar10):
+    """CIFAR-100 (Krizhevsky, 2009), with its 100 fine labels."""
+
     kind = "cifar100"
     summary = "50,000 + 10,000 colour images 32x32 of 100 classes; torchvision fetches them (170 MB)"
     archive_md5 = "eb9058c3a382ffc7106e4002c42a8d85"

@@ -18,6 +18,7 @@ class Digits(Source):
     summary = "handwritten digits, 8x8 grey, 1,297 + 500 images; ships with scikit-learn"
 
     def facts(self) -> Facts:
+        """Constants of scikit-learn's copy."""
         # Constants, so that a machine with the packed images needs no scikit-learn; packing checks them.
         return Facts(
             class_names=NAMES,
@@ -28,6 +29,7 @@ class Digits(Source):
         )
 
     def read(self) -> Arrays:
+        """The images from scikit-learn, (N, 8, 8, 1), brought to 0..255."""
         from sklearn.datasets import load_digits
 
         bunch = load_digits()

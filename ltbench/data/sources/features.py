@@ -31,6 +31,7 @@ class Features(Source):
     path_is = "the .npz or .safetensors file with train_x, train_y, test_x, test_y and class_names"
 
     def facts(self) -> Facts:
+        """What the file says; (1, 1, D) is its shape. Raises UserError where the file is damaged or incomplete."""
         return self._facts
 
     @cached_property
@@ -54,6 +55,7 @@ class Features(Source):
         )
 
     def read(self) -> Arrays:
+        """The vectors, (N, D) float32, of unit length unless the suite says otherwise."""
         self.facts()
         x = {part: self._vectors(f"{part}_x") for part in ("train", "test")}
         y = {part: self._stored[f"{part}_y"].astype(np.int64) for part in ("train", "test")}

@@ -69,6 +69,7 @@ class FileSource(Source):
 
     @property
     def streams(self) -> bool:
+        """The images are decoded when they are wanted, not packed."""
         return "resize" in self.chosen
 
     @property
@@ -89,6 +90,7 @@ class FileSource(Source):
         return self.facts().fingerprint
 
     def arrays(self) -> Arrays:
+        """Packed images as arrays, or streamed ones as `Pictures`; calls `prepare` first."""
         if not self.streams:
             return super().arrays()
         self.prepare()
@@ -123,6 +125,7 @@ class FileSource(Source):
         return Arrays(x["train"], self.labels("train"), x["test"], self.labels("test"))
 
     def unreadable(self, broken: Sequence[str]) -> UserError:
+        """The error that names the files which cannot be decoded."""
         return UserError(
             f"{len(broken)} unreadable image{'s' * (len(broken) > 1)} under {self.root}; "
             "repair or remove:\n  " + "\n  ".join(listed(broken))

@@ -34,6 +34,7 @@ class Folder(FileSource):
     needs_path = True
 
     def facts(self) -> Facts:
+        """Class names and counts from the folders' names and contents. Raises UserError if they do not fit together."""
         return self._facts
 
     @cached_property
@@ -52,6 +53,7 @@ class Folder(FileSource):
         )
 
     def names(self, part: str) -> list[str]:
+        """The files of a part, class by class, sorted by name."""
         return self._names[part]
 
     @cached_property
@@ -60,10 +62,12 @@ class Folder(FileSource):
                 for part in ("train", "test")}  # fmt: skip
 
     def labels(self, part: str) -> NDArray[np.int64]:
+        """The label of each file, (N,)."""
         return np.asarray([label for _, label in self._labelled(part)], dtype=np.int64)
 
     @property
     def root(self) -> Path:
+        """The folder with train/ and test/."""
         assert self.path is not None, "open_source checks that a folder has a path"
         return self.path
 

@@ -107,6 +107,7 @@ class Lists(FileSource):
     std: ClassVar[tuple[float, ...]] = STD
 
     def facts(self) -> Facts:
+        """Class names and counts as the lists say. Raises UserError if they contradict each other."""
         return self._facts
 
     @cached_property
@@ -159,12 +160,15 @@ class Lists(FileSource):
         return names if one_each and all(any(c.isalpha() for c in name) for name in names) else None
 
     def names(self, part: str) -> tuple[str, ...]:
+        """The files of a part, in the order of its list."""
         return self.listed(part).paths
 
     def labels(self, part: str) -> NDArray[np.int64]:
+        """The label of each file, (N,), as its list says."""
         return self.listed(part).labels
 
     def content(self) -> str:
+        """The fingerprint, and what the files' own contents add to it."""
         return self._content
 
     @cached_property
@@ -176,10 +180,12 @@ class Lists(FileSource):
 
     @property
     def root(self) -> Path:
+        """The folder that the names in the lists start from."""
         return self.path if self.path is not None else self.data / self.kind
 
     @property
     def lists(self) -> Path:
+        """The folder with the list files."""
         return Path(self.beside["lists"]).expanduser() if "lists" in self.beside else self.root
 
     def file_names(self, part: str) -> Sequence[str]:
@@ -188,6 +194,7 @@ class Lists(FileSource):
         return (name, f"{name}.gz")
 
     def listed(self, part: str) -> Listed:
+        """The list of a part, read once."""
         if part not in self._read:
             self._read[part] = read_list(self.find(part))
         return self._read[part]
@@ -197,6 +204,7 @@ class Lists(FileSource):
         return {}
 
     def find(self, part: str) -> Path:
+        """The file of a part's list. Raises UserError if there is none."""
         names = self.file_names(part)
         for name in names:
             if (self.lists / name).is_file():

@@ -58,14 +58,17 @@ class FieldLists(Lists):
         return str(self.chosen.get("tested_on", self.test_list)) if part == "test" else part
 
     def file_names(self, part: str) -> Sequence[str]:
+        """The published name, plain and compressed."""
         name = f"{self.file_prefix}_{self.list_of(part)}.txt"
         return (name, f"{name}.gz")
 
     def verify(self, train: Listed, test: Listed) -> None:
+        """Counts and, where they are known, the texts of the published lists. Raises UserError."""
         for part, listed in (("train", train), ("test", test)):
             self._verify_one(self.expected[self.list_of(part)], listed)
 
     def identity(self, listed: Listed) -> str:
+        """The same for every form in which a list circulates."""
         known = (e.identity for e in self.expected.values() if not listed.ids.isdisjoint(e.ids))
         return next(known, None) or listed.digest
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.ranking.board import Column, Leaderboard, Pair, Row, Score, Table
+from ltbench.ranking.board import Leaderboard, Pair, Row, Score, Table
 from ltbench.ranking.formats.notes import tested_by
+from ltbench.spec import Column
 from ltbench.stats.intervals import Interval
 
 SCORE_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "method", "rank_low", "rank_high", "dataset",

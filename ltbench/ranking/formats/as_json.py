@@ -41,7 +41,7 @@ def as_data(board: Leaderboard) -> dict[str, Any]:
 
 def _table(table: Table) -> dict[str, Any]:
     data = plain(table)
-    data["columns"] = [{"dataset": d, "imbalance": i, "manifest": m} for d, i, m in table.columns]
+    data["columns"] = [column._asdict() for column in table.columns]
     for line, row in zip(data["rows"], table.rows, strict=True):
         line["scores"] = [plain(row.scores[column]) for column in table.columns]
     return {str(k): v for k, v in data.items()}

@@ -3,11 +3,13 @@ r"""A leaderboard as LaTeX: booktabs and siunitx, ready for a paper, with the se
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Table
-from ltbench.ranking.formats.notes import header, notes, of_table, scope, tested_by
-from ltbench.ranking.formats.text_tables import MOST_COLUMNS, plain_mean
+from ltbench.ranking.formats.notes import header, notes, of_table, scope, seeds_text, tested_by
+from ltbench.ranking.formats.text_tables import mean_over, places
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
 
 _SIGNS = {
@@ -40,15 +42,15 @@ def latex(board: Leaderboard) -> str:
 
 
 def _table(board: Leaderboard, table: Table) -> str:
-    places = _places(table)
+    titles = places(table)
     spec = (
-        "l l S[table-format=2.1] @{\\,} l" + (" l l" if table.reference else "") + " S[table-format=2.1]" * len(places)
+        "l l S[table-format=2.1] @{\\,} l" + (" l l" if table.reference else "") + " S[table-format=2.1]" * len(titles)
     )
     heads = ["Rank", "Method", r"\multicolumn{2}{c}{" + escape(_capital(metric_of(board.primary).title)) + "}"]
     if table.reference:
         heads.append(r"\multicolumn{2}{c}{Gain over " + escape(table.reference) + r" [95\,\% CI]}")
-    heads += ["{" + escape(place) + "}" for place in places]
-    rows = [_row(board, table, row, places) for row in table.rows]
+    heads += ["{" + escape(title) + "}" for title in titles]
+    rows = [_row(board, table, row, titles.values()) for row in table.rows]
     return "\n".join([
         r"\begin{table}", r"\centering", r"\sisetup{detect-weight=true, mode=text}",
         rf"\caption{{{_caption(board, table)}}}", rf"\begin{{tabular}}{{{spec}}}",
@@ -57,20 +59,13 @@ def _table(board: Leaderboard, table: Table) -> str:
     ])  # fmt: skip
 
 
-def _places(table: Table) -> dict[str, list[tuple[str, str, str]]]:
-    """Title -> columns: every column, or data sets where the columns are many."""
-    if len(table.columns) <= MOST_COLUMNS:
-        return {table.title(c): [c] for c in table.columns}
-    return {table.heading(d): [c for c in table.columns if c[0] == d] for d in table.datasets}
-
-
-def _row(board: Leaderboard, table: Table, row: Row, places: dict[str, list[tuple[str, str, str]]]) -> str:
+def _row(board: Leaderboard, table: Table, row: Row, places: Iterable[Sequence[Column]]) -> str:
     half = "" if row.half is None else rf"$\pm$ {row.half:.1f}"
     cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:.1f}", row), half]
     if table.reference:
         cells += _gain(row)
-    for columns in places.values():
-        value = plain_mean([row.scores[c] for c in columns], board.primary)
+    for columns in places:
+        value = mean_over(row, columns, board.primary).text
         cells.append(f"{{{value[:-1]}\\textsuperscript{{\\dag}}}}" if value.endswith("*") else value)
     return " & ".join(cells) + r" \\"
 
@@ -103,14 +98,12 @@ def _number(value: str, row: Row) -> str:
 def _caption(board: Leaderboard, table: Table) -> str:
     """How it was tested, in sentences for a caption."""
     metric = metric_of(board.primary)
-    seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     blocks = len(table.datasets) - len(table.drawn_again)
     sets = f"{blocks} data set" + "s" * (blocks > 1)
     unit = f" ({escape(metric.unit)})" if metric.unit else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
-        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {counted} paired seeds, last epoch, "
+        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, last epoch, "
         f"{escape(table.start)}.",
         rf"Intervals are 95\,\% ({escape(scope(board)).lower()}; {tested_by(with_images=table.with_images)}); "
         f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pairs).",

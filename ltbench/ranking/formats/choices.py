@@ -18,19 +18,19 @@ def choice_text(choice: Mapping[str, Any], select: str) -> str:
     return f"{values}: {among} (as written: {written})"
 
 
-def search_notes(how: Mapping[str, Any] | None) -> list[str]:
+def search_notes(search: Mapping[str, Any] | None) -> list[str]:
     """How the rows of a leaderboard came to their hyper-parameters.
 
     Args:
-        how: `search` of the plan's protocol; None: nothing was searched.
+        search: `search` of the plan's protocol; None: nothing was searched.
     """
-    if not how or not how["chosen"]:
+    if not search or not search["chosen"]:
         return []
-    rows = "; ".join(f"{label}: {choice_text(choice, how['select'])}" for label, choice in how["chosen"].items())
+    rows = "; ".join(f"{label}: {choice_text(choice, search['select'])}" for label, choice in search["chosen"].items())
     return [
-        f"Searched on {how['holdout_per_class']} training images per class that were held out, never on the test set, "
-        f"one setting for all data sets: {rows}. Other rows are as written. Intervals are of these settings, not of "
-        "the search."
+        f"Searched on {search['holdout_per_class']} training images per class that were held out, never on the test "
+        f"set, one setting for all data sets: {rows}. Other rows are as written. Intervals are of these settings, not "
+        "of the search."
     ]
 
 

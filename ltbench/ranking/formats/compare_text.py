@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tabulate import tabulate
 
 from ltbench.metrics import METRICS
-from ltbench.ranking.board import ALPHA, Column
-from ltbench.ranking.compare import Comparison
-from ltbench.ranking.formats.text_tables import plain_mean, readable_p
+from ltbench.ranking.board import ALPHA
+from ltbench.ranking.compare import ClassGain, Comparison
+from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p
+from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.paired import PairTest
 
 MOST_CLASSES = 5
 
 
-def comparison_text(found: Comparison) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """Verdict first, then columns, metrics, classes, and where the uncertainty comes from."""
-    metric = METRICS[found.board.primary]
-    blocks = [f"{found.a} against {found.b} ({found.board.suite}): {metric.title}\n{_verdict(found)}"]
-    held = "over seeds and images" if found.table.with_images else "over seeds"
+    a, b, board = comparison.a, comparison.b, comparison.board
+    blocks = [f"{a} against {b} ({board.suite}): {METRICS[board.primary].title}\n{_verdict(comparison)}"]
+    held = "over seeds and images" if comparison.table.with_images else "over seeds"
     columns = [
-        [found.table.title(c), *_means(found, c), _difference(t), _p(t), _wins(t)] for c, t in found.by_column.items()
+        [comparison.table.title(c), *_means(comparison, c), _difference(t), _p(t), f"{t.wins}-{t.ties}-{t.losses}"]
+        for c, t in comparison.by_column.items()
     ]
     columns += [
-        [
-            f"{dataset} (mean)",
-            *_dataset_means(found, dataset),
-            _over_datasets(t),
-            "-" if t.p is None else readable_p(t.p),
-            "",
-        ]
-        for dataset, t in found.by_dataset.items()
+        [f"{dataset} (mean)", *_dataset_means(comparison, dataset), _difference(t), _p(t), ""]
+        for dataset, t in comparison.by_dataset.items()
     ]
-    blocks.append(
-        _table(["column", found.a, found.b, f"difference [95% CI {held}]", "p", "seeds won-tied-lost"], columns)
-    )
-    metrics = [_metric(name, *means) for name, means in found.by_metric.items()]
-    blocks.append(_table(["mean over columns", found.a, found.b, "difference [95% CI over seeds]"], metrics))
-    blocks += [_classes(found, c) for c in found.table.columns if found.class_gains[c]]
-    if found.tail:
-        blocks.append("\n".join(_tail(found, c) for c in found.tail))
-    blocks.append(_uncertainty(found))
+    blocks.append(_table(["column", a, b, f"difference [95% CI {held}]", "p", "seeds won-tied-lost"], columns))
+    metrics = [_metric(name, *means) for name, means in comparison.by_metric.items()]
+    blocks.append(_table(["mean over columns", a, b, "difference [95% CI over seeds]"], metrics))
+    blocks += [_classes(comparison, c) for c in comparison.table.columns if comparison.class_gains[c]]
+    if comparison.tail:
+        blocks.append("\n".join(_tail(comparison, c) for c in comparison.tail))
+    blocks.append(_uncertainty(comparison))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -52,105 +48,96 @@ def _metric(name: str, mine: float, theirs: float, test: PairTest) -> list[str]:
     return [about.title + lower, f"{mine:.{digits}f}", f"{theirs:.{digits}f}", _difference(test, digits)]
 
 
-def _verdict(found: Comparison) -> str:
-    test, pair = found.overall.test, found.overall
+def _verdict(comparison: Comparison) -> str:
+    test, pair = comparison.overall.test, comparison.overall
     if test.diff is None:
         return "No difference can be given: " + (test.reason.words if test.reason else "") + "."
-    span = "" if test.half is None else f" [{test.diff - test.half:+.2f}, {test.diff + test.half:+.2f}]"
-    datasets = len({c[0] for c in found.table.columns})
+    datasets = len(comparison.table.datasets)
     seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
-    p = (
-        f"p {'' if readable_p(test.p).startswith('<') else '= '}{readable_p(test.p)}"
-        if test.p is not None
-        else f"no p-value ({test.reason.words if test.reason else ''})"
-    )
-    return f"{test.diff:+.2f}{span}, {p}, {seen}.\n{_words(found, pair.verdict)}{_family(found)}"
+    p = f"p {_equals(test.p)}" if test.p is not None else f"no p-value ({test.reason.words if test.reason else ''})"
+    said = _words(comparison, pair.verdict) + _family(comparison)
+    return f"{difference(test.diff, test.half, 2)}, {p}, {seen}.\n{said}"
 
 
-def _family(found: Comparison) -> str:
+def _family(comparison: Comparison) -> str:
     """A pair that was picked from a table was picked from all its pairs."""
-    p, pairs = found.in_family
+    p, pairs = comparison.in_family
     if pairs < 2 or p is None:
         return ""
-    still = "" if p < ALPHA or found.overall.verdict is Verdict.unresolved else ", not resolved"
+    still = "" if p < ALPHA or comparison.overall.verdict is Verdict.unresolved else ", not resolved"
     return (
         f"\nThat is for a pair chosen beforehand: no p here is adjusted for others. Chosen from the leaderboard, it is "
-        f"one of {pairs}\npairs: p (Holm) {'' if readable_p(p).startswith('<') else '= '}{readable_p(p)}{still}."
+        f"one of {pairs}\npairs: p (Holm) {_equals(p)}{still}."
     )
 
 
-def _words(found: Comparison, verdict: Verdict) -> str:
-    rope = found.table.rope
-    scope = "on these data sets with new seeds" + (" and test images" if found.table.with_images else "")
+def _words(comparison: Comparison, verdict: Verdict) -> str:
+    rope = comparison.table.rope
+    scope = "on these data sets with new seeds" + (" and test images" if comparison.table.with_images else "")
     return {
-        Verdict.better: f"{found.a} is better than {found.b} {scope}.",
-        Verdict.worse: f"{found.a} is worse than {found.b} {scope}.",
-        Verdict.slightly_better: f"{found.a} is better than {found.b} {scope}, but by less than {rope:g}.",
-        Verdict.slightly_worse: f"{found.a} is worse than {found.b} {scope}, but by less than {rope:g}.",
+        Verdict.better: f"{comparison.a} is better than {comparison.b} {scope}.",
+        Verdict.worse: f"{comparison.a} is worse than {comparison.b} {scope}.",
+        Verdict.slightly_better: f"{comparison.a} is better than {comparison.b} {scope}, but by less than {rope:g}.",
+        Verdict.slightly_worse: f"{comparison.a} is worse than {comparison.b} {scope}, but by less than {rope:g}.",
         Verdict.equivalent: f"The two are equivalent within {rope:g} {scope}.",
         Verdict.unresolved: f"Which of the two is better {scope} is not resolved.",
     }[verdict]
 
 
-def _means(found: Comparison, column: Column) -> list[str]:
-    rows = {row.label: row.scores[column].metrics[found.board.primary] for row in found.table.rows}
-    return [f"{interval.mean:.1f}" if (interval := rows[name]) else "-" for name in (found.a, found.b)]
+def _means(comparison: Comparison, column: Column) -> list[str]:
+    rows = {row.label: row.scores[column].metrics[comparison.board.primary] for row in comparison.table.rows}
+    return [f"{interval.mean:.1f}" if (interval := rows[name]) else "-" for name in (comparison.a, comparison.b)]
 
 
-def _dataset_means(found: Comparison, dataset: str) -> list[str]:
-    rows = {row.label: row for row in found.table.rows}
-    columns = [c for c in found.table.columns if c[0] == dataset]
-    return [plain_mean([rows[name].scores[c] for c in columns], found.board.primary) for name in (found.a, found.b)]
+def _dataset_means(comparison: Comparison, dataset: str) -> list[str]:
+    rows, columns = {row.label: row for row in comparison.table.rows}, comparison.table.columns_of(dataset)
+    return [mean_over(rows[name], columns, comparison.board.primary).text for name in (comparison.a, comparison.b)]
 
 
-def _over_datasets(test: ScopeATest) -> str:
-    if test.diff is None:
-        return "-"
-    return f"{test.diff:+.1f}" + (f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half else "")
-
-
-def _tail(found: Comparison, column: Column) -> str:
+def _tail(comparison: Comparison, column: Column) -> str:
     """The wider question: tail classes in general, of which these are a sample."""
-    mean, half, classes = found.tail[column]
+    mean, half, classes = comparison.tail[column]
     return (
-        f"few-shot classes as a sample of tail classes, {found.table.title(column)}: {mean:+.1f} "
+        f"few-shot classes as a sample of tail classes, {comparison.table.title(column)}: {mean:+.1f} "
         f"[{mean - half:+.1f}, {mean + half:+.1f}] over {classes} classes"
     )
 
 
-def _difference(test: PairTest, digits: int = 1) -> str:
-    if test.diff is None:
-        return "-"
-    low, high = (f"{test.diff + sign * (test.half or 0.0):+.{digits}f}" for sign in (-1, 1))
-    return f"{test.diff:+.{digits}f}" + (f" [{low}, {high}]" if test.half else "")
+def _difference(test: PairTest | ScopeATest, digits: int = 1) -> str:
+    """Without an interval where seeds never differ."""
+    return difference(test.diff, test.half or None, digits)
 
 
 def _p(test: PairTest | ScopeATest) -> str:
     return "-" if test.p is None else readable_p(test.p)
 
 
-def _wins(test: PairTest) -> str:
-    return f"{test.wins}-{test.ties}-{test.losses}"
+def _equals(p: float) -> str:
+    """`= 0.012`, or `<0.001`."""
+    return readable_p(p) if p < 0.001 else f"= {readable_p(p)}"
 
 
-def _classes(found: Comparison, column: Column) -> str:
+def _classes(comparison: Comparison, column: Column) -> str:
     """The classes that gain and that lose most; all of them where they are few."""
-    gains = found.class_gains[column]
-    title = f"recall by class on {found.table.title(column)}, points (training images)"
+    gains = comparison.class_gains[column]
+    title = f"recall by class on {comparison.table.title(column)}, points (training images)"
     if len(gains) <= 2 * MOST_CLASSES:
-        return f"{title}: " + ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in gains)
-    ordered = sorted(gains, key=lambda g: g[2])
-    best = ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in ordered[::-1][:MOST_CLASSES])
-    worst = ", ".join(f"{name} {gain:+.1f} ({images:.0f})" for name, images, gain in ordered[:MOST_CLASSES])
+        return f"{title}: {_listed(gains)}"
+    ordered = sorted(gains, key=lambda c: c.gain)
+    best, worst = _listed(ordered[::-1][:MOST_CLASSES]), _listed(ordered[:MOST_CLASSES])
     return f"{title}:\n  most gained: {best}\n  most lost:   {worst}"
 
 
-def _uncertainty(found: Comparison) -> str:
-    if not found.crossed:
-        why = found.table.without_images
+def _listed(gains: Sequence[ClassGain]) -> str:
+    return ", ".join(f"{c.name} {c.gain:+.1f} ({c.train_images:.0f})" for c in gains)
+
+
+def _uncertainty(comparison: Comparison) -> str:
+    if not comparison.crossed:
+        why = comparison.table.without_images
         return f"Seeds only: the noise of the test images is not in these intervals ({why})."
     lines = ["Where the uncertainty comes from (new seeds and new test images):"]
-    for dataset, crossed in found.crossed.items():
+    for dataset, crossed in comparison.crossed.items():
         if crossed.shares is not None:
             seeds, images, both = (f"{100 * share:.0f} %" for share in crossed.shares)
             lines.append(f"  {dataset}: {seeds} seeds, {images} test images, {both} their interaction")

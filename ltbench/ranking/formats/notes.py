@@ -54,6 +54,12 @@ def scope(board: Leaderboard) -> str:
     return f"These data sets, new seeds{images}"
 
 
+def seeds_text(table: Table) -> str:
+    """How many seeds the means are over: `5`, or `3 to 5`."""
+    seeds = sorted({s.finished for row in table.rows for s in row.scores.values()})
+    return f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+
+
 def _tests(board: Leaderboard) -> str:
     pairs = max((len(t.pairs) for t in board.tables), default=0)
     if not pairs:
@@ -140,7 +146,7 @@ def of_table(table: Table) -> list[str]:
     if table.reference is None and len(table.rows) > 1:
         lines.append("No reference, so no gains: `--reference NAME` chooses one of the rows.")
     if table.scope_b is not None:
-        lines.append(other_datasets(table, table.scope_b))
+        lines.append(_other_datasets(table, table.scope_b))
     if len(table.pairs) and not table.with_images:
         lines.append(f"Not in these intervals: the noise of the test images ({table.without_images}).")
     reasons: dict[Reason, list[str]] = {}
@@ -151,8 +157,7 @@ def of_table(table: Table) -> list[str]:
     for absent, where in reasons.items():
         shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
         lines.append(f"No p-value ({absent.words}): {shown}.")
-    lines += [f"Not ranked: {label}: {reason}." for label, reason in _grouped(table.incomplete).items()]
-    return lines
+    return [*lines, *not_ranked(table)]
 
 
 def _intervals_alone(table: Table) -> bool:
@@ -187,22 +192,23 @@ def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
     return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.images_se)
 
 
-def other_datasets(table: Table, found: ScopeB) -> str:
+def _other_datasets(table: Table, scope_b: ScopeB) -> str:
     """Scope B in a sentence: what is found, or how many data sets it would take."""
     pairs = len(table.pairs)
-    sets = f"{found.blocks} data set{'s' * (found.blocks > 1)}"
+    sets = f"{scope_b.blocks} data set{'s' * (scope_b.blocks > 1)}"
     overall = (
         ""
-        if found.friedman.p is None
-        else f" Friedman over {sets}: p {_p(found.friedman.p)} " + (f"({found.friedman.how}).")
+        if scope_b.friedman.p is None
+        else f" Friedman over {sets}: p {_p(scope_b.friedman.p)} " + (f"({scope_b.friedman.how}).")
     )
-    if found.reason is Reason.too_few_datasets:
+    if scope_b.reason is Reason.too_few_datasets:
         several = f"{pairs} pairs" if pairs > 1 else "a pair"
-        return f"Nothing is said of other data sets: {found.blocks} here, {found.needs} needed for {several}.{overall}"
-    if found.reason is not None:
-        return f"Nothing is said of other data sets: {found.reason.words}.{overall}"
+        needed = f"{scope_b.blocks} here, {scope_b.needs} needed for {several}"
+        return f"Nothing is said of other data sets: {needed}.{overall}"
+    if scope_b.reason is not None:
+        return f"Nothing is said of other data sets: {scope_b.reason.words}.{overall}"
     labels = [row.label for row in table.rows]
-    clear = [p for p in found.pairs if p.p_holm is not None and p.p_holm < 0.05]
+    clear = [p for p in scope_b.pairs if p.p_holm is not None and p.p_holm < 0.05]
     named = _some([f"{labels[p.a]} over {labels[p.b]}" for p in clear])
     said = f"{len(clear)} of {pairs} pairs hold ({named})" if clear else f"none of {pairs} pairs holds"
     return f"Other data sets (Wilcoxon signed-rank over {sets}, Holm): {said}.{overall}"
@@ -212,12 +218,12 @@ def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def _grouped(incomplete: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Rows with the same reason share a line."""
+def not_ranked(table: Table) -> list[str]:
+    """Methods that are not ranked, and why; those with the same reason share a line."""
     by_reason: dict[str, list[str]] = {}
-    for label, reason in incomplete:
+    for label, reason in table.incomplete:
         by_reason.setdefault(reason, []).append(label)
-    return {", ".join(labels): reason for reason, labels in by_reason.items()}
+    return [f"Not ranked: {', '.join(labels)}: {reason}." for reason, labels in by_reason.items()]
 
 
 def _some(items: list[str], most: int = 4) -> str:

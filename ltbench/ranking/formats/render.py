@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -12,12 +12,13 @@ import pandas as pd
 import tabulate as tabulate_module
 from tabulate import tabulate
 
-from ltbench.ranking.board import Column, Leaderboard, Table
+from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_json
 from ltbench.ranking.formats.as_latex import latex
 from ltbench.ranking.formats.notes import header, legend, notes, wide_legend
-from ltbench.ranking.formats.text_tables import beside, detail, overview
+from ltbench.ranking.formats.text_tables import GAIN, Line, beside, detail, frame, overview
+from ltbench.spec import Column
 
 PUBLISHED = "Published beside ours"
 WIDTH = 100
@@ -36,8 +37,8 @@ def text(board: Leaderboard, *, wide: bool = False) -> str:
             blocks.append("\n".join(_wrapped(f"== {_one_line(_title(table))} ==")))
         blocks.append(_plain(overview(table, board.primary, wide=wide)))
         blocks += [f"{_one_line(_heading(table, c))}\n{_plain(detail(table, c, board))}" for c in table.columns]
-    if len(frame := beside(board, every=wide)):
-        blocks.append(f"{PUBLISHED}\n{_plain(frame)}")
+    if published := beside(board, every=wide):
+        blocks.append(f"{PUBLISHED}\n{_plain(published)}")
     blocks.append("\n".join(line for note in _said(board, wide) for line in _wrapped(note)))
     return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
 
@@ -61,8 +62,8 @@ def markdown(board: Leaderboard, *, wide: bool = False) -> str:
             blocks.append(f"## {_escape(_title(table))}")
         blocks.append(_pipes(overview(table, board.primary, wide=wide)))
         blocks += [f"### {_escape(_heading(table, c))}\n\n{_pipes(detail(table, c, board))}" for c in table.columns]
-    if len(frame := beside(board, every=wide)):
-        blocks.append(f"### {PUBLISHED}\n\n{_pipes(frame)}")
+    if published := beside(board, every=wide):
+        blocks.append(f"### {PUBLISHED}\n\n{_pipes(published)}")
     blocks.append("  \n".join(_escape(line) for line in _said(board, wide)))
     return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
 
@@ -86,11 +87,12 @@ def pairs_csv(board: Leaderboard) -> str:
     return _csv(as_csv.pairs(board))
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def _csv(table: pd.DataFrame) -> str:
     """Python's csv quotes no lone carriage return, where readers end a line: then every text is quoted."""
-    returns = any(frame[name].astype(str).str.contains("\r").any() for name in frame.select_dtypes(exclude="number"))
+    texts = table.select_dtypes(exclude="number")
+    returns = any(texts[name].astype(str).str.contains("\r").any() for name in texts)
     quoting: Literal[0, 2] = 2 if returns else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
-    return frame.to_csv(index=False, lineterminator="\n", quoting=quoting)
+    return table.to_csv(index=False, lineterminator="\n", quoting=quoting)
 
 
 FORMATS: dict[str, Callable[[Leaderboard], str]] = {
@@ -113,28 +115,29 @@ def renderer(name: str, *, wide: bool = False) -> Callable[[Leaderboard], str]:
     )
 
 
-def _plain(frame: pd.DataFrame) -> str:
-    frame = frame.map(_one_line).rename(columns=_one_line)
-    return _tabulate(frame, "simple", _align(frame))
+def _plain(lines: Sequence[Line]) -> str:
+    table = frame(lines).map(_one_line).rename(columns=_one_line)
+    return _tabulate(table, "simple", _align(table))
 
 
-def _pipes(frame: pd.DataFrame) -> str:
-    return _tabulate(frame.map(_escape).rename(columns=_escape), "pipe", _align(frame))
+def _pipes(lines: Sequence[Line]) -> str:
+    table = frame(lines)
+    return _tabulate(table.map(_escape).rename(columns=_escape), "pipe", _align(table))
 
 
-def _tabulate(frame: pd.DataFrame, style: str, align: list[str]) -> str:
-    rows = frame.to_numpy().tolist()
+def _tabulate(table: pd.DataFrame, style: str, align: list[str]) -> str:
+    rows = table.to_numpy().tolist()
     padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0  # or nine columns are wider than a terminal
     try:
-        return tabulate(rows, headers=list(frame.columns), tablefmt=style, disable_numparse=True, colalign=align)
+        return tabulate(rows, headers=list(table.columns), tablefmt=style, disable_numparse=True, colalign=align)
     finally:
         tabulate_module.MIN_PADDING = padding
 
 
-def _align(frame: pd.DataFrame) -> list[str]:
+def _align(table: pd.DataFrame) -> list[str]:
     """Numbers to the right, names and what carries a mark to the left."""
-    left = {"rank", "method", "gain [95% CI]", "column", "source", ""}
-    return ["left" if name in left or _marked(frame[name]) else "right" for name in frame.columns]
+    left = {"rank", "method", GAIN, "column", "source", ""}
+    return ["left" if name in left or _marked(table[name]) else "right" for name in table.columns]
 
 
 def _marked(column: pd.Series[str]) -> bool:

@@ -1,16 +1,23 @@
-"""A leaderboard as rows of text: what the terminal and Markdown show. Built with pandas."""
+"""A leaderboard's tables as entries: the texts that the terminal, Markdown and pages show, and the numbers in them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from ltbench.metrics import metric_of
-from ltbench.ranking.board import Column, Leaderboard, Row, Score, Table
+from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.published import Judgement
-from ltbench.stats.fixed_datasets import ScopeATest, Verdict
+from ltbench.spec import Column
+from ltbench.stats.fixed_datasets import Verdict
 from ltbench.stats.intervals import Interval
 
+GAIN = "gain [95% CI]"
+"""Head of the column of gains over the reference."""
 MARKS = {"better": "^", "worse": "v", "undecided": "?", "reference": ""}
+"""`Score.verdict` -> its mark."""
 OVERALL = {
     Verdict.better: "^",
     Verdict.worse: "v",
@@ -23,105 +30,137 @@ MOST_COLUMNS = 3
 """More columns than this are shown by data set in the overview, or it would not fit a terminal."""
 
 
-def overview(table: Table, primary: str, *, wide: bool = False) -> pd.DataFrame:
+class Entry(NamedTuple):
+    """One place of a table: what stands there, and the number it begins with, rounded as it is shown."""
+
+    text: str
+    value: float | None = None
+
+
+Line = dict[str, Entry]
+"""Head -> entry. All lines of a table have the same heads."""
+
+
+def frame(lines: Sequence[Line]) -> pd.DataFrame:
+    """The texts of a table."""
+    return pd.DataFrame([{head: entry.text for head, entry in line.items()} for line in lines])
+
+
+def overview(table: Table, primary: str, *, wide: bool = False) -> list[Line]:
     """Rank interval, method, mean over data sets with its interval, gain over the reference with its interval and
     verdict, and the primary metric on every column (or, where these are many, on every data set). `wide` adds mean
     rank, interquartile gain, probability of improvement, the gains in the other metrics, and every column."""
-    rows = []
+    lines = []
     for i, row in enumerate(table.rows):
-        half = "" if row.half is None else f" ±{row.half:.1f}"
-        line: dict[str, str] = {"rank": row.rank_label, "method": row.label, "mean": f"{row.mean:.1f}{half}"}
+        line = {"rank": Entry(row.rank_label, float(row.rank[0])), "method": Entry(row.label)}
+        line["mean"] = _with_half(row.mean, row.half)
         if table.reference is not None:
-            line["gain [95% CI]"] = "(reference)" if row.gain is None else difference(row.gain.test, row.gain.verdict)
+            line[GAIN] = overall_gain(row)
         if wide:
             line |= _wide(table, i, row)
-        places = _places(table, row, primary, every=wide)
-        rows.append({**line, **{f"data set {name}" if name in line else name: shown for name, shown in places.items()}})
-    return pd.DataFrame(rows)
+        shown = {title: mean_over(row, columns, primary) for title, columns in places(table, every=wide).items()}
+        lines.append({**line, **{f"data set {title}" if title in line else title: e for title, e in shown.items()}})
+    return lines
 
 
-def _wide(table: Table, position: int, row: Row) -> dict[str, str]:
+def _wide(table: Table, position: int, row: Row) -> Line:
     line = {}
     if table.scope_b is not None:
-        line["mean rank"] = f"{table.scope_b.friedman.mean_ranks[position]:.1f}"
+        mean_rank = table.scope_b.friedman.mean_ranks[position]
+        line["mean rank"] = Entry(f"{mean_rank:.1f}", round(mean_rank, 1))
     if table.reference is None:
         return line
-    line["IQM gain"] = interquartile(row)
-    line["P(better)"] = "" if row.improvement is None else f"{row.improvement:.2f}"
+    line["IQM gain"] = _interquartile(row)
+    better = row.improvement
+    line["P(better)"] = Entry("") if better is None else Entry(f"{better:.2f}", round(better, 2))
     for metric in dict.fromkeys(m for other in table.rows for m in other.others):
         pair = row.others.get(metric)
-        shown = "" if pair is None else "-" if pair.test.diff is None else f"{pair.test.diff:+.1f}"
-        mark = f" {OVERALL[pair.verdict]}" if pair is not None and pair.test.diff is not None else ""
-        line[f"{metric_of(metric).short} gain"] = shown + mark
+        shown = Entry("") if pair is None else _gain(pair.test.diff, None, OVERALL[pair.verdict])
+        line[f"{metric_of(metric).short} gain"] = shown
     return line
 
 
-def interquartile(row: Row) -> str:
+def _interquartile(row: Row) -> Entry:
     """`+2.1 [+1.8, +2.5]`; without the interval where there are too few seeds for it."""
     if row.iqm is None:
-        return ""
+        return Entry("")
     span = "" if row.iqm.low is None else f" [{row.iqm.low:+.1f}, {row.iqm.high:+.1f}]"
-    return f"{row.iqm.value:+.1f}{span}"
+    return Entry(f"{row.iqm.value:+.1f}{span}", round(row.iqm.value, 1))
 
 
-def _places(table: Table, row: Row, primary: str, *, every: bool) -> dict[str, str]:
+def places(table: Table, *, every: bool = False) -> dict[str, list[Column]]:
+    """Title -> columns that are averaged under it: each column by itself, or data sets where the columns are many."""
     if every or len(table.columns) <= MOST_COLUMNS:
-        return {table.title(column): plain_mean([row.scores[column]], primary) for column in table.columns}
-    return {
-        table.heading(d): plain_mean([row.scores[c] for c in table.columns if c[0] == d], primary)
-        for d in table.datasets
-    }
+        return {table.title(column): [column] for column in table.columns}
+    return {table.heading(dataset): table.columns_of(dataset) for dataset in table.datasets}
 
 
-def plain_mean(scores: list[Score], metric: str) -> str:
-    """Mean over columns, with a star where seeds are missing or failed."""
+def mean_over(row: Row, columns: Sequence[Column], metric: str) -> Entry:
+    """A method's mean over columns, with a star where seeds are missing or failed."""
+    scores = [row.scores[column] for column in columns]
     means = [i.mean for s in scores if (i := s.metrics[metric]) is not None]
-    partial = "*" if any(s.failed or s.missing for s in scores) else ""
-    return f"{sum(means) / len(means):.1f}{partial}"
+    mean = sum(means) / len(means)
+    return Entry(f"{mean:.1f}" + "*" * any(s.failed or s.missing for s in scores), round(mean, 1))
 
 
-def difference(test: ScopeATest, verdict: Verdict) -> str:
-    """`+2.6 [+2.3, +2.9] ^`."""
-    if test.diff is None:
+def overall_gain(row: Row) -> Entry:
+    """`+2.6 [+2.3, +2.9] ^`: over the reference, over all data sets."""
+    if row.gain is None:
+        return Entry("(reference)")
+    return _gain(row.gain.test.diff, row.gain.test.half, OVERALL[row.gain.verdict])
+
+
+def _gain(diff: float | None, half: float | None, mark: str) -> Entry:
+    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", round(diff, 1))
+
+
+def difference(diff: float | None, half: float | None, digits: int = 1) -> str:
+    """`+2.6 [+2.3, +2.9]`, from a difference and the half-width of its interval."""
+    if diff is None:
         return "-"
-    span = "" if test.half is None else f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]"
-    return f"{test.diff:+.1f}{span} {OVERALL[verdict]}"
+    span = "" if half is None else f" [{diff - half:+.{digits}f}, {diff + half:+.{digits}f}]"
+    return f"{diff:+.{digits}f}{span}"
 
 
-def detail(table: Table, column: Column, board: Leaderboard) -> pd.DataFrame:
+def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
     """One column in full: mean with interval, gain with interval, adjusted p, the other reported metrics, seeds."""
     ordered = sorted(table.rows, key=lambda row: _quality(row.scores[column], board.primary), reverse=True)
     others = [m for m in board.report if m != board.primary]
-    rows = []
+    lines = []
     for row in ordered:
         score = row.scores[column]
-        line = {"method": row.label, metric_of(board.primary).short: _with_half(score.metrics[board.primary])}
-        line["gain [95% CI]"] = _gain(score)
-        line["p (Holm)"] = "" if score.gain is None else ("-" if score.p_holm is None else readable_p(score.p_holm))
+        line = {"method": Entry(row.label), metric_of(board.primary).short: _estimate(score.metrics[board.primary])}
+        line[GAIN], line["p (Holm)"] = _column_gain(score)
         for metric in others:
             interval = score.metrics.get(metric)
-            line[metric_of(metric).short] = "-" if interval is None else f"{interval.mean:.1f}"
+            line[metric_of(metric).short] = Entry("-") if interval is None else _with_half(interval.mean, None)
         line["seeds"] = _seeds(score)
-        rows.append(line)
-    return pd.DataFrame(rows)
+        lines.append(line)
+    return lines
 
 
-def beside(board: Leaderboard, *, every: bool) -> pd.DataFrame:
+def _column_gain(score: Score) -> tuple[Entry, Entry]:
+    """The gain over the reference on one column, and its p after Holm's correction."""
+    if score.gain is None:
+        return Entry("(reference)"), Entry("")
+    gain, p = _gain(score.gain.diff, score.gain.half, MARKS[score.verdict]), score.p_holm
+    return gain, Entry("-") if p is None else Entry(readable_p(p), max(round(p, 3), 0.001))
+
+
+def beside(board: Leaderboard, *, every: bool) -> list[Line]:
     """Published numbers and ours; those of other recipes only if `every`."""
-    rows = []
-    for b in board.published:
-        if every or b.judgement is not Judgement.OTHER_RECIPE:
-            rows.append(
-                {
-                    "method": b.label,
-                    "column": f"{b.column[0]} {b.column[1]}",
-                    "published": f"{b.published.value:.1f}",
-                    "ours": _with_half(b.ours),
-                    "": b.judgement.value.replace("_", " "),
-                    "source": b.published.source.split(" (")[0].split(",")[0],
-                }
-            )
-    return pd.DataFrame(rows)
+    return [
+        {
+            "method": Entry(b.label),
+            "column": Entry(b.column.label),
+            "published": Entry(f"{b.published.value:.1f}"),
+            "ours": _estimate(b.ours),
+            "": Entry(b.judgement.value.replace("_", " ")),
+            "source": Entry(b.published.source.split(" (")[0].split(",")[0]),
+        }
+        for b in board.published
+        if every or b.judgement is not Judgement.OTHER_RECIPE
+    ]
 
 
 def readable_p(p: float) -> str:
@@ -135,23 +174,16 @@ def _quality(score: Score, metric: str) -> float:
     return interval.mean if metric_of(metric).higher_is_better else -interval.mean
 
 
-def _with_half(interval: Interval | None) -> str:
-    if interval is None:
-        return "-"
-    return f"{interval.mean:.1f}" + (f" ±{interval.half:.1f}" if interval.half is not None else "")
+def _estimate(interval: Interval | None) -> Entry:
+    return Entry("-") if interval is None else _with_half(interval.mean, interval.half)
 
 
-def _gain(score: Score) -> str:
-    test = score.gain
-    if test is None:
-        return "(reference)"
-    if test.diff is None:
-        return "-"
-    span = f" [{test.diff - test.half:+.1f}, {test.diff + test.half:+.1f}]" if test.half is not None else ""
-    return f"{test.diff:+.1f}{span} {MARKS[score.verdict]}"
+def _with_half(mean: float, half: float | None) -> Entry:
+    """`38.4 ±0.3`."""
+    return Entry(f"{mean:.1f}" + ("" if half is None else f" ±{half:.1f}"), round(mean, 1))
 
 
-def _seeds(score: Score) -> str:
+def _seeds(score: Score) -> Entry:
     """`5`, or `4/5*` where some failed or are missing; which, the notes say."""
-    planned = score.finished + score.failed + score.missing
-    return str(score.finished) if score.finished == planned else f"{score.finished}/{planned}*"
+    planned, finished = score.finished + score.failed + score.missing, score.finished
+    return Entry(str(finished), float(finished)) if finished == planned else Entry(f"{finished}/{planned}*")

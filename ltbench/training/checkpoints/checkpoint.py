@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import io
-import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path, PurePath
-from types import GeneratorType
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ltbench.api import Stage
-from ltbench.spec import KEY
-from ltbench.system.files import write_atomically
-from ltbench.system.remote import Remote, RemoteFiles
+from ltbench.training.checkpoints.files import Files, Store, newest_in
+from ltbench.training.checkpoints.live import LiveState, check_locals, locals_of, set_torch_rng_state, torch_rng_state
+from ltbench.training.checkpoints.shared_stage import SharedStage, StageEnd
 from ltbench.training.checkpoints.state import NotResumable, capture, restore
 
-_MAGIC = b"ltbench checkpoint 1 "
+_MOST_MESSAGES = 5
+"""So many checkpoints that could not be saved are told of; the rest is more of the same."""
 
 
 class Stopped(BaseException):
@@ -39,25 +31,27 @@ class Checkpoints:
         identity: what a checkpoint must share with this trial to be of use: its key, the device, the threads.
         seconds: how often one is taken at most, beside the end of every stage; 0 is after every step.
         stop: asked after every step whether to stop there.
+        shared: what the trial's first stage has in common with other trials; None: nothing.
 
     Attributes:
         step: the step of the whole training that was begun last, from 1; 0 before the first.
         resumed: how often this trial was taken up. seconds_before: training time until the checkpoint it began from.
         messages: what went wrong, for the record's environment. Nothing that goes wrong here fails the trial.
-        taken: what is to be said of training that another trial did (shared.py); empty here.
+        reused: facts for the record's environment about training that another trial did; empty without.
     """
 
     def __init__(
         self,
-        folder: Path | RemoteFiles | None = None,
+        folder: Path | Store | None = None,
         identity: Mapping[str, Any] | None = None,
         seconds: float = 60.0,
         stop: Callable[[], bool] = lambda: False,
+        shared: SharedStage | None = None,
     ) -> None:
         self.step, self.resumed, self.seconds_before, self.messages = 0, 0, 0.0, list[str]()
-        self.taken: Mapping[str, Any] = {}
-        self._stop = stop
-        self._files = Files(folder) if isinstance(folder, Path) else folder
+        self.reused: Mapping[str, Any] = {}
+        self._stop, self._shared = stop, shared
+        self._files: Store | None = Files(folder) if isinstance(folder, Path) else folder
         self._identity, self._seconds = dict(identity or {}), seconds
         self._found: dict[str, Any] | None = None
         self._anew = False
@@ -66,8 +60,9 @@ class Checkpoints:
 
     @property
     def replaying(self) -> bool:
-        """A checkpoint was found, and training has not reached its place yet."""
-        return self._found is not None
+        """What goes wrong now may be the fault of what was read: a checkpoint was found and training has not reached
+        its place yet, or a stage that another trial left is being put in place."""
+        return self._found is not None or (self._shared is not None and self._shared.restoring)
 
     def begin(self, **beside: Any) -> None:
         """Start the clock and look for a checkpoint.
@@ -83,24 +78,26 @@ class Checkpoints:
             self._files = None
         self._found = None if self._files is None or self._anew else self._newest(self._files)
 
-    def steps(
-        self, stage: Stage, steps: int, total: int, live: Mapping[str, Any], stages: Iterator[Stage]
-    ) -> Iterator[int]:
+    def steps(self, live: LiveState, steps: int, total: int, stages: Iterator[Stage]) -> Iterator[int]:
         """The steps of a stage that are still to be taken: none of a stage before the checkpoint's, the rest of its
-        own. A checkpoint is taken between two steps when one is due, and at the end of every stage but the last.
+        own, none of a first stage that another trial has trained. A checkpoint is taken between two steps when one is
+        due, and at the end of every stage but the last.
 
         Args:
-            total: steps of the whole training. live: all that training changes, by name. stages: the method's.
+            live: all that training changes. steps: of this stage. total: of the whole training. stages: the method's.
 
         Raises:
             NotResumable: the checkpoint does not fit the trial.
             Stopped: it was asked for, and steps are left to take.
         """
-        self._stages.append([stage.name, steps])
+        end = None if self._stages else self._shared_end(live, steps, total)
+        self._stages.append([live.stage.name, steps])
         if self._found is not None and len(self._stages) < len(self._found["stages"]):
             return
-        live = {**live, **self._beside, "locals": _locals_of(stages)}
-        first = 0 if self._found is None else self._take_up(self._found, live)
+        if end is not None and self._found is None and self._reuse(end, steps):
+            return
+        roots = {**live.named(), **self._beside, "locals": locals_of(stages)}
+        first = 0 if self._found is None else self._take_up(self._found, roots)
         before = sum(n for _, n in self._stages) - steps
         for step in range(first, steps):
             self.step = before + step + 1
@@ -108,9 +105,11 @@ class Checkpoints:
             if self.step < total:
                 stop = self._stop()
                 if self._files is not None and (stop or step + 1 == steps or time.monotonic() >= self._due):
-                    self._save(step + 1, live, last=stop)
+                    self._save(step + 1, roots, last=stop)
                 if stop:
                     raise Stopped
+        if end is not None:
+            self._leave(end)
 
     def close(self) -> None:
         """Training is over. Raises NotResumable if it never came to the place of the checkpoint."""
@@ -123,24 +122,30 @@ class Checkpoints:
                 self._not_saved(error)
 
     def start_over(self, reason: str) -> None:
-        """The checkpoint that was found is of no use; the next `begin` looks for none."""
+        """What was read is of no use; the next `begin` looks for none of it."""
+        if self._shared is not None and self._shared.restoring:
+            self._shared = None
+            self.messages.append(
+                f"training that another trial left could not be used ({reason}); the trial trained itself"
+            )
+            return
         self.messages.append(f"the checkpoint could not be used ({reason}); the trial started over")
         self._found, self._anew = None, True
         if self._files is not None:
             self._files.clear()
 
-    def _newest(self, files: Files | RemoteFiles) -> dict[str, Any] | None:
+    def _newest(self, files: Store) -> dict[str, Any] | None:
         """The content of the newest checkpoint that is whole and of this trial."""
         damaged = False
-        for file in self._listed(files):
+        for file in newest_in(files, self.messages.append):
             try:
-                found: dict[str, Any] = files.read(file)  # type: ignore[arg-type]  # as it listed it
+                found = files.read(file)
                 other = [k for k, v in self._identity.items() if found["identity"].get(k) != v]
             except Exception as error:
                 damaged = True
                 self.messages.append(f"the checkpoint {file.name} is damaged ({error}); it was left out")
                 with suppress(Exception):
-                    files.remove(file)  # type: ignore[arg-type]
+                    files.remove(file)
                 continue
             if not other:
                 return found
@@ -149,14 +154,21 @@ class Checkpoints:
             self.messages.append("no checkpoint was whole; the trial started over")
         return None
 
-    def _listed(self, files: Files | RemoteFiles) -> Sequence[PurePath]:
-        try:
-            return files.newest_first()
-        except Exception as error:  # a network that comes and goes
-            self.messages.append(f"checkpoints could not be looked for ({error}); the trial started over")
-            return []
+    def _take_up(self, found: Mapping[str, Any], roots: Mapping[str, Any]) -> int:
+        """Put the state in place; the step to go on with."""
+        if found["stages"] != self._stages:
+            raise NotResumable(f"the stages so far are {self._stages}, those of the checkpoint {found['stages']}")
+        before = [dict(frame) for frame in roots["locals"]]
+        restore(roots, _current(found["state"]))
+        for old, new in zip(before, roots["locals"], strict=True):
+            check_locals(old, new)
+        set_torch_rng_state(found["dice"])
+        self._found = None
+        self.resumed, self.seconds_before = found["resumed"] + 1, found["seconds"]
+        self._save(found["step"], roots)  # so that it is known how often, however soon the next interruption comes
+        return int(found["step"])
 
-    def _save(self, step: int, live: Mapping[str, Any], last: bool = False) -> None:
+    def _save(self, step: int, roots: Mapping[str, Any], last: bool = False) -> None:
         assert self._files is not None
         try:
             self._files.write(
@@ -164,10 +176,10 @@ class Checkpoints:
                     "identity": self._identity,
                     "stages": self._stages,
                     "step": step,
-                    "seconds": self.seconds_before + time.monotonic() - self._began,
+                    "seconds": self._seconds_so_far(),
                     "resumed": self.resumed,
-                    "state": capture(live),
-                    "dice": torch_dice(),
+                    "state": capture(roots),
+                    "dice": torch_rng_state(),
                 },
                 last,
             )
@@ -179,132 +191,40 @@ class Checkpoints:
         assert self._files is not None
         reason = f"{error.strerror} in {self._files.place}" if isinstance(error, OSError) else str(error)
         message = f"a checkpoint could not be saved ({reason})"
-        if message not in self.messages and len(self.messages) < 5:
+        if message not in self.messages and len(self.messages) < _MOST_MESSAGES:
             self.messages.append(message)
 
-    def _take_up(self, found: Mapping[str, Any], live: Mapping[str, Any]) -> int:
-        """Put the state in place; the step to go on with."""
-        if found["stages"] != self._stages:
-            raise NotResumable(f"the stages so far are {self._stages}, those of the checkpoint {found['stages']}")
-        before = [dict(frame) for frame in live["locals"]]
-        restore(live, found["state"])
-        for old, new in zip(before, live["locals"], strict=True):
-            _check_locals(old, new)
-        set_torch_dice(found["dice"])
-        self._found = None
-        self.resumed, self.seconds_before = found["resumed"] + 1, found["seconds"]
-        self._save(found["step"], live)  # so that it is known how often, however soon the next interruption comes
-        return int(found["step"])
+    def _seconds_so_far(self) -> float:
+        return self.seconds_before + time.monotonic() - self._began
+
+    def _shared_end(self, live: LiveState, steps: int, total: int) -> StageEnd | None:
+        """Where the end of the first stage is shared with other trials. None: it is not."""
+        if self._shared is None or self._files is None:
+            return None
+        try:
+            return self._shared.end_of(live, self._beside, steps, total)
+        except Exception as error:
+            self.messages.append(f"training is not shared ({error})")
+            return None
+
+    def _reuse(self, end: StageEnd, steps: int) -> bool:
+        """Put the end of the stage in place, if another trial has left it."""
+        reused = end.take(self.messages.append)
+        if reused is None:
+            return False
+        self.reused, self.step = reused, steps
+        self.seconds_before += reused["shared_seconds"]
+        return True
+
+    def _leave(self, end: StageEnd) -> None:
+        try:
+            end.leave(self._seconds_so_far())
+        except Exception as error:  # no space, no network: the others train themselves
+            self._not_saved(error)
 
 
-class Files:
-    """The last two checkpoints in `folder`: NUMBER.ckpt, a line with the SHA-256 of the rest, then torch's format."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.place = folder, folder.parent
-
-    def problem(self) -> str | None:
-        """Why nothing can be kept here."""
-        return None if self.place.is_dir() else f"there is no {self.place} on {socket.gethostname()}"
-
-    def newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*.ckpt"), reverse=True)
-
-    def write(self, content: dict[str, Any], last: bool = False) -> None:
-        """All of it or nothing, whenever the machine stops. Raises OSError."""
-        packed = pack(content)
-        self.folder.mkdir(exist_ok=True)
-        before = self.newest_first()
-        number = int(before[0].stem) + 1 if before else 1
-        write_atomically(self.folder / f"{number:08d}.ckpt", packed)
-        for old in [*before[1:], *self.folder.glob(".*.ckpt-*")]:
-            old.unlink(missing_ok=True)
-
-    def read(self, file: Path) -> dict[str, Any]:
-        """The content of a file. Raises OSError, or ValueError if it is damaged."""
-        return unpack(file.read_bytes())
-
-    def remove(self, file: Path) -> None:
-        file.unlink()
-
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def settle(self) -> None:
-        """What was written is there."""
-
-
-def pack(content: dict[str, Any]) -> bytes:
-    """A checkpoint as a file holds it."""
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    payload = stream.getvalue()
-    return _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
-
-
-def unpack(packed: bytes) -> dict[str, Any]:
-    """The inverse; nothing of it is ever run as code. Raises ValueError if it is damaged."""
-    head, _, payload = packed.partition(b"\n")
-    if head != _MAGIC + hashlib.sha256(payload).hexdigest().encode():
-        raise ValueError("its checksum does not fit")
-    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    return content
-
-
-def place_for(checkpoints: Path | Remote | None, key: str) -> Path | RemoteFiles | None:
-    """Where the checkpoints of one trial lie."""
-    return (
-        RemoteFiles(checkpoints / key, pack, unpack)
-        if isinstance(checkpoints, Remote)
-        else checkpoints and checkpoints / key
-    )
-
-
-def keys_in(checkpoints: Path | Remote) -> list[str]:
-    """Trials that have left something there. Raises OSError."""
-    return [name for name in names_in(checkpoints) if KEY.fullmatch(name)]
-
-
-def names_in(checkpoints: Path | Remote) -> list[str]:
-    """All that lies there. Raises OSError, or what a network raises."""
-    return checkpoints.names() if isinstance(checkpoints, Remote) else [f.name for f in checkpoints.iterdir()]
-
-
-def discard(checkpoints: Path | Remote | None, key: str) -> None:
-    """Remove the checkpoints of a trial that has a record, or what a group of trials has shared."""
-    if isinstance(checkpoints, Remote):
-        (checkpoints / key).clear()
-    elif checkpoints is not None:
-        shutil.rmtree(checkpoints / key, ignore_errors=True)
-
-
-def torch_dice() -> dict[str, torch.Tensor]:
-    """The state of torch's own random numbers."""
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return {"cpu": torch.get_rng_state(), **({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})}
-
-
-def set_torch_dice(saved: Mapping[str, torch.Tensor]) -> None:
-    """The inverse of `torch_dice`."""
-    torch.set_rng_state(saved["cpu"])
-    if "cuda" in saved:
-        torch.cuda.set_rng_state(saved["cuda"])
-
-
-def _locals_of(stages: Any) -> list[dict[str, Any]]:
-    """The local variables of a method's `stages` where it waits, and of the generators it waits for in turn. Iterators
-    are left out: running the code again brings them to their place."""
-    found = []
-    while isinstance(stages, GeneratorType):
-        found.append({k: v for k, v in inspect.getgeneratorlocals(stages).items() if not hasattr(type(v), "__next__")})
-        stages = stages.gi_yieldfrom
-    return found
-
-
-def _check_locals(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """A local variable can be filled, but not be made to name another object; so it must be equal."""
-    for name in old.keys() | new.keys():
-        a, b = old.get(name), new.get(name)
-        same = np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a is b or a == b
-        if not same:
-            raise NotResumable(f"the variable {name!r} of `stages` follows from the training; keep it on self")
+def _current(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state of a checkpoint as it is kept today. In earlier ones the meter also held the function that it told the
+    loss to, which is no state."""
+    kind, number, cls, inside = state["meter"]
+    return {**state, "meter": [kind, number, cls, [pair for pair in inside if pair[0] != "_watch"]]}

@@ -5,13 +5,12 @@ cross-entropy or as each other does. The first trial of such a group leaves the 
 others take it up and go on from there, to the numbers that training themselves would have given, bit for bit.
 
 That two trials begin alike is not guessed from their names: a state is kept under a digest of everything the stage
-follows from, weights and dice included, and only where nothing but the harness's own code trains.
+follows from, weights and random generators included, and only where nothing but the harness's own code trains.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltbench.api import Stage, Task
-from ltbench.system.remote import Remote, RemoteFiles
-from ltbench.training.checkpoints.checkpoint import Checkpoints, Files, place_for, set_torch_dice, torch_dice
+from ltbench.api import Method, Task
+from ltbench.system.remote import Remote
+from ltbench.training.checkpoints.files import Files, Store, newest_in, place_for
+from ltbench.training.checkpoints.live import LiveState, set_torch_rng_state, torch_rng_state
 from ltbench.training.checkpoints.state import capture, restore
 from ltbench.training.device.provenance import peak_memory
 
@@ -31,6 +31,9 @@ TRAINS = ("__init__", "head", "draw", "mix", "loss")
 """What a method has to leave as it is in `Method` for its training to be the harness's alone, beside its stages."""
 _OURS = ("torch", "torchvision", "open_clip", "timm", "ltbench")
 """Packages whose modules and optimizers are the same code for all trials of a run."""
+
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+"""Where torch keeps the hooks of parameters and optimizers; there is no public way to ask for them."""
 
 
 def name_of(group: str, state: str) -> str:
@@ -48,109 +51,95 @@ def group_in(name: str) -> str:
     return name.removeprefix(_PREFIX).partition("-")[0]
 
 
-class SharedBeginning(Checkpoints):
-    """Checkpoints of a trial whose first stage others may have trained, or may want.
+class SharedStage:
+    """The first stage of one trial, as far as other trials train the same.
 
     Args:
-        place: where states are shared; it must exist. group: as `group_of` gives it. key: the trial's. device: where it
-            trains. The others: as for `Checkpoints`.
+        place: where states are shared; it must exist. group: as `group_of` gives it. key: the trial's.
+        machine: what the numbers depend on beside the trial: the device, the threads, torch's version.
+        device: where the trial trains.
+
+    Attributes:
+        restoring: a state that another trial left is being put in place; what goes wrong now may be its fault.
     """
 
     def __init__(
-        self,
-        folder: Path | RemoteFiles | None,
-        identity: Mapping[str, Any],
-        seconds: float,
-        stop: Callable[[], bool],
-        *,
-        place: Path | Remote,
-        group: str,
-        key: str,
-        device: torch.device,
+        self, place: Path | Remote, group: str, key: str, machine: Mapping[str, Any], device: torch.device
     ) -> None:
-        super().__init__(folder, identity, seconds, stop)
-        self._place: Path | Remote | None = place
-        self._group, self._key, self._device = group, key, device
-        self._machine = {name: value for name, value in identity.items() if name != "key"}
-        self._taking = False
+        self.place, self.group, self.key, self.machine, self.device = place, group, key, dict(machine), device
+        self.restoring = False
 
-    @property
-    def replaying(self) -> bool:
-        """What goes wrong now may be the fault of what was read."""
-        return self._taking or super().replaying
+    def end_of(self, live: LiveState, beside: Mapping[str, Any], steps: int, total: int) -> StageEnd | None:
+        """The end of the stage that begins now. None: it is not to be shared.
 
-    def steps(
-        self, stage: Stage, steps: int, total: int, live: Mapping[str, Any], stages: Iterator[Stage]
-    ) -> Iterator[int]:
-        """As `Checkpoints.steps`; no step of a first stage whose end another trial has left."""
-        files = None if self._stages else self._shared(stage, steps, total, live)
-        if files is not None and not super().replaying and self._take(files, live):
-            self._stages.append([stage.name, steps])
-            self.step = steps
-            return
-        yield from super().steps(stage, steps, total, live, stages)
-        if files is not None and not super().replaying:  # else the stage was trained before, and is not in `live` yet
-            self._leave(files, live)
+        Args:
+            live: all that training changes. beside: what is kept with it. steps: of this stage. total: of the training.
 
-    def start_over(self, reason: str) -> None:
-        if not self._taking:
-            super().start_over(reason)
-            return
-        self._taking, self._place = False, None
-        self.messages.append(f"training that another trial left could not be used ({reason}); the trial trained itself")
-
-    def _shared(self, stage: Stage, steps: int, total: int, live: Mapping[str, Any]) -> Files | RemoteFiles | None:
-        """Where the end of this stage lies or is to be left. None: it is not to be shared."""
-        if self._place is None or self._files is None or not _harness_alone(live):
+        Raises:
+            NotResumable: the state cannot be captured.
+        """
+        if not _harness_alone(live.method, live.model, live.optimizer):
             return None
-        try:
-            begins = capture({**self._roots(live), "stage": [steps, total, stage.class_probs]})
-        except Exception as error:
-            self.messages.append(f"training is not shared ({error})")
-            return None
+        roots = {**_without(live, "method", "stage"), **beside}
         whole = hashlib.sha256()
-        _add(whole, [begins, self._machine, torch_dice()])
-        files = place_for(self._place, name_of(self._group, whole.hexdigest()))
-        assert files is not None
-        return Files(files) if isinstance(files, Path) else files
+        _add(whole, [capture({**roots, "stage": [steps, total, live.stage.class_probs]}), self.machine])
+        _add(whole, torch_rng_state())
+        place = place_for(self.place, name_of(self.group, whole.hexdigest()))
+        assert place is not None
+        return StageEnd(self, Files(place) if isinstance(place, Path) else place, live.model, roots)
 
-    def _roots(self, live: Mapping[str, Any]) -> dict[str, Any]:
-        """All that changes in a stage that the harness alone trains."""
-        return {**{k: v for k, v in live.items() if k not in ("method", "stage")}, **self._beside}
 
-    def _take(self, files: Files | RemoteFiles, live: Mapping[str, Any]) -> bool:
-        """Put the end of the stage in place, if another trial has left it."""
-        for file in self._listed(files):
+class StageEnd:
+    """The state in which a shared stage ends: taken from the trial that trained it, or left for the others.
+
+    Args:
+        stage: the shared stage. store: where its end lies, named by everything that the stage follows from.
+        model: that of the trial. roots: name -> object, all that changes in the stage.
+    """
+
+    def __init__(self, stage: SharedStage, store: Store, model: nn.Module, roots: Mapping[str, Any]) -> None:
+        self._stage, self._store, self._model, self._roots = stage, store, model, roots
+
+    def take(self, report: Callable[[str], None]) -> dict[str, Any] | None:
+        """Put the end of the stage in place, if another trial has left it.
+
+        Args:
+            report: told of a state that is damaged.
+
+        Returns:
+            For the record: trained_by (the key of that trial), shared_seconds and peak_memory_bytes of its training.
+            None: there is nothing to take.
+        """
+        for file in newest_in(self._store, report):
             try:
-                found = files.read(file)  # type: ignore[arg-type]  # as it listed it
+                found = self._store.read(file)
             except Exception as error:
-                self.messages.append(f"training that another trial left is damaged ({error}); the trial trained itself")
+                report(f"training that another trial left is damaged ({error}); the trial trained itself")
                 continue
-            self._taking = True
-            with _in_place(live["model"]):
-                restore(self._roots(live), found["state"])
-            set_torch_dice(found["dice"])
-            self._taking = False
-            self.seconds_before += found["seconds"]
-            self.taken = {"trained_by": found["by"], "shared_seconds": found["seconds"],
-                          "peak_memory_bytes": found["peak"]}  # fmt: skip
-            return True
-        return False
+            self._stage.restoring = True
+            with _in_place(self._model):
+                restore(self._roots, found["state"])
+            set_torch_rng_state(found["dice"])
+            self._stage.restoring = False
+            return {"trained_by": found["by"], "shared_seconds": found["seconds"], "peak_memory_bytes": found["peak"]}
+        return None
 
-    def _leave(self, files: Files | RemoteFiles, live: Mapping[str, Any]) -> None:
-        try:
-            files.write(
-                {
-                    "by": self._key,
-                    "seconds": self.seconds_before + time.monotonic() - self._began,
-                    "peak": peak_memory(self._device),
-                    "state": capture(self._roots(live)),
-                    "dice": torch_dice(),
-                },
-                last=True,
-            )
-        except Exception as error:  # no space, no network: the others train themselves
-            self._not_saved(error)
+    def leave(self, seconds: float) -> None:
+        """Leave the end of the stage for the others. Raises what keeps it from arriving.
+
+        Args:
+            seconds: that its training took.
+        """
+        self._store.write(
+            {
+                "by": self._stage.key,
+                "seconds": seconds,
+                "peak": peak_memory(self._stage.device),
+                "state": capture(self._roots),
+                "dice": torch_rng_state(),
+            },
+            last=True,
+        )
 
 
 @contextmanager
@@ -162,20 +151,26 @@ def _in_place(model: nn.Module) -> Iterator[None]:
         t.data = memory.copy_(t.data)
 
 
-def _harness_alone(live: Mapping[str, Any]) -> bool:
+def _harness_alone(method: Method, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     """Whether nothing but what `capture` sees and the harness's own code takes part in the training: no hook, no patch,
     no module or optimizer of the user's."""
-    method, model, optimizer = live["method"], live["model"], live["optimizer"]
     return (
         not vars(method).keys() & set(TRAINS)
         and type(method.task) is Task
         and not any(callable(value) for value in vars(method.task).values())
         and all(_plain_module(module) for module in model.modules())
-        and not any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in model.parameters())
+        and not any(map(_has_hooks, (*model.parameters(), optimizer)))
         and _is_ours(type(optimizer))
         and str(getattr(optimizer.step, "__module__", "")).partition(".")[0] == "torch"
-        and not (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
     )
+
+
+def _without(live: LiveState, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in live.named().items() if name not in names}
+
+
+def _has_hooks(value: object) -> bool:
+    return any(getattr(value, name, None) for name in _HOOKS)
 
 
 def _plain_module(module: nn.Module) -> bool:

@@ -1,9 +1,9 @@
 """The state of live objects as plain data, and back: what a checkpoint of a running trial holds.
 
 `capture` walks everything that can be reached from the given objects through attributes and containers: modules,
-optimizers, tensors, arrays, dice, numbers, and objects of any class, the user's included. `restore` walks the same
-objects, made afresh, and puts the state in place; which of them are one and the same object, and which tensors share
-memory, comes back too. What it cannot hold or put back is refused, never guessed.
+optimizers, tensors, arrays, random generators, numbers, and objects of any class, the user's included. `restore` walks
+the same objects, made afresh, and puts the state in place; which of them are one and the same object, and which tensors
+share memory, comes back too. What it cannot hold or put back is refused, never guessed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from ltbench.training.checkpoints.attributes import attributes_of, has_state, na
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 """Stored as they are; all of them are read back by `torch.load(weights_only=True)`."""
 _MAKEABLE: dict[str, Callable[[], Any]] = {c.__qualname__: c for c in (list, dict, set, OrderedDict, Counter)}
+_GENERATOR = "dice"
+"""What checkpoints call the state of a random generator."""
 _ABSENT = object()
 
 
@@ -78,7 +80,7 @@ class _Capture:
         if isinstance(value, np.generic):
             return ["scalar", value.dtype.str, value.tobytes()]
         if isinstance(value, np.random.Generator | torch.Generator | random.Random):
-            return ["dice", *self._dice(value, place)]
+            return [_GENERATOR, *self._generator(value, place)]
         if isinstance(value, Enum):
             return ["enum", value.name]
         if isinstance(value, dict):
@@ -129,7 +131,7 @@ class _Capture:
         offset = value.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
         return [self._memory[id(owner)], value.dtype.str, list(value.shape), list(value.strides), offset]
 
-    def _dice(self, value: Any, place: str) -> list[Any]:
+    def _generator(self, value: Any, place: str) -> list[Any]:
         if isinstance(value, np.random.Generator):
             seeds = getattr(value.bit_generator, "seed_seq", None)
             return ["numpy", self(value.bit_generator.state, place), getattr(seeds, "n_children_spawned", 0)]
@@ -158,7 +160,8 @@ class _Restore:
             live = _ABSENT
         elif live is not _ABSENT:
             self._used[id(live)] = live
-        self._made[number] = getattr(self, f"_{kind}")(number, live, place, *content)
+        fill = self._generator if kind == _GENERATOR else getattr(self, f"_{kind}")
+        self._made[number] = fill(number, live, place, *content)
         return self._made[number]
 
     def _tensor(self, number: int, live: Any, place: str, copy: Tensor, parameter: bool, grad: bool, on: str) -> Any:
@@ -181,7 +184,7 @@ class _Restore:
     def _scalar(self, number: int, live: Any, place: str, dtype: str, content: bytes) -> Any:
         return np.frombuffer(content, dtype)[0]
 
-    def _dice(self, number: int, live: Any, place: str, kind: str, state: Any, children: int) -> Any:
+    def _generator(self, number: int, live: Any, place: str, kind: str, state: Any, children: int) -> Any:
         if kind == "numpy":
             state = self(state, _ABSENT, place)
             live = live if isinstance(live, np.random.Generator) else np.random.default_rng(0)

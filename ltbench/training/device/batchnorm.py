@@ -27,6 +27,7 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d with scale, shift, running statistics and a fixed momentum; (B, C, H, W) to the same."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same; moves the running statistics where it trains."""
         if not self.training:
             return super().forward(input)
         assert self.running_mean is not None

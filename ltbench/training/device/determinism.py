@@ -8,7 +8,7 @@ import torch
 import torch.utils.deterministic
 
 
-def make_repeatable(device: torch.device) -> None:
+def use_deterministic_algorithms(device: torch.device) -> None:
     """Have torch, cuDNN and cuBLAS compute deterministically in this process, and on this GPU. A CPU does so anyway.
 
     What has no deterministic form is computed all the same, and torch names it in a warning: of what torch lists,
@@ -23,4 +23,4 @@ def make_repeatable(device: torch.device) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True, warn_only=True)
     if device.index is not None:
-        torch.cuda.set_device(device)  # what a checkpoint has of a GPU and its dice is of the current one
+        torch.cuda.set_device(device)  # a checkpoint has the generator of the current GPU

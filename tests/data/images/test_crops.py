@@ -58,9 +58,9 @@ def test_a_large_batch_is_done_in_parts_with_the_same_result(monkeypatch: pytest
 # -- boxes ------------------------------------------------------------------------------------------------------------
 
 
-def boxes_by_the_book(dice: NDArray[np.float32], height: int, width: int) -> list[int]:
-    """torchvision's RandomResizedCrop.get_params for one image, in plain Python, with these dice."""
-    tries = dice[: 4 * crops.TRIES].astype(np.float64).reshape(-1, 4)
+def boxes_by_the_book(uniforms: NDArray[np.float32], height: int, width: int) -> list[int]:
+    """torchvision's RandomResizedCrop.get_params for one image, in plain Python, with these uniforms."""
+    tries = uniforms[: 4 * crops.TRIES].astype(np.float64).reshape(-1, 4)
     low, high = np.log(3 / 4), np.log(4 / 3)
     for area, ratio, top, left in tries.tolist():
         target = height * width * (0.08 + 0.92 * area)
@@ -79,9 +79,9 @@ def boxes_by_the_book(dice: NDArray[np.float32], height: int, width: int) -> lis
 
 @pytest.mark.parametrize(("height", "width"), [(256, 341), (400, 256), (256, 256), (256, 4000), (3000, 256)])
 def test_crops_are_those_of_random_resized_crop(height: int, width: int) -> None:
-    dice = crops.throw(np.random.default_rng(0), 400)
-    found = crops.random_boxes(dice, np.full(400, height), np.full(400, width))
-    assert found.tolist() == [boxes_by_the_book(row, height, width) for row in dice]
+    uniforms = crops.draw_uniforms(np.random.default_rng(0), 400)
+    found = crops.random_boxes(uniforms, np.full(400, height), np.full(400, width))
+    assert found.tolist() == [boxes_by_the_book(row, height, width) for row in uniforms]
     top, left, h, w = found.T
     assert np.stack([top, left, height - top - h, width - left - w]).min() >= 0
 
@@ -90,14 +90,16 @@ def test_crops_are_distributed_as_torchvisions() -> None:
     torch.manual_seed(0)
     image = torch.empty(3, 256, 341)
     theirs = np.array([RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])
-    ours = crops.random_boxes(crops.throw(np.random.default_rng(1), 3000), np.full(3000, 256), np.full(3000, 341))
+    ours = crops.random_boxes(
+        crops.draw_uniforms(np.random.default_rng(1), 3000), np.full(3000, 256), np.full(3000, 341)
+    )
     np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), rtol=0.06)
     np.testing.assert_allclose(ours.std(axis=0), theirs.std(axis=0), rtol=0.08)
 
 
 def test_a_very_long_image_gives_its_middle() -> None:
     """4,000 x 256: no crop of at least 8 % of the area has an allowed shape."""
-    found = crops.random_boxes(crops.throw(np.random.default_rng(0), 5), np.full(5, 256), np.full(5, 12000))
+    found = crops.random_boxes(crops.draw_uniforms(np.random.default_rng(0), 5), np.full(5, 256), np.full(5, 12000))
     assert (found == [0, (12000 - 341) // 2, 256, 341]).all()
 
 
@@ -111,10 +113,10 @@ def test_the_middle_is_center_crops() -> None:
 
 
 def test_jitter_is_torchvisions_in_every_order() -> None:
-    dice = crops.throw(np.random.default_rng(3), 60)
+    uniforms = crops.draw_uniforms(np.random.default_rng(3), 60)
     x = torch.rand(60, 3, 9, 7, generator=torch.Generator().manual_seed(0)) * 255
-    found = crops.jittered(x, dice)
-    numbers = dice[:, 4 * crops.TRIES + 1 :].astype(np.float64)
+    found = crops.jittered(x, uniforms)
+    numbers = uniforms[:, 4 * crops.TRIES + 1 :].astype(np.float64)
     changes = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
     orders = set()
     for i in range(60):
@@ -128,8 +130,8 @@ def test_jitter_is_torchvisions_in_every_order() -> None:
 
 
 def test_flips_and_jitter_do_not_move_the_crops() -> None:
-    """All dice are thrown at once, so that every augmentation cuts the same part out."""
-    a, b = (crops.throw(np.random.default_rng(5), 8) for _ in range(2))
+    """All random numbers are drawn at once, so that every augmentation cuts the same part out."""
+    a, b = (crops.draw_uniforms(np.random.default_rng(5), 8) for _ in range(2))
     assert np.array_equal(a, b)
     assert a.shape == (8, 45)
-    assert 0.3 < crops.mirrored(crops.throw(np.random.default_rng(5), 1000)).mean() < 0.7
+    assert 0.3 < crops.mirrored(crops.draw_uniforms(np.random.default_rng(5), 1000)).mean() < 0.7

@@ -21,9 +21,9 @@ from ltbench.planning.planner import make_plan
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import FORMATS, renderer
-from ltbench.ranking.formats.text_tables import overview
+from ltbench.ranking.formats.text_tables import frame, overview
 from ltbench.registry import Registry
-from ltbench.spec import Record, Result, Selection
+from ltbench.spec import Expectation, Record, Result, Selection
 from ltbench.suite.load import load_suite
 from tests.ranking.test_build import expectation, grid, table
 
@@ -88,9 +88,7 @@ def test_wide_columns_are_explained_and_a_bootstrap_is_called_approximate(name: 
 
 
 def test_an_empty_bucket_is_a_dash(results: list[Result]) -> None:
-    plan = expectation(results)
-    plan["protocol"]["report"] = ["medium"]
-    shown = FORMATS["text"](build(results, plan))
+    shown = FORMATS["text"](build(results, expectation(results, report=["medium"])))
     detail = next(line for line in shown.splitlines() if line.startswith("good "))
     assert " - " in detail
 
@@ -117,9 +115,8 @@ def test_a_full_cifar_board_fits_a_hundred_columns() -> None:
     methods = {name: 40.0 + i for i, name in enumerate(names)}
     factors = ["IF10", "IF50", "IF100"]
     results = grid(methods, {"cifar10": factors, "cifar100": factors})
-    plan = expectation(results)
-    plan["protocol"]["report"] = ["balanced_accuracy", "many", "medium", "few", "worst_class"]
-    shown = FORMATS["text"](build(results, plan))
+    report = ["balanced_accuracy", "many", "medium", "few", "worst_class"]
+    shown = FORMATS["text"](build(results, expectation(results, report=report)))
     tables = [line for line in shown.splitlines() if not line.startswith(("Not resolved", "No p-value"))]
     assert max(map(len, tables)) <= 100
     assert "Holm over 91 pairs" in shown
@@ -206,7 +203,7 @@ def test_the_message_of_a_failure_is_inert_too(results: list[Result]) -> None:
 # -- the suites that come with ltbench ---------------------------------------------------------------------------------
 
 
-def results_of(suite: str, tmp_path: Path, **chosen: Any) -> tuple[list[Result], dict[str, Any]]:
+def results_of(suite: str, tmp_path: Path, **chosen: Any) -> tuple[list[Result], Expectation]:
     """Made-up results of a whole shipped suite: accuracies around 50 with the spread that seeds have."""
     plan, _ = make_plan(load_suite(suite), Registry(), tmp_path, Selection(**chosen))
     rng = np.random.default_rng(1)
@@ -275,9 +272,7 @@ def test_a_table_apart_says_that_it_is_not_comparable(results: list[Result]) -> 
 
 
 def test_a_metric_where_less_is_better_says_so_by_its_marks(results: list[Result]) -> None:
-    plan = expectation(results)
-    plan["protocol"]["primary"] = "ece"
-    shown = FORMATS["text"](build(results, plan))
+    shown = FORMATS["text"](build(results, expectation(results, primary="ece")))
     best = next(line for line in shown.splitlines() if line.startswith("1 "))
     assert "good" in best
     assert "^" in best
@@ -295,6 +290,6 @@ def test_a_carriage_return_in_a_name_ends_no_line_of_the_csv(name: str, results:
 def test_a_data_set_named_like_a_column_does_not_replace_it(dataset: str) -> None:
     """With more than three columns the overview has one for each data set, by its bare name."""
     results = grid({"ce": 50, "good": 60}, {d: ["IF10", "IF50"] for d in (dataset, "b")})
-    frame = overview(table(build(results, expectation(results))), "balanced_accuracy")
-    assert list(frame.columns) == ["rank", "method", "mean", "gain [95% CI]", f"data set {dataset}", "b"]
-    assert set(frame["method"]) == {"ce", "good"}
+    shown = frame(overview(table(build(results, expectation(results))), "balanced_accuracy"))
+    assert list(shown.columns) == ["rank", "method", "mean", "gain [95% CI]", f"data set {dataset}", "b"]
+    assert set(shown["method"]) == {"ce", "good"}

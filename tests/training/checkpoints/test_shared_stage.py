@@ -20,7 +20,8 @@ from ltbench.models import build_backbone
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.remote import Remote
-from ltbench.training.checkpoints.checkpoint import Stopped, pack, unpack
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.checkpoints.files import pack, unpack
 from ltbench.training.engine import LossMeter
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -319,7 +320,7 @@ def test_a_disk_without_room_costs_the_sharing_and_nothing_else(
     def full(file: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
-    monkeypatch.setattr("ltbench.training.checkpoints.checkpoint.write_atomically", full)
+    monkeypatch.setattr("ltbench.training.checkpoints.files.write_atomically", full)
     specs = [make_spec(name, recipe=TINY) for name in ("ce", "tau_norm")]
     for record, spec in zip(run_all(specs, place), specs, strict=True):
         assert_same(run_trial(spec, site), record)

@@ -11,7 +11,7 @@ import torch
 import torch.utils.deterministic
 
 from ltbench.spec import TrialSpec
-from ltbench.training.device.determinism import make_repeatable
+from ltbench.training.device.determinism import use_deterministic_algorithms
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
@@ -31,7 +31,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
 
 
 def test_a_cpu_is_left_alone(chosen: list[torch.device]) -> None:
-    make_repeatable(torch.device("cpu"))
+    use_deterministic_algorithms(torch.device("cpu"))
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
@@ -42,7 +42,7 @@ def test_a_cpu_is_left_alone(chosen: list[torch.device]) -> None:
 def test_a_gpu_computes_deterministically_and_becomes_the_current_one(
     name: str, current: list[torch.device], chosen: list[torch.device]
 ) -> None:
-    make_repeatable(torch.device(name))
+    use_deterministic_algorithms(torch.device(name))
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert torch.backends.cudnn.deterministic
@@ -54,7 +54,7 @@ def test_a_gpu_computes_deterministically_and_becomes_the_current_one(
 
 def test_what_the_user_set_for_cublas_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    make_repeatable(torch.device("cuda"))
+    use_deterministic_algorithms(torch.device("cuda"))
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
