@@ -80,6 +80,8 @@ class Result:
     error: str | None = None
     pretraining: str = ""
     """What the model started from, where it was not from scratch."""
+    kind: str = ""
+    """Of the data set; empty where nothing says so."""
 
     @property
     def column(self) -> Column:
@@ -105,4 +107,5 @@ class Result:
             metrics=record.metrics,
             error=record.error,
             pretraining=str(spec.recipe.get("pretraining", "")),
+            kind=spec.cell.kind,
         )
