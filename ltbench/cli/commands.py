@@ -24,7 +24,7 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
-from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
+from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, trial, verify
 from ltbench.errors import UserError
 from ltbench.system.interrupt import Interrupt, Interrupted
 from ltbench.system.messages import show_on_stderr
@@ -162,6 +162,8 @@ app.command(name="methods")(methods_)
 app.command(name="datasets")(datasets_)
 app.command()(features)
 app.command()(check)
+app.command()(doctor)
+app.command()(fetch)
 app.command()(trial)
 app.command()(verify)
 
