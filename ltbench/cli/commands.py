@@ -27,6 +27,7 @@ from ltbench.cli.output import print_board, tell, warn
 from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
 from ltbench.errors import UserError
 from ltbench.system.interrupt import Interrupt, Interrupted
+from ltbench.system.messages import show_on_stderr
 
 app = typer.Typer(
     help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
@@ -231,6 +232,7 @@ def ui(
 
 def main() -> None:
     """Entry point: a UserError is one message on stderr and exit code 2, never a traceback."""
+    show_on_stderr()
     try:
         app()
     except UserError as error:
