@@ -1,4 +1,4 @@
-"""The suite: what a benchmark consists of, as checked data. `suiteload` reads one."""
+"""The suite: what a benchmark consists of, as checked data. `suite.load` reads one."""
 
 from __future__ import annotations
 
