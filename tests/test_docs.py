@@ -15,6 +15,7 @@ import yaml
 
 import ltbench
 from ltbench.cli import app
+from tools import docs_reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -145,6 +146,44 @@ def test_the_commands_that_are_named_exist() -> None:
     commands = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
     named = {word for text in DOCUMENTS.values() for word in re.findall(r"`ltbench ([a-z]+)", text)}
     assert named - commands == set()
+
+
+REFERENCE = docs_reference.pages()
+
+
+def test_every_key_of_a_suite_has_a_meaning() -> None:
+    """In the reference, which takes it from the text below the field."""
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", REFERENCE["reference/suite.md"], re.MULTILINE)
+    assert {"suite", "epochs", "milestones", "seeds", "gpu_memory_gb", "holdout_per_class"} <= {key for key, _ in rows}
+    assert [key for key, meaning in rows if not meaning.strip()] == []
+
+
+def test_the_reference_says_types_bounds_and_defaults() -> None:
+    page = REFERENCE["reference/suite.md"]
+    assert "| `batch_size` | whole number, ≥ 1 | required | Images in a step. |" in page
+    assert "| `momentum` | number, ≥ 0, < 1 | `0.9` |" in page
+    assert "| `precision` | `fp32`, `bf16`, `auto` | `fp32` |" in page
+    assert "| `optimizer` | [Sgd](#sgd) or [Adam](#adam) | required |" in page
+
+
+def test_the_reference_has_every_command_method_and_function() -> None:
+    commands = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
+    for name, page, head in (
+        *((command, "commands", f"## ltbench {command}\n") for command in commands),
+        *((method, "methods", f"## {method}\n") for method in ltbench.methods().index),
+        *((function, "python", f"## ltbench.{function}\n") for function in ltbench.__all__),
+    ):
+        assert head in REFERENCE[f"reference/{page}.md"], name
+    assert "| `--retry-failed` |  | run only the trials that failed |" in REFERENCE["reference/commands.md"]
+    assert "* `retry_failed`: run only the trials that failed." in REFERENCE["reference/python.md"]
+
+
+def test_a_docstring_becomes_markdown() -> None:
+    text = "One line.\n\nArgs:\n    a: first,\n        and more.\n\nExamples:\n    >>> 1"
+    assert list(docs_reference.docstring(text)) == [
+        "One line.", "", "**Args**", "", "* `a`: first,", "    and more.", "",
+        "**Examples**", "", "```python", ">>> 1", "```",
+    ]  # fmt: skip
 
 
 def test_the_version_is_the_same_everywhere() -> None:
