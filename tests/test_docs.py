@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 import yaml
 
 import ltbench
 from ltbench.cli import app
-from tools import docs_reference
+from tools import docs_pictures, docs_reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -184,6 +185,32 @@ def test_a_docstring_becomes_markdown() -> None:
         "One line.", "", "**Args**", "", "* `a`: first,", "    and more.", "",
         "**Examples**", "", "```python", ">>> 1", "```",
     ]  # fmt: skip
+
+
+def test_the_picture_of_the_readme_has_the_reference_numbers(tmp_path: Path) -> None:
+    """`python -m tools.docs_pictures` makes it anew."""
+    docs_pictures.main([str(tmp_path)])
+    name = docs_pictures.README_PICTURE[1]
+    made, committed = ((folder / name).read_text(encoding="utf-8") for folder in (tmp_path, docs_pictures.IMAGES))
+    pd.testing.assert_frame_equal(docs_pictures.data_of(made), docs_pictures.data_of(committed), rtol=1e-9)
+    shown = re.search(r"<title>(.*?)</title>", made)
+    assert shown is not None
+    assert f"![{shown[1]}](docs/images/{name})" in DOCUMENTS["README.md"], "its words for who cannot see it"
+
+
+def test_the_gallery_says_what_every_figure_answers() -> None:
+    page = docs_pictures.gallery()["gallery.md"]
+    for figure in docs_pictures.figures():
+        assert f"## {docs_pictures.question(figure)}\n" in page
+        assert figure.caption in page
+
+
+def test_pictures_are_small() -> None:
+    pictures = {
+        **docs_pictures.gallery(),
+        "gains.svg": (docs_pictures.IMAGES / "gains.svg").read_text(encoding="utf-8"),
+    }
+    assert {name: len(text) for name, text in pictures.items() if len(text) > 150_000} == {}
 
 
 def test_the_version_is_the_same_everywhere() -> None:
