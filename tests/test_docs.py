@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -211,6 +213,53 @@ def test_pictures_are_small() -> None:
         "gains.svg": (docs_pictures.IMAGES / "gains.svg").read_text(encoding="utf-8"),
     }
     assert {name: len(text) for name, text in pictures.items() if len(text) > 150_000} == {}
+
+
+def test_on_pypi_the_links_of_the_readme_are_absolute() -> None:
+    written = runpy.run_path(str(ROOT / "setup.py"))["for_pypi"](DOCUMENTS["README.md"])
+    assert list(places(written)) == []
+    assert "](https://raw.githubusercontent.com/ltbench/ltbench/main/docs/images/gains.svg)" in written
+    assert "[docs/suites.md](https://github.com/ltbench/ltbench/blob/main/docs/suites.md)" in written
+
+
+def test_links_lead_to_pages_of_the_site_or_to_the_repository() -> None:
+    hooks = pytest.importorskip("tools.docs_hooks", reason="mkdocs comes with the extra `docs`", exc_type=ImportError)
+    pages = {"index.md", "suites.md", "contributing.md", "tutorials/clip.md", "images/gains.svg"}
+    for target, page, expected in [
+        ("docs/suites.md#datasets", "index.md", "suites.md#datasets"),
+        ("../CONTRIBUTING.md", "suites.md", "contributing.md"),
+        ("../suites.md", "tutorials/clip.md", "../suites.md"),
+        ("../../README.md", "tutorials/clip.md", "../index.md"),
+        ("../cluster/slurm.sbatch", "suites.md", f"{hooks.SOURCES}/cluster/slurm.sbatch"),
+        ("#here", "suites.md", "#here"),
+        ("https://x.org", "suites.md", "https://x.org"),
+    ]:
+        assert hooks.moved(target, page, pages) == expected
+    assert hooks.outside_code("a\n```\na\n```\na", str.upper) == "A\n```\na\n```\nA"
+    assert hooks.deeper_lists("1. a\n\n   b\n  * c\n\nd\n  e") == "1. a\n\n    b\n    * c\n\nd\n  e"
+    assert hooks.summary("# Head\n\n| a |\n\nA `b` [c](d.md). More.") == "A b c."
+
+
+@pytest.mark.nightly
+def test_the_site_builds_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
+    """`make docs`: no broken link, each page with its Markdown, no script, style, font or picture from elsewhere."""
+    pytest.importorskip("material", reason="mkdocs comes with the extra `docs`")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = [file for file in tmp_path.rglob("*.html") if file.name != "404.html"]
+    assert {"index.html", "gallery.html", "methods.html", "first-run.html"} <= {file.name for file in pages}
+    listed = set(re.findall(r"\]\((\S+\.md)\)", (tmp_path / "llms.txt").read_text(encoding="utf-8")))
+    assert listed == {file.relative_to(tmp_path).with_suffix(".md").as_posix() for file in pages}
+    assert all((tmp_path / name).is_file() for name in listed)
+    fetched = re.compile(
+        r"<(?:script|img|iframe|link(?![^>]*canonical))\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^\s\">]+"
+    )
+    assert {file.name: found for file in pages if (found := fetched.findall(file.read_text(encoding="utf-8")))} == {}
+    styles = [file.read_text(encoding="utf-8") for file in tmp_path.rglob("*.css")]
+    assert [
+        found for style in styles for found in re.findall(r"(?:url\(|@import)[\s\"']*(?:https?:)?//\S+", style)
+    ] == []
 
 
 def test_the_version_is_the_same_everywhere() -> None:
