@@ -74,7 +74,7 @@ def check(
         raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
                         f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
     method = registry.get(file.stem)
-    problems, waits = check_method(method)
+    problems, waits = check_method(method, lambda what: tell(f"trying {what} ..."))
     for problem in problems:
         typer.echo(f"problem: {problem}")
     for wait in waits if not problems else []:
