@@ -52,6 +52,12 @@ def clipped(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def on_a_screen(message: str, most: int = 2000) -> str:
+    """A message that is no longer than a screen: words without end and what is beyond `most` characters are cut."""
+    short = re.sub(r"\S{400,}", lambda word: f"{word[0][:80]}... ({len(word[0]):,} characters)", message)
+    return short if len(short) <= most else f"{short[:most]} ... ({len(short) - most:,} more characters)"
+
+
 @contextmanager
 def at(place: str) -> Iterator[None]:
     """Put a place (a key of the suite, an option) before the message of a UserError from below."""
@@ -76,6 +82,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not names:
         return "There are none."
     everything = f"Known: {', '.join(names)}."
+    name = name[:200]  # the comparison takes the square of its length
     found = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if not found:
         return everything
@@ -99,6 +106,8 @@ def exponent_hint(value: object, *, whole: bool = False) -> str:
         return ""
     if not math.isfinite(number) or (whole and number != int(number)):
         return ""
+    if re.fullmatch(r"[-+]?0[0-9]+", value.strip()):
+        return f" YAML reads {value.strip()}, with its leading zero, as a text; write {int(value)}."
     if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?", value.strip()):
         return f" Write {value.strip()} without quotes."
     text = str(int(number)) if whole else repr(number)

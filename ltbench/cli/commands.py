@@ -26,7 +26,7 @@ from ltbench.cli.options import (
 from ltbench.cli.output import print_board, tell, warn
 from ltbench.cli.streams import careful_output, say
 from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
-from ltbench.errors import UserError, harmless
+from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.interrupt import Interrupt, Interrupted
 
 app = typer.Typer(
@@ -236,7 +236,7 @@ def main() -> None:
         try:
             app()
         except UserError as error:
-            say(f"error: {error}")
+            say(on_a_screen(f"error: {error}"))
             sys.exit(2)
         except Interrupted as stop:
             say("stopped; the same command continues")
