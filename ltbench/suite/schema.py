@@ -12,7 +12,7 @@ from ltbench.suite.strict import Strict
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 LARGEST = 1e9
-"""Of numbers that others are multiplied by or divided by: beyond every use, and far from what cannot be computed with."""
+"""Of numbers that others are multiplied or divided by: beyond every use, and far from what overflows."""
 
 
 class Sgd(Strict):
