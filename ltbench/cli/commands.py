@@ -25,9 +25,10 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import print_board, tell, warn
 from ltbench.cli.streams import careful_output, say
-from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
+from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, trial, verify
 from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.interrupt import Interrupt, Interrupted
+from ltbench.system.messages import show_on_stderr
 
 app = typer.Typer(
     help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
@@ -162,6 +163,8 @@ app.command(name="methods")(methods_)
 app.command(name="datasets")(datasets_)
 app.command()(features)
 app.command()(check)
+app.command()(doctor)
+app.command()(fetch)
 app.command()(trial)
 app.command()(verify)
 
@@ -232,6 +235,7 @@ def ui(
 
 def main() -> None:
     """Entry point: a UserError is one message on stderr and exit code 2, never a traceback."""
+    show_on_stderr()
     with careful_output():
         try:
             app()

@@ -30,6 +30,7 @@ from ltbench.execution.placement import Placed, place_all
 from ltbench.execution.resources import Listener, Resources
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
+from ltbench.system.messages import show_on_stderr
 from ltbench.system.scratch import scratch_folder
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
@@ -176,6 +177,7 @@ def _bundle(placed: Placed) -> tune.PlacementGroupFactory:
 
 def _trial(config: dict[str, Any], parts: Sequence[Any], site: Site, home: Home, token: str) -> None:
     """One trial on a worker; reports how far it is, then its record."""
+    show_on_stderr()
     last = time.monotonic()
 
     def progress(fraction: float, loss: float) -> None:

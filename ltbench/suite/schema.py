@@ -1,4 +1,4 @@
-"""The suite: what a benchmark consists of, as checked data. `suiteload` reads one."""
+"""The suite: what a benchmark consists of, as checked data. `suite.load` reads one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ LARGEST = 1e9
 
 
 class Sgd(Strict):
+    """Stochastic gradient descent with momentum, as torch has it."""
+
     name: Literal["sgd"]
     lr: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -30,6 +32,8 @@ class Sgd(Strict):
 
 
 class Adam(Strict):
+    """Adam or AdamW, as torch has them."""
+
     name: Literal["adam", "adamw"]
     lr: Positive
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
@@ -47,6 +51,8 @@ class Multistep(Strict):
 
 
 class Cosine(Strict):
+    """Half a cosine down to `floor` times the learning rate."""
+
     name: Literal["cosine"]
     floor: Share = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -54,6 +60,8 @@ class Cosine(Strict):
 
 
 class Constant(Strict):
+    """The same learning rate throughout."""
+
     name: Literal["constant"]
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     warmup_stairs: Annotated[int, Field(ge=0)] = 0
@@ -116,15 +124,21 @@ class Prompts(Strict):
 
 
 class TextBundled(Strict):
+    """Vectors that come with ltbench."""
+
     encoder: Literal["bundled"]
 
 
 class TextFile(Strict):
+    """Vectors from a file of the user's."""
+
     encoder: Literal["file"]
     path: str
 
 
 class TextOfDataset(Strict):
+    """Vectors that come with the data set (kind `features`)."""
+
     encoder: Literal["dataset"]
 
 
@@ -135,12 +149,16 @@ class TextOfTower(Prompts):
 
 
 class TextOpenClip(Prompts):
+    """The text tower of a CLIP model, by open_clip's names."""
+
     encoder: Literal["open_clip"]
     model: str
     pretrained: str
 
 
 class TextSentence(Prompts):
+    """A sentence encoder, by sentence-transformers' names."""
+
     encoder: Literal["sentence_transformers"]
     model: str
 
@@ -175,6 +193,7 @@ class MethodEntry(Strict):
         return self._place
 
     def found_at(self, place: str) -> None:
+        """Note where the suite has it."""
         self._place = place
 
     def __eq__(self, other: object) -> bool:
@@ -185,16 +204,22 @@ class MethodEntry(Strict):
 
 
 class Final(Strict):
+    """The trials that are ranked: their seeds, and what is reported of them."""
+
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
     report: Annotated[list[str], Field(min_length=1)] = ["balanced_accuracy", "many", "medium", "few", "worst_class"]
 
 
 class Shots(Strict):
+    """From how many training images a class is many-shot, and below how many few-shot."""
+
     many: Annotated[int, Field(ge=1, le=LARGEST)] = 100
     few: Annotated[int, Field(ge=1, le=LARGEST)] = 20
 
 
 class Protocol(Strict):
+    """How rows are compared: seeds, metric, reference, hold-out, search."""
+
     final: Final
     search: Search | None = None
     primary: str = "balanced_accuracy"
@@ -232,6 +257,8 @@ class PerTrial(PerMethod):
 
 
 class Resources(Strict):
+    """What trials are given, and how they run; changes no number."""
+
     per_trial: PerTrial = PerTrial()
     methods: dict[str, PerMethod] = {}
     """By a row's name or, for all of its rows, by a method's."""

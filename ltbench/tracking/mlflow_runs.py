@@ -53,6 +53,7 @@ def tags_of(record: Record, digest: str) -> dict[str, str]:
         "ltbench.key": spec.key,
         "ltbench.digest": digest,
         "ltbench.manifest": spec.cell.manifest,
+        "ltbench.dataset_kind": spec.cell.kind,
         "ltbench.variant": spec.variant,
         "ltbench.recipe_id": spec.recipe_id,
         "ltbench.status": record.status,
@@ -194,4 +195,5 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
         metrics=values,
         error=tags.get("ltbench.error"),
         pretraining=tags.get("ltbench.pretraining", ""),
+        kind=tags.get("ltbench.dataset_kind", ""),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Table
-from ltbench.ranking.formats.notes import header, notes, of_table, scope, seeds_text
+from ltbench.ranking.formats.notes import header, notes, of_table, scope, seeds_text, tested_by
 from ltbench.ranking.formats.text_tables import mean_over, places
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
@@ -99,14 +99,15 @@ def _number(value: str, row: Row) -> str:
 def _caption(board: Leaderboard, table: Table) -> str:
     """How it was tested, in sentences for a caption."""
     metric = metric_of(board.primary)
-    sets = f"{len(table.datasets)} data set" + "s" * (len(table.datasets) > 1)
+    blocks = len(table.datasets) - len(table.drawn_again)
+    sets = f"{blocks} data set" + "s" * (blocks > 1)
     unit = f" ({escape(metric.unit)})" if metric.unit else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
         f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, last epoch, "
         f"{escape(table.start)}.",
-        rf"Intervals are 95\,\% Student-t ({escape(scope(board)).lower()}); rank intervals hold simultaneously "
-        f"(Holm over {len(table.pairs)} pairs).",
+        rf"Intervals are 95\,\% ({escape(scope(board)).lower()}; {tested_by(with_images=table.with_images)}); "
+        f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pairs).",
         rf"Bold: rank interval includes 1. $\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than "
         rf"{table.rope:g}; $=$: equivalent within {table.rope:g}; ?: not resolved.",
     ]
