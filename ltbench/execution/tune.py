@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.execution.cluster import (  # first: it prepares ray's import
+    LONGEST_SESSION,
     Home,
     check_nodes,
     connect,
@@ -25,11 +27,12 @@ from ray import tune  # isort: skip
 from ray.tune.progress_reporter import TrialProgressCallback  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
 
+from ltbench.errors import UserError
 from ltbench.execution import nodes
 from ltbench.execution.placement import Placed, place_all
 from ltbench.execution.resources import Listener, Resources
 from ltbench.spec import Record, TrialSpec
-from ltbench.system.interrupt import Interrupt
+from ltbench.system.interrupt import Interrupt, Interrupted
 from ltbench.system.scratch import scratch_folder
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
@@ -60,22 +63,45 @@ def run_on_ray(
             lacks the data.
     """
     interrupt = interrupt or Interrupt()
-    with scratch_folder() as scratch, _joined(interrupt):
+    longest = None if "RAY_ADDRESS" in os.environ else LONGEST_SESSION - len(_SESSION) - 1
+    with scratch_folder(longest) as scratch, _joined(interrupt, scratch / _SESSION):
         interrupt.at_once.append(lambda: shutil.rmtree(scratch))
-        there = machines(resources, trials)
-        placed = place_all(trials, resources, there)
-        home = check_nodes(trials, site, set(placed.values()), there, listener)
+        try:
+            there = machines(resources, trials)
+            placed = place_all(trials, resources, there)
+            home = check_nodes(trials, site, set(placed.values()), there, listener)
+        except Exception:
+            if interrupt.asked:  # a signal to all processes of the group has ended Ray's as well
+                return
+            raise
         if not interrupt.asked:
             _fit(trials, home, site, placed, resources.retries, _Watch(listener, trials, interrupt), scratch)
 
 
+_SESSION = "r"
+"""Ray's own folder in ours: short, for the sake of its sockets' paths."""
+
+
 @contextmanager
-def _joined(interrupt: Interrupt) -> Iterator[None]:
-    """Ray from here to there."""
-    with interrupt.deaf_to_hangups():  # and so are the processes that Ray starts: a closed terminal is ours to handle
-        connect()
-    interrupt.take_back()  # ray, too, catches SIGTERM
+def _joined(interrupt: Interrupt, session: Path) -> Iterator[None]:
+    """Ray from here to there.
+
+    Raises:
+        Interrupted: a signal came while Ray started, and it did not.
+    """
     try:
+        try:
+            with interrupt.deaf_to_hangups():  # and so are Ray's processes: a closed terminal is ours to handle
+                connect(session)
+            interrupt.take_back()  # ray, too, catches SIGTERM
+        except SystemExit as left:
+            if left.code != signal.SIGTERM:
+                raise
+            raise Interrupted(signal.SIGTERM) from left
+        except UserError:
+            if interrupt.asked:
+                raise Interrupted(interrupt.code - 128) from None
+            raise
         yield
     finally:
         disconnect()

@@ -47,7 +47,7 @@ def import_records(
             known = journal.read(record.key)
             new = known is None or (known.status == "failed" and record.status == "ok")
             if new:
-                journal.write(replace(record, predictions=source.predictions(record.key)))
+                journal.write(replace(record, predictions=source.predictions(record.key, needed=True)))
             new_records[suite] = new_records.get(suite, 0) + new
         if not new_records:
             raise UserError(f"{folder}: holds no records")
