@@ -131,6 +131,19 @@ def _answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
 
 
+def refuse_dead_ray() -> None:
+    """A Ray of our own whose processes were killed ends this one some seconds later, without a word.
+
+    Raises:
+        UserError: one of them is gone.
+    """
+    node = getattr(ray._private.worker, "_global_node", None)  # there is no public way to ask
+    gone = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")] if node is not None else []
+    if gone:
+        raise UserError(f"Ray's {gone[0]} on this machine has ended (killed, or out of memory). What was finished is "
+                        f"recorded; the same command continues, and with --inline without Ray")  # fmt: skip
+
+
 def disconnect() -> None:
     """Leave Ray. Another thread (the one that talks to MLflow) must not collect garbage meanwhile: freeing a leftover
     object reference of Tune's in the middle of the shutdown ends the whole process."""

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ltbench.execution.cluster import (  # first: it prepares ray's import
-    LONGEST_SESSION,
     Home,
     check_nodes,
-    connect,
-    disconnect,
     machines,
     node_id,
+    refuse_dead_ray,
 )
 
 import ray  # isort: skip
@@ -27,13 +23,12 @@ from ray import tune  # isort: skip
 from ray.tune.progress_reporter import TrialProgressCallback  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
 
-from ltbench.errors import UserError
 from ltbench.execution import nodes
 from ltbench.execution.placement import Placed, place_all
 from ltbench.execution.resources import Listener, Resources
+from ltbench.execution.session import joined
 from ltbench.spec import Record, TrialSpec
-from ltbench.system.interrupt import Interrupt, Interrupted
-from ltbench.system.scratch import scratch_folder
+from ltbench.system.interrupt import Interrupt
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -42,7 +37,6 @@ REPORT_SECONDS = 2.0
 """How often at most a running trial reports how far it is."""
 ASK_SECONDS = 1.0
 """How often at most a running trial asks whether it is to stop."""
-
 
 PART = 200
 """Trials that travel together: a worker reads those around its own, and not the whole plan."""
@@ -63,9 +57,7 @@ def run_on_ray(
             lacks the data.
     """
     interrupt = interrupt or Interrupt()
-    longest = None if "RAY_ADDRESS" in os.environ else LONGEST_SESSION - len(_SESSION) - 1
-    with scratch_folder(longest) as scratch, _joined(interrupt, scratch / _SESSION):
-        interrupt.at_once.append(lambda: shutil.rmtree(scratch))
+    with joined(interrupt) as scratch:
         try:
             there = machines(resources, trials)
             placed = place_all(trials, resources, there)
@@ -76,35 +68,6 @@ def run_on_ray(
             raise
         if not interrupt.asked:
             _fit(trials, home, site, placed, resources.retries, _Watch(listener, trials, interrupt), scratch)
-
-
-_SESSION = "r"
-"""Ray's own folder in ours: short, for the sake of its sockets' paths."""
-
-
-@contextmanager
-def _joined(interrupt: Interrupt, session: Path) -> Iterator[None]:
-    """Ray from here to there.
-
-    Raises:
-        Interrupted: a signal came while Ray started, and it did not.
-    """
-    try:
-        try:
-            with interrupt.deaf_to_hangups():  # and so are Ray's processes: a closed terminal is ours to handle
-                connect(session)
-            interrupt.take_back()  # ray, too, catches SIGTERM
-        except SystemExit as left:
-            if left.code != signal.SIGTERM:
-                raise
-            raise Interrupted(signal.SIGTERM) from left
-        except UserError:
-            if interrupt.asked:
-                raise Interrupted(interrupt.code - 128) from None
-            raise
-        yield
-    finally:
-        disconnect()
 
 
 def _fit(
@@ -260,11 +223,18 @@ class _Watch:
         self.listener, self.interrupt = listener, interrupt
         self.specs = {spec.key: spec for spec in trials}
         self._flag: Any = None
-        self._until = 0.0
+        self._until = self._next_look = 0.0
         self._running: list[Any] = []
 
     def look(self, trials: Sequence[Any]) -> None:
-        """Called many times a second: tell the workers, once, that they are asked to stop."""
+        """Called many times a second: tell the workers, once, that they are asked to stop.
+
+        Raises:
+            UserError: Ray itself has come to an end.
+        """
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + ASK_SECONDS
+            refuse_dead_ray()
         if self._flag is None and self.interrupt.asked:
             self._flag = ray.remote(_Flag).options(num_cpus=0, name=_flag(self.token)).remote()
             self._until = time.monotonic() + self.interrupt.grace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,13 @@ def test_a_file_of_the_working_folder_is_not_taken_for_a_library(module: str, tm
 
 
 def test_a_sigterm_that_rays_own_handler_catches_ends_with_the_documented_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltbench.execution import tune
+    from ltbench.execution import session, tune
 
-    def starting(session: Path) -> None:
+    def starting(place: Path) -> None:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as ray.init does
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(tune, "connect", starting)
+    monkeypatch.setattr(session, "connect", starting)
     before = signal.getsignal(signal.SIGTERM)
     with Interrupt() as interrupt, interrupt.gently(), pytest.raises(Interrupted) as stop:
         tune.run_on_ray([], None, Resources(), None, interrupt)  # type: ignore[arg-type]
@@ -113,13 +114,53 @@ def test_a_sigterm_that_rays_own_handler_catches_ends_with_the_documented_code(m
 
 
 def test_a_ray_that_a_signal_to_all_kept_from_starting_is_no_fault_of_rays(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltbench.execution import tune
+    from ltbench.execution import session, tune
 
-    def starting(session: Path) -> None:
+    def starting(place: Path) -> None:
         signal.raise_signal(signal.SIGINT)
         raise UserError("Ray could not be started")
 
-    monkeypatch.setattr(tune, "connect", starting)
+    monkeypatch.setattr(session, "connect", starting)
     with Interrupt() as interrupt, interrupt.gently(), pytest.raises(Interrupted) as stop:
         tune.run_on_ray([], None, Resources(), None, interrupt)  # type: ignore[arg-type]
     assert stop.value.code == 130
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_ray_that_was_killed_is_one_message_even_if_everything_waits_for_it(
+    hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ltbench.execution import session
+
+    def dead() -> None:
+        raise UserError("Ray's raylet on this machine has ended")
+
+    left: list[tuple[str, int]] = []
+    interrupt, over = Interrupt(), threading.Event()
+    monkeypatch.setattr(session, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(session, "DEAD_SECONDS", 0.05 if hangs else 30.0)
+    monkeypatch.setattr(session, "refuse_dead_ray", dead)
+    monkeypatch.setattr(interrupt, "leave", lambda words, code: left.append((words, code)))
+    watching = threading.Thread(target=session._end_with_ray, args=(interrupt, over))
+    watching.start()
+    if not hangs:
+        over.set()
+    watching.join(10)
+    assert left == [("error: Ray's raylet on this machine has ended", 2)] * hangs
+
+
+def test_which_of_rays_processes_are_gone_is_asked_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ltbench.execution import cluster
+
+    class Node:
+        gone = [("log_monitor", None)]
+
+        def dead_processes(self) -> list[tuple[str, None]]:
+            return self.gone
+
+    node = Node()
+    monkeypatch.setattr(cluster.ray._private.worker, "_global_node", node)
+    cluster.refuse_dead_ray()
+    node.gone = [*node.gone, ("raylet", None)]
+    with pytest.raises(UserError, match=r"raylet on this machine has ended.*--inline"):
+        cluster.refuse_dead_ray()
