@@ -98,6 +98,7 @@ def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
     Raises:
         UserError: anything the user can mend. Interrupted: by a signal while there was nothing to wait for.
     """
+    _ = request.store  # an address that is none is refused before anything is made ready
     prepared = prepare(request, whole=True)
     if request.address is not None:
         os.environ["RAY_ADDRESS"] = request.address

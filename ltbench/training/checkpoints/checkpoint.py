@@ -137,8 +137,8 @@ class Checkpoints:
     def _newest(self, files: Store) -> dict[str, Any] | None:
         """The content of the newest checkpoint that is whole and of this trial. Those that cannot be read now are
         kept: where there is no other, none are taken that would take their place."""
-        damaged = unread = 0
         there = newest_in(files, self.messages.append)
+        damaged, unread = 0, int(there is None)
         for file in there or ():
             try:
                 found = files.read(file)
@@ -160,7 +160,7 @@ class Checkpoints:
         if damaged and not unread:
             self.messages.append("no checkpoint was whole; the trial started over")
         if unread:
-            self.messages.append("the trial started over and takes no checkpoints")
+            self.messages.append("no checkpoints are taken, which would take the place of what could not be read")
             self._files = None
         return None
 
