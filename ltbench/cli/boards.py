@@ -71,13 +71,13 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
-    from ltbench.system.uris import default_uri
+    from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
     made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell)
     typer.echo(str(made.page))
     if upload and from_ is None:
-        made.upload(tracking_uri or default_uri(results), tell)
+        made.upload(store_uri(tracking_uri, results), tell)
 
 
 def compare(

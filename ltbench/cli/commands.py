@@ -210,10 +210,10 @@ def ui(
     import signal
     import subprocess
 
-    from ltbench.system.uris import default_uri, shown_uri
+    from ltbench.system.uris import shown_uri, store_uri
     from ltbench.workflow.find_results import refuse_without_store
 
-    uri = tracking_uri or default_uri(results)
+    uri = store_uri(tracking_uri, results)
     refuse_without_store(uri)
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")

@@ -65,7 +65,7 @@ def bring_up_to_date(plan: Plan, state: State, journal: Journal, sink: Sink) -> 
         record = state.finished.get(spec.key)
         if record is not None and _described(record.spec) != _described(spec):
             metrics = {**record.metrics, **summarise(record.per_class, spec.shots)}
-            record = replace(record, spec=spec, metrics=metrics, predictions=journal.predictions(spec.key))
+            record = replace(record, spec=spec, metrics=metrics, predictions=journal.predictions(spec.key, needed=True))
             journal.write(record)
             sink.send(record)
 
