@@ -71,13 +71,13 @@ def in_a_sentence(board: Leaderboard) -> str:
     table = next((t for t in board.tables if t.rows), None)
     if table is None:
         return "No method has a complete set of results."
-    sets, pairs = len(table.datasets), len(table.pairs)
+    sets, pairs = len(table.datasets) - len(table.drawn_again), len(table.pairs)
     return (
         f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {seeds_text(table)} paired "
-        f"seeds each by {metric_of(board.primary).title} after the last epoch; differences were tested by paired t "
-        f"tests (Satterthwaite's degrees of freedom over data sets{', crossed with test images' * table.with_images}) "
-        f"with Holm's correction over {pairs} pair{'s' * (pairs != 1)} at 5 %, and called equivalent when the 90 % "
-        f"interval lies within ±{table.rope:g}."
+        f"seeds each by {metric_of(board.primary).title} after the last epoch; differences were tested by "
+        f"{_TESTS[table.with_images]} (Satterthwaite's degrees of freedom over data sets) with Holm's correction over "
+        f"{pairs} pair{'s' * (pairs != 1)} at 5 %, and called equivalent when the 90 % interval lies within "
+        f"±{table.rope:g}."
     )
 
 
@@ -88,14 +88,20 @@ def definitions(board: Leaderboard) -> list[tuple[str, str]]:
     rope = "/".join(f"{r:g}" for r in sorted({t.rope for t in tables})) or "-"
     noise = _CROSSED if any(t.with_images for t in tables) else _SEEDS
     many = _FAMILY if any(len(t.rows) > ALL_PAIRS for t in tables) else ""
-    sizes = {"noise": noise, "pairs": pairs, "many": many, "rope": rope}
-    return [(term, words.format(**sizes)) for term, words in _DEFINITIONS.items()]
+    beside = _BEHRENS_FISHER if noise == _CROSSED else ""
+    filled = {"noise": noise, "beside": beside, "pairs": pairs, "many": many, "rope": rope}
+    return [(term, words.format(**filled)) for term, words in _DEFINITIONS.items()]
 
 
+_TESTS = {
+    False: "paired t tests",
+    True: "paired Behrens-Fisher tests of seeds against test images",
+}
 _CROSSED = (
-    "test images are random as well: the variance of a data set's difference is that of the crossed design, "
-    "(MS of seeds + MS of images - MS of both) / (seeds x images)"
+    "test images are random as well and add a normal part to the noise of the seeds, (MS of images - MS of both) / "
+    "(seeds x images) for each data set"
 )
+_BEHRENS_FISHER = ", with the test images' normal part beside it (Behrens-Fisher)"
 _SEEDS = "test images are taken as fixed, so the intervals are too short for new ones"
 _FAMILY = f"; gains over the reference are a family of their own, since there are more than {ALL_PAIRS} methods"
 _DEFINITIONS = {
@@ -105,8 +111,9 @@ _DEFINITIONS = {
     "Mean": "Over seeds, then over the imbalance factors of a data set, then over data sets; after the last epoch, the "
     "test set read once.",
     "Gain": "Mean over data sets of the mean paired difference from the reference; interval: Student's t with "
-    "Satterthwaite's degrees of freedom.",
-    "p": "Two-sided t test, Holm's correction over all {pairs} pairs{many}. In a column: Holm over its gains.",
+    "Satterthwaite's degrees of freedom over data sets{beside}.",
+    "p": "Two-sided, from the same distribution as the interval; Holm's correction over all {pairs} pairs{many}. In a "
+    "column: Holm over its gains.",
     "Rank interval": "From 1 + the methods significantly better, to the number of methods minus those significantly "
     "worse; all intervals hold at once with 95 % confidence.",
     "Equivalent": "Not significant, and the 90 % interval lies within ±{rope} (two one-sided tests at 5 %).",

@@ -195,6 +195,8 @@ class Table:
     """Differences below this are practically none, in the primary metric's unit."""
     missing: int
     """Trials of this table without a result, apart from skipped ones."""
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    """Data set -> its block: two draws of the training images of one data set are one block."""
     with_images: bool = False
     """The noise of the test images is in the intervals of the primary metric."""
     without_images: str = ""
@@ -209,12 +211,17 @@ class Table:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The blocks: data sets, in the order of their columns."""
+        """In the order of their columns."""
         return tuple(dict.fromkeys(column.dataset for column in self.columns))
 
     def columns_of(self, dataset: str) -> list[Column]:
         """A data set's columns."""
         return [column for column in self.columns if column.dataset == dataset]
+
+    @property
+    def drawn_again(self) -> dict[str, str]:
+        """Data set -> the one that it is another draw of."""
+        return {name: block for name, block in self.blocks.items() if name != block}
 
     def title(self, column: Column) -> str:
         """Data set and imbalance; with the manifest where two columns would otherwise look alike."""

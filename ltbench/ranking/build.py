@@ -16,6 +16,7 @@ from ltbench.ranking.board import ALPHA, Leaderboard
 from ltbench.ranking.images import Predictions
 from ltbench.ranking.selection import (
     belonging,
+    blocks_of,
     groups,
     refuse_duplicates,
     refuse_two_test_sets,
@@ -142,6 +143,7 @@ def _context(
         skips=tuple(s for s in (expectation.skips if expectation else ()) if methods is None or s.label in methods),
         selection=selection,
         predictions=predictions,
+        blocks=blocks_of(wanted, expectation),
     )
 
 

@@ -25,18 +25,22 @@ class Folders:
 
     @property
     def suite_folder(self) -> Path:
+        """Everything of the suite."""
         return self.results / self.suite
 
     @property
     def journal(self) -> Journal:
+        """Its records."""
         return Journal(self.suite_folder / "records")
 
     @property
     def checkpoints(self) -> Path:
+        """What running trials leave, as an absolute path."""
         return self.suite_folder.absolute() / "checkpoints"
 
     @property
     def plan_file(self) -> Path:
+        """What a complete set of results looks like."""
         return self.suite_folder / "plan.json"
 
 

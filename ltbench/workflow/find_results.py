@@ -10,7 +10,7 @@ from ltbench.errors import UserError
 from ltbench.results.folders import checked_name, read_plan, suites_in
 from ltbench.results.journal import Journal, Unreadable, without_collecting
 from ltbench.spec import Expectation, Result
-from ltbench.system.uris import default_uri, shown_uri
+from ltbench.system.uris import shown_uri, store_uri
 from ltbench.workflow.tell import Tell, tell_nobody
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def find_results(
         return Results(found, expectation, predictions)
     from ltbench.tracking import sqlite_store
 
-    store = uri or default_uri(results)
+    store = store_uri(uri, results)
     if suite is None:
         refuse_without_store(store)
         names = sqlite_store.suites(store)

@@ -66,7 +66,13 @@ def _tests(board: Leaderboard) -> str:
         return "nothing is tested"
     gains = max((t.comparisons for t in board.tables if len(t.rows) > ALL_PAIRS), default=0)
     family = f", Holm over {pairs} pairs" if pairs > 1 else ""
-    return f"95 % intervals (± and [ ]), paired t{family}" + (f" (gains: over {gains})" if gains else "")
+    by = tested_by(with_images=any(t.with_images for t in board.tables))
+    return f"95 % intervals (± and [ ]), {by}{family}" + (f" (gains: over {gains})" if gains else "")
+
+
+def tested_by(*, with_images: bool) -> str:
+    """Name of the test of a pair."""
+    return "Behrens-Fisher" if with_images else "paired t"
 
 
 def notes(board: Leaderboard) -> list[str]:
@@ -133,6 +139,8 @@ def _of_tables(board: Leaderboard) -> list[str]:
 def of_table(table: Table) -> list[str]:
     """What must be known of one table."""
     lines = _undecided(table)
+    for name, block in table.drawn_again.items():
+        lines.append(f"{name} is {block} with other training images: the two are averaged and count as one data set.")
     if _intervals_alone(table):
         lines.append("An interval is 95 % by itself, p is Holm-adjusted: one that leaves out 0 may still carry a ?.")
     if table.reference is None and len(table.rows) > 1:
@@ -180,9 +188,8 @@ def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
     test = pair.test
     assert test.se is not None
     assert test.diff is not None
-    images = test.shares[1] if test.shares else 0.0
-    by_seeds = test.se * math.sqrt(1 - images) * math.sqrt(test.seeds)
-    return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.se * math.sqrt(images))
+    by_seeds = math.sqrt(max(test.se**2 - test.images_se**2, 0.0) * test.seeds)
+    return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.images_se)
 
 
 def _other_datasets(table: Table, scope_b: ScopeB) -> str:
