@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +19,13 @@ from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.data.stream import AHEAD
 from ltbench.parts import Classifier
-from ltbench.training.checkpoints.checkpoint import Checkpoints
+from ltbench.spec import TrialSpec
+from ltbench.training.checkpoints.checkpoint import Checkpoints, Stopped
 from ltbench.training.engine import Clock, Setup, in_float32, train
 from ltbench.training.evaluation import logits_of
 from ltbench.training.madeup import COUNTS, RECIPE, batches, images, model_for, task_for, train_on_it
+from ltbench.training.site import Site
+from ltbench.training.trial import run_trial
 from tests.data.made import small_lists
 from tests.data.test_stream import source, train_batches
 
@@ -277,3 +282,31 @@ def test_a_plain_stage_may_be_the_last() -> None:
     looked: list[float] = []
     final(Last(task_for(Last)))
     assert looked == [sum(COUNTS)]
+
+
+# -- whole trials -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sam", "ema", "ride", "sade", "ncm", "mislas", "disalign", "seesaw"])
+def test_a_trial_that_was_stopped_goes_on_bit_for_bit(
+    name: str, make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path
+) -> None:
+    """With curves on the test set, whose passes come between the steps."""
+    recipe = {"backbone": "cnn_small", "epochs": 4.0, "batch_size": 64}
+    spec = dataclasses.replace(make_spec(name, recipe=recipe), curves="test")
+    undisturbed = run_trial(spec, site)
+    assert undisturbed.status == "ok", undisturbed.error
+    there = dataclasses.replace(site, checkpoints=tmp_path)
+    stops = 0
+    while True:
+        asked = iter(range(1000))
+        try:
+            resumed = run_trial(spec, there, stop=lambda asked=asked: next(asked) == 12)  # type: ignore[misc]
+            break
+        except Stopped:
+            stops += 1
+    assert stops >= 2
+    assert resumed.environment["resumed"] == stops
+    assert "checkpoint_messages" not in resumed.environment
+    assert resumed.curves == undisturbed.curves
+    assert resumed.numbers() == undisturbed.numbers()
