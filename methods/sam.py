@@ -33,18 +33,19 @@ class SharpnessAware(Method):
     def step(self, gradients: Callable[[], Tensor], optimizer: torch.optim.Optimizer, now: Moment) -> Tensor:
         loss = gradients()
         weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        before, statistics = [p.detach().clone() for p in weights], [b.clone() for b in self.model.buffers()]
-        with torch.no_grad():
-            slopes = [p.grad for p in weights if p.grad is not None]
-            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in slopes]))
-            climb = self.rho / norm.clamp(min=1e-12)
-            torch._foreach_add_(weights, torch._foreach_mul(slopes, climb))
+        changed = [*weights, *self.model.buffers()]
+        before = [tensor.detach().clone() for tensor in changed]
+        self.climb(weights)
         gradients()
         with torch.no_grad():
-            for now_there, back in [
-                *zip(weights, before, strict=True),
-                *zip(self.model.buffers(), statistics, strict=True),
-            ]:
-                now_there.copy_(back)
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
         optimizer.step()
         return loss
+
+    @torch.no_grad()
+    def climb(self, weights: list[Tensor]) -> None:
+        """w <- w + rho * g / |g|, the norm being that of the whole gradient."""
+        slopes = [p.grad for p in weights if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in slopes]))
+        torch._foreach_add_(weights, torch._foreach_mul(slopes, self.rho / norm.clamp(min=1e-12)))
