@@ -51,6 +51,8 @@ class Context:
     predictions: Predictions | None
     blocks: Mapping[str, str]
     """Data set -> its block."""
+    elsewhere: bool = False
+    """The numbers were made by something else than ltbench."""
 
     @property
     def sign(self) -> float:
@@ -81,6 +83,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         recipe_name=recipe.name,
         recipe_id=recipe.digest,
         pretraining=_pretraining(recipe.name, results, context),
+        elsewhere=context.elsewhere,
         reference=reference,
         columns=tuple(columns),
         rows=rows,
