@@ -9,6 +9,7 @@ import typer
 
 from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Only, Results, Seeds, TrackingUri, selection
 from ltbench.cli.output import format_of, print_board, tell
+from ltbench.errors import harmless
 
 
 def leaderboard(
@@ -92,4 +93,4 @@ def compare(
     from ltbench.workflow.make_board import compare_rows
 
     found = compare_rows(a, b, suite, results, from_, selection(None, datasets, None))
-    typer.echo(comparison_text(found), nl=False)
+    typer.echo(harmless(comparison_text(found)), nl=False)

@@ -1,4 +1,4 @@
-"""The machines there are: joining Ray or starting it, and whether its nodes can be used. With `schedule` the only file
+"""The machines there are: joining Ray or starting it, and whether its nodes can be used. With `tune` the only file
 that imports ray."""
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.session import joined
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
+from ltbench.system.messages import show_on_stderr
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -165,6 +166,7 @@ def _bundle(placed: Placed) -> tune.PlacementGroupFactory:
 
 def _trial(config: dict[str, Any], parts: Sequence[Any], site: Site, home: Home, token: str) -> None:
     """One trial on a worker; reports how far it is, then its record."""
+    show_on_stderr()
     last = time.monotonic()
 
     def progress(fraction: float, loss: float) -> None:

@@ -25,4 +25,5 @@ class Inputs:
 
     @property
     def paths(self) -> dict[str, str]:
+        """Where things lie on this machine: data set -> folder, checkpoint in a recipe -> file."""
         return {**paths_of(self.sources), **self.checkpoints}

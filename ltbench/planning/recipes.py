@@ -55,6 +55,7 @@ def _check_augment(place: str, augment: str, facts: Facts) -> None:
 
 
 def are_vectors(facts: Facts) -> bool:
+    """Whether the data are feature vectors and not images."""
     return facts.shape[:2] == (1, 1)
 
 

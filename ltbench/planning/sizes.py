@@ -30,6 +30,7 @@ def sizes(plan: Plan, inputs: Inputs) -> dict[str, Sizes]:
 
 
 def size_of(cell: Cell, inputs: Inputs) -> Sizes:
+    """How many images a cell trains and tests on."""
     facts = inputs.sources[cell.dataset].facts()
     train, held = select_cell(cell, facts.train_counts)
     return Sizes(tuple(map(len, train)), sum(map(len, held)) if cell.scored_on == "holdout" else sum(facts.test_counts))

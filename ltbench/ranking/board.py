@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
 
+from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.ranking.published import Judgement, Published
 from ltbench.spec import Column, Result
 from ltbench.spec.cell import HELD_OUT, TESTED_ON_VAL
@@ -63,7 +65,7 @@ class Pair:
         if label == self.a:
             return self
         test = self.test
-        turned = replace(test, diff=-test.diff if test.diff is not None else None)
+        turned = replace(test, diff=0.0 - test.diff if test.diff is not None else None)
         return Pair(a=self.b, b=self.a, test=turned, p_holm=self.p_holm, verdict=self.verdict.turned)
 
 
@@ -91,6 +93,11 @@ class Pairs(Sequence[Pair]):
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def reasons(self) -> dict[Reason, int]:
+        """Why pairs have no p -> how many."""
+        return dict(Counter(reason for reason in self._tests.reasons.tolist() if reason is not None))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pairs) and list(self) == list(other)
@@ -195,6 +202,10 @@ class Table:
     """Differences below this are practically none, in the primary metric's unit."""
     missing: int
     """Trials of this table without a result, apart from skipped ones."""
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    """Data set -> its block: two draws of the training images of one data set are one block."""
+    elsewhere: bool = False
+    """Its numbers were made by something else than ltbench."""
     with_images: bool = False
     """The noise of the test images is in the intervals of the primary metric."""
     without_images: str = ""
@@ -204,17 +215,29 @@ class Table:
 
     @property
     def start(self) -> str:
-        """What its models started from, in words."""
-        return f"pre-trained: {self.pretraining}" if self.pretraining else "trained from scratch"
+        """What its models started from, in words; empty where that is not known."""
+        if self.pretraining:
+            return f"pre-trained: {self.pretraining}"
+        return "" if self.elsewhere else "trained from scratch"
+
+    @property
+    def heading_of_recipe(self) -> str:
+        """What stands above a table where there are several."""
+        return ", ".join(filter(None, (f"recipe {self.recipe_name} ({self.recipe_id})", self.start)))
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The blocks: data sets, in the order of their columns."""
+        """In the order of their columns."""
         return tuple(dict.fromkeys(column.dataset for column in self.columns))
 
     def columns_of(self, dataset: str) -> list[Column]:
         """A data set's columns."""
         return [column for column in self.columns if column.dataset == dataset]
+
+    @property
+    def drawn_again(self) -> dict[str, str]:
+        """Data set -> the one that it is another draw of."""
+        return {name: block for name, block in self.blocks.items() if name != block}
 
     def title(self, column: Column) -> str:
         """Data set and imbalance; with the manifest where two columns would otherwise look alike."""
@@ -270,6 +293,9 @@ class Leaderboard:
     skips: tuple[ExpectedSkip, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why results were not used -> how many."""
+    origin: Origin = LTBENCH
+    chosen_afterwards: bool = False
+    """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None
     """The suite's primary metric, where another was asked for afterwards."""
     data: str = ""

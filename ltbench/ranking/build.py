@@ -14,8 +14,10 @@ from ltbench.metrics import METRICS, metric_of
 from ltbench.ranking.beside import beside
 from ltbench.ranking.board import ALPHA, Leaderboard
 from ltbench.ranking.images import Predictions
+from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.ranking.selection import (
     belonging,
+    blocks_of,
     groups,
     refuse_duplicates,
     refuse_two_test_sets,
@@ -51,6 +53,7 @@ def build(
     options: BoardOptions = AS_PLANNED,
     *,
     predictions: Predictions | None = None,
+    origin: Origin = LTBENCH,
 ) -> Leaderboard:
     """Make a leaderboard of results.
 
@@ -59,13 +62,14 @@ def build(
             there is the grid of what is there.
         selection: the methods (by label), data sets and seeds to look at.
         predictions: key -> stored predictions. Where every trial's are at hand, intervals cover new test images too.
+        origin: where the results come from, for the header.
 
     Raises:
         UserError: no results, results of two suites, two different results for one method, column and seed, or a
             metric or reference that is not there.
     """
     wanted, left_out = _wanted(unique(results), expectation, selection)
-    context = _context(wanted, expectation, selection, options, predictions)
+    context = _context(wanted, expectation, selection, options, predictions, elsewhere=origin.elsewhere)
     tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, selection).items()]
     tables.sort(key=lambda table: table.pretraining != "")
     missing = sum(t.missing for t in tables)
@@ -85,7 +89,9 @@ def build(
         failures=tuple(r for r in wanted if r.status == "failed"),
         skips=context.skips,
         left_out=left_out,
-        declared=declared if context.primary != declared else None,
+        origin=origin,
+        chosen_afterwards=expectation is None and options.primary is not None,
+        declared=declared if expectation is not None and context.primary != declared else None,
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
         config=_config(context),
@@ -124,6 +130,8 @@ def _context(
     selection: Selection,
     options: BoardOptions,
     predictions: Predictions | None,
+    *,
+    elsewhere: bool,
 ) -> Context:
     metrics = _metrics(wanted)
     refuse_unknown([options.primary] if options.primary else None, "--primary", metrics)
@@ -142,6 +150,8 @@ def _context(
         skips=tuple(s for s in (expectation.skips if expectation else ()) if methods is None or s.label in methods),
         selection=selection,
         predictions=predictions,
+        blocks=blocks_of(wanted, expectation),
+        elsewhere=elsewhere,
     )
 
 
@@ -159,7 +169,7 @@ def _config(context: Context) -> dict[str, Any]:
         "datasets": sorted(datasets) if datasets is not None else None,
         "block": "data set",
         "bootstrap_seed": 0,
-        **{name: context.protocol[name] for name in ("search", "tried") if name in context.protocol},
+        **{name: context.protocol[name] for name in ("search", "shots", "tried") if name in context.protocol},
     }
 
 

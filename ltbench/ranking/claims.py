@@ -17,13 +17,11 @@ from ltbench.stats.aggregate import (
 from ltbench.stats.minimum import min_n
 from ltbench.stats.random_datasets import (
     BayesSignedRank,
-    Friedman,
     Matrix,
     SignedRank,
     bayes_signed_rank,
     friedman,
     nemenyi,
-    ranks,
     wilcoxon_pairs,
 )
 from ltbench.stats.reasons import Reason
@@ -49,7 +47,7 @@ def other_datasets(ranking: Ranking, reference: str | None, rope: float) -> Scop
     critical, critical_reason = nemenyi(scores) if len(ranking.labels) > 2 else (None, Reason.too_few_methods)
     return ScopeB(
         blocks=len(datasets),
-        friedman=friedman(scores) if len(datasets) > 1 else _one_block(scores),
+        friedman=friedman(scores),
         critical_difference=critical,
         critical_reason=critical_reason,
         pairs=pairs,
@@ -57,11 +55,6 @@ def other_datasets(ranking: Ranking, reference: str | None, rope: float) -> Scop
         needs=needs,
         bayes=_bayes(ranking, scores, reference, rope),
     )
-
-
-def _one_block(scores: Matrix) -> Friedman:
-    """Ranks on a single data set, without a test."""
-    return Friedman(tuple(float(r) for r in ranks(scores)[0]), None, None, "", Reason.too_few_datasets)
 
 
 def _pairs(scores: Matrix) -> tuple[tuple[SignedRank, ...], Reason | None, int]:

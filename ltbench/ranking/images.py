@@ -35,12 +35,16 @@ def left_out(key: str) -> bytes | None:
 
 
 def contributions(
-    keys: Mapping[tuple[str, Column, int], str], predictions: Predictions | None, metric: str
+    keys: Mapping[tuple[str, Column, int], str],
+    predictions: Predictions | None,
+    metric: str,
+    blocks: Mapping[str, str] | None = None,
 ) -> ByColumn:
     """What every test image contributes to a method's value, for all the trials of a table.
 
     Args:
         keys: (method, column, seed) -> key of the finished trial.
+        blocks: data set -> its block; those of one block have the same test images.
 
     Raises:
         NoImages: the metric is no share of right images, a trial's predictions are not at hand, or two trials of a
@@ -63,7 +67,8 @@ def contributions(
         if kept is None or lost:
             continue
         predicted, truth = kept
-        known, weight = weights.setdefault(column.dataset, (truth, _weights(truth, metric)))
+        block = (blocks or {}).get(column.dataset, column.dataset)
+        known, weight = weights.setdefault(block, (truth, _weights(truth, metric)))
         if known is not truth and not np.array_equal(known, truth):
             raise NoImages(f"trials of {column.dataset} were tested on different images")
         found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
@@ -99,11 +104,18 @@ def _weights(truth: NDArray[Any], metric: str) -> NDArray[np.float32]:
     return np.asarray(100.0 * len(truth) / (np.count_nonzero(counts) * counts[truth]), dtype=np.float32)
 
 
-def by_dataset(label: str, columns: Sequence[Column], images: ByColumn) -> ByImage:
-    """Contributions by data set and seed, imbalance factors averaged: for the seeds that have all of them."""
+def by_dataset(
+    label: str, columns: Sequence[Column], images: ByColumn, blocks: Mapping[str, str] | None = None
+) -> ByImage:
+    """Contributions by data set and seed, imbalance factors averaged: for the seeds that have all of them.
+
+    Args:
+        blocks: data set -> its block, as in `selection.blocks_of`; each its own if None.
+    """
     factors: dict[str, list[Mapping[int, NDArray[np.float32]]]] = {}
     for column in columns:
-        factors.setdefault(column.dataset, []).append(images.get((label, column), {}))
+        block = (blocks or {}).get(column.dataset, column.dataset)
+        factors.setdefault(block, []).append(images.get((label, column), {}))
     return {
         dataset: {s: np.mean([f[s] for f in rows], axis=0) for s in sorted(set.intersection(*(set(f) for f in rows)))}
         for dataset, rows in factors.items()

@@ -49,6 +49,7 @@ def rank(
     sign: float,
     reference: str | None,
     rope: float,
+    blocks: Mapping[str, str] | None = None,
 ) -> Ranking:
     """Rank methods over the columns.
 
@@ -56,11 +57,12 @@ def rank(
         images: contributions of the test images, or None for seeds only.
         sign: 1 where a higher value is better, else -1. Differences are of quality: positive is better.
         rope: differences below this are practically none.
+        blocks: data set -> its block, as in `selection.blocks_of`; each its own if None.
     """
-    quality = {label: quality_by_dataset(label, columns, values, sign) for label in labels}
-    means = {label: _mean(label, columns, values) for label in labels}
+    quality = {label: quality_by_dataset(label, columns, values, sign, blocks) for label in labels}
+    means = {label: _mean(label, columns, values, blocks) for label in labels}
     ordered = sorted(labels, key=lambda label: -sign * means[label])
-    by_image = None if images is None else [by_dataset(label, columns, images) for label in ordered]
+    by_image = None if images is None else [by_dataset(label, columns, images, blocks) for label in ordered]
     tests = all_pairs([quality[label] for label in ordered], by_image)
     adjusted = holm_array(tests.p)
     pairs = Pairs(ordered, tests, adjusted, rope)
@@ -79,11 +81,13 @@ def rank(
     )
 
 
-def quality_by_dataset(label: str, columns: Sequence[Column], values: Values, sign: float) -> ByDataset:
-    """Quality by data set and seed: the mean over the imbalance factors, for the seeds that have all of them."""
+def quality_by_dataset(
+    label: str, columns: Sequence[Column], values: Values, sign: float, blocks: Mapping[str, str] | None = None
+) -> ByDataset:
+    """Quality by data set (block) and seed: the mean over its columns, for the seeds that have all of them."""
     factors: dict[str, list[Mapping[int, float]]] = {}
     for column in columns:
-        factors.setdefault(column.dataset, []).append(values[label, column])
+        factors.setdefault((blocks or {}).get(column.dataset, column.dataset), []).append(values[label, column])
     whole = {}
     for dataset, rows in factors.items():
         seeds = set.intersection(*(set(f) for f in rows))
@@ -91,12 +95,12 @@ def quality_by_dataset(label: str, columns: Sequence[Column], values: Values, si
     return whole
 
 
-def _mean(label: str, columns: Sequence[Column], values: Values) -> float:
+def _mean(label: str, columns: Sequence[Column], values: Values, blocks: Mapping[str, str] | None) -> float:
     """Mean over data sets of the mean over imbalance factors, to 10 decimals."""
     factors: dict[str, list[float]] = {}
     for column in columns:
-        found = values[label, column]
-        factors.setdefault(column.dataset, []).append(sum(found.values()) / len(found))
+        found, block = values[label, column], (blocks or {}).get(column.dataset, column.dataset)
+        factors.setdefault(block, []).append(sum(found.values()) / len(found))
     return round(float(np.mean([np.mean(v) for v in factors.values()])), 10)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.spec import Expectation, Result, Selection
-from ltbench.spec.cell import HELD_OUT, TESTED_ON_VAL, Column
+from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL, Column
 from ltbench.spec.expectation import ExpectedSkip
 
 
@@ -105,6 +105,21 @@ def columns_of(results: Sequence[Result], expectation: Expectation | None, selec
     if expectation is None:
         return sorted({r.column for r in results}, key=column_order)
     return [c for c in expectation.columns if selection.datasets is None or c.dataset in selection.datasets]
+
+
+def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dict[str, str]:
+    """Name of a data set -> name of its block. A data set that is listed twice, with other training images drawn from
+    it, has the same test images and classes under both names: it is one block, named by the first."""
+    planned = (expectation.kinds if expectation else None) or {}
+    kinds = {r.dataset: r.kind for r in results if r.kind} | dict(planned)
+    first: dict[tuple[str, bool], str] = {}
+    blocks: dict[str, str] = {}
+    for r in results:
+        kind, block = kinds.get(r.dataset, ""), r.dataset
+        if kind in ONE_DATASET:
+            block = first.setdefault((kind, TESTED_ON_VAL in r.imbalance), r.dataset)
+        blocks.setdefault(r.dataset, block)
+    return blocks
 
 
 def column_order(column: Column) -> tuple[str, float, str]:

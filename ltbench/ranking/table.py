@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import ALPHA, NO_PAIRS, Pair, Row, Score, Table
@@ -21,7 +20,7 @@ from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import scope_a, verdict
 from ltbench.stats.intervals import Interval, mean_interval
 from ltbench.stats.paired import PairTest, holm, paired_t
-from ltbench.stats.reasons import MIN_SEEDS, Reason
+from ltbench.stats.reasons import Reason
 
 TRADE_OFF = ("many", "medium", "few", "ece")
 """Metrics whose gains are always computed where they exist: what the tail gains and what the head pays."""
@@ -50,6 +49,10 @@ class Context:
     skips: tuple[ExpectedSkip, ...]
     selection: Selection
     predictions: Predictions | None
+    blocks: Mapping[str, str]
+    """Data set -> its block."""
+    elsewhere: bool = False
+    """The numbers were made by something else than ltbench."""
 
     @property
     def sign(self) -> float:
@@ -71,7 +74,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         ranking = None
         rows: tuple[Row, ...] = ()
     else:
-        ranking = rank(ranked, columns, values, images, context.sign, reference, context.rope)
+        ranking = rank(ranked, columns, values, images, context.sign, reference, context.rope, context.blocks)
         scores = {m: {c: _score(trials, m, c, context) for c in columns} for m in ranked}
         for column in columns:
             _compare_on(column, scores, values, images, reference, context)
@@ -80,6 +83,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         recipe_name=recipe.name,
         recipe_id=recipe.digest,
         pretraining=_pretraining(recipe.name, results, context),
+        elsewhere=context.elsewhere,
         reference=reference,
         columns=tuple(columns),
         rows=rows,
@@ -87,6 +91,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         incomplete=tuple(incomplete.items()),
         comparisons=sum(m != reference for m in ranked) if reference else 0,
         rope=context.rope,
+        blocks={c.dataset: context.blocks.get(c.dataset, c.dataset) for c in columns},
         missing=_missing(trials, labels, columns, context),
         with_images=images is not None,
         without_images=without,
@@ -171,7 +176,7 @@ def _images(
     """What test images contribute, or None and why."""
     keys = {(m, c, s): trials[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
     try:
-        return contributions(keys, context.predictions, context.primary), ""
+        return contributions(keys, context.predictions, context.primary, context.blocks), ""
     except NoImages as reason:
         return None, str(reason)
 
@@ -237,10 +242,9 @@ def _gain(
     crossed = crossed_variance(
         np.array([images[label, column][s] - images[reference, column][s] for s in seeds], dtype=np.float64)
     )
-    if crossed.variance is None or crossed.df is None or not crossed.variance:
+    if not crossed.variance:
         return test
-    p = float(2 * stdtr(crossed.df, -abs(test.diff or 0.0) / crossed.variance**0.5)) if test.n >= MIN_SEEDS else None
-    return replace(test, half=crossed.half, p=p, reason=crossed.reason)
+    return replace(test, half=crossed.half, p=crossed.p, reason=crossed.reason)
 
 
 def _other_gains(
@@ -258,7 +262,7 @@ def _other_gains(
             continue
         about = metric_of(metric)
         sign = 1.0 if about.higher_is_better else -1.0
-        quality = {m: quality_by_dataset(m, shared, values, sign) for m in labels}
+        quality = {m: quality_by_dataset(m, shared, values, sign, context.blocks) for m in labels}
         tests = {m: scope_a(quality[m], quality[reference]) for m in labels if m != reference}
         for (m, test), p in zip(tests.items(), holm([t.p for t in tests.values()]), strict=True):
             gains[m][metric] = Pair(m, reference, test, p, verdict(test, p, about.rope, ALPHA))

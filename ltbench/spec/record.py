@@ -34,9 +34,11 @@ class Record:
 
     @property
     def key(self) -> str:
+        """The trial's key."""
         return self.spec.key
 
     def to_json(self) -> dict[str, Any]:
+        """As plain data for the journal, without the predictions."""
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("spec", "predictions")}
         return {"schema": 1, "spec": self.spec.to_json(), **data}
 
@@ -78,6 +80,8 @@ class Result:
     error: str | None = None
     pretraining: str = ""
     """What the model started from, where it was not from scratch."""
+    kind: str = ""
+    """Of the data set; empty where nothing says so."""
 
     @property
     def column(self) -> Column:
@@ -86,6 +90,7 @@ class Result:
 
     @classmethod
     def of(cls, record: Record) -> Result:
+        """The part of a record that a leaderboard reads."""
         spec = record.spec
         return cls(
             key=spec.key,
@@ -102,4 +107,5 @@ class Result:
             metrics=record.metrics,
             error=record.error,
             pretraining=str(spec.recipe.get("pretraining", "")),
+            kind=spec.cell.kind,
         )

@@ -68,6 +68,7 @@ class TrialSpec:
 
     @property
     def recipe_id(self) -> str:
+        """8 hex digits of the recipe's contents: rows with equal ones were trained alike."""
         return digest(self.recipe, 8)
 
     @cached_property
@@ -106,6 +107,7 @@ class TrialSpec:
         return f"{self.label} {self.cell.label} s{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
+        """As plain data, with the key."""
         return {"key": self.key, **asdict(self)}
 
     @classmethod

@@ -19,6 +19,7 @@ def is_name(value: Any) -> bool:
 
 
 def is_text(value: Any) -> bool:
+    """A text."""
     return type(value) is str
 
 
@@ -28,14 +29,17 @@ def is_number(value: Any) -> bool:
 
 
 def is_whole(value: Any) -> bool:
+    """A whole number; True and False are none."""
     return type(value) is int
 
 
 def is_count(value: Any) -> bool:
+    """A whole number from 0 up."""
     return type(value) is int and value >= 0
 
 
 def optional(check: Check) -> Check:
+    """A check that lets None pass as well."""
     return lambda value: value is None or check(value)
 
 

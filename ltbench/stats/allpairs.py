@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
+from ltbench.stats.behrens_fisher import half_width, tail
+from ltbench.stats.crossed import at_least_interaction
 from ltbench.stats.fixed_datasets import ByDataset, ByImage, ScopeATest, scope_a
 from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
@@ -20,16 +21,18 @@ _NOTHING = 1e-6
 @dataclass(frozen=True)
 class AllPairs:
     """Arrays with one entry per pair (first < second, in the order of `itertools.combinations`); NaN where there is no
-    number. diff, se, df, p, seeds, reasons and shares (pairs, 3) as in `ScopeATest`."""
+    number. diff, se, df, half, p, seeds, reasons, images_se and shares (pairs, 3) as in `ScopeATest`."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     diff: Floats
     se: Floats
     df: Floats
+    half: Floats
     p: Floats
     seeds: NDArray[np.int64]
     reasons: NDArray[np.object_]
+    images_se: Floats
     shares: Floats | None
 
     def __len__(self) -> int:
@@ -37,11 +40,10 @@ class AllPairs:
 
     def test(self, i: int) -> ScopeATest:
         """Pair i on its own."""
-        diff, se, df, p = (_number(x[i]) for x in (self.diff, self.se, self.df, self.p))
-        half = None if se is None or df is None else float(stdtrit(df, 0.975)) * se
+        diff, se, df, half, p = (_number(x[i]) for x in (self.diff, self.se, self.df, self.half, self.p))
         parts = None if self.shares is None or np.isnan(self.shares[i, 0]) else self.shares[i].tolist()
         shares = None if parts is None else (parts[0], parts[1], parts[2])
-        return ScopeATest(diff, se, df, half, p, self.reasons[i], int(self.seeds[i]), shares)
+        return ScopeATest(diff, se, df, half, p, self.reasons[i], int(self.seeds[i]), shares, float(self.images_se[i]))
 
 
 def _number(x: float) -> float | None:
@@ -74,12 +76,12 @@ def _dense(values: Sequence[ByDataset]) -> bool:
 
 @dataclass(frozen=True)
 class _Part:
-    """One data set's share: mean difference, variance of that mean and its df, whether the two differ at all, and the
-    variance's components (pairs, 3)."""
+    """One data set's share: mean difference, variance of that mean by seeds and its df, whether the two differ at all,
+    and the variance's components (pairs, 3)."""
 
     diff: Floats
     variance: Floats
-    df: Floats
+    df: float
     differ: NDArray[np.bool_]
     components: Floats | None = None
 
@@ -98,14 +100,14 @@ def _seeds_only(x: Floats, first: NDArray[np.int64]) -> _Part:
             constant = np.ptp(d, axis=1) < NOISE
             variance[rows] = np.where(constant, 0.0, d.var(axis=1, ddof=1) / seeds)
         at += len(d)
-    return _Part(diff, variance, np.full(len(first), max(seeds - 1.0, 1.0)), differ)
+    return _Part(diff, variance, max(seeds - 1.0, 1.0), differ)
 
 
 def _crossed(x: Floats, part: _Part, first: NDArray[np.int64], second: NDArray[np.int64]) -> _Part:
-    """x: (methods, seeds, images). `crossed_variance` of every pair: sums of squares of differences follow from inner
+    """x: (methods, seeds, images). `crossed.variances` of every pair: sums of squares of differences follow from inner
     products, so that pairs cost nothing beyond one matrix product."""
     methods, seeds, images = x.shape
-    if seeds == 1:
+    if seeds == 1 or images < 2:
         differ = _distances(x[:, 0], first, second) >= _NOTHING
         return replace(part, differ=part.differ | differ, components=np.zeros((len(first), 3)))
     x = x - x.mean(axis=(1, 2), keepdims=True)
@@ -114,18 +116,11 @@ def _crossed(x: Floats, part: _Part, first: NDArray[np.int64], second: NDArray[n
     total = _distances(x.reshape(methods, -1), first, second)
     ms_s, ms_i = by_seed / (seeds - 1), by_image / (images - 1)
     ms_e = np.maximum(total - by_seed - by_image, 0) / ((seeds - 1) * (images - 1))
-    both = ms_s + ms_i - ms_e
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = ms_s**2 / (seeds - 1) + ms_i**2 / (images - 1) + ms_e**2 / ((seeds - 1) * (images - 1))
-        df = np.select(
-            [both >= np.maximum(ms_s, ms_i), ms_s >= ms_i],
-            [both**2 / spread, np.full_like(both, seeds - 1)],
-            images - 1,
-        )
-    nothing = total < _NOTHING
-    variance = np.where(nothing, 0.0, np.maximum.reduce([both, ms_s, ms_i])) / (seeds * images)
+    something = total >= _NOTHING
     components = np.maximum(np.stack([ms_s - ms_e, ms_i - ms_e, ms_e], axis=1), 0) / (seeds * images)
-    return _Part(part.diff, variance, np.where(nothing, 1.0, df), part.differ | ~nothing, components)
+    components[~something] = 0
+    variance = at_least_interaction(part.variance, components[:, 1], components[:, 2])
+    return replace(part, variance=variance, differ=part.differ | something, components=components)
 
 
 def _distances(x: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
@@ -138,16 +133,14 @@ def _distances(x: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -
 def _combined(
     parts: Sequence[_Part], fewest: int, first: NDArray[np.int64], second: NDArray[np.int64], *, with_images: bool
 ) -> AllPairs:
-    """Mean over data sets; degrees of freedom by Satterthwaite; the same refusals as `scope_a`."""
-    variances = np.stack([p.variance for p in parts])
+    """Mean over data sets, tested as in `scope_a`, with the same refusals."""
+    sets = len(parts)
     diff = np.mean([p.diff for p in parts], axis=0)
-    total = variances.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        se = np.sqrt(total) / len(parts)
-        df = total**2 / np.sum(variances**2 / np.stack([p.df for p in parts]), axis=0)
-        p = 2 * stdtr(df, -np.abs(diff) / se)
+    total, df = _pooled([(p.variance, p.df) for p in parts])
+    components = np.sum([p.components for p in parts if p.components is not None], axis=0) if with_images else None
+    of_seeds, of_images = total / sets**2, np.zeros_like(diff) if components is None else components[:, 1] / sets**2
     identical = ~np.any([p.differ for p in parts], axis=0)
-    flat = total == 0
+    flat = of_seeds + of_images == 0
     few = np.full(len(diff), fewest < MIN_SEEDS) | (df < 2 - NOISE)
     reasons = np.full(len(diff), None, dtype=object)
     for reason, where in (
@@ -158,21 +151,30 @@ def _combined(
     no_spread = flat | identical | (fewest < 2)
     nan = np.nan
     shares = None
-    if with_images and all(part.components is not None for part in parts):
-        sums = np.sum([part.components for part in parts if part.components is not None], axis=0)
+    if components is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            shares = np.where(no_spread[:, None], nan, sums / sums.sum(axis=1, keepdims=True))
+            shares = np.where(no_spread[:, None], nan, components / components.sum(axis=1, keepdims=True))
     return AllPairs(
         first=first,
         second=second,
         diff=np.where(identical, 0.0, diff),
-        se=np.where(no_spread, nan, se),
+        se=np.where(no_spread, nan, np.sqrt(of_seeds + of_images)),
         df=np.where(no_spread, nan, df),
-        p=np.where(no_spread | few, nan, p),
+        half=np.where(no_spread, nan, half_width(of_seeds, df, of_images)),
+        p=np.where(no_spread | few, nan, tail(np.abs(diff), of_seeds, df, of_images)),
         seeds=np.full(len(diff), fewest),
         reasons=reasons,
+        images_se=np.where(no_spread, 0.0, np.sqrt(of_images)),
         shares=shares,
     )
+
+
+def _pooled(parts: Sequence[tuple[Floats, float]]) -> tuple[Floats, Floats]:
+    """Sum of the data sets' variances and its degrees of freedom (Satterthwaite)."""
+    total = np.sum([variance for variance, _ in parts], axis=0)
+    square = np.sum([variance**2 / df for variance, df in parts], axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return total, np.where(total > 0, total**2 / square, sum(df for _, df in parts))
 
 
 def _one_by_one(
@@ -195,5 +197,6 @@ def _one_by_one(
     shares = None
     if images is not None:
         shares = np.array([t.shares or (np.nan,) * 3 for t in tests], dtype=np.float64).reshape(len(tests), 3)
-    return AllPairs(first, second, numbers("diff"), numbers("se"), numbers("df"), numbers("p"),
-                    np.array([t.seeds for t in tests], dtype=np.int64), reasons, shares)  # fmt: skip
+    return AllPairs(first, second, numbers("diff"), numbers("se"), numbers("df"), numbers("half"),
+                    numbers("p"), np.array([t.seeds for t in tests], dtype=np.int64), reasons, numbers("images_se"),
+                    shares)  # fmt: skip

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import stdtrit
+from numpy.typing import ArrayLike, NDArray
 
+from ltbench.stats.behrens_fisher import half_width, tail
 from ltbench.stats.minimum import min_n
 from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
 
 @dataclass(frozen=True)
 class Crossed:
-    """A mean difference with the variance of a crossed design (seeds x test images, both random).
+    """A mean difference with its noise in a crossed design (seeds x test images, both random).
 
-    components: the parts of the variance of the mean that seeds, test images and their interaction carry; a negative
-    estimate is 0. shares: the same as fractions of their sum.
+    seeds: variance of the mean as seeds alone show it, with df degrees of freedom; their interaction with the images is
+    in it. images: variance that the images add, which more seeds do not lower. half: half-width of the interval. p:
+    two-sided; None with a reason. components: the parts of the variance that seeds, test images and their interaction
+    carry; a negative estimate is 0. shares: the same as fractions of their sum.
     """
 
     diff: float
-    variance: float | None
+    seeds: float | None
     df: float | None
+    images: float | None
     half: float | None
+    p: float | None
     components: tuple[float, float, float] | None
     reason: Reason | None
 
     @property
+    def variance(self) -> float | None:
+        """Of the mean, from both."""
+        return None if self.seeds is None or self.images is None else self.seeds + self.images
+
+    @property
     def shares(self) -> tuple[float, float, float] | None:
+        """Shares of the variance that seeds, images and both together have; None where it is 0 or unknown."""
         if self.components is None or sum(self.components) == 0:
             return None
         seeds, images, both = (part / sum(self.components) for part in self.components)
@@ -37,39 +46,60 @@ class Crossed:
 
 
 def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
-    """Variance of the mean of d, shape (seeds, images): d[s, i] = right(A) - right(B) on image i with seed s.
+    """Noise of the mean of d, shape (seeds, images): d[s, i] = right(A) - right(B) on image i with seed s.
 
-    Var = max(MS_s + MS_i - MS_e, MS_s, MS_i) / (S n): the maximum acts only where a variance component is estimated as
-    negative, which is then dropped, its degrees of freedom with it. Satterthwaite's df otherwise. With one seed the
-    variance is that of the images alone: conditional on this pair of trained models.
+    `behrens_fisher.tail` tests it against both parts. With one seed the variance is that of the images alone:
+    conditional on this pair of trained models.
     """
-    seeds, images = d.shape
-    diff = float(d.mean())
-    if images < 2:
-        return Crossed(diff, None, None, None, None, Reason.too_few_images)
+    diff, seeds = float(d.mean(dtype=np.float64)), d.shape[0]
+    if d.shape[1] < 2:
+        return _unknown(diff, Reason.too_few_images)
     if np.ptp(d) < NOISE:
-        return Crossed(diff, None, None, None, None, Reason.identical if abs(diff) < NOISE else Reason.zero_variance)
+        return _unknown(diff, Reason.identical if abs(diff) < NOISE else Reason.zero_variance)
+    of_seeds, components = variances(d)
+    of_images = components[1]
+    if of_seeds + of_images < NOISE**2:
+        return _unknown(diff, Reason.zero_variance)  # they differ in the interaction alone
+    df = seeds - 1.0 if seeds > 1 else None
+    half = float(half_width(of_seeds, df or 1.0, of_images, level))
+    few = seeds < MIN_SEEDS
+    p = None if few or df is None else float(tail(abs(diff), of_seeds, df, of_images))
+    return Crossed(diff, of_seeds, df, of_images, half, p, components, Reason.too_few_seeds if few else None)
+
+
+def variances(d: NDArray[np.floating]) -> tuple[float, tuple[float, float, float]]:
+    """What seeds show of the variance of the mean of d, (seeds, images), and its components.
+
+    With the mean squares of a two-way layout the first is MS_s / (S n), the variance of the S means divided by S. The
+    components are (MS_s - MS_e), (MS_i - MS_e) and MS_e, each divided by S n: of the seeds, the images, and both.
+    """
+    d = np.asarray(d, dtype=np.float64)
+    seeds, images = d.shape
+    if images < 2 or np.ptp(d) < NOISE:
+        return 0.0, (0.0, 0.0, 0.0)
     if seeds == 1:
-        variance = float(d.var(ddof=1)) / images
-        half = float(stdtrit(images - 1, 0.5 + level / 2)) * math.sqrt(variance)
-        return Crossed(diff, variance, images - 1.0, half, (0.0, variance, 0.0), Reason.too_few_seeds)
-    by_seed, by_image = d.mean(axis=1, keepdims=True), d.mean(axis=0, keepdims=True)
-    ms_s = images * float(((by_seed - diff) ** 2).sum()) / (seeds - 1)
-    ms_i = seeds * float(((by_image - diff) ** 2).sum()) / (images - 1)
-    ms_e = float(((d - by_seed - by_image + diff) ** 2).sum()) / ((seeds - 1) * (images - 1))
-    total = ms_s + ms_i - ms_e
-    if total >= max(ms_s, ms_i):
-        spread = ms_s**2 / (seeds - 1) + ms_i**2 / (images - 1) + ms_e**2 / ((seeds - 1) * (images - 1))
-        df = total**2 / spread
-    else:
-        total, df = max((ms_s, seeds - 1.0), (ms_i, images - 1.0))
-    if total < NOISE**2:
-        return Crossed(diff, None, None, None, None, Reason.zero_variance)  # they differ in the interaction alone
-    variance = total / (seeds * images)
-    by_seed_alone, by_image_alone, rest = (max(x, 0.0) / (seeds * images) for x in (ms_s - ms_e, ms_i - ms_e, ms_e))
-    half = float(stdtrit(df, 0.5 + level / 2)) * math.sqrt(variance)
-    reason = None if seeds >= MIN_SEEDS else Reason.too_few_seeds
-    return Crossed(diff, variance, df, half, (by_seed_alone, by_image_alone, rest), reason)
+        return 0.0, (0.0, float(d.var(ddof=1)) / images, 0.0)
+    mean, by_seed, by_image = d.mean(), d.mean(axis=1, keepdims=True), d.mean(axis=0, keepdims=True)
+    ms_s = images * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
+    ms_i = seeds * float(((by_image - mean) ** 2).sum()) / (images - 1)
+    ms_e = float(((d - by_seed - by_image + mean) ** 2).sum()) / ((seeds - 1) * (images - 1))
+    of_seeds = 0.0 if np.ptp(by_seed) < NOISE else ms_s / d.size
+    alone, of_images, both = (max(x, 0.0) / d.size for x in (ms_s - ms_e, ms_i - ms_e, ms_e))
+    return float(at_least_interaction(of_seeds, of_images, both)), (alone, of_images, both)
+
+
+def at_least_interaction(seeds: ArrayLike, images: ArrayLike, interaction: ArrayLike) -> NDArray[np.float64]:
+    """The seeds' variance, with the interaction in its place where all seeds have the same difference by chance.
+
+    Whole images are counted, so a few seeds may well agree to the image. Seeds alone then refuse to test; images alone
+    would test as if new seeds changed nothing. The interaction says how much they change at least.
+    """
+    chance = (np.asarray(seeds) == 0) & (np.asarray(images) > 0)
+    return np.where(chance, interaction, seeds).astype(np.float64)
+
+
+def _unknown(diff: float, reason: Reason) -> Crossed:
+    return Crossed(diff, None, None, None, None, None, None, reason)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
-from ltbench.stats.crossed import Crossed, crossed_variance
+from ltbench.stats.behrens_fisher import Floats, half_width, tail
+from ltbench.stats.crossed import at_least_interaction, variances
 from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
 ByDataset = Mapping[str, Mapping[int, float]]
@@ -24,13 +24,18 @@ ByDataset = Mapping[str, Mapping[int, float]]
 ByImage = Mapping[str, Mapping[int, NDArray[np.floating]]]
 """Data set -> seed -> (images,) contributions in points, imbalance factors averaged: their mean is the value."""
 
+Components = tuple[float, float, float]
+"""Variance of a mean that seeds, test images and their interaction carry."""
+
 
 @dataclass(frozen=True)
 class ScopeATest:
-    """Mean over data sets of the mean paired difference, with its standard error and Satterthwaite degrees of freedom.
+    """Mean over data sets of the mean paired difference, with its standard error.
 
-    half: half-width of the 95 % interval. p: two-sided, unadjusted; None with a reason. seeds: fewest pairs of any data
-    set. shares: fractions of the variance that seeds, test images and their interaction carry; None for seeds only.
+    se: of seeds and images together. df: degrees of freedom of the seeds' part (Satterthwaite over data sets). half:
+    half-width of the 95 % interval. p: two-sided, unadjusted; None with a reason. seeds: fewest pairs of any data set.
+    shares: fractions of the variance that seeds, test images and their interaction carry; None for seeds only.
+    images_se: standard error that the test images add, and more seeds do not lower; 0 for seeds only.
     """
 
     diff: float | None
@@ -41,24 +46,28 @@ class ScopeATest:
     reason: Reason | None
     seeds: int
     shares: tuple[float, float, float] | None = None
+    images_se: float = 0.0
 
     def interval_half(self, level: float) -> float | None:
-        """Half-width of the t interval at another level; None where there is no spread to judge by."""
+        """Half-width of the interval at another level; None where there is no spread to judge by."""
         if self.se is None or self.df is None:
             return None
-        return float(stdtrit(self.df, 0.5 + level / 2)) * self.se
+        images = self.images_se**2
+        return float(half_width(max(self.se**2 - images, 0.0), self.df, images, level))
 
 
 def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None = None) -> ScopeATest:
     """a - b over the data sets and seeds that both have.
 
-    D = mean_t d_t, SE^2 = sum_t V_t / T^2, with d_t the mean of the S_t paired differences of data set t and
-    V_t = v_t / S_t from their variance v_t, and df = (sum V_t)^2 / sum(V_t^2 / (S_t - 1)) (Satterthwaite, Biometrics
-    1946). Differences are rounded to 10 decimals, so that float noise does not fake a spread.
+    D = mean_t d_t, with d_t the mean of the S_t paired differences of data set t. Their variance v_t gives the seeds'
+    part of D's, sum_t V_t / T^2 with V_t = v_t / S_t, and its degrees of freedom (sum V_t)^2 / sum(V_t^2 / (S_t - 1))
+    (Satterthwaite, Biometrics 1946). Without images p is Student's. Differences are rounded to 10 decimals, so that
+    float noise does not fake a spread.
 
     Args:
-        images: contributions of the test images to a and b; V_t and its degrees of freedom are then those of
-            `crossed_variance`. Test sets of different data sets are taken as independent.
+        images: contributions of the test images to a and b; they add their own part to the variance, as
+            `crossed.variances` says, and p is that of `behrens_fisher.tail`. Test sets of different data sets are taken
+            as independent.
     """
     rows, crossed = [], []
     for dataset in sorted(a.keys() & b.keys()):
@@ -67,36 +76,49 @@ def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None =
             rows.append(np.round([a[dataset][s] - b[dataset][s] for s in seeds], 10))
             if images is not None:
                 by_image = np.array([images[0][dataset][s] - images[1][dataset][s] for s in seeds])
-                crossed.append(crossed_variance(by_image))
+                crossed.append(variances(by_image)[1])
     if not rows or len(rows) < len(a.keys() | b.keys()):
         return ScopeATest(None, None, None, None, None, Reason.incomplete, 0)
     fewest = min(len(d) for d in rows)
     diff = float(np.mean([d.mean() for d in rows]))
-    if not any((np.abs(d) >= NOISE).any() for d in rows) and not any(c.variance for c in crossed):
+    if not any((np.abs(d) >= NOISE).any() for d in rows) and not np.any(crossed):
         return ScopeATest(0.0, None, None, None, None, Reason.identical, fewest)
     if fewest < 2:
         return ScopeATest(diff, None, None, None, None, Reason.too_few_seeds, fewest)
-    if images is None:
-        parts = np.array([0.0 if np.ptp(d) < NOISE else d.var(ddof=1) / len(d) for d in rows])
-        dfs = np.array([len(d) - 1.0 for d in rows])
-    else:
-        parts = np.array([c.variance or 0.0 for c in crossed])
-        dfs = np.array([c.df or 1.0 for c in crossed])
-    if parts.sum() == 0:
+    return _tested(diff, rows, crossed, fewest)
+
+
+def _tested(diff: float, rows: Sequence[Floats], crossed: Sequence[Components], fewest: int) -> ScopeATest:
+    """The test of at least two seeds everywhere, from the differences of each data set."""
+    parts = np.array([0.0 if np.ptp(d) < NOISE else d.var(ddof=1) / len(d) for d in rows])
+    of_images = 0.0
+    if crossed:
+        _, images, both = np.array(crossed).T
+        parts = at_least_interaction(parts, images, both)
+        of_images = float(images.sum()) / len(rows) ** 2
+    of_seeds = float(parts.sum()) / len(rows) ** 2
+    if of_seeds + of_images == 0:
         return ScopeATest(diff, None, None, None, None, Reason.zero_variance, fewest)
-    se = float(np.sqrt(parts.sum())) / len(rows)
-    df = float(parts.sum() ** 2 / np.sum(parts**2 / dfs))
-    half = float(stdtrit(df, 0.975)) * se
-    shares = _shares(crossed)
-    if fewest < MIN_SEEDS or df < 2 - NOISE:
-        return ScopeATest(diff, se, df, half, None, Reason.too_few_seeds, fewest, shares)
-    return ScopeATest(diff, se, df, half, float(2 * stdtr(df, -abs(diff) / se)), None, fewest, shares)
+    dfs = np.array([len(d) - 1.0 for d in rows])
+    df = float(parts.sum() ** 2 / np.sum(parts**2 / dfs)) if of_seeds else float(dfs.sum())
+    few = fewest < MIN_SEEDS or df < 2 - NOISE
+    return ScopeATest(
+        diff=diff,
+        se=float(np.sqrt(of_seeds + of_images)),
+        df=df,
+        half=float(half_width(of_seeds, df, of_images)),
+        p=None if few else float(tail(abs(diff), of_seeds, df, of_images)),
+        reason=Reason.too_few_seeds if few else None,
+        seeds=fewest,
+        shares=_shares(crossed),
+        images_se=float(np.sqrt(of_images)),
+    )
 
 
-def _shares(crossed: Sequence[Crossed]) -> tuple[float, float, float] | None:
+def _shares(crossed: Sequence[Components]) -> tuple[float, float, float] | None:
     """Components of the variance, added over data sets."""
-    sums = np.sum([c.components for c in crossed if c.components is not None], axis=0)
-    if np.ndim(sums) == 0 or sums.sum() == 0:
+    sums = np.sum(crossed, axis=0)
+    if sums.sum() == 0:
         return None
     seeds, images, both = (sums / sums.sum()).tolist()
     return seeds, images, both
@@ -106,10 +128,15 @@ class Tested(Protocol):
     """A difference that was tested, or the reason why not."""
 
     @property
-    def diff(self) -> float | None: ...
+    def diff(self) -> float | None:
+        """The difference."""
+
     @property
-    def p(self) -> float | None: ...
-    def interval_half(self, level: float) -> float | None: ...
+    def p(self) -> float | None:
+        """Its p-value."""
+
+    def interval_half(self, level: float) -> float | None:
+        """Half the width of its interval at a level such as 0.95."""
 
 
 class Verdict(StrEnum):
@@ -120,7 +147,7 @@ class Verdict(StrEnum):
     slightly_better = "slightly_better"
     slightly_worse = "slightly_worse"
     equivalent = "equivalent"
-    unresolved = "unresolved"
+    undecided = "undecided"
 
     @property
     def turned(self) -> Verdict:
@@ -139,9 +166,9 @@ _TURNED = {
 def verdict(test: Tested, p_adjusted: float | None, rope: float, alpha: float = 0.05) -> Verdict:
     """better or worse: adjusted p below alpha; `slightly` when the difference is inside the region of practical
     equivalence (ROPE). equivalent: not significant, and the 90 % interval lies inside +-rope (two one-sided tests at
-    5 %, Schuirmann, 1987). Otherwise unresolved."""
+    5 %, Schuirmann, 1987). Otherwise undecided."""
     if test.diff is None or test.p is None or p_adjusted is None:
-        return Verdict.unresolved
+        return Verdict.undecided
     if p_adjusted < alpha:
         if abs(test.diff) < rope:
             return Verdict.slightly_better if test.diff > 0 else Verdict.slightly_worse
@@ -149,7 +176,7 @@ def verdict(test: Tested, p_adjusted: float | None, rope: float, alpha: float = 
     half = test.interval_half(1 - 2 * alpha)
     if half is not None and -rope < test.diff - half and test.diff + half < rope:
         return Verdict.equivalent
-    return Verdict.unresolved
+    return Verdict.undecided
 
 
 def rank_intervals(names: Sequence[str], significant: Mapping[tuple[str, str], int]) -> dict[str, tuple[int, int]]:

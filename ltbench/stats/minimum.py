@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from scipy.special import stdtrit
+import numpy as np
+
+from ltbench.stats.behrens_fisher import tail
 
 Test = Literal["paired_t", "scope_a", "sign_flip", "wilcoxon", "mann_whitney", "mcnemar", "friedman", "nemenyi",
                "bayes_signed_rank", "bootstrap", "probability_of_improvement"]  # fmt: skip
@@ -32,7 +34,7 @@ def min_n(test: Test, m: int = 1, alpha: float = 0.05) -> int:
     if test == "mann_whitney":
         return next(n for n in range(2, 100) if 2 * m / math.comb(2 * n, n) < alpha)
     if test == "friedman":
-        return max(5, next(n for n in range(2, 100) if math.factorial(m) ** (1 - n) < alpha))
+        return max(5, next(n for n in range(2, 100) if math.factorial(m) ** (n - 1) > 1 / alpha))
     return next(n for n in range(2, 10_000) if critical_difference(m, n, alpha) <= m - 1)
 
 
@@ -47,15 +49,15 @@ def critical_difference(methods: int, blocks: int, alpha: float = 0.05) -> float
 def seeds_to_resolve(
     diff: float, sd: float, m: int = 1, alpha: float = 0.05, most: int = 1000, floor: float = 0.0
 ) -> int | None:
-    """Seeds at which a paired t test would find a difference of this size and spread significant, were they to stay:
-    the smallest n with |diff| >= t(n-1, 1 - alpha/2m) sqrt(sd^2 / n + floor^2). None beyond `most`.
+    """Seeds at which a difference of this size and spread would be significant, were they to stay: the fewest n with
+    p <= alpha / m. None beyond `most`.
 
     Args:
+        sd: of the paired differences over seeds.
         floor: standard error that more seeds do not lower (that of the test images).
     """
     if diff == 0:
         return None
-    for n in range(3, most + 1):
-        if abs(diff) >= float(stdtrit(n - 1, 1 - alpha / (2 * m))) * math.sqrt(sd**2 / n + floor**2):
-            return n
-    return None
+    seeds = np.arange(3, most + 1)
+    enough = np.flatnonzero(tail(abs(diff), sd**2 / seeds, seeds - 1.0, floor**2) <= alpha / m)
+    return int(seeds[enough[0]]) if len(enough) else None

@@ -43,12 +43,15 @@ def ranks(scores: Matrix) -> Matrix:
 
 def friedman(scores: Matrix) -> Friedman:
     """Friedman's test. The chi-square approximation is far off for few data sets, so p comes from permuting ranks
-    within data sets: all (k!)^(N-1) ways where these are few, else 10,000 seeded draws."""
+    within data sets: all (k!)^(N-1) ways where these are few, else 10,000 seeded draws. Below 5 data sets there are
+    mean ranks and no test: p could be small there, but so few data sets say nothing about others."""
     r = ranks(scores)
     n, k = r.shape
     mean = tuple(float(x) for x in r.mean(axis=0))
-    if n < 2 or k < 3:
-        return Friedman(mean, None, None, "", Reason.too_few_datasets if n < 2 else Reason.too_few_methods)
+    if n < min_n("friedman", max(k, 3)):
+        return Friedman(mean, None, None, "", Reason.too_few_datasets)
+    if k < 3:
+        return Friedman(mean, None, None, "", Reason.too_few_methods)
     observed = _spread(r.sum(axis=0))
     tie_term = (r**2).sum() - n * k * (k + 1) ** 2 / 4
     if tie_term <= 0:

@@ -1,4 +1,4 @@
-"""The suite: what a benchmark consists of, as checked data. `suiteload` reads one."""
+"""The suite: what a benchmark consists of, as checked data. `suite.load` reads one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from ltbench.suite.strict import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+LARGEST = 1e9
+"""Of numbers that others are multiplied or divided by: beyond every use, and far from what overflows."""
 
 
 class Sgd(Strict):
+    """Stochastic gradient descent with momentum, as torch has it."""
+
     name: Literal["sgd"]
     lr: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -28,6 +32,8 @@ class Sgd(Strict):
 
 
 class Adam(Strict):
+    """Adam or AdamW, as torch has them."""
+
     name: Literal["adam", "adamw"]
     lr: Positive
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
@@ -45,6 +51,8 @@ class Multistep(Strict):
 
 
 class Cosine(Strict):
+    """Half a cosine down to `floor` times the learning rate."""
+
     name: Literal["cosine"]
     floor: Share = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -52,6 +60,8 @@ class Cosine(Strict):
 
 
 class Constant(Strict):
+    """The same learning rate throughout."""
+
     name: Literal["constant"]
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     warmup_stairs: Annotated[int, Field(ge=0)] = 0
@@ -61,8 +71,8 @@ class Recipe(Strict):
     """How every method of a group is trained; never tuned per method."""
 
     backbone: str
-    epochs: Positive
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[float, Field(gt=0, le=LARGEST)]
+    batch_size: Annotated[int, Field(ge=1, le=LARGEST)]
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
     augment: Literal["none", "flip", "crop", "crop_flip", "resized_crop_flip", "resized_crop_flip_jitter"] = "none"
@@ -114,15 +124,21 @@ class Prompts(Strict):
 
 
 class TextBundled(Strict):
+    """Vectors that come with ltbench."""
+
     encoder: Literal["bundled"]
 
 
 class TextFile(Strict):
+    """Vectors from a file of the user's."""
+
     encoder: Literal["file"]
     path: str
 
 
 class TextOfDataset(Strict):
+    """Vectors that come with the data set (kind `features`)."""
+
     encoder: Literal["dataset"]
 
 
@@ -133,12 +149,16 @@ class TextOfTower(Prompts):
 
 
 class TextOpenClip(Prompts):
+    """The text tower of a CLIP model, by open_clip's names."""
+
     encoder: Literal["open_clip"]
     model: str
     pretrained: str
 
 
 class TextSentence(Prompts):
+    """A sentence encoder, by sentence-transformers' names."""
+
     encoder: Literal["sentence_transformers"]
     model: str
 
@@ -150,7 +170,7 @@ class DatasetEntry(BaseModel):
     name: str
     kind: str = ""
     path: str | None = None
-    imbalance: Annotated[list[Annotated[float, Field(ge=1)]], Field(min_length=1)] | None = None
+    imbalance: Annotated[list[Annotated[float, Field(ge=1, le=LARGEST)]], Field(min_length=1)] | None = None
     profile: Literal["exp", "step", "native"] = "exp"
     subset_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     class_order: Literal["label", "frequency"] | Annotated[int, Field(ge=0, lt=2**32)] = "label"
@@ -173,6 +193,7 @@ class MethodEntry(Strict):
         return self._place
 
     def found_at(self, place: str) -> None:
+        """Note where the suite has it."""
         self._place = place
 
     def __eq__(self, other: object) -> bool:
@@ -183,16 +204,22 @@ class MethodEntry(Strict):
 
 
 class Final(Strict):
+    """The trials that are ranked: their seeds, and what is reported of them."""
+
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
     report: Annotated[list[str], Field(min_length=1)] = ["balanced_accuracy", "many", "medium", "few", "worst_class"]
 
 
 class Shots(Strict):
-    many: Annotated[int, Field(ge=1)] = 100
-    few: Annotated[int, Field(ge=1)] = 20
+    """From how many training images a class is many-shot, and below how many few-shot."""
+
+    many: Annotated[int, Field(ge=1, le=LARGEST)] = 100
+    few: Annotated[int, Field(ge=1, le=LARGEST)] = 20
 
 
 class Protocol(Strict):
+    """How rows are compared: seeds, metric, reference, hold-out, search."""
+
     final: Final
     search: Search | None = None
     primary: str = "balanced_accuracy"
@@ -200,7 +227,7 @@ class Protocol(Strict):
     """Differences below this (in the primary metric's unit) are practically none; None: the metric's usual one."""
     shots: Shots = Shots()
     reference: str | None = None
-    holdout_per_class: Annotated[int, Field(ge=0)] = 0
+    holdout_per_class: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     curves: Literal["none", "holdout", "test"] = "none"
     save_logits: bool = False
 
@@ -230,12 +257,14 @@ class PerTrial(PerMethod):
 
 
 class Resources(Strict):
+    """What trials are given, and how they run; changes no number."""
+
     per_trial: PerTrial = PerTrial()
     methods: dict[str, PerMethod] = {}
     """By a row's name or, for all of its rows, by a method's."""
     pack: Literal["auto"] | None = None
     """auto: how many trials share a device is measured when the suite runs, instead of `per_trial`."""
-    retries: Annotated[int, Field(ge=0)] = 2
+    retries: Annotated[int, Field(ge=0, le=LARGEST)] = 2
     executor: Literal["ray", "inline"] = "ray"
     decoded_cache: bool | None = None
     """Whether images too large for memory are kept decoded on the disk; None: where half of what is free suffices."""

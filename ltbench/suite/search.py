@@ -37,6 +37,7 @@ class SearchRange(Strict):
 
     @property
     def range(self) -> Range:
+        """Where to look, as a method would declare it."""
         if self.uniform is not None:
             return Uniform(*self.uniform)
         return LogUniform(*self.loguniform) if self.loguniform is not None else Choice(*(self.choice or ()))

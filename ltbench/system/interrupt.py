@@ -46,6 +46,7 @@ class Interrupt:
 
     @property
     def asked(self) -> bool:
+        """The first signal came: running trials are to stop."""
         return self._number is not None
 
     @property

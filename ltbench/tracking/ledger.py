@@ -38,6 +38,7 @@ class Ledger:
         self._catch_up()
 
     def has(self, record: Record) -> bool:
+        """Whether the store has this very record."""
         return record_digest(record) in self.sent_before(record.key)
 
     def sent_before(self, key: str) -> Collection[str]:
@@ -58,6 +59,7 @@ class Ledger:
         return self._plan == plan_digest(expectation)
 
     def add_plan(self, expectation: Expectation) -> None:
+        """Note that the store has this plan."""
         self._add(PLAN, plan_digest(expectation))
 
     def forget(self) -> None:
@@ -137,4 +139,5 @@ def record_digest(record: Record) -> str:
 
 
 def plan_digest(expectation: Expectation) -> str:
+    """What tells one plan from another."""
     return hashlib.sha256(canonical(expectation.to_json()).encode()).hexdigest()[:12]

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError
+from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.results.folders import checked_name, read_plan, suites_in
 from ltbench.results.journal import Journal, Unreadable, without_collecting
 from ltbench.spec import Expectation, Result
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 
 class Results(NamedTuple):
-    """What a leaderboard is made of: results, the plan kept with them, and where predictions are."""
+    """What a leaderboard is made of: results, the plan kept with them, where predictions are, and what is known of
+    where the numbers come from."""
 
     results: list[Result]
     expectation: Expectation | None
     predictions: Predictions | None
+    origin: Origin = LTBENCH
 
 
 def find_results(
@@ -47,7 +50,8 @@ def find_results(
         if suite is not None:
             shown = source if isinstance(source, Path) else "FRAME"
             raise UserError(f"--from {shown}: a file of scores belongs to no suite; leave {suite!r} out")
-        return Results(read_scores(source), None, None)
+        file = source.name if isinstance(source, Path) else "a frame"
+        return Results(read_scores(source), None, None, Origin(file=file))
     if source is not None:
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions

@@ -66,7 +66,14 @@ def make_board(request: BoardRequest) -> RankedResults:
     source = request.source
     found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell)
     predictions = left_out if request.seeds_only else found.predictions
-    board = build(found.results, found.expectation, request.chosen, request.options, predictions=predictions)
+    board = build(
+        found.results,
+        found.expectation,
+        request.chosen,
+        request.options,
+        predictions=predictions,
+        origin=found.origin,
+    )
     journal: Journal | None = None
     if isinstance(source, Path) and source.is_dir():
         journal = journal_in(source)[0]

@@ -24,6 +24,7 @@ class Made:
 
     @property
     def page(self) -> Path:
+        """The page to open."""
         return self.files[0]
 
     def upload(self, uri: str, tell: Tell = tell_nobody) -> None:

@@ -136,6 +136,9 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
     registry, data = Registry(request.methods), data_folder(request.data)
     chosen = None if whole else request.chosen
     plan, inputs = make_plan(suite, registry, data, chosen, searched_in(request, suite))
+    for name, source in inputs.sources.items():
+        for note in source.facts().notes:
+            request.warn(f"data set {name!r}: {note}")
     part = part_of(plan, suite, request.chosen) if whole else plan
     return Prepared(request, suite, registry, data, part, plan, inputs)
 

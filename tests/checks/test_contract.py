@@ -138,6 +138,25 @@ class TooLong(Sound):
         yield Stage(share=0.75)
 
 
+class LeftBehind(Sound):
+    """Its weights stay on the CPU."""
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        return super().loss(logits * torch.arange(1.0, 6.0), target, now)
+
+
+class LeftBehindLate(Sound):
+    """Its weights stay on the CPU, and come into play in the last steps of a short last stage."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        yield Stage("most", 0.9)
+        yield Stage("rest", 0.1)
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        late = now.stage == "rest" and now.progress > 0.7
+        return super().loss(logits * torch.arange(1.0, 6.0) if late else logits, target, now)
+
+
 class Nameless(Sound):
     """States no paper."""
 
@@ -187,6 +206,8 @@ def test_the_contract_finds_nothing_in_a_sound_method() -> None:
         (Scatters, "in bf16 training fails: RuntimeError: index_add"),
         (Overflows, "in bf16 the test logits are not finite"),
         (TooLong, "shares sum to 1.5"),
+        (LeftBehind, "on a GPU training would fail: RuntimeError: mul: one tensor is on the device"),
+        (LeftBehindLate, "on a GPU training would fail: RuntimeError: mul: one tensor is on the device"),
         (Nameless, "`paper` is not stated"),
         (Misspelt, "`losss` is no hook, and nothing calls it; did you mean `loss`?"),
         (Grows, "what changes while training must be an attribute of self"),

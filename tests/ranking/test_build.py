@@ -12,11 +12,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+from ltbench.data.sources.kinds import source_kinds
 from ltbench.errors import UserError
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import build
-from ltbench.ranking.formats.notes import notes
+from ltbench.ranking.formats.notes import notes, of_table
 from ltbench.spec import Column, Expectation, Result, Selection
+from ltbench.spec.cell import ONE_DATASET
 from ltbench.spec.expectation import ExpectedRow, ExpectedSkip
 from ltbench.stats.fixed_datasets import Verdict, rank_intervals
 from ltbench.stats.paired import holm
@@ -134,7 +136,7 @@ def test_with_two_seeds_there_is_no_p_value_and_the_reason_is_given() -> None:
     board = build(grid({"ce": 50, "good": 60}, {"a": ["IF10"]}, seeds=2))
     (score,) = row(board, "good").scores.values()
     assert (score.gain.p, score.gain.reason) == (None, Reason.too_few_seeds)
-    assert row(board, "good").gain.verdict is Verdict.unresolved
+    assert row(board, "good").gain.verdict is Verdict.undecided
     assert row(board, "good").rank == (1, 2)
 
 
@@ -375,9 +377,9 @@ def test_columns_without_a_plan_are_in_the_order_of_their_imbalance() -> None:
     assert [c[:2] for c in table(board).columns] == [("a", "IF10"), ("b", "IF10"), ("b", "IF50"), ("b", "IF100")]
 
 
-def test_an_interval_without_zero_that_is_not_resolved_is_explained() -> None:
+def test_an_interval_without_zero_that_is_undecided_is_explained() -> None:
     """Found on the quickstart: -4.3 [-7.9, -0.8] with a `?` reads like a mistake."""
-    explained = "one that leaves out 0 may still carry a ?"
+    explained = "an interval can exclude 0 while the verdict is still ?."
     met = set()
     for spread in (0.1, 0.5, 0.9, 1.3, 1.7, 2.1, 2.5):
         results = grid({"ce": 50, "a": 51, "b": 52, "c": 49, "d": 48}, {"digits": ["IF10"]}, noise=spread)
@@ -407,3 +409,38 @@ def test_without_a_reference_the_cure_is_named() -> None:
 def test_seeds_that_are_not_there_are_refused_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"--seeds 77: not among the results. Known: 0, 1, 2, 3, 4\."):
         build(grid({"ce": 50, "a": 51}, {"digits": ["IF10"]}), selection=Selection(seeds=[77]))
+
+
+def drawn_twice(kind: str) -> list[Result]:
+    """Three methods on a data set and on another draw of its training images."""
+    rng = np.random.default_rng(0)
+    return [
+        replace(made_result(m, d, s), metrics={"balanced_accuracy": 50 + float(rng.normal())}, kind=kind)
+        for m in ("ce", "a", "b") for d in ("c100", "c100_again") for s in range(4)
+    ]  # fmt: skip
+
+
+def made_result(method: str, dataset: str, seed: int) -> Result:
+    return Result(
+        key=f"{method}{dataset}{seed}", suite="s", dataset=dataset, imbalance="IF100", manifest=dataset, label=method,
+        variant="", recipe_name="r", recipe_id="r", seed=seed, status="ok", metrics={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "blocks"), [("cifar100", 1), ("folder", 2), ("", 2)])
+def test_two_draws_of_one_data_set_are_one_block(kind: str, blocks: int) -> None:
+    results = drawn_twice(kind)
+    table = build(results).tables[0]
+    assert table.scope_b is not None
+    assert table.scope_b.blocks == blocks
+    by = {(r.label, r.dataset, r.seed): r.metrics["balanced_accuracy"] for r in results}
+    each = [[(by["a", d, s] or 0) - (by["ce", d, s] or 0) for s in range(4)] for d in ("c100", "c100_again")]
+    test = table.pairs.between("a", "ce").test
+    assert test.diff == pytest.approx(np.mean(each))
+    if blocks == 1:
+        assert test.p == pytest.approx(ttest_rel(np.mean(each, axis=0), np.zeros(4)).pvalue)
+    assert any("count as one data set" in line for line in of_table(table)) == (blocks == 1)
+
+
+def test_the_kinds_that_are_one_data_set_are_those_without_a_place_of_their_own() -> None:
+    assert {kind for kind, cls in source_kinds().items() if not cls.needs_path} == set(ONE_DATASET)

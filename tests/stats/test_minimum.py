@@ -34,7 +34,7 @@ def test_mann_whitney_needs_four_on_each_side() -> None:
     assert min_n("mann_whitney") == 4
 
 
-@pytest.mark.parametrize(("k", "n"), [(3, 5), (4, 5), (10, 5)])
+@pytest.mark.parametrize(("k", "n"), [(2, 6), (3, 5), (4, 5), (10, 5), (1000, 5)])
 def test_friedman_is_shown_from_five_blocks(k: int, n: int) -> None:
     assert min_n("friedman", k) == n
 

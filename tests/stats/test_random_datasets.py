@@ -24,7 +24,7 @@ def test_friedmans_statistic_is_scipys(ties: bool) -> None:
 
 
 def test_friedmans_exact_p_is_that_of_trying_every_arrangement() -> None:
-    x = np.random.default_rng(1).normal(size=(3, 3))
+    x = np.random.default_rng(1).normal(size=(5, 3))
     found = friedman(x)
     every = []
     for arrangement in product(*(permutations(row) for row in ranks(x))):
@@ -40,6 +40,17 @@ def test_friedmans_monte_carlo_p_is_near_chi_square_for_many_data_sets() -> None
     x = np.random.default_rng(2).normal(size=(40, 5)) + np.linspace(0, 0.6, 5)
     found = friedman(x)
     assert found.p == pytest.approx(stats.friedmanchisquare(*x.T).pvalue, abs=0.01)
+
+
+@pytest.mark.parametrize("datasets", [1, 2, 3, 4])
+def test_friedman_is_silent_below_five_data_sets_however_much_they_agree(datasets: int) -> None:
+    found = friedman(np.arange(4.0) + np.zeros((datasets, 1)))
+    assert (found.statistic, found.p, found.reason) == (None, None, Reason.too_few_datasets)
+    assert found.mean_ranks == (4, 3, 2, 1)
+
+
+def test_friedman_of_a_thousand_methods_has_a_number() -> None:
+    assert friedman(np.random.default_rng(0).normal(size=(6, 1000))).p is not None
 
 
 def test_friedman_of_equal_methods_says_tied() -> None:

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 import scikit_posthocs
 import statsmodels.formula.api as smf
-from scipy import stats
+from scipy import integrate, stats
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from ltbench.stats.aggregate import iqm
+from ltbench.stats.behrens_fisher import half_width, tail
 from ltbench.stats.crossed import crossed_variance, mcnemar, sign_flip
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict, scope_a, verdict
 from ltbench.stats.minimum import critical_difference
@@ -108,7 +109,7 @@ def test_equivalent_is_schuirmanns_two_one_sided_tests(seed: int) -> None:
         else:
             size = "slightly_" if abs(d.mean()) < rope else ""
             assert with_its_p.value == size + ("better" if d.mean() > 0 else "worse")
-    assert seen == {Verdict.equivalent, Verdict.unresolved}
+    assert seen == {Verdict.equivalent, Verdict.undecided}
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 2.0])
@@ -191,10 +192,48 @@ def test_sign_flips_of_one_large_size_reach_their_floor(seed: int) -> None:
 # -- seeds and images --------------------------------------------------------------------------------------------------
 
 
+def brute_tail(distance: float | None, seeds: float, df: float, images: float | None) -> float:
+    """P(|sqrt(seeds) T + sqrt(images) Z| >= distance): scipy's adaptive quadrature over Z, with Student's cdf."""
+    assert distance is not None
+    assert images is not None
+    spread, scale = math.sqrt(images), math.sqrt(seeds)
+
+    def at(z: float) -> float:
+        sides = stats.t.cdf(np.array([z * spread - distance, -z * spread - distance]) / scale, df)
+        return float(stats.norm.pdf(z) * sides.sum())
+
+    edges = [side * distance / spread for side in (-1, 1) if distance < 12 * spread]
+    return float(integrate.quad(at, -12, 12, points=edges, epsabs=0, epsrel=1e-10, limit=500)[0])
+
+
+@pytest.mark.parametrize("distance", [0.1, 1.0, 3.0, 12.0, 40.0])
+@pytest.mark.parametrize(("seeds", "df", "images"), [
+    (1.0, 2.0, 1.0), (1.0, 2.0, 0.01), (0.01, 2.0, 1.0), (1.0, 4.0, 0.3), (0.2, 9.0, 1.0), (1.0, 3.7, 2.0),
+    (1.0, 108.0, 1.0),
+])  # fmt: skip
+def test_the_tail_of_seeds_and_images_is_that_of_adaptive_quadrature(
+    distance: float, seeds: float, df: float, images: float
+) -> None:
+    wanted = brute_tail(distance, seeds, df, images)
+    assert tail(distance, seeds, df, images) == pytest.approx(wanted, rel=1e-6, abs=1e-13)
+
+
+def test_the_tail_of_seeds_and_images_is_that_of_draws() -> None:
+    rng = np.random.default_rng(0)
+    t, z = rng.standard_t(3, 400_000), rng.standard_normal(400_000)
+    for seeds, images in ((1.0, 0.2), (0.2, 1.0)):
+        noise = np.abs(np.sqrt(seeds) * t + np.sqrt(images) * z)
+        for distance in (0.5, 2.0, 5.0):
+            found = float(tail(distance, seeds, 3.0, images))
+            assert (noise >= distance).mean() == pytest.approx(found, abs=4 * math.sqrt(found / 400_000))
+        assert np.quantile(noise, 0.9) == pytest.approx(float(half_width(seeds, 3.0, images, 0.9)), rel=0.01)
+
+
 @pytest.mark.parametrize("interaction_only", [False, True])
 @each_seed
 def test_the_crossed_variance_is_that_of_a_two_way_anova(seed: int, interaction_only: bool) -> None:
-    """Mean squares from ordinary least squares. Without main effects a component is often estimated as negative."""
+    """Mean squares from ordinary least squares. Without main effects a component is often estimated as negative; the
+    images' part is then none, and the test is that of the seeds."""
     rng = np.random.default_rng(seed)
     seeds, images = 3 + seed % 3, 5 + seed % 4
     d = rng.normal(size=(seeds, images))
@@ -204,20 +243,24 @@ def test_the_crossed_variance_is_that_of_a_two_way_anova(seed: int, interaction_
     frame = pd.DataFrame({"d": d.ravel(), "seed": rows.ravel(), "image": columns.ravel()})
     anova = anova_lm(smf.ols("d ~ C(seed) + C(image)", frame).fit())
     ms_s, ms_i, ms_e = anova["mean_sq"]
-    df_s, df_i, df_e = anova["df"]
-    total = ms_s + ms_i - ms_e
-    df = total**2 / (ms_s**2 / df_s + ms_i**2 / df_i + ms_e**2 / df_e)
-    if ms_e > min(ms_s, ms_i):
-        total, df = (ms_s, df_s) if ms_s > ms_i else (ms_i, df_i)
+    df_s = anova["df"].iloc[0]
     found = crossed_variance(d)
-    assert found.variance == pytest.approx(total / d.size, rel=1e-9)
-    assert found.df == pytest.approx(df, rel=1e-9)
-    assert found.half == pytest.approx(stats.t.ppf(0.975, df) * math.sqrt(total / d.size), rel=1e-9)
+    assert found.seeds == pytest.approx(ms_s / d.size, rel=1e-9)
+    assert found.images == pytest.approx(max(ms_i - ms_e, 0) / d.size, rel=1e-9, abs=1e-12)
+    assert found.df == df_s
+    assert found.seeds is not None
+    by_seed = d.mean(axis=1)
+    if ms_i <= ms_e:
+        assert found.p == pytest.approx(stats.ttest_1samp(by_seed, 0).pvalue, rel=1e-9)
+        assert found.half == pytest.approx(stats.t.ppf(0.975, df_s) * stats.sem(by_seed), rel=1e-9)
+    else:
+        assert found.p == pytest.approx(brute_tail(abs(d.mean()), found.seeds, df_s, found.images), rel=1e-6)
+        assert brute_tail(found.half, found.seeds, df_s, found.images) == pytest.approx(0.05, rel=1e-6)
     parts = np.clip([ms_s - ms_e, ms_i - ms_e, ms_e], 0, None)
     assert found.shares == pytest.approx(tuple(parts / parts.sum()), rel=1e-9, abs=1e-12)
 
 
-def test_the_anova_cases_reach_both_sides_of_the_maximum() -> None:
+def test_the_anova_cases_have_negative_estimates_of_either_kind() -> None:
     """Else the test above would say nothing of dropped components."""
     kinds = set()
     for seed in SEEDS:
@@ -235,7 +278,7 @@ def test_the_anova_cases_reach_both_sides_of_the_maximum() -> None:
 @with_and_without_ties
 def test_friedmans_statistic_is_scipys(seed: int, decimals: int) -> None:
     rng = np.random.default_rng(seed)
-    x = np.round(rng.normal(0, 0.2, (int(rng.integers(3, 12)), int(rng.integers(3, 8)))), decimals)
+    x = np.round(rng.normal(0, 0.2, (int(rng.integers(5, 12)), int(rng.integers(3, 8)))), decimals)
     assert friedman(x).statistic == pytest.approx(stats.friedmanchisquare(*x.T).statistic, rel=1e-9)
 
 
@@ -244,7 +287,7 @@ def test_friedmans_statistic_is_scipys(seed: int, decimals: int) -> None:
 def test_friedmans_exact_p_is_scipys_permutation_of_samples(seed: int, decimals: int) -> None:
     """scipy permutes all blocks, ltbench all but the first: the same p, and not that of chi-square."""
     rng = np.random.default_rng(seed)
-    x = np.round(rng.normal(0, 0.15, (4, 3)) + np.array([0, 0.1, 0.2]), decimals)
+    x = np.round(rng.normal(0, 0.15, (5, 3)) + np.array([0, 0.1, 0.2]), decimals)
     r = ranks(x)
 
     def spread(*samples: np.ndarray, axis: int) -> np.ndarray:
@@ -258,9 +301,9 @@ def test_friedmans_exact_p_is_scipys_permutation_of_samples(seed: int, decimals:
 
 
 def test_friedmans_p_of_perfect_agreement_is_far_below_chi_square() -> None:
-    x = np.arange(5.0) + np.zeros((3, 1))
+    x = np.arange(4.0) + np.zeros((5, 1))
     found = friedman(x)
-    assert found.p == pytest.approx(1 / math.factorial(5) ** 2)
+    assert found.p == pytest.approx(1 / math.factorial(4) ** 4)
     assert found.p < stats.friedmanchisquare(*x.T).pvalue / 100
 
 

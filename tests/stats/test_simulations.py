@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from ltbench.ranking.ranking import rank
+from ltbench.spec import Column
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import ByDataset, Verdict, rank_intervals, scope_a, verdict
@@ -147,7 +148,7 @@ def test_some_pair_of_five_is_wrongly_called_different_at_most_6_times_in_100(
 def test_the_leaderboard_decides_as_these_simulations_do() -> None:
     for table in WORLDS[3].draw(20, 5, 3, 4, random_seed=3):
         names = [f"m{i}" for i in range(5)]
-        columns = [(f"d{t}", "50", "m") for t in range(3)]
+        columns = [Column(f"d{t}", "50", "m") for t in range(3)]
         values = {
             (n, c): dict(enumerate(table[i, t].tolist())) for i, n in enumerate(names) for t, c in enumerate(columns)
         }
@@ -242,7 +243,8 @@ def right_or_wrong(rng: np.random.Generator, seeds: int, images: int) -> Array:
 @pytest.mark.parametrize("draw", [gaussian, right_or_wrong])
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_the_crossed_interval_covers_and_one_over_seeds_alone_does_not(draw: object, seeds: int) -> None:
-    """Seeds share their test images, so more seeds make the interval over seeds narrower around the wrong value."""
+    """Seeds share their test images, so more seeds make the interval over seeds narrower around the wrong value. Where
+    both kinds of noise are as large and there are 3 seeds, the interval is too long rather than too short: 97.3 %."""
     assert callable(draw)
     rng = np.random.default_rng(seeds)
     covered, by_seeds_only, runs = 0, 0, 4000
@@ -253,7 +255,7 @@ def test_the_crossed_interval_covers_and_one_over_seeds_alone_does_not(draw: obj
         assert over_seeds.half is not None
         covered += abs(found.diff) <= found.half
         by_seeds_only += abs(over_seeds.mean) <= over_seeds.half
-    assert 0.93 <= covered / runs <= 0.97
+    assert 0.95 - 2 * np.sqrt(0.05 * 0.95 / runs) <= covered / runs <= 0.98
     assert by_seeds_only / runs < {3: 0.93, 5: 0.87, 10: 0.75}[seeds]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,26 @@ def report(results: Path, tell: Callable[[str], None] = print, **chosen: Any) ->
     return make_report("made", results, None, results / "out", Selection(**chosen), tell)
 
 
+@pytest.fixture(scope="module")
+def drawn(store: tuple[Path, list[Record]]) -> Callable[[tuple[int, ...] | None], Made]:
+    """The report of some seeds, drawn once: only its delivery is tried again and again."""
+
+    @cache
+    def draw(seeds: tuple[int, ...] | None) -> Made:
+        chosen = Selection(seeds=None if seeds is None else list(seeds))
+        return make_report("made", store[0], None, store[0] / f"report of {seeds}", chosen)
+
+    return draw
+
+
 @pytest.fixture
-def uploaded(store: tuple[Path, list[Record]]) -> Callable[..., list[Any]]:
+def uploaded(
+    store: tuple[Path, list[Record]], drawn: Callable[[tuple[int, ...] | None], Made]
+) -> Callable[..., list[Any]]:
     results, _ = store
 
-    def upload(**chosen: Any) -> list[Any]:
-        report(results, **chosen).upload(default_uri(results))
+    def upload(seeds: list[int] | None = None) -> list[Any]:
+        drawn(None if seeds is None else tuple(seeds)).upload(default_uri(results))
         return sent(results)
 
     return upload
@@ -131,8 +146,8 @@ def test_the_leaderboard_reads_the_trials_alone(
 
 
 @pytest.mark.slow
-def test_a_store_that_is_away_is_a_warning(store: tuple[Path, list[Record]]) -> None:
-    found, lines = report(store[0]), list[str]()
+def test_a_store_that_is_away_is_a_warning(drawn: Callable[[tuple[int, ...] | None], Made]) -> None:
+    found, lines = drawn(None), list[str]()
     found.upload("http://user:secret@127.0.0.1:9", lines.append)
     (told,) = lines
     assert told.startswith("warning: the report is not in MLflow")

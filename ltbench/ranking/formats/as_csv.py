@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ltbench.ranking.board import Leaderboard, Pair, Row, Score, Table
+from ltbench.ranking.formats.notes import tested_by
 from ltbench.spec import Column
 from ltbench.stats.intervals import Interval
 
@@ -65,7 +66,7 @@ def pairs(board: Leaderboard) -> pd.DataFrame:
 
 
 def _pair_lines(board: Leaderboard, table: Table) -> Iterator[tuple[Any, ...]]:
-    kind = f"paired t over {interval_kind(table, primary=True)}"
+    kind = f"{tested_by(with_images=table.with_images)} over {interval_kind(table, primary=True)}"
     for pair in table.pairs:
         yield _pair_line(pair, kind, board.primary)
     for row in table.rows:

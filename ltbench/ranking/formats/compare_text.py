@@ -9,7 +9,7 @@ from tabulate import tabulate
 from ltbench.metrics import METRICS
 from ltbench.ranking.board import ALPHA
 from ltbench.ranking.compare import ClassGain, Comparison
-from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p
+from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p, signed
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.paired import PairTest
@@ -64,7 +64,7 @@ def _family(comparison: Comparison) -> str:
     p, pairs = comparison.in_family
     if pairs < 2 or p is None:
         return ""
-    still = "" if p < ALPHA or comparison.overall.verdict is Verdict.unresolved else ", not resolved"
+    still = "" if p < ALPHA or comparison.overall.verdict is Verdict.undecided else ", undecided"
     return (
         f"\nThat is for a pair chosen beforehand: no p here is adjusted for others. Chosen from the leaderboard, it is "
         f"one of {pairs}\npairs: p (Holm) {_equals(p)}{still}."
@@ -80,7 +80,7 @@ def _words(comparison: Comparison, verdict: Verdict) -> str:
         Verdict.slightly_better: f"{comparison.a} is better than {comparison.b} {scope}, but by less than {rope:g}.",
         Verdict.slightly_worse: f"{comparison.a} is worse than {comparison.b} {scope}, but by less than {rope:g}.",
         Verdict.equivalent: f"The two are equivalent within {rope:g} {scope}.",
-        Verdict.unresolved: f"Which of the two is better {scope} is not resolved.",
+        Verdict.undecided: f"Which of the two is better {scope} is undecided.",
     }[verdict]
 
 
@@ -98,8 +98,8 @@ def _tail(comparison: Comparison, column: Column) -> str:
     """The wider question: tail classes in general, of which these are a sample."""
     mean, half, classes = comparison.tail[column]
     return (
-        f"few-shot classes as a sample of tail classes, {comparison.table.title(column)}: {mean:+.1f} "
-        f"[{mean - half:+.1f}, {mean + half:+.1f}] over {classes} classes"
+        f"few-shot classes as a sample of tail classes, {comparison.table.title(column)}: {difference(mean, half)} "
+        f"over {classes} classes"
     )
 
 
@@ -129,7 +129,7 @@ def _classes(comparison: Comparison, column: Column) -> str:
 
 
 def _listed(gains: Sequence[ClassGain]) -> str:
-    return ", ".join(f"{c.name} {c.gain:+.1f} ({c.train_images:.0f})" for c in gains)
+    return ", ".join(f"{c.name} {signed(c.gain)} ({c.train_images:.0f})" for c in gains)
 
 
 def _uncertainty(comparison: Comparison) -> str:

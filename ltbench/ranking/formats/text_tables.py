@@ -9,23 +9,13 @@ import pandas as pd
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
+from ltbench.ranking.formats.marks import MARKS, OVERALL
 from ltbench.ranking.published import Judgement
 from ltbench.spec import Column
-from ltbench.stats.fixed_datasets import Verdict
 from ltbench.stats.intervals import Interval
 
 GAIN = "gain [95% CI]"
 """Head of the column of gains over the reference."""
-MARKS = {"better": "^", "worse": "v", "undecided": "?", "reference": ""}
-"""`Score.verdict` -> its mark."""
-OVERALL = {
-    Verdict.better: "^",
-    Verdict.worse: "v",
-    Verdict.slightly_better: "^~",
-    Verdict.slightly_worse: "v~",
-    Verdict.equivalent: "=",
-    Verdict.unresolved: "?",
-}
 MOST_COLUMNS = 3
 """More columns than this are shown by data set in the overview, or it would not fit a terminal."""
 
@@ -84,8 +74,8 @@ def _interquartile(row: Row) -> Entry:
     """`+2.1 [+1.8, +2.5]`; without the interval where there are too few seeds for it."""
     if row.iqm is None:
         return Entry("")
-    span = "" if row.iqm.low is None else f" [{row.iqm.low:+.1f}, {row.iqm.high:+.1f}]"
-    return Entry(f"{row.iqm.value:+.1f}{span}", round(row.iqm.value, 1))
+    span = "" if row.iqm.low is None or row.iqm.high is None else f" [{signed(row.iqm.low)}, {signed(row.iqm.high)}]"
+    return Entry(f"{signed(row.iqm.value)}{span}", rounded(row.iqm.value))
 
 
 def places(table: Table, *, every: bool = False) -> dict[str, list[Column]]:
@@ -111,15 +101,26 @@ def overall_gain(row: Row) -> Entry:
 
 
 def _gain(diff: float | None, half: float | None, mark: str) -> Entry:
-    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", round(diff, 1))
+    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", rounded(diff))
 
 
 def difference(diff: float | None, half: float | None, digits: int = 1) -> str:
     """`+2.6 [+2.3, +2.9]`, from a difference and the half-width of its interval."""
     if diff is None:
         return "-"
-    span = "" if half is None else f" [{diff - half:+.{digits}f}, {diff + half:+.{digits}f}]"
-    return f"{diff:+.{digits}f}{span}"
+    span = "" if half is None else f" [{signed(diff - half, digits)}, {signed(diff + half, digits)}]"
+    return f"{signed(diff, digits)}{span}"
+
+
+def signed(x: float, digits: int = 1) -> str:
+    """`+2.6`, `-0.3`; without a sign where it rounds to 0: a tie has no direction."""
+    shown = f"{x:+.{digits}f}"
+    return shown if float(shown) else shown[1:]
+
+
+def rounded(x: float) -> float:
+    """To one digit, never -0.0."""
+    return round(x, 1) + 0.0
 
 
 def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:

@@ -91,6 +91,7 @@ def test_its_gradients_are_those_of_the_formula() -> None:
 
 @has_compiler
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
 @pytest.mark.usefixtures("alone")
 def test_compiled_it_is_still_torchs_kernel() -> None:
