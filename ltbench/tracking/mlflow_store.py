@@ -140,11 +140,12 @@ class Store:
         self.notes = list[str]()
         self._client, self.made = _opened(uri, own)
         self._file = sqlite_file(uri)
-        self._experiment = _experiment(self._client, uri, suite)
-        if expectation is None:  # imported records may come without a plan; they are a suite all the same
-            self._client.set_experiment_tag(self._experiment, KIND, "suite")
-        else:
-            self._describe(expectation)
+        with self._one_at_a_time():  # MLflow fails where two set the same tag for the first time
+            self._experiment = _experiment(self._client, uri, suite)
+            if expectation is None:  # imported records may come without a plan; they are a suite all the same
+                self._client.set_experiment_tag(self._experiment, KIND, "suite")
+            else:
+                self._describe(expectation)
 
     def _look(self, key: str) -> list[_Known]:
         """What there is under a key now: others write to the store, too."""
