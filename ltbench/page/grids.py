@@ -13,7 +13,7 @@ import pandas as pd
 from ltbench.metrics import metric_of
 from ltbench.page.evidence import Evidence, Run
 from ltbench.ranking.board import Leaderboard, Pair, Table
-from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, readable_p
+from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, readable_p, signed
 from ltbench.ranking.published import RECIPES
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
@@ -110,7 +110,7 @@ def matrix(board: Leaderboard, table: Table, evidence: Evidence) -> PageTable:
 
 
 def _pair(pair: Pair, won: str) -> PageCell:
-    diff = "-" if pair.test.diff is None else f"{pair.test.diff:+.1f}"
+    diff = "-" if pair.test.diff is None else signed(pair.test.diff)
     p = "no p" if pair.p_holm is None else f"p {readable_p(pair.p_holm)}"
     why = pair.test.reason.words if pair.test.reason else str(pair.verdict).replace("_", " ")
     tone = f"pre {_TONES[pair.verdict]}".strip()

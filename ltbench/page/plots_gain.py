@@ -14,6 +14,7 @@ from ltbench.page import plots_ranks
 from ltbench.page.drawing import FAINT, INK, MOST_PANELS, MOST_ROWS, Figure, canvas, look, panels, plain, shown
 from ltbench.page.plots_ranks import methods_down
 from ltbench.ranking.board import Leaderboard, Pair, Row, Table
+from ltbench.ranking.formats.text_tables import signed
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def intervals(board: Leaderboard, table: Table) -> Figure:
         ]
     )
     gains = zip(rows, columns[0].spans, strict=True)
-    said = "; ".join(f"{row.label} {g.mean:+.1f} [{g.low:+.1f}, {g.high:+.1f}]" for row, g in gains if g)
+    said = "; ".join(f"{row.label} {signed(g.mean)} [{signed(g.low)}, {signed(g.high)}]" for row, g in gains if g)
     return Figure(
         "intervals",
         "Gains with intervals",
@@ -158,7 +159,7 @@ def trade_off(table: Table) -> Figure:
     trades = _trades(table)
     heads = ["method", "many-shot gain", "low", "high", "few-shot gain", "low ", "high ", "on the front"]
     data = pd.DataFrame([(t.label, *t.many, *t.few, t.on_front) for t in trades], columns=heads)
-    said = "; ".join(f"{t.label} {t.many.mean:+.1f} many, {t.few.mean:+.1f} few" for t in trades)
+    said = "; ".join(f"{t.label} {signed(t.many.mean)} many, {signed(t.few.mean)} few" for t in trades)
     return Figure(
         "trade-off",
         "What the head pays for the tail",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ltbench.page.drawing import FAINT, INK, MOST_ROWS, Figure, canvas, look, plain, shown
 from ltbench.ranking.board import ALPHA, Row, Table
+from ltbench.ranking.formats.text_tables import signed
 from ltbench.stats.minimum import min_n
 from ltbench.stats.random_datasets import SignedRank
 
@@ -69,7 +70,7 @@ def profile(table: Table) -> Figure:
         m: next((t for t, s in zip(found.thresholds, found.share[m], strict=True) if s < 0.5), found.thresholds[-1])
         for m in labels
     }
-    said = ", ".join(f"{m} {t:+.1f}" for m, t in half.items())
+    said = ", ".join(f"{m} {signed(t)}" for m, t in half.items())
     band = "Bands: pointwise 95 %, bootstrap." if found.low else f"No bands: they need {min_n('bootstrap')} seeds."
     return Figure(
         "profile",

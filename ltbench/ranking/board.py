@@ -279,6 +279,10 @@ class Leaderboard:
     """Why results were not used -> how many."""
     declared: str | None = None
     """The suite's primary metric, where another was asked for afterwards."""
+    usual: str | None = None
+    """The metric that ltbench ranks scores from elsewhere by, where another was asked for."""
+    untested: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Data set -> its classes without a test image, and all of its classes; where there are some."""
     data: str = ""
     """Digest of the results that went in."""
     config: Mapping[str, Any] = field(default_factory=dict)

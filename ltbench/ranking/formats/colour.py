@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-_GAIN = r"[+-]\d+\.\d+ \[[^\]\n]*\] "
+_GAIN = r"[+-]?\d+\.\d+ \[[^\]\n]*\] "
 _STYLES = [
     (_GAIN + r"\^~?", "green"),
     (_GAIN + r"v~?(?=\s|$)", "red"),

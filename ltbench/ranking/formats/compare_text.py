@@ -9,7 +9,7 @@ from tabulate import tabulate
 from ltbench.metrics import METRICS
 from ltbench.ranking.board import ALPHA
 from ltbench.ranking.compare import ClassGain, Comparison
-from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p
+from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p, signed
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.paired import PairTest
@@ -45,7 +45,7 @@ def _metric(name: str, mine: float, theirs: float, test: PairTest) -> list[str]:
     about = METRICS[name]
     digits = 1 if about.unit else 3  # points and per cent, or nats
     lower = "" if about.higher_is_better else " (lower is better)"
-    return [about.title + lower, f"{mine:.{digits}f}", f"{theirs:.{digits}f}", _difference(test, digits)]
+    return [about.title + lower, f"{mine:z.{digits}f}", f"{theirs:z.{digits}f}", _difference(test, digits)]
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -98,8 +98,8 @@ def _tail(comparison: Comparison, column: Column) -> str:
     """The wider question: tail classes in general, of which these are a sample."""
     mean, half, classes = comparison.tail[column]
     return (
-        f"few-shot classes as a sample of tail classes, {comparison.table.title(column)}: {mean:+.1f} "
-        f"[{mean - half:+.1f}, {mean + half:+.1f}] over {classes} classes"
+        f"few-shot classes as a sample of tail classes, {comparison.table.title(column)}: {signed(mean)} "
+        f"[{signed(mean - half)}, {signed(mean + half)}] over {classes} classes"
     )
 
 
@@ -129,7 +129,7 @@ def _classes(comparison: Comparison, column: Column) -> str:
 
 
 def _listed(gains: Sequence[ClassGain]) -> str:
-    return ", ".join(f"{c.name} {c.gain:+.1f} ({c.train_images:.0f})" for c in gains)
+    return ", ".join(f"{c.name} {signed(c.gain)} ({c.train_images:.0f})" for c in gains)
 
 
 def _uncertainty(comparison: Comparison) -> str:

@@ -84,8 +84,9 @@ def _interquartile(row: Row) -> Entry:
     """`+2.1 [+1.8, +2.5]`; without the interval where there are too few seeds for it."""
     if row.iqm is None:
         return Entry("")
-    span = "" if row.iqm.low is None else f" [{row.iqm.low:+.1f}, {row.iqm.high:+.1f}]"
-    return Entry(f"{row.iqm.value:+.1f}{span}", round(row.iqm.value, 1))
+    low, high = row.iqm.low, row.iqm.high
+    span = "" if low is None or high is None else f" [{signed(low)}, {signed(high)}]"
+    return Entry(f"{signed(row.iqm.value)}{span}", round(row.iqm.value, 1) + 0.0)
 
 
 def places(table: Table, *, every: bool = False) -> dict[str, list[Column]]:
@@ -100,7 +101,7 @@ def mean_over(row: Row, columns: Sequence[Column], metric: str) -> Entry:
     scores = [row.scores[column] for column in columns]
     means = [i.mean for s in scores if (i := s.metrics[metric]) is not None]
     mean = sum(means) / len(means)
-    return Entry(f"{mean:.1f}" + "*" * any(s.failed or s.missing for s in scores), round(mean, 1))
+    return Entry(f"{mean:z.1f}" + "*" * any(s.failed or s.missing for s in scores), round(mean, 1))
 
 
 def overall_gain(row: Row) -> Entry:
@@ -111,15 +112,21 @@ def overall_gain(row: Row) -> Entry:
 
 
 def _gain(diff: float | None, half: float | None, mark: str) -> Entry:
-    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", round(diff, 1))
+    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", round(diff, 1) + 0.0)
 
 
 def difference(diff: float | None, half: float | None, digits: int = 1) -> str:
     """`+2.6 [+2.3, +2.9]`, from a difference and the half-width of its interval."""
     if diff is None:
         return "-"
-    span = "" if half is None else f" [{diff - half:+.{digits}f}, {diff + half:+.{digits}f}]"
-    return f"{diff:+.{digits}f}{span}"
+    span = "" if half is None else f" [{signed(diff - half, digits)}, {signed(diff + half, digits)}]"
+    return f"{signed(diff, digits)}{span}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """`+2.6`, `-0.3`; what rounds to zero has no sign."""
+    shown = f"{value:+z.{digits}f}"
+    return shown if float(shown) else shown.lstrip("+-")
 
 
 def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
@@ -180,7 +187,7 @@ def _estimate(interval: Interval | None) -> Entry:
 
 def _with_half(mean: float, half: float | None) -> Entry:
     """`38.4 ±0.3`."""
-    return Entry(f"{mean:.1f}" + ("" if half is None else f" ±{half:.1f}"), round(mean, 1))
+    return Entry(f"{mean:z.1f}" + ("" if half is None else f" ±{half:.1f}"), round(mean, 1) + 0.0)
 
 
 def _seeds(score: Score) -> Entry:
