@@ -50,7 +50,7 @@ def test_ltbenchs_metrics_are_known_in_other_spellings(name: str, own: str) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["error_rate", "Error", "top1_err", "few_error", "test_loss", "testLoss", "TEST LOSS", "logloss", "cross-entropy", "Brier score",
+    ["error_rate", "Error", "top1_err", "few_error", "test_loss", "testLoss", "TEST LOSS", "logloss", "Brier score",
      "rmse", "1 - accuracy", "100-acc", "fnr", "false_negative_rate", "neg_log_likelihood", "MCE", "ppl"],
 )  # fmt: skip
 def test_a_name_says_that_lower_is_better(name: str) -> None:
