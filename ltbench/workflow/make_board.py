@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
+from ltbench.metrics import declare_directions, known_name
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.compare import Comparison, compare
@@ -29,6 +30,7 @@ class BoardRequest:
         source: a folder of records, or a CSV or a frame of scores, to read instead of MLflow.
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
+        lower_is_better, higher_is_better: metrics of one's own in a file of scores, by which way is better.
         seeds_only: leave the noise of the test images out of the intervals.
         tell: told what the user should know.
     """
@@ -39,6 +41,8 @@ class BoardRequest:
     source: Path | pd.DataFrame | None = None
     chosen: Selection = field(default_factory=Selection)
     options: BoardOptions = field(default_factory=BoardOptions)
+    lower_is_better: tuple[str, ...] = ()
+    higher_is_better: tuple[str, ...] = ()
     seeds_only: bool = False
     tell: Tell = tell_nobody
 
@@ -63,14 +67,17 @@ def make_board(request: BoardRequest) -> RankedResults:
     Raises:
         UserError: no such suite, no results, or an unknown row, data set, metric or reference.
     """
-    source = request.source
-    found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell)
+    source, options = request.source, request.options
+    declare_directions(request.lower_is_better, request.higher_is_better)
+    if options.primary is not None:
+        options = replace(options, primary=known_name(options.primary))
+    found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell, options.primary)
     predictions = left_out if request.seeds_only else found.predictions
     board = build(
         found.results,
         found.expectation,
         request.chosen,
-        request.options,
+        options,
         predictions=predictions,
         origin=found.origin,
     )

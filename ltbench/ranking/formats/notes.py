@@ -87,6 +87,12 @@ def notes(board: Leaderboard) -> list[str]:
             f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
             f"afterwards, are descriptive."
         )
+    if board.usual:
+        lines.append(f"Ranked by {board.primary}, as asked for; without that it would be {board.usual}.")
+    for dataset, (without, classes) in board.untested.items():
+        if any(dataset in table.datasets for table in board.tables):
+            lines.append(f"{dataset}: {without} of {classes} classes have no test image; averages over classes are "
+                         f"over {classes - without} of {classes}.")  # fmt: skip
     if on_val := dict.fromkeys(d for table in board.tables for d in table.tested_on_val):
         lines.append(
             f"{', '.join(on_val)}: tested on the val list, not on the test set, which other papers' numbers are of."
@@ -158,6 +164,12 @@ def of_table(table: Table) -> list[str]:
         for column, score in row.scores.items() if table.reference is not None else ():
             if score.gain is not None and score.gain.p is None and score.gain.reason is not None:
                 reasons.setdefault(score.gain.reason, []).append(f"{row.label} on {table.title(column)}")
+    if table.reference is None and len(table.pairs):
+        without = [pair for pair in table.pairs if pair.test.p is None and pair.test.reason is not None]
+        for reason in dict.fromkeys(pair.test.reason for pair in without if pair.test.reason is not None):
+            named = [f"{pair.a} and {pair.b}" for pair in without if pair.test.reason is reason]
+            shown = "every pair" if len(named) == len(table.pairs) else _some(named)
+            lines.append(f"No p-value ({reason.words}): {shown}.")
     for absent, where in reasons.items():
         shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
         lines.append(f"No p-value ({absent.words}): {shown}.")
