@@ -110,7 +110,7 @@ LAYERS = """
 errors
 metrics stats
 spec system
-results hyperparameters parts
+results hyperparameters parts fingerprints
 models
 data.images
 data.sources

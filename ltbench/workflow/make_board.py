@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from ltbench.results.folders import Folders, folders_of
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Plan, Result, Selection
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
+from ltbench.workflow.stale import stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody
 
 
@@ -27,6 +28,7 @@ class BoardRequest:
         results: where runs wrote.
         tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
         source: a folder of records, or a CSV or a frame of scores, to read instead of MLflow.
+        methods: a folder of the user's methods, to tell rows that were trained with other code than theirs.
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
         seeds_only: leave the noise of the test images out of the intervals.
@@ -37,6 +39,7 @@ class BoardRequest:
     results: Path = Path("results")
     tracking_uri: str | None = None
     source: Path | pd.DataFrame | None = None
+    methods: Path | None = None
     chosen: Selection = field(default_factory=Selection)
     options: BoardOptions = field(default_factory=BoardOptions)
     seeds_only: bool = False
@@ -65,6 +68,14 @@ def make_board(request: BoardRequest) -> RankedResults:
     """
     source = request.source
     found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell)
+    journal: Journal | None = None
+    if isinstance(source, Path) and source.is_dir():
+        journal = journal_in(source)[0]
+    elif source is None:
+        journal = folders_of(request.results, found.results[0].suite).journal if found.results else None
+    origin = found.origin
+    if journal is not None:
+        origin = replace(origin, stale=stale_rows(found.results, journal, found.expectation, request.methods))
     predictions = left_out if request.seeds_only else found.predictions
     board = build(
         found.results,
@@ -72,13 +83,8 @@ def make_board(request: BoardRequest) -> RankedResults:
         request.chosen,
         request.options,
         predictions=predictions,
-        origin=found.origin,
+        origin=origin,
     )
-    journal: Journal | None = None
-    if isinstance(source, Path) and source.is_dir():
-        journal = journal_in(source)[0]
-    elif source is None:
-        journal = folders_of(request.results, board.suite).journal
     return RankedResults(board, found.expectation, journal)
 
 
