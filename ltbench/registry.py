@@ -21,6 +21,7 @@ from pathlib import Path
 from ltbench.api import Method
 from ltbench.errors import UserError, did_you_mean, place_of
 from ltbench.fingerprints import collect, fingerprint_of, text_of
+from ltbench.system.messages import say
 
 ENTRY_POINTS = "ltbench.methods"
 Sources = Mapping[str, str]
@@ -114,7 +115,7 @@ def _announce(folder: Path) -> None:
     if folder not in _announced and folder not in map(Path.resolve, _unpacked.values()):
         _announced.add(folder)
         names = ", ".join(f.name for f in sorted(folder.glob("*.py")))
-        print(f"code from outside ltbench will run: {folder}: {names or 'no files'}", file=sys.stderr)
+        say(f"code from outside ltbench will run: {folder}: {names or 'no files'}")
 
 
 _announced: set[Path] = set()

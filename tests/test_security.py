@@ -28,6 +28,7 @@ from ltbench.registry import Registry, read_sources, unpack_sources
 from ltbench.results import folders
 from ltbench.results.journal import Journal, Unreadable, read_record
 from ltbench.spec import Cell, Column, Expectation, Record, Result, TrialSpec
+from ltbench.system.messages import show_on_stderr
 from ltbench.system.uris import without_secrets
 from ltbench.tracking.mlflow_runs import plan_of, plan_tags, result_of, tags_of
 from tests.faults import listening
@@ -223,6 +224,13 @@ def test_a_stored_array_with_a_pickle_in_it_is_damaged_not_run(tmp_path: Path) -
 MINE = "print('mine runs')\nfrom ltbench.api import Method\n\nclass Mine(Method):\n    pass\n"
 
 
+@pytest.fixture
+def as_a_command() -> None:
+    """Lines for a person go to stderr."""
+    show_on_stderr()
+
+
+@pytest.mark.usefixtures("as_a_command")
 def test_code_from_outside_is_named_before_it_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     made = Registry(tmp_path)
@@ -235,11 +243,13 @@ def test_code_from_outside_is_named_before_it_runs(tmp_path: Path, capfd: pytest
     assert capfd.readouterr().err == "", "once is enough"
 
 
+@pytest.mark.usefixtures("as_a_command")
 def test_a_worker_does_not_name_again_what_the_command_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Registry(unpack_sources({"mine.py": MINE + "# here"})).get("mine")
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("as_a_command")
 def test_methods_of_ltbench_are_not_announced(capfd: pytest.CaptureFixture[str]) -> None:
     registry.Registry().get("ce")
     assert capfd.readouterr().err == ""

@@ -70,6 +70,8 @@ def _one_of_each(index: list[Tensor | None]) -> list[Tensor | None]:
 
 
 class Rehearsal(NamedTuple):
+    """What a rehearsal on a machine without a GPU found."""
+
     failure: str | None
     """What would end the training on a GPU."""
     waits: list[str]

@@ -10,6 +10,7 @@ import typer
 
 from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
 from ltbench.cli.output import format_of, print_board, tell
+from ltbench.errors import harmless
 
 
 def leaderboard(
@@ -79,13 +80,13 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
-    from ltbench.system.uris import default_uri
+    from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
     made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell)
     typer.echo(str(made.page))
     if upload and from_ is None:
-        made.upload(tracking_uri or default_uri(results), tell)
+        made.upload(store_uri(tracking_uri, results), tell)
 
 
 def compare(
@@ -101,4 +102,4 @@ def compare(
     from ltbench.workflow.make_board import compare_rows
 
     found = compare_rows(a, b, suite, results, from_, selection(None, datasets, None))
-    typer.echo(comparison_text(found), nl=False)
+    typer.echo(harmless(comparison_text(found)), nl=False)

@@ -24,9 +24,11 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
-from ltbench.cli.tools import check, datasets_, features, methods_, trial, verify
-from ltbench.errors import UserError
+from ltbench.cli.streams import careful_output, say
+from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, trial, verify
+from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.interrupt import Interrupt, Interrupted
+from ltbench.system.messages import show_on_stderr
 
 app = typer.Typer(
     help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
@@ -146,7 +148,7 @@ def plan(
         tell=tell,
     )
     outlook = plan_suite(request, address=address, measure=measure)
-    typer.echo(plan_text(outlook), nl=False)
+    typer.echo(harmless(plan_text(outlook)), nl=False)
     if export is not None:
         files = write_bundle(outlook.all_trials, outlook.prepared.inputs, export)
         typer.echo(
@@ -161,6 +163,8 @@ app.command(name="methods")(methods_)
 app.command(name="datasets")(datasets_)
 app.command()(features)
 app.command()(check)
+app.command()(doctor)
+app.command()(fetch)
 app.command()(trial)
 app.command()(verify)
 
@@ -206,10 +210,10 @@ def ui(
     import signal
     import subprocess
 
-    from ltbench.system.uris import default_uri, shown_uri
+    from ltbench.system.uris import shown_uri, store_uri
     from ltbench.workflow.find_results import refuse_without_store
 
-    uri = tracking_uri or default_uri(results)
+    uri = store_uri(tracking_uri, results)
     refuse_without_store(uri)
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
@@ -231,11 +235,13 @@ def ui(
 
 def main() -> None:
     """Entry point: a UserError is one message on stderr and exit code 2, never a traceback."""
-    try:
-        app()
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except Interrupted as stop:
-        typer.echo("stopped; the same command continues", err=True)
-        sys.exit(stop.code)
+    show_on_stderr()
+    with careful_output():
+        try:
+            app()
+        except UserError as error:
+            say(on_a_screen(f"error: {error}"))
+            sys.exit(2)
+        except Interrupted as stop:
+            say("stopped; the same command continues")
+            sys.exit(stop.code)

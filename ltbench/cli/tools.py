@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import DEFAULT_RESULTS, Data, Datasets, Methods, Only, Results, Seeds, Set, SuiteArg, selection
+from ltbench.cli.options import (
+    DEFAULT_RESULTS,
+    Data,
+    Datasets,
+    Methods,
+    Only,
+    Results,
+    Seeds,
+    Set,
+    SuiteArg,
+    TrackingUri,
+    selection,
+)
 from ltbench.cli.output import tell
 from ltbench.errors import UserError
 
@@ -111,6 +123,54 @@ def verify(
     found = verify_suite(request, from_, trials, draw, device)
     typer.echo(checks_text(found.checks, found.primary, found.finished))
     raise typer.Exit(0 if found.holds else 1)
+
+
+def doctor(
+    suite: Annotated[
+        str | None,
+        typer.Argument(metavar="[SUITE]", help="also look at what this suite needs; default: the machine only"),
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006 - typer copies defaults
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Say what is on this machine, what a suite lacks here, and what to do. Exit code 1: something is in the way."""
+    from ltbench.cli.doctor_text import doctor_text
+    from ltbench.system.uris import default_uri
+    from ltbench.workflow.doctor import Health, examine
+    from ltbench.workflow.prepare import Request
+
+    request = None if suite is None else Request(suite=suite, overrides=set_, results=results, data=data,
+                                                 methods=methods, tell=tell)  # fmt: skip
+    found = examine(request, results, data, tracking_uri or default_uri(results))
+    typer.echo(doctor_text(found), nl=False)
+    raise typer.Exit(1 if any(finding.health is Health.problem for finding in found) else 0)
+
+
+def fetch(
+    suite: SuiteArg,
+    data: Data = None,
+    methods: Methods = None,
+    set_: Set = [],  # noqa: B006 - typer copies defaults
+    only: Only = None,
+    datasets: Datasets = None,
+) -> None:
+    """Get what a suite needs: data sets, pre-trained weights, class-name vectors. For a machine without a network, copy
+    the folder of --data there."""
+    from ltbench.workflow.doctor import fetch as fetch_all
+    from ltbench.workflow.prepare import Request
+
+    request = Request(suite=suite, overrides=set_, chosen=selection(only, datasets, None), data=data, methods=methods,
+                      tell=tell)  # fmt: skip
+    failed = 0
+    for found in fetch_all(request):
+        failed += found.problem is not None
+        typer.echo(
+            f"{found.what}: {found.where}" if found.problem is None else f"{found.what}: MISSING: {found.problem}"
+        )
+    raise typer.Exit(1 if failed else 0)
 
 
 def trial(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ltbench.errors import UserError
 from ltbench.models.text import NoText, text_vectors
 from ltbench.spec import digest
 from ltbench.system.files import write_atomically
+from ltbench.system.messages import say
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Images (N, H, W, channels) -> features (N, D)."""
@@ -79,7 +79,7 @@ def features_of(
         return ImageTower(model, pretrained, towers.device)
 
     def progress(done: int, total: int) -> None:
-        print(f"{done} of {total} images", file=sys.stderr, flush=True)
+        say(f"{done} of {total} images")
 
     origin = f"open_clip {model} {local.name}, bicubic antialiased, {template!r}"
     identity = ["open_clip", model, weights, "bicubic antialiased float32", *["quick_gelu"] * own_activation]

@@ -14,6 +14,7 @@ from ltbench.execution.sharing import Sharing
 from ltbench.planning.bundle import read_bundle
 from ltbench.results.journal import Journal
 from ltbench.spec import Record
+from ltbench.system.messages import show_on_stderr
 from ltbench.training.checkpoints.files import discard
 from ltbench.training.site import Site, checked_device
 from ltbench.training.trial import run_trial
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu or cuda; default: the best there is")
     parser.add_argument("--threads", type=int)
     chosen = parser.parse_args(argv)
+    show_on_stderr()
     from ltbench.registry import read_sources
 
     try:

@@ -128,10 +128,15 @@ class Tested(Protocol):
     """A difference that was tested, or the reason why not."""
 
     @property
-    def diff(self) -> float | None: ...
+    def diff(self) -> float | None:
+        """The difference."""
+
     @property
-    def p(self) -> float | None: ...
-    def interval_half(self, level: float) -> float | None: ...
+    def p(self) -> float | None:
+        """Its p-value."""
+
+    def interval_half(self, level: float) -> float | None:
+        """Half the width of its interval at a level such as 0.95."""
 
 
 class Verdict(StrEnum):

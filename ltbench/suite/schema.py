@@ -1,4 +1,4 @@
-"""The suite: what a benchmark consists of, as checked data. `suiteload` reads one."""
+"""The suite: what a benchmark consists of, as checked data. `suite.load` reads one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ltbench.suite.strict import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+LARGEST = 1e9
+"""Of numbers that others are multiplied or divided by: beyond every use, and far from what overflows."""
 
 
 class Sgd(Strict):
@@ -69,8 +71,8 @@ class Recipe(Strict):
     """How every method of a group is trained; never tuned per method."""
 
     backbone: str
-    epochs: Positive
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[float, Field(gt=0, le=LARGEST)]
+    batch_size: Annotated[int, Field(ge=1, le=LARGEST)]
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
     augment: Literal["none", "flip", "crop", "crop_flip", "resized_crop_flip", "resized_crop_flip_jitter"] = "none"
@@ -168,7 +170,7 @@ class DatasetEntry(BaseModel):
     name: str
     kind: str = ""
     path: str | None = None
-    imbalance: Annotated[list[Annotated[float, Field(ge=1)]], Field(min_length=1)] | None = None
+    imbalance: Annotated[list[Annotated[float, Field(ge=1, le=LARGEST)]], Field(min_length=1)] | None = None
     profile: Literal["exp", "step", "native"] = "exp"
     subset_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     class_order: Literal["label", "frequency"] | Annotated[int, Field(ge=0, lt=2**32)] = "label"
@@ -211,8 +213,8 @@ class Final(Strict):
 class Shots(Strict):
     """From how many training images a class is many-shot, and below how many few-shot."""
 
-    many: Annotated[int, Field(ge=1)] = 100
-    few: Annotated[int, Field(ge=1)] = 20
+    many: Annotated[int, Field(ge=1, le=LARGEST)] = 100
+    few: Annotated[int, Field(ge=1, le=LARGEST)] = 20
 
 
 class Protocol(Strict):
@@ -225,7 +227,7 @@ class Protocol(Strict):
     """Differences below this (in the primary metric's unit) are practically none; None: the metric's usual one."""
     shots: Shots = Shots()
     reference: str | None = None
-    holdout_per_class: Annotated[int, Field(ge=0)] = 0
+    holdout_per_class: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     curves: Literal["none", "holdout", "test"] = "none"
     save_logits: bool = False
 
@@ -262,7 +264,7 @@ class Resources(Strict):
     """By a row's name or, for all of its rows, by a method's."""
     pack: Literal["auto"] | None = None
     """auto: how many trials share a device is measured when the suite runs, instead of `per_trial`."""
-    retries: Annotated[int, Field(ge=0)] = 2
+    retries: Annotated[int, Field(ge=0, le=LARGEST)] = 2
     executor: Literal["ray", "inline"] = "ray"
     decoded_cache: bool | None = None
     """Whether images too large for memory are kept decoded on the disk; None: where half of what is free suffices."""

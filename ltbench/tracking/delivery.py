@@ -194,8 +194,8 @@ def readable(journal: Journal, warn: Warn) -> Iterator[Record]:
     """The records of a journal; what is none is named."""
     for record in journal:
         if isinstance(record, Unreadable):
-            warn(f"{record.file}: left out: {record.reason}; its trial runs again, and then this file is kept as "
-                 f"{record.file.name}.damaged")  # fmt: skip
+            kept = f"; its trial runs again, and then this file is kept as {record.file.name}.damaged"
+            warn(f"{record.file}: left out: {record.reason}{kept if record.damaged else ''}")
         else:
             yield record
 

@@ -37,6 +37,7 @@ class Ledger:
         self._catch_up()
 
     def has(self, record: Record) -> bool:
+        """Whether the store has this very record."""
         return (record.key, record_digest(record)) in self._sent
 
     def add(self, record: Record) -> None:
@@ -53,6 +54,7 @@ class Ledger:
         return self._plan == plan_digest(expectation)
 
     def add_plan(self, expectation: Expectation) -> None:
+        """Note that the store has this plan."""
         self._add(PLAN, plan_digest(expectation))
 
     def _add(self, key: str, digest: str) -> None:
@@ -123,4 +125,5 @@ def record_digest(record: Record) -> str:
 
 
 def plan_digest(expectation: Expectation) -> str:
+    """What tells one plan from another."""
     return hashlib.sha256(canonical(expectation.to_json()).encode()).hexdigest()[:12]

@@ -1,5 +1,5 @@
 """Records -> MLflow runs, runs -> Results. The only file that imports mlflow; `delivery` decides what is sent when,
-`runs` what a run looks like."""
+`mlflow_runs` what a run looks like."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.results.folders import checked_name, read_plan, suites_in
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.spec import Expectation, Result
-from ltbench.system.uris import default_uri, shown_uri, sqlite_file
+from ltbench.system.uris import shown_uri, sqlite_file, store_uri
 from ltbench.tracking.mlflow_runs import as_tracked
 from ltbench.workflow.tell import Tell, tell_nobody
 
@@ -60,7 +60,7 @@ def find_results(
         if suite is not None:
             found, expectation = of_suite(found, expectation, suite_name(suite), source)
         return Results(found, expectation, predictions)
-    store = uri or default_uri(results)
+    store = store_uri(uri, results)
     if suite is None:
         names = _suites(store, results)
         suite = names[0]

@@ -22,11 +22,18 @@ from ltbench.cli import app
 from ltbench.errors import UserError
 from ltbench.execution.progress import Progress
 from ltbench.frames import Board, SuiteRun
+from ltbench.system import messages
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "quickstart"
 TINY = {"recipes.scratch.epochs": 1}
 Command = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def as_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that is no command: other tests have run commands here."""
+    monkeypatch.setattr(messages.LOG, "handlers", [])
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +238,7 @@ def test_what_is_told_goes_to_the_function_that_is_given(data_root: Path, tmp_pa
     assert told == ["quickstart: 2 trials to run"]
 
 
-def test_a_failed_trial_is_a_record_and_no_exception(tmp_path: Path, data_root: Path, capfd: Any) -> None:
+def test_a_failed_trial_is_a_record_and_no_exception(tmp_path: Path, data_root: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "broken.py").write_text(
@@ -249,7 +256,6 @@ def test_a_failed_trial_is_a_record_and_no_exception(tmp_path: Path, data_root: 
     assert run.board is None
     assert "on purpose" in (run.failed[0].error or "")
     assert "failed" in repr(run.failed[0])
-    capfd.readouterr()  # that code from outside will run is said on stderr, whoever asks
 
 
 # -- records -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ pixel, so it is no part of a trial's identity.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from ltbench.data.images.decode import whole
 from ltbench.errors import UserError
+from ltbench.system.messages import say
 
 PER_FILE = 2048
 """Images in one file of the cache: half a gigabyte at 256 pixels, and as much is lost when the decoding is stopped."""
@@ -189,8 +189,7 @@ class Telling:
         if now - self._told >= _TOLD_EVERY:
             self._told = now
             left = (now - self._began) / self._done * (self._total - self._done) / 60
-            print(f"{self._name}: {self._done:,} of {self._total:,} images decoded, about {left:.0f} min left",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            say(f"{self._name}: {self._done:,} of {self._total:,} images decoded, about {left:.0f} min left")
 
 
 def names_array(names: Sequence[str]) -> NDArray[np.bytes_]:

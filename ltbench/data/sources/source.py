@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ class Facts:
         mean, std: per channel on the 0..1 scale; None: taken from the chosen training images.
         streams: the images are too large for memory, and `Arrays` has them as `Pictures`.
         named: the class names say what the classes are; False: they are numbers only.
+        notes: what a user should know of the data though nothing stops: images left out, classes without a test image.
     """
 
     class_names: tuple[str, ...]
@@ -45,6 +46,7 @@ class Facts:
     std: tuple[float, ...] | None = None
     streams: bool = False
     named: bool = True
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

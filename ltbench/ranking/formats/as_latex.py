@@ -20,6 +20,7 @@ _SIGNS = {
     Verdict.equivalent: "$=$",
     Verdict.undecided: "?",
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -134,9 +135,9 @@ def _capital(title: str) -> str:
 def escape(value: str) -> str:
     """Text that LaTeX prints as it is; line breaks become spaces, other control characters are dropped, and two hyphens
     or commas are kept from becoming one sign."""
-    flat = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", " ".join(value.splitlines()))
+    flat = _CONTROL.sub("", " ".join(value.splitlines()))
     return re.sub(r"([-,])(?=\1)", r"\1{}", "".join(_SPECIAL.get(character, character) for character in flat))
 
 
 def _comment(line: str) -> str:
-    return " ".join(line.splitlines())
+    return _CONTROL.sub("", " ".join(line.splitlines()))

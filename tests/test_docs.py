@@ -1,0 +1,168 @@
+"""What the documents point at is there: files, headings, modules, names of the package, words of the command line."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+import ltbench
+from ltbench.cli import app
+
+ROOT = Path(__file__).parents[1]
+
+
+def _documents() -> list[Path]:
+    """The Markdown files and notebooks of the repository: those that git would commit."""
+    kinds = ("*.md", "*.ipynb")
+    told = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *kinds],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    ).stdout.split("\n")  # fmt: skip
+    found = [ROOT / name for name in told if name] or [  # where there is no git
+        f for kind in kinds for f in ROOT.rglob(kind)
+        if not {".venv", "node_modules", ".ipynb_checkpoints"} & set(f.relative_to(ROOT).parts)
+    ]  # fmt: skip
+    return sorted(file for file in found if file.is_file())
+
+
+def text_of(file: Path) -> str:
+    """Its text; of a notebook, what stands in its Markdown cells."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".ipynb":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
+DOCUMENTS = {file.relative_to(ROOT).as_posix(): text_of(file) for file in _documents()}
+FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
+FILE = re.compile(
+    r"(?<![\w/.-])((?:ltbench|methods|tests|benchmarks|tools|suites|docs|examples|cluster)/[\w./-]*\w"
+    r"\.(?:py|yaml|md|csv|sh|sbatch|ipynb))(?![\w/])"
+)
+PYTHON_FILE = re.compile(r"`([\w-]+/[\w./-]+\.py)`")
+MODULE = re.compile(r"`(ltbench(?:\.\w+)+)")
+
+
+def places(text: str) -> Iterator[str]:
+    """Where the links of a document lead, those to the web left out."""
+    for match in LINK.finditer(FENCED.sub("", text)):
+        target = match[1] or match[2]
+        if not re.match(r"\w+:", target):
+            yield unquote(target)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for blanks."""
+    heads = re.findall(r"^#{1,6} +(.+?) *$", FENCED.sub("", text), re.MULTILINE)
+    plain = (re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", head) for head in heads)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in plain}
+
+
+def broken(name: str, text: str) -> Iterator[str]:
+    """Links of a document to a file that is not there, or to a heading that its file has not."""
+    for target in places(text):
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path
+        found = file.exists()
+        if found and anchor:
+            found = anchor in anchors(text_of(file) if path else text)
+        if not found:
+            yield target
+
+
+def test_there_are_documents() -> None:
+    assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/python.md"} <= set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    assert sorted(broken(name, DOCUMENTS[name])) == []
+
+
+def test_a_broken_link_is_seen() -> None:
+    text = '# A `b`: c\n[x](README.md) [y](nowhere.md) [z](#a-b-c) [w](#d) <img src="no.svg"> [web](https://x.org)'
+    assert sorted(broken("CONTRIBUTING.md", text)) == ["#d", "no.svg", "nowhere.md"]
+
+
+def absent(text: str) -> list[str]:
+    """Files that a document names and that are not there. A path may begin in the repository, in the package or in the
+    tests. A name in capitals (`methods/NAME.py`), or one that is a reader's own (`my_...`), stands for any."""
+    named = {*FILE.findall(text), *PYTHON_FILE.findall(text)}
+    there = {file for file in named if any((ROOT / folder / file).is_file() for folder in ("", "ltbench", "tests"))}
+    return sorted(file for file in named - there if not re.search(r"\b[A-Z]{3,}\.|my_", file))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_that_are_named_exist(name: str) -> None:
+    assert absent(DOCUMENTS[name]) == []
+
+
+def test_a_file_that_has_moved_is_seen() -> None:
+    text = "`ltbench/spec/trial.py` (ltbench/track.py), `spec/trial.py`, `report/report.py`, methods/NAME.py"
+    assert absent(text) == ["ltbench/track.py", "report/report.py"]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_modules_and_functions_that_are_named_exist(name: str) -> None:
+    """`ltbench.api`, `ltbench.run`, `ltbench.frames.boards`."""
+    assert sorted({match for match in MODULE.findall(DOCUMENTS[name]) if not _is_there(match)}) == []
+
+
+def _is_there(name: str) -> bool:
+    owner, _, last = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return owner != "" and hasattr(importlib.import_module(owner), last)
+    return True
+
+
+def test_the_listing_of_the_package_names_every_part_of_it() -> None:
+    """The first page of docs/architecture.md: one line for each module and folder, and none for what is not there."""
+    listing = DOCUMENTS["docs/architecture.md"].split("```\n", 2)[1]
+    named = set(re.findall(r"^  (\S+)  ", listing, re.MULTILINE))
+    package = ROOT / "ltbench"
+    modules = {file.name for file in package.glob("*.py")}
+    folders = {f"{f.parent.relative_to(package).as_posix()}/" for f in package.glob("*/**/__init__.py")}
+    assert named == (modules | folders)
+
+
+def test_the_page_about_python_has_every_function_of_the_package() -> None:
+    page = DOCUMENTS["docs/python.md"]
+    assert [name for name in ltbench.__all__ if f"ltbench.{name}(" not in page] == []
+
+
+def test_the_commands_that_are_named_exist() -> None:
+    commands = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
+    named = {word for text in DOCUMENTS.values() for word in re.findall(r"`ltbench ([a-z]+)", text)}
+    assert named - commands == set()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == ltbench.__version__
+    assert f'version = "{ltbench.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    latest = re.search(r"^## (\S+)", DOCUMENTS["CHANGELOG.md"], re.MULTILINE)
+    assert latest is not None
+    assert latest[1] == ltbench.__version__
+
+
+def test_the_citation_has_what_its_format_asks_for() -> None:
+    """CFF 1.2.0 asks for these four and allows no others than those it lists."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["cff-version"] == "1.2.0"
+    assert citation.keys() <= {
+        "abstract", "authors", "cff-version", "commit", "contact", "date-released", "doi", "identifiers", "keywords",
+        "license", "license-url", "message", "preferred-citation", "references", "repository", "repository-artifact",
+        "repository-code", "title", "type", "url", "version",
+    }  # fmt: skip
