@@ -110,7 +110,7 @@ LAYERS = """
 errors
 metrics stats
 spec system
-results hyperparameters experts
+results hyperparameters experts fingerprints
 parts
 models
 data.images

@@ -75,7 +75,7 @@ def in_a_sentence(board: Leaderboard) -> str:
     table = next((t for t in board.tables if t.rows), None)
     if table is None:
         return "No method has a complete set of results."
-    when = "" if board.origin.elsewhere else " after the last epoch"
+    when = "" if board.file else " after the last epoch"
     sets, pairs = len(table.datasets) - len(table.drawn_again), len(table.pairs)
     return (
         f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {seeds_text(table)} paired "

@@ -9,7 +9,6 @@ from typing import Any, overload
 
 import numpy as np
 
-from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.ranking.published import Judgement, Published
 from ltbench.spec import Column, Result
 from ltbench.spec.cell import HELD_OUT, TESTED_ON_VAL
@@ -136,8 +135,15 @@ class Row:
     over seeds only, Holm within the metric."""
     iqm: Estimate | None = None
     """Interquartile mean of the gain over the reference; None for the reference itself."""
+    stale: bool = False
+    """Its results are not what today's code of the method would give."""
     improvement: float | None = None
     """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
+
+    @property
+    def name(self) -> str:
+        """The label, marked where the row is stale."""
+        return f"{self.label} (stale)" if self.stale else self.label
 
     @property
     def rank_label(self) -> str:
@@ -293,7 +299,12 @@ class Leaderboard:
     skips: tuple[ExpectedSkip, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why results were not used -> how many."""
-    origin: Origin = LTBENCH
+    file: str = ""
+    """The file of scores that the numbers are from, if they were made elsewhere: how they were trained is not known."""
+    places: Mapping[str, int] = field(default_factory=dict)
+    """Where trials were found -> how many; empty where all came from one place."""
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Row -> why its results are not what today's code would give."""
     chosen_afterwards: bool = False
     """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None

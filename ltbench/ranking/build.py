@@ -70,7 +70,7 @@ def build(
             metric or reference that is not there.
     """
     wanted, left_out = _wanted(unique(results), expectation, selection)
-    context = _context(wanted, expectation, selection, options, predictions, elsewhere=origin.elsewhere)
+    context = _context(wanted, expectation, selection, options, predictions, origin)
     if expectation is None:
         wanted, of_others = with_metric(wanted, context.primary)
         left_out = {**left_out, **of_others}
@@ -93,14 +93,16 @@ def build(
         failures=tuple(r for r in wanted if r.status == "failed"),
         skips=context.skips,
         left_out=left_out,
-        origin=origin,
+        file=origin.file,
+        places=origin.places(r.key for r in wanted),
+        stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
         chosen_afterwards=expectation is None and options.primary is not None,
         declared=declared if expectation is not None and context.primary != declared else None,
         usual=declared if context.primary != declared and expectation is None else None,
         untested=dict(expectation.untested or {}) if expectation else {},
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
-        config=_config(context),
+        config=_config(context, expectation),
     )
 
 
@@ -136,8 +138,7 @@ def _context(
     selection: Selection,
     options: BoardOptions,
     predictions: Predictions | None,
-    *,
-    elsewhere: bool,
+    origin: Origin,
 ) -> Context:
     metrics = _metrics(wanted)
     refuse_unknown([options.primary] if options.primary else None, "--primary", metrics)
@@ -157,11 +158,11 @@ def _context(
         selection=selection,
         predictions=predictions,
         blocks=blocks_of(wanted, expectation),
-        elsewhere=elsewhere,
+        origin=origin,
     )
 
 
-def _config(context: Context) -> dict[str, Any]:
+def _config(context: Context, expectation: Expectation | None) -> dict[str, Any]:
     """What was chosen, by the names that the JSON has."""
     methods, datasets = context.selection.methods, context.selection.datasets
     return {
@@ -175,6 +176,7 @@ def _config(context: Context) -> dict[str, Any]:
         "datasets": sorted(datasets) if datasets is not None else None,
         "block": "data set",
         "bootstrap_seed": 0,
+        "plan": digest(expectation.to_json()) if expectation is not None else None,
         **{name: context.protocol[name] for name in ("search", "shots", "tried") if name in context.protocol},
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -12,18 +13,25 @@ class Origin:
 
     Attributes:
         file: a file of scores made elsewhere, by name: how they were trained is not known. Empty: ltbench's records.
-        places: where the trials were found -> how many; empty where all came from one place.
+        journal: the folder of records that completes what MLflow has; empty where all came from one place.
+        only_there: keys of the trials that the journal alone has.
         stale: row -> why its results are not what today's code would give.
     """
 
     file: str = ""
-    places: Mapping[str, int] = field(default_factory=dict)
+    journal: str = ""
+    only_there: frozenset[str] = frozenset()
     stale: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def elsewhere(self) -> bool:
         """The numbers were made by something else than ltbench."""
         return bool(self.file)
+
+    def places(self, keys: Iterable[str]) -> dict[str, int]:
+        """Where these trials were found -> how many; nothing where all came from one place."""
+        found = Counter("journal" if key in self.only_there else "MLflow" for key in keys)
+        return {"MLflow": found["MLflow"], self.journal: found["journal"]} if found["journal"] else {}
 
 
 LTBENCH = Origin()

@@ -75,6 +75,13 @@ class Journal:
             raise UserError(f"{found.file}: {found.reason}; the same command continues once it can")
         return found if isinstance(found, Record) else None
 
+    def keys(self) -> set[str]:
+        """The keys that have a file, by the files' names alone: nothing is read."""
+        if not self.folder.is_dir():
+            return set()
+        stems = (name.removesuffix(".json") for name in os.listdir(self.folder) if name.endswith(".json"))
+        return {stem for stem in stems if KEY.fullmatch(stem)}
+
     def __iter__(self) -> Iterator[Record | Unreadable]:
         for file in sorted(self.folder.glob("*.json")):
             yield read_record(file)

@@ -169,6 +169,11 @@ def plan_of(tags: Mapping[str, str]) -> Expectation | None:
         ) from error
 
 
+def as_tracked(record: Record) -> dict[str, float | None]:
+    """A record's metrics as they come back from MLflow."""
+    return {name: record.metrics.get(name) for name in METRICS} if record.status == "ok" else {}
+
+
 def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str) -> Result:
     """What a run says. Tags can be edited by anyone who reaches the store, and names in them become names of files.
 

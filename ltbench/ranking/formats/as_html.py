@@ -45,7 +45,7 @@ def _table(board: Leaderboard, table: Table) -> str:
     lines = overview(table, board.primary)
     numbers = lines[0].keys() - {"rank", "method", GAIN}
     heads = "".join(f'<th scope="col"{_class(head in numbers)}>{_text(head)}</th>' for head in lines[0])
-    tones = {row.label: _TONES.get(row.gain.verdict, "same") if row.gain else "" for row in table.rows}
+    tones = {row.name: _TONES.get(row.gain.verdict, "same") if row.gain else "" for row in table.rows}
     rows = []
     for line in lines:
         tone = tones[line["method"].text]

@@ -87,7 +87,7 @@ def _signed(x: float) -> str:
 
 
 def _emphasis(row: Row) -> str:
-    name = escape(row.label)
+    name = escape(row.name)
     if row.rank[0] == 1:
         return rf"\textbf{{{name}}}"
     return rf"\underline{{{name}}}" if row.rank[0] == 2 else name

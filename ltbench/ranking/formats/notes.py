@@ -35,15 +35,23 @@ def header(board: Leaderboard) -> list[str]:
     return [
         f"{board.suite}: {about.title}{unit}{same}{lower}, {made(board)}, "
         f"{'reference ' + ', '.join(references) if references else 'no reference'}",
-        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing",
+        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing{_places(board)}",
         f"{scope(board)}: {_tests(board)}",
     ]
 
 
+def _places(board: Leaderboard) -> str:
+    """How many trials came from where, if they came from two places."""
+    if not board.places:
+        return ""
+    (first, n), (second, more) = board.places.items()
+    return f" ({n} in {first}, {more} more from {second})"
+
+
 def made(board: Leaderboard) -> str:
     """Which state of a training the numbers are of, as far as that is known."""
-    if board.origin.file:
-        return f"numbers from {board.origin.file}; how they were trained is not known"
+    if board.file:
+        return f"numbers from {board.file}; how they were trained is not known"
     return "last epoch"
 
 
@@ -93,6 +101,9 @@ def notes(board: Leaderboard) -> list[str]:
         if any(dataset in table.datasets for table in board.tables):
             lines.append(f"{dataset}: {without} of {classes} classes have no test image; averages over classes are "
                          f"over {classes - without} of {classes}.")  # fmt: skip
+    for why in dict.fromkeys(board.stale.values()):
+        rows = ", ".join(label for label, reason in board.stale.items() if reason == why)
+        lines.append(f"Stale: {rows}: {why}; `ltbench run` trains them anew.")
     if on_val := dict.fromkeys(d for table in board.tables for d in table.tested_on_val):
         lines.append(
             f"{', '.join(on_val)}: tested on the val list, not on the test set, which other papers' numbers are of."

@@ -42,7 +42,7 @@ def overview(table: Table, primary: str, *, wide: bool = False) -> list[Line]:
     rank, interquartile gain, probability of improvement, the gains in the other metrics, and every column."""
     lines = []
     for i, row in enumerate(table.rows):
-        line = {"rank": Entry(row.rank_label, float(row.rank[0])), "method": Entry(row.label)}
+        line = {"rank": Entry(row.rank_label, float(row.rank[0])), "method": Entry(row.name)}
         line["mean"] = _with_half(row.mean, row.half)
         if table.reference is not None:
             line[GAIN] = overall_gain(row)
@@ -130,7 +130,7 @@ def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
     lines = []
     for row in ordered:
         score = row.scores[column]
-        line = {"method": Entry(row.label), metric_of(board.primary).short: _estimate(score.metrics[board.primary])}
+        line = {"method": Entry(row.name), metric_of(board.primary).short: _estimate(score.metrics[board.primary])}
         line[GAIN], line["p (Holm)"] = _column_gain(score)
         for metric in others:
             interval = score.metrics.get(metric)
