@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 import yaml
 
 import ltbench
 from ltbench.cli import app
+from tools import docs_pictures, docs_reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -145,6 +147,70 @@ def test_the_commands_that_are_named_exist() -> None:
     commands = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
     named = {word for text in DOCUMENTS.values() for word in re.findall(r"`ltbench ([a-z]+)", text)}
     assert named - commands == set()
+
+
+REFERENCE = docs_reference.pages()
+
+
+def test_every_key_of_a_suite_has_a_meaning() -> None:
+    """In the reference, which takes it from the text below the field."""
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", REFERENCE["reference/suite.md"], re.MULTILINE)
+    assert {"suite", "epochs", "milestones", "seeds", "gpu_memory_gb", "holdout_per_class"} <= {key for key, _ in rows}
+    assert [key for key, meaning in rows if not meaning.strip()] == []
+
+
+def test_the_reference_says_types_bounds_and_defaults() -> None:
+    page = REFERENCE["reference/suite.md"]
+    assert "| `batch_size` | whole number, ≥ 1 | required | Images in a step. |" in page
+    assert "| `momentum` | number, ≥ 0, < 1 | `0.9` |" in page
+    assert "| `precision` | `fp32`, `bf16`, `auto` | `fp32` |" in page
+    assert "| `optimizer` | [Sgd](#sgd) or [Adam](#adam) | required |" in page
+
+
+def test_the_reference_has_every_command_method_and_function() -> None:
+    commands = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
+    for name, page, head in (
+        *((command, "commands", f"## ltbench {command}\n") for command in commands),
+        *((method, "methods", f"## {method}\n") for method in ltbench.methods().index),
+        *((function, "python", f"## ltbench.{function}\n") for function in ltbench.__all__),
+    ):
+        assert head in REFERENCE[f"reference/{page}.md"], name
+    assert "| `--retry-failed` |  | run only the trials that failed |" in REFERENCE["reference/commands.md"]
+    assert "* `retry_failed`: run only the trials that failed." in REFERENCE["reference/python.md"]
+
+
+def test_a_docstring_becomes_markdown() -> None:
+    text = "One line.\n\nArgs:\n    a: first,\n        and more.\n\nExamples:\n    >>> 1"
+    assert list(docs_reference.docstring(text)) == [
+        "One line.", "", "**Args**", "", "* `a`: first,", "    and more.", "",
+        "**Examples**", "", "```python", ">>> 1", "```",
+    ]  # fmt: skip
+
+
+def test_the_picture_of_the_readme_has_the_reference_numbers(tmp_path: Path) -> None:
+    """`python -m tools.docs_pictures` makes it anew."""
+    docs_pictures.main([str(tmp_path)])
+    name = docs_pictures.README_PICTURE[1]
+    made, committed = ((folder / name).read_text(encoding="utf-8") for folder in (tmp_path, docs_pictures.IMAGES))
+    pd.testing.assert_frame_equal(docs_pictures.data_of(made), docs_pictures.data_of(committed), rtol=1e-9)
+    shown = re.search(r"<title>(.*?)</title>", made)
+    assert shown is not None
+    assert f"![{shown[1]}](docs/images/{name})" in DOCUMENTS["README.md"], "its words for who cannot see it"
+
+
+def test_the_gallery_says_what_every_figure_answers() -> None:
+    page = docs_pictures.gallery()["gallery.md"]
+    for figure in docs_pictures.figures():
+        assert f"## {docs_pictures.question(figure)}\n" in page
+        assert figure.caption in page
+
+
+def test_pictures_are_small() -> None:
+    pictures = {
+        **docs_pictures.gallery(),
+        "gains.svg": (docs_pictures.IMAGES / "gains.svg").read_text(encoding="utf-8"),
+    }
+    assert {name: len(text) for name, text in pictures.items() if len(text) > 150_000} == {}
 
 
 def test_the_version_is_the_same_everywhere() -> None:
