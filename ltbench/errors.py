@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_STEERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_STEERS_BUT_LINES = re.compile(_STEERS.pattern.replace("\\x00-\\x1f", "\\x00-\\x09\\x0b-\\x1f"))
+"""What could steer a terminal, or turn its text around."""
 _NEAR = 0.7
 """From this likeness on (difflib's), a known name is taken for what was meant."""
 
@@ -26,6 +29,33 @@ class NotWritten(UserError, OSError):
 
     def __str__(self) -> str:
         return f"{self.filename}: cannot be written ({self.strerror}); make room, or choose another place"
+
+
+def harmless(text: str, *, lines: bool = True) -> str:
+    """A text from outside as a terminal may have it: control characters become `?`, bytes of a file's name that are no
+    UTF-8 become `\\xe9`.
+
+    Args:
+        lines: line breaks stay.
+    """
+    shown = (_STEERS_BUT_LINES if lines else _STEERS).sub("?", text)
+    return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def clipped(value: object, most: int = 80) -> str:
+    """A value from outside in a message: harmless, in one line, and not all of it where it is long.
+
+    Args:
+        most: characters.
+    """
+    text = harmless(str(value)[: most + 1], lines=False)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def on_a_screen(message: str, most: int = 2000) -> str:
+    """A message that is no longer than a screen: words without end and what is beyond `most` characters are cut."""
+    short = re.sub(r"\S{400,}", lambda word: f"{word[0][:80]}... ({len(word[0]):,} characters)", message)
+    return short if len(short) <= most else f"{short[:most]} ... ({len(short) - most:,} more characters)"
 
 
 @contextmanager
@@ -52,6 +82,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not names:
         return "There are none."
     everything = f"Known: {', '.join(names)}."
+    name = name[:200]  # the comparison takes the square of its length
     found = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if not found:
         return everything
@@ -75,6 +106,8 @@ def exponent_hint(value: object, *, whole: bool = False) -> str:
         return ""
     if not math.isfinite(number) or (whole and number != int(number)):
         return ""
+    if re.fullmatch(r"[-+]?0[0-9]+", value.strip()):
+        return f" YAML reads {value.strip()}, with its leading zero, as a text; write {int(value)}."
     if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?", value.strip()):
         return f" Write {value.strip()} without quotes."
     text = str(int(number)) if whole else repr(number)

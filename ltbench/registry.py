@@ -5,7 +5,6 @@ The file's name is the method's name. There is no list to edit: a file that appe
 
 from __future__ import annotations
 
-import ast
 import atexit
 import hashlib
 import importlib
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from ltbench.api import Method
 from ltbench.errors import UserError, did_you_mean, place_of
+from ltbench.fingerprints import collect, fingerprint_of, text_of
 from ltbench.system.messages import say
 
 ENTRY_POINTS = "ltbench.methods"
@@ -64,7 +64,7 @@ class Registry:
     @property
     def template(self) -> str:
         """A method's file to start from."""
-        return _text(self.builtin_folder / "_template.py")
+        return text_of(self.builtin_folder / "_template.py")
 
     def names(self) -> list[str]:
         """All method names, sorted. Imports nothing."""
@@ -107,7 +107,7 @@ def read_sources(folder: Path) -> Sources:
     if not folder.is_dir():
         raise UserError(f"--methods {folder}: no such folder")
     _announce(folder.expanduser().resolve())
-    return {f.name: _text(f) for f in sorted(folder.glob("*.py"))}
+    return {f.name: text_of(f) for f in sorted(folder.glob("*.py"))}
 
 
 def _announce(folder: Path) -> None:
@@ -119,13 +119,6 @@ def _announce(folder: Path) -> None:
 
 
 _announced: set[Path] = set()
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from error
 
 
 def unpack_sources(sources: Sources) -> Path:
@@ -181,7 +174,7 @@ def _stems(package: types.ModuleType) -> list[str]:
 
 def _mentions_a_class(file: Path) -> bool:
     """A file without a class is a helper of its neighbours, not a method."""
-    return any(line.startswith("class ") for line in _text(file).splitlines())
+    return any(line.startswith("class ") for line in text_of(file).splitlines())
 
 
 def _method_in(module_name: str) -> type[Method]:
@@ -222,42 +215,5 @@ def _fingerprint(cls: type[Method]) -> str:
     files: dict[str, Path] = {}
     for base in cls.__mro__:
         if base not in (Method, object):
-            _collect(Path(inspect.getfile(base)), files)
-    whole = hashlib.sha256()
-    for name in sorted(files):
-        tree = ast.parse(_text(files[name]))
-        whole.update(f"{name}\0{_shape(tree)}\0".encode())
-    return whole.hexdigest()[:12]
-
-
-def _collect(file: Path, files: dict[str, Path]) -> None:
-    """`file` and, recursively, the files of the same folder that it imports."""
-    if file.stem in files or file.parent == Path(__file__).parent:
-        return
-    files[file.stem] = file
-    for node in ast.walk(ast.parse(_text(file))):
-        modules: list[str] = []
-        if isinstance(node, ast.ImportFrom):
-            modules = [node.module] if node.module else [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        for module in modules:
-            neighbour = file.parent / f"{module.rpartition('.')[2]}.py"
-            if neighbour.exists():
-                _collect(neighbour, files)
-
-
-def _shape(node: object) -> str:
-    """A syntax tree as text, without positions and docstrings; the same on every supported version of Python
-    (`ast.dump` is not)."""
-    if isinstance(node, list):
-        return "[" + ",".join(_shape(n) for n in node if not _is_docstring(n)) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = (f"{k}={_shape(v)}" for k, v in ast.iter_fields(node) if v is not None and v != [] and k != "kind")
-    return f"{type(node).__name__}({','.join(fields)})"
-
-
-def _is_docstring(node: object) -> bool:
-    """A text that stands alone: of a module, class or function, or under a field."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            collect(Path(inspect.getfile(base)), files)
+    return fingerprint_of(files)

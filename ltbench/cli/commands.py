@@ -24,8 +24,9 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
+from ltbench.cli.streams import careful_output, say
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, trial, verify
-from ltbench.errors import UserError
+from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.interrupt import Interrupt, Interrupted
 from ltbench.system.messages import show_on_stderr
 
@@ -147,7 +148,7 @@ def plan(
         tell=tell,
     )
     outlook = plan_suite(request, address=address, measure=measure)
-    typer.echo(plan_text(outlook), nl=False)
+    typer.echo(harmless(plan_text(outlook)), nl=False)
     if export is not None:
         files = write_bundle(outlook.all_trials, outlook.prepared.inputs, export)
         typer.echo(
@@ -205,19 +206,21 @@ def ui(
     tracking_uri: TrackingUri = None,
     port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
 ) -> None:
-    """Open MLflow's UI on the right store. It listens on this machine only."""
+    """Open MLflow's UI on the right store. It listens on this machine only, and asks nobody for a password."""
     import signal
     import subprocess
 
-    from ltbench.system.uris import default_uri, shown_uri
+    from ltbench.system.uris import shown_uri, store_uri
     from ltbench.workflow.find_results import refuse_without_store
 
-    uri = tracking_uri or default_uri(results)
+    uri = store_uri(tracking_uri, results)
     refuse_without_store(uri)
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
         return
     typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
+    typer.echo("It asks for no password: everybody who is logged in on this machine can read the store through it, and "
+               "change and delete what is in it, while it runs.")  # fmt: skip
     typer.echo("Choose `Model training` at its top left: on `GenAI`, where MLflow 3 begins, a suite looks empty.")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
@@ -235,11 +238,12 @@ def ui(
 def main() -> None:
     """Entry point: a UserError is one message on stderr and exit code 2, never a traceback."""
     show_on_stderr()
-    try:
-        app()
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except Interrupted as stop:
-        typer.echo("stopped; the same command continues", err=True)
-        sys.exit(stop.code)
+    with careful_output():
+        try:
+            app()
+        except UserError as error:
+            say(on_a_screen(f"error: {error}"))
+            sys.exit(2)
+        except Interrupted as stop:
+            say("stopped; the same command continues")
+            sys.exit(stop.code)

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from ltbench.cli.streams import say
 from ltbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def tell(line: str) -> None:
     """A line for a person, on stderr."""
-    typer.echo(line, err=True)
+    say(line)
 
 
 def warn(message: str) -> None:

@@ -128,6 +128,8 @@ def select_cell(cell: Cell, available: Sequence[int]) -> tuple[list[Index], list
 
 
 def _hold_out(available: Sequence[int], per_class: int, subset_seed: int) -> list[Index]:
+    if not per_class and not min(available):
+        raise UserError(f"class {list(available).index(0)} has no training image; bring some, or remove the class")
     if per_class >= min(available):
         raise UserError(
             f"a hold-out of {per_class} images per class leaves nothing to train on: the smallest class has "

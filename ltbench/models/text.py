@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.errors import UserError
+from ltbench.errors import UserError, at
 from ltbench.models.towers import CONTENT, sha256_of
 from ltbench.spec import digest
+from ltbench.system.arrays import bad_rows, names_of, read_arrays, rows_text
 
 
 class TextVectors:
@@ -106,14 +107,8 @@ def bundled_table() -> tuple[list[str], NDArray[np.float32], str]:
 
 def _from_file(path: Path, names: Sequence[str]) -> TextVectors:
     """npz with `class_names` (or `names`) and `embeddings` (or `vectors`), or npy with one row per class in order."""
-    try:
-        with path.open("rb") as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            table = loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
-    except FileNotFoundError as error:
-        raise UserError(f"text.path: {path} does not exist") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"text.path: {path} is not a readable .npz or .npy file ({error})") from error
+    with at("text.path"):
+        table = read_arrays(path)
     if isinstance(table, np.ndarray):
         if table.ndim != 2 or len(table) != len(names):
             raise UserError(
@@ -125,7 +120,10 @@ def _from_file(path: Path, names: Sequence[str]) -> TextVectors:
              for keys in (("class_names", "names"), ("embeddings", "vectors"))]  # fmt: skip
     if found[0] is None or found[1] is None:
         raise UserError(f"text.path: {path} has {sorted(table)}; `class_names` and `embeddings` are needed")
-    known, matrix = [str(n) for n in found[0]], _numbers(found[1], path)
+    try:
+        known, matrix = names_of(found[0]), _numbers(found[1], path)
+    except ValueError as error:
+        raise UserError(f"text.path: {path}: `class_names` {error}") from error
     if matrix.ndim != 2 or len(matrix) != len(known):
         raise UserError(f"text.path: {path}: embeddings have shape {matrix.shape} but there are {len(known)} names")
     return _chosen(names, known, matrix, path.name)
@@ -150,7 +148,7 @@ def _chosen(names: Sequence[str], known: Sequence[str], matrix: NDArray[Any], or
 
 
 def _normal(name: str) -> str:
-    return name.lower().replace("_", " ").replace("-", " ").strip()
+    return unicodedata.normalize("NFC", name).lower().replace("_", " ").replace("-", " ").strip()
 
 
 def _finished(matrix: NDArray[Any], origin: str) -> TextVectors:
@@ -161,9 +159,9 @@ def _finished(matrix: NDArray[Any], origin: str) -> TextVectors:
 
 def _unit(matrix: NDArray[Any], origin: str) -> NDArray[np.float32]:
     vectors = np.asarray(matrix, dtype=np.float64)
+    if rows := bad_rows(vectors):
+        raise UserError(f"text: {origin}: a class-name vector is zero or not a number: {rows_text(rows, len(vectors))}")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(vectors).all() or (lengths == 0).any():
-        raise UserError(f"text: {origin}: a class-name vector is zero or not a number")
     return np.ascontiguousarray(vectors / lengths, dtype=np.float32)
 
 

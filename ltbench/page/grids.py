@@ -13,7 +13,7 @@ import pandas as pd
 from ltbench.metrics import metric_of
 from ltbench.page.evidence import Evidence, Run
 from ltbench.ranking.board import Leaderboard, Pair, Table
-from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, readable_p
+from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, readable_p, signed
 from ltbench.ranking.published import RECIPES
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
@@ -22,7 +22,7 @@ MATRIX = 20
 """The pair matrix shows this many methods."""
 _TONES = {
     Verdict.better: "better", Verdict.slightly_better: "same", Verdict.equivalent: "same",
-    Verdict.slightly_worse: "same", Verdict.worse: "worse", Verdict.unresolved: "",
+    Verdict.slightly_worse: "same", Verdict.worse: "worse", Verdict.undecided: "",
 }  # fmt: skip
 
 
@@ -77,12 +77,12 @@ def views(board: Leaderboard, table: Table, number: int) -> list[dict[str, Any]]
 
 
 def _overview(board: Leaderboard, table: Table) -> PageTable:
-    tones = {row.label: _TONES[row.gain.verdict] if row.gain else "" for row in table.rows}
+    tones = {row.name: _TONES[row.gain.verdict] if row.gain else "" for row in table.rows}
     return _of_lines(overview(table, board.primary, wide=True), tones)
 
 
 def _detail(board: Leaderboard, table: Table, column: Column) -> PageTable:
-    verdicts = {row.label: row.scores[column].verdict for row in table.rows}
+    verdicts = {row.name: row.scores[column].verdict for row in table.rows}
     tones = {label: verdict if verdict in ("better", "worse") else "" for label, verdict in verdicts.items()}
     return _of_lines(detail(table, column, board), tones)
 
@@ -110,7 +110,7 @@ def matrix(board: Leaderboard, table: Table, evidence: Evidence) -> PageTable:
 
 
 def _pair(pair: Pair, won: str) -> PageCell:
-    diff = "-" if pair.test.diff is None else f"{pair.test.diff:+.1f}"
+    diff = "-" if pair.test.diff is None else signed(pair.test.diff)
     p = "no p" if pair.p_holm is None else f"p {readable_p(pair.p_holm)}"
     why = pair.test.reason.words if pair.test.reason else str(pair.verdict).replace("_", " ")
     tone = f"pre {_TONES[pair.verdict]}".strip()

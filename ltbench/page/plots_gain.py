@@ -14,6 +14,7 @@ from ltbench.page import plots_ranks
 from ltbench.page.drawing import FAINT, INK, MOST_PANELS, MOST_ROWS, Figure, canvas, look, panels, plain, shown
 from ltbench.page.plots_ranks import methods_down
 from ltbench.ranking.board import Leaderboard, Pair, Row, Table
+from ltbench.ranking.formats.text_tables import signed
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ TONES = {
     Verdict.equivalent: "#56B4E9",
     Verdict.slightly_worse: "#E69F00",
     Verdict.worse: "#D55E00",
-    Verdict.unresolved: FAINT,
+    Verdict.undecided: FAINT,
 }
 FEW = 6
 """Up to this many points are named where they lie, more in a legend."""
@@ -99,13 +100,13 @@ def intervals(board: Leaderboard, table: Table) -> Figure:
         ]
     )
     gains = zip(rows, columns[0].spans, strict=True)
-    said = "; ".join(f"{row.label} {g.mean:+.1f} [{g.low:+.1f}, {g.high:+.1f}]" for row, g in gains if g)
+    said = "; ".join(f"{row.label} {signed(g.mean)} [{signed(g.low)}, {signed(g.high)}]" for row, g in gains if g)
     return Figure(
         "intervals",
         "Gains with intervals",
         f"95 % intervals of the gain over {table.reference}. Colour: green better, red worse, blue and orange smaller "
-        "than the region of practical equivalence, grey not "
-        f"resolved (first, third and fourth panel); the grey band is the region of practical equivalence, "
+        "than the region of practical equivalence, grey "
+        f"undecided (first, third and fourth panel); the grey band is the region of practical equivalence, "
         f"±{table.rope:g}. Bootstrap intervals are approximate and too short below 10 seeds.",
         f"Gains over {table.reference}: {said}.",
         _drawn_intervals(table, rows, columns),
@@ -158,7 +159,7 @@ def trade_off(table: Table) -> Figure:
     trades = _trades(table)
     heads = ["method", "many-shot gain", "low", "high", "few-shot gain", "low ", "high ", "on the front"]
     data = pd.DataFrame([(t.label, *t.many, *t.few, t.on_front) for t in trades], columns=heads)
-    said = "; ".join(f"{t.label} {t.many.mean:+.1f} many, {t.few.mean:+.1f} few" for t in trades)
+    said = "; ".join(f"{t.label} {signed(t.many.mean)} many, {signed(t.few.mean)} few" for t in trades)
     return Figure(
         "trade-off",
         "What the head pays for the tail",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ltbench.page.drawing import FAINT, INK, MOST_ROWS, Figure, canvas, look, plain, shown
 from ltbench.ranking.board import ALPHA, Row, Table
+from ltbench.ranking.formats.text_tables import signed
 from ltbench.stats.minimum import min_n
 from ltbench.stats.random_datasets import SignedRank
 
@@ -40,8 +41,8 @@ def rank_intervals(table: Table) -> Figure:
     return Figure(
         "ranks",
         "Rank intervals",
-        "With 95 % confidence all methods lie within their bars at once. Methods whose bars overlap are not "
-        "told apart by these data.",
+        "With 95 % confidence all methods lie within their bars at once. Bars that do not overlap: a significant "
+        "difference. Bars that overlap say nothing of the two methods: see the table of every pair.",
         f"Rank intervals: {said}.",
         drawing,
         data,
@@ -69,7 +70,7 @@ def profile(table: Table) -> Figure:
         m: next((t for t, s in zip(found.thresholds, found.share[m], strict=True) if s < 0.5), found.thresholds[-1])
         for m in labels
     }
-    said = ", ".join(f"{m} {t:+.1f}" for m, t in half.items())
+    said = ", ".join(f"{m} {signed(t)}" for m, t in half.items())
     band = "Bands: pointwise 95 %, bootstrap." if found.low else f"No bands: they need {min_n('bootstrap')} seeds."
     return Figure(
         "profile",

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltbench.errors import UserError
-from ltbench.metrics import METRICS, metric_of
+from ltbench.metrics import METRICS, metric_of, usual_primary
 from ltbench.ranking.beside import beside
 from ltbench.ranking.board import ALPHA, Leaderboard
 from ltbench.ranking.images import Predictions
+from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.ranking.selection import (
     belonging,
     blocks_of,
@@ -22,6 +23,7 @@ from ltbench.ranking.selection import (
     refuse_two_test_sets,
     refuse_unknown,
     unique,
+    with_metric,
 )
 from ltbench.ranking.table import Context, make_table
 from ltbench.spec import Expectation, Result, Selection, digest
@@ -52,6 +54,7 @@ def build(
     options: BoardOptions = AS_PLANNED,
     *,
     predictions: Predictions | None = None,
+    origin: Origin = LTBENCH,
 ) -> Leaderboard:
     """Make a leaderboard of results.
 
@@ -60,13 +63,17 @@ def build(
             there is the grid of what is there.
         selection: the methods (by label), data sets and seeds to look at.
         predictions: key -> stored predictions. Where every trial's are at hand, intervals cover new test images too.
+        origin: where the results come from, for the header.
 
     Raises:
         UserError: no results, results of two suites, two different results for one method, column and seed, or a
             metric or reference that is not there.
     """
     wanted, left_out = _wanted(unique(results), expectation, selection)
-    context = _context(wanted, expectation, selection, options, predictions)
+    context = _context(wanted, expectation, selection, options, predictions, origin)
+    if expectation is None:
+        wanted, of_others = with_metric(wanted, context.primary)
+        left_out = {**left_out, **of_others}
     tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, selection).items()]
     tables.sort(key=lambda table: table.pretraining != "")
     missing = sum(t.missing for t in tables)
@@ -86,10 +93,16 @@ def build(
         failures=tuple(r for r in wanted if r.status == "failed"),
         skips=context.skips,
         left_out=left_out,
-        declared=declared if context.primary != declared else None,
+        file=origin.file,
+        places=origin.places(r.key for r in wanted),
+        stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
+        chosen_afterwards=expectation is None and options.primary is not None,
+        declared=declared if expectation is not None and context.primary != declared else None,
+        usual=declared if context.primary != declared and expectation is None else None,
+        untested=dict(expectation.untested or {}) if expectation else {},
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
-        config=_config(context),
+        config=_config(context, expectation),
     )
 
 
@@ -125,6 +138,7 @@ def _context(
     selection: Selection,
     options: BoardOptions,
     predictions: Predictions | None,
+    origin: Origin,
 ) -> Context:
     metrics = _metrics(wanted)
     refuse_unknown([options.primary] if options.primary else None, "--primary", metrics)
@@ -144,10 +158,11 @@ def _context(
         selection=selection,
         predictions=predictions,
         blocks=blocks_of(wanted, expectation),
+        origin=origin,
     )
 
 
-def _config(context: Context) -> dict[str, Any]:
+def _config(context: Context, expectation: Expectation | None) -> dict[str, Any]:
     """What was chosen, by the names that the JSON has."""
     methods, datasets = context.selection.methods, context.selection.datasets
     return {
@@ -161,7 +176,8 @@ def _config(context: Context) -> dict[str, Any]:
         "datasets": sorted(datasets) if datasets is not None else None,
         "block": "data set",
         "bootstrap_seed": 0,
-        **{name: context.protocol[name] for name in ("search", "tried") if name in context.protocol},
+        "plan": digest(expectation.to_json()) if expectation is not None else None,
+        **{name: context.protocol[name] for name in ("search", "shots", "tried") if name in context.protocol},
     }
 
 
@@ -175,9 +191,8 @@ def _protocol(results: Sequence[Result], expectation: Expectation | None, metric
     if expectation is not None:
         return {"rope": None, **expectation.protocol}
     labels = {r.label for r in results}
-    usual = ("balanced_accuracy", "accuracy")
     return {
-        "primary": next((m for m in (*usual, *metrics) if m in metrics), "balanced_accuracy"),
+        "primary": usual_primary(metrics),
         "report": [m for m in DEFAULT_REPORT if m in metrics] or list(metrics),
         "reference": "ce" if "ce" in labels else None,
         "seeds": sorted({r.seed for r in results}),

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ltbench.errors import UserError, did_you_mean, exponent_hint
+from ltbench.errors import UserError, clipped, did_you_mean, exponent_hint
 from ltbench.suite.schema import (
     Adam,
     Constant,
@@ -69,21 +69,33 @@ def _sentence(source: SuiteData, path: KeyPath, complaint: Any) -> str:
     if kind == "union_tag_invalid":
         tag = str(context["tag"])
         known = [t.strip("' ") for t in str(context["expected_tags"]).split(",")]
-        return f"unknown {str(context['discriminator']).strip(chr(39))} {tag!r}. {did_you_mean(tag, known)}"
+        return f"unknown {str(context['discriminator']).strip(chr(39))} {_shown(tag)}. {did_you_mean(tag, known)}"
     if kind == "literal_error" and isinstance(given, str):
-        return f"{given!r} is not one of {context['expected']}"
+        return f"{_shown(given)} is not one of {context['expected']}"
     if kind in ("float_type", "int_type") and isinstance(given, str):
-        return f"expected a number, got the text {given!r}.{exponent_hint(given, whole=kind == 'int_type')}"
+        return f"expected a number, got the text {_shown(given)}.{exponent_hint(given, whole=kind == 'int_type')}"
     if kind == "too_short":
         least = context["min_length"]
-        return "must not be empty" if least == 1 else f"must have {least} values, got {given!r}"
+        return "must not be empty" if least == 1 else f"must have {least} values, got {_shown(given)}"
     if kind == "value_error":
         return str(complaint["msg"]).removeprefix("Value error, ")
     expected = str(complaint["msg"]).replace("Input should be ", "must be ").replace("a valid ", "a ")
     words = {"dictionary": "mapping", "string": "text", "integer": "whole number", "boolean": "true or false"}
     for technical, plain in words.items():
         expected = expected.replace(technical, plain)
-    return f"{expected}, got {given!r}"
+    return f"{expected}, got {_shown(given)}"
+
+
+def _shown(given: object) -> str:
+    """What was given, in Python's spelling, cut where it is long."""
+    return clipped(_briefly(given), 160)
+
+
+def _briefly(given: object) -> str:
+    try:
+        return repr(given)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _known_keys(source: SuiteData, path: KeyPath) -> list[str]:

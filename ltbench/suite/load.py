@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ltbench.data.sources.kinds import source_kinds
-from ltbench.errors import UserError, did_you_mean
+from ltbench.errors import UserError, clipped, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.explain import explain
@@ -28,7 +28,7 @@ from ltbench.suite.yaml_file import (
 
 def find_suite(name: str) -> Path:
     """A suite's file: the path as given, or one of the suites that come with ltbench, by name (`quickstart`)."""
-    path = Path(name)
+    path = Path(name).expanduser()
     try:
         if path.is_file():
             return path
@@ -36,7 +36,7 @@ def find_suite(name: str) -> Path:
         raise UserError(f"{name[:200]!r}: no such suite file ({error})") from error
     if found := shipped(name):
         return found
-    raise UserError(f"{name}: no such suite file, nor a suite that comes with ltbench. "
+    raise UserError(f"{clipped(name, 200)}: no such suite file, nor a suite that comes with ltbench. "
                     f"{did_you_mean(path.stem, shipped_suites())}")  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from ltbench.suite.strict import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+LARGEST = 1e9
+"""Of numbers that others are multiplied or divided by: beyond every use, and far from what overflows."""
 
 
 class Sgd(Strict):
@@ -86,9 +88,9 @@ class Recipe(Strict):
 
     backbone: str
     """One of ltbench's, a classification network of torchvision, or an image tower (clip_vit_b32, open_clip:NAME)."""
-    epochs: Positive
+    epochs: Annotated[float, Field(gt=0, le=LARGEST)]
     """How long to train; may be a fraction."""
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, le=LARGEST)]
     """Images in a step."""
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
     """What takes the steps."""
@@ -206,7 +208,7 @@ class DatasetEntry(BaseModel):
     """What reads it (`ltbench datasets` lists the kinds); empty: its name."""
     path: str | None = None
     """Where it lies, for kinds that read files of yours."""
-    imbalance: Annotated[list[Annotated[float, Field(ge=1)]], Field(min_length=1)] | None = None
+    imbalance: Annotated[list[Annotated[float, Field(ge=1, le=LARGEST)]], Field(min_length=1)] | None = None
     """Imbalance factors: images of the largest class over those of the smallest."""
     profile: Literal["exp", "step", "native"] = "exp"
     """How sizes fall from head to tail: exponentially, in one step, or as they are."""
@@ -258,9 +260,9 @@ class Final(Strict):
 class Shots(Strict):
     """From how many training images a class is many-shot, and below how many few-shot."""
 
-    many: Annotated[int, Field(ge=1)] = 100
+    many: Annotated[int, Field(ge=1, le=LARGEST)] = 100
     """Many-shot: more training images than this."""
-    few: Annotated[int, Field(ge=1)] = 20
+    few: Annotated[int, Field(ge=1, le=LARGEST)] = 20
     """Few-shot: fewer training images than this."""
 
 
@@ -279,7 +281,7 @@ class Protocol(Strict):
     """What counts as many-shot and few-shot."""
     reference: str | None = None
     """The row that gains are taken over; None: ce, or the first."""
-    holdout_per_class: Annotated[int, Field(ge=0)] = 0
+    holdout_per_class: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     """Training images of each class that the final trials leave out."""
     curves: Literal["none", "holdout", "test"] = "none"
     """What accuracy is measured on while training; never used to choose anything."""
@@ -322,7 +324,7 @@ class Resources(Strict):
     """By a row's name or, for all of its rows, by a method's."""
     pack: Literal["auto"] | None = None
     """auto: how many trials share a device is measured when the suite runs, instead of `per_trial`."""
-    retries: Annotated[int, Field(ge=0)] = 2
+    retries: Annotated[int, Field(ge=0, le=LARGEST)] = 2
     """How often a trial whose worker was lost goes on in another one."""
     executor: Literal["ray", "inline"] = "ray"
     """ray: several trials at once; inline: one after the other, in this process."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ltbench.errors import UserError
+from ltbench.errors import UserError, clipped
 
 KeyPath = tuple[str | int, ...]
 _LIKE = 0.75
 """`--set` makes what is not there, unless something like it (difflib's ratio) is."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_NODES = 100_000
 """Far above any real suite; stops a file whose aliases unfold without end."""
 
@@ -52,7 +53,7 @@ class SuiteData(NamedTuple):
 
     def error(self, path: KeyPath, message: str) -> UserError:
         """A UserError with the file, the line and the key path."""
-        key = ".".join(map(str, path))
+        key = _dotted(path)
         return UserError(f"{self.place(path)}: {key + ': ' if key else ''}{message}")
 
 
@@ -111,13 +112,18 @@ def _with_overrides(suite: SuiteData, overrides: Overrides) -> SuiteData:
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign or not key:
-            raise UserError(f"--set {override}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
-        try:
-            value = yaml.safe_load(text)
-        except Exception as error:  # besides YAMLError, whatever PyYAML's constructors trip over
-            raise UserError(f"--set {override}: the value is not valid YAML") from error
-        _apply(suite, key, value, f"--set {override}")
+            raise UserError(f"--set {clipped(override)}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
+        said = f"--set {clipped(override)}"
+        _apply(suite, key, _value_of(text, said), said)
     return suite
+
+
+def _value_of(text: str, said: str) -> Any:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return _Builder(lambda line: said, {}).build(root) if root is not None else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{said}: the value is not valid YAML") from error
 
 
 def _read_chain(file: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
@@ -140,7 +146,7 @@ def _read_chain(file: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], di
 
 def _parent(file: Path, name: str) -> Path:
     """The file that `extends` names: beside its own, else one of the suites that come with ltbench."""
-    beside = file.parent / name
+    beside = file.parent / Path(name).expanduser()
     return beside if beside.exists() else shipped(name) or beside
 
 
@@ -171,7 +177,7 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
     places: dict[KeyPath, Place] = {}
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = _Builder(file, places).build(root) if root is not None else None
+        data = _Builder(lambda line: Place(file, line), places).build(root) if root is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         tab = "; YAML is indented with spaces, never tabs" if "'\\t'" in str(error.problem) else ""
@@ -184,17 +190,23 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
 
 
 class _Builder:
-    """YAML nodes -> plain data, noting the line of every key and refusing a key that is written twice."""
+    """YAML nodes -> plain data, noting the line of every key and refusing a key that is written twice, and numbers that
+    YAML reads otherwise than people do.
 
-    def __init__(self, file: Path, places: dict[KeyPath, Place]) -> None:
-        self._file, self._places, self._nodes = file, places, 0
+    Args:
+        at: the place of a line. places: learns the places of the keys.
+    """
+
+    def __init__(self, at: Callable[[int], Place | str], places: dict[KeyPath, Place]) -> None:
+        self._at, self._places, self._nodes = at, places, 0
         self._scalars = yaml.SafeLoader("")
 
     def build(self, node: yaml.Node, path: KeyPath = ()) -> Any:
         self._nodes += 1
         if self._nodes > _MAX_NODES:
-            raise UserError(f"{self._file}: unfolds to more than {_MAX_NODES} values; aliases must not nest like this")
-        self._places[path] = Place(self._file, node.start_mark.line + 1)
+            raise UserError(f"{self._at(1)}: unfolds to more than {_MAX_NODES} values; aliases must not nest like this")
+        if isinstance(place := self._at(node.start_mark.line + 1), Place):
+            self._places[path] = place
         if isinstance(node, yaml.MappingNode):
             own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
             self._scalars.flatten_mapping(node)  # puts what `<<` brings in before the mapping's own keys
@@ -204,29 +216,53 @@ class _Builder:
         return self._scalar(node)
 
     def _scalar(self, node: yaml.Node) -> Any:
+        place = self._at(node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and node.style is None:
+            _refuse_misread(node.value, place)
         try:
             return self._scalars.construct_object(node, deep=True)
         except yaml.MarkedYAMLError:
             raise
         except Exception as error:  # PyYAML fails in half a dozen ways on `!!int ''`, 2020-99-99 and their like
-            line = node.start_mark.line + 1
-            raise UserError(f"{self._file}, line {line}: not valid YAML: {node.value!r} cannot be read") from error
+            raise UserError(f"{place}: not valid YAML: {clipped(node.value)!r} cannot be read") from error
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, own: set[int]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         written: set[str] = set()
         for key_node, value_node in node.value:
             key = self._scalar(key_node)
-            line = key_node.start_mark.line + 1
+            place = self._at(key_node.start_mark.line + 1)
             if not isinstance(key, str | int | float) or isinstance(key, bool):
-                raise UserError(f"{self._file}, line {line}: a key must be a name, got {key!r}")
+                raise UserError(f"{place}: a key must be a name, got {clipped(key)}")
             key = str(key)
             if key in written:
-                raise UserError(f"{self._file}, line {line}: {'.'.join(map(str, (*path, key)))} is written twice")
+                raise UserError(f"{place}: {_dotted((*path, key))} is written twice")
             written |= {key} if id(key_node) in own else set()
             result[key] = self.build(value_node, (*path, key))
-            self._places[(*path, key)] = Place(self._file, line)
+            if isinstance(place, Place):
+                self._places[(*path, key)] = place
         return result
+
+
+def _refuse_misread(text: str, place: Place | str) -> None:
+    """YAML 1.1 has octal numbers (010 is 8) and sexagesimal ones (1:20 is 80), which nobody means.
+
+    Raises:
+        UserError: the text of a number is one of them.
+    """
+    number = text.lstrip("+-").replace("_", "")
+    if ":" in number:
+        raise UserError(f"{place}: YAML reads {clipped(text)} in base 60; write a number without colons, or put quotes "
+                        f"around a text")  # fmt: skip
+    if number.isdigit() and number.startswith("0") and number.strip("0"):
+        plain = number.lstrip("0")
+        raise UserError(f"{place}: YAML reads {clipped(text)}, with its leading zero, as an octal number; write "
+                        f"{clipped(plain)}, or put quotes around a text")  # fmt: skip
+
+
+def _dotted(path: KeyPath) -> str:
+    """A key's path in a message."""
+    return clipped(".".join(map(str, path)), 160)
 
 
 def _merge(

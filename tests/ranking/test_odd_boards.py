@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -171,14 +172,20 @@ def test_latex_sets_a_hostile_table(tmp_path: Path) -> None:
 # -- files and the terminal --------------------------------------------------------------------------------------------
 
 
+def inert(name: str) -> str:
+    """A name as a CSV has it: no escape sequence steers the terminal that shows it, no sheet computes it."""
+    plain = "".join(" " if unicodedata.category(c) == "Cc" and c not in "\t\r\n" else c for c in name)
+    return f"'{plain}" if plain[:1] in tuple("=+-@") else plain
+
+
 @pytest.mark.parametrize("name", [*HOSTILE, "a,b;c\td"])
 def test_a_name_comes_back_from_csv_pairs_and_json(name: str) -> None:
     board = board_of(name, name)
     lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](board), newline="")))
-    assert {line["method"] for line in lines} == {"ce", name}
-    assert {line["dataset"] for line in lines} == {name}
+    assert {line["method"] for line in lines} == {"ce", inert(name)}
+    assert {line["dataset"] for line in lines} == {inert(name)}
     pairs = list(csv.DictReader(io.StringIO(FORMATS["pairs"](board), newline="")))
-    assert all({line["a"], line["b"]} == {"ce", name} for line in pairs)
+    assert all({line["a"], line["b"]} == {"ce", inert(name)} for line in pairs)
     (table,) = json.loads(FORMATS["json"](board))["tables"]
     assert {row["label"] for row in table["rows"]} == {"ce", name}
 
@@ -322,4 +329,15 @@ def test_any_name_is_carried_by_every_format(name: str) -> None:
     board = made.board_of(records)
     for render in FORMATS.values():
         render(board)
-    assert {line["method"] for line in csv.DictReader(io.StringIO(FORMATS["csv"](board), newline=""))} == {"ce", name}
+    lines = csv.DictReader(io.StringIO(FORMATS["csv"](board), newline=""))
+    assert {line["method"] for line in lines} == {"ce", inert(name)}
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07x", "a\x7fb", "a\x9b31mb", "a\x00b"])
+@pytest.mark.parametrize("format_", FORMATS)
+def test_no_control_character_of_a_name_is_in_any_format(format_: str, name: str) -> None:
+    shown = FORMATS[format_](board_of(name))
+    assert re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown) is None
+    if format_ == "json":
+        (table,) = json.loads(shown)["tables"]
+        assert {row["label"] for row in table["rows"]} == {"ce", name}, "JSON writes them as \\u009b"

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ltbench.data.sources.notes import alike_note, untested_note
 from ltbench.data.sources.source import Arrays, Facts, Source
-from ltbench.errors import UserError
+from ltbench.errors import UserError, clipped
+from ltbench.system.arrays import bad_rows, names_of, read_npz, rows_text
 
 _NEEDED = ("train_x", "train_y", "test_x", "test_y", "class_names")
 
@@ -38,11 +39,16 @@ class Features(Source):
     def _facts(self) -> Facts:
         if not isinstance(self.chosen["unit_length"], bool):
             raise UserError(f"features: `unit_length` must be true or false, got {self.chosen['unit_length']!r}")
-        names = tuple(str(n) for n in self._stored["class_names"])
+        names = self._class_names()
         for part in ("train", "test"):
             self._check_part(part, len(names))
         labels = {part: self._stored[f"{part}_y"].astype(np.int64) for part in ("train", "test")}
         counts = {part: np.bincount(y, minlength=len(names)) for part, y in labels.items()}
+        if (empty := np.flatnonzero(counts["train"] == 0)).size:
+            raise self._bad(f"`train_y` has no vector of class {empty[0]} ({clipped(names[empty[0]])}), which "
+                            f"`class_names` names; every class needs one to train on")  # fmt: skip
+        if not len(labels["test"]):
+            raise self._bad("`test_x` is empty; without test vectors nothing can be measured")
         dim = int(self._stored["train_x"].shape[1])
         return Facts(
             class_names=names,
@@ -52,6 +58,7 @@ class Features(Source):
             shape=(1, 1, dim),
             mean=(0.0,),
             std=(1.0,),
+            notes=(*alike_note(names), *untested_note(names, counts["test"].tolist())),
         )
 
     def read(self) -> Arrays:
@@ -77,8 +84,9 @@ class Features(Source):
     def _vectors(self, name: str) -> NDArray[np.float32]:
         x = np.asarray(self._stored[name], dtype=np.float32)
         length = np.linalg.norm(x, axis=1, keepdims=True)
-        if not np.isfinite(x).all() or (length == 0).any():
-            raise self._bad(f"`{name}` has a vector that is zero or not a number")
+        if rows := bad_rows(x):
+            raise self._bad(f"`{name}` has a vector that is zero or not a number: {rows_text(rows, len(x))}; remove "
+                            f"it, and its label")  # fmt: skip
         return np.ascontiguousarray(x / length) if self.chosen["unit_length"] else x
 
     @property
@@ -91,13 +99,21 @@ class Features(Source):
         if not self._file.is_file():
             raise UserError(f"features: {self._file}: no such file")
         try:
-            found = _read_safetensors(self._file) if self._file.suffix == ".safetensors" else _read_npz(self._file)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            found = _read_safetensors(self._file) if self._file.suffix == ".safetensors" else read_npz(self._file)
+        except UserError as error:
+            raise UserError(f"features: {error}; {', '.join(_NEEDED)} are needed") from error
+        except Exception as error:  # of a damaged file; safetensors has kinds of its own
             raise self._bad(f"cannot be read ({error})") from error
         missing = [name for name in _NEEDED if name not in found]
         if missing:
             raise self._bad(f"lacks {', '.join(missing)}; it has {', '.join(sorted(found))}")
         return found
+
+    def _class_names(self) -> tuple[str, ...]:
+        try:
+            return names_of(self._stored["class_names"])
+        except ValueError as error:
+            raise self._bad(f"`class_names` {error}") from error
 
     def _check_part(self, part: str, classes: int) -> None:
         x, y = self._stored[f"{part}_x"], self._stored[f"{part}_y"]
@@ -113,11 +129,6 @@ class Features(Source):
         return UserError(f"features: {self._file}: {what}")
 
 
-def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
-    with np.load(file, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
 def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError, safe_open
 
@@ -127,4 +138,7 @@ def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
             found = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-    return found if names is None else {**found, "class_names": np.array([str(n) for n in names])}
+    try:
+        return found if names is None else {**found, "class_names": np.array(names_of(names))}
+    except ValueError as error:
+        raise UserError(f"{file}: `class_names` in its metadata {error}; write a JSON list") from error

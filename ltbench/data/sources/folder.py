@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -15,12 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.data.sources.files import MEAN, OPTIONS, STD, FileSource
+from ltbench.data.sources.listing import (
+    Contents,
+    Listing,
+    contents_of,
+    is_of_system,
+    left_out_notes,
+    list_images,
+    refuse_alike,
+    refuse_not_utf8,
+)
+from ltbench.data.sources.notes import some
 from ltbench.data.sources.source import Facts
 from ltbench.errors import UserError
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
-HASH_LIMIT = 4 << 30
-"""Above this many bytes the fingerprint covers names and sizes only: hashing contents would take minutes."""
 
 
 class Folder(FileSource):
@@ -45,11 +49,12 @@ class Folder(FileSource):
             class_names=names,
             train_counts=tuple(len(self._files["train"][name]) for name in names),
             test_counts=tuple(len(self._files["test"][name]) for name in names),
-            fingerprint=self._fingerprint(),
+            fingerprint=self._contents.fingerprint,
             shape=(size, size, 3),
             streams=self.streams,
             mean=MEAN if self.streams else None,
             std=STD if self.streams else None,
+            notes=self._notes(),
         )
 
     def names(self, part: str) -> list[str]:
@@ -77,67 +82,53 @@ class Folder(FileSource):
             if not (self.root / part).is_dir():
                 raise UserError(f"{self.root / part}: no such folder; `folder` needs train/CLASS/* and test/CLASS/*")
         train, test = (set(self._subfolders(part)) for part in ("train", "test"))
+        refuse_not_utf8(
+            [self.root / part / name for part, names in (("train", train), ("test", test)) for name in names]
+        )
+        refuse_alike(self.root, train, test)
         if train != test:
-            odd = ", ".join(sorted(train ^ test)[:8])
-            raise UserError(f"{self.root}: train/ and test/ must have the same classes; they differ in: {odd}")
+            raise UserError(f"{self.root}: train/ and test/ must have the same classes; they differ in: "
+                            f"{some(sorted(train ^ test), 8)}")  # fmt: skip
         if len(train) < 2:
             raise UserError(f"{self.root / 'train'}: found {len(train)} class folders; at least 2 are needed")
         return tuple(sorted(train))
 
     def _subfolders(self, part: str) -> list[str]:
-        return [e.name for e in os.scandir(self.root / part) if e.is_dir() and not e.name.startswith(".")]
+        return [e.name for e in os.scandir(self.root / part) if e.is_dir() and not is_of_system(e.name)]
+
+    @cached_property
+    def _listings(self) -> dict[str, dict[str, Listing]]:
+        return {part: {name: list_images(self.root / part / name) for name in self._class_names}
+                for part in ("train", "test")}  # fmt: skip
 
     @cached_property
     def _files(self) -> dict[str, dict[str, list[Path]]]:
-        found = {part: {name: _images(self.root / part / name) for name in self._class_names}
-                 for part in ("train", "test")}  # fmt: skip
+        found = {part: {name: listing.images for name, listing in classes.items()}
+                 for part, classes in self._listings.items()}  # fmt: skip
         empty = [f"{part}/{name}" for part, classes in found.items() for name, files in classes.items() if not files]
         if empty:
-            raise UserError(f"{self.root}: no images in {', '.join(empty[:8])}; add some or remove the class folder")
+            left = left_out_notes(self.root, self._listings)
+            raise UserError(f"{self.root}: no images in {some(empty, 8)}; add some or remove the class folder"
+                            + "".join(f". Not read: {note}" for note in left))  # fmt: skip
+        refuse_not_utf8([file for classes in found.values() for files in classes.values() for file in files])
         return found
 
+    def _notes(self) -> tuple[str, ...]:
+        notes = left_out_notes(self.root, self._listings)
+        if same := self._contents.in_both:
+            how = "identical to training images" if len(same) > 1 else "identical to a training image"
+            notes.append(f"{len(same):,} of the test images {'are' if len(same) > 1 else 'is'} {how} ({some(same)}); "
+                         f"what is tested on must not be trained on")  # fmt: skip
+        return tuple(notes)
+
     def _labelled(self, part: str) -> Iterable[tuple[Path, int]]:
+        """(file, label) of a part."""
         for label, name in enumerate(self._class_names):
             for file in self._files[part][name]:
                 yield file, label
 
-    def _fingerprint(self) -> str:
-        """Hash of names, sizes and contents; remembered by the files' marks, so that a plan stays quick."""
-        files = [file for part in ("train", "test") for file, _ in self._labelled(part)]
-        stats = [file.stat() for file in files]
-        names = [file.relative_to(self.root).as_posix() for file in files]
-        # Inode and ctime as well: a file replaced by one of equal size and time is another file.
-        marks = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for n, s in zip(names, stats, strict=True)]
-        listing = [str(self.root.resolve()), marks]
-        remembered = self.data / "packed" / f"folder-listing-{_sha(json.dumps(listing).encode())[:24]}.txt"
-        if remembered.exists():
-            return remembered.read_text()
-        whole = hashlib.sha256()
-        by_content = sum(s.st_size for s in stats) <= HASH_LIMIT
-        for file, name, stat in zip(files, names, stats, strict=True):
-            whole.update(f"{name}\0{stat.st_size}\0".encode())
-            if by_content:
-                whole.update(hashlib.sha256(_read_bytes(file)).digest())
-        fingerprint = f"folder-{'contents' if by_content else 'sizes'}-{whole.hexdigest()}"
-        with contextlib.suppress(OSError):  # a cache that cannot be written only means hashing again
-            remembered.parent.mkdir(parents=True, exist_ok=True)
-            scratch = remembered.with_suffix(f".{os.getpid()}")
-            scratch.write_text(fingerprint)
-            scratch.replace(remembered)
-        return fingerprint
-
-
-def _images(folder: Path) -> list[Path]:
-    names = (e.name for e in os.scandir(folder) if e.is_file() and not e.name.startswith("."))
-    return [folder / name for name in sorted(names) if Path(name).suffix.lower() in EXTENSIONS]
-
-
-def _read_bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    @cached_property
+    def _contents(self) -> Contents:
+        """What the files hold; remembered by the files' marks, so that a plan stays quick."""
+        files = {part: [file for file, _ in self._labelled(part)] for part in ("train", "test")}
+        return contents_of(self.root, files, self.data / "packed")

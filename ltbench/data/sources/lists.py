@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.data.sources.files import MEAN, OPTIONS, STD, FileSource, check_files
+from ltbench.data.sources.notes import plain, untested_note
 from ltbench.data.sources.source import Facts
 from ltbench.errors import UserError
 from ltbench.spec import digest
@@ -61,7 +63,7 @@ def read_list(file: Path) -> Listed:
     """Read a list, gzipped where its name ends in .gz. Raises UserError naming the line that is none."""
     try:
         raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        lines = raw.decode("utf-8").splitlines()
+        lines = raw.decode("utf-8-sig").splitlines()  # other systems begin a text with a byte order mark
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError, zlib.error) as error:
@@ -139,6 +141,7 @@ class Lists(FileSource):
             shape=(size, size, 3),
             streams=self.streams,
             named=names is not None,
+            notes=tuple(untested_note(names or [f"class_{c}" for c in range(num_classes)], counts[test.file].tolist())),
             mean=self.mean if self.streams else None,
             std=self.std if self.streams else None,
         )
@@ -220,26 +223,28 @@ class Lists(FileSource):
             return None if found is None else tuple(found)
         file = Path(self.beside["class_names"]).expanduser()
         try:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
         except (OSError, ValueError) as error:
             raise UserError(f"{self.kind}: class_names: {file} cannot be read ({error})") from error
         names = tuple(line for line in lines if line)
-        if len(names) != num_classes or len(set(names)) != num_classes:
+        different = len(set(map(plain, names)))
+        if len(names) != num_classes or different != num_classes:
             raise UserError(
-                f"{self.kind}: class_names: {file} has {len(names)} names, {len(set(names))} of them different; one a "
+                f"{self.kind}: class_names: {file} has {len(names)} names, {different} of them different; one a "
                 f"line for each of {num_classes} classes is needed, in label order"
             )
         return names
 
 
 def _refuse_twice(train: Listed, test: Listed) -> None:
-    """An image must not be listed twice, least of all for training and for testing."""
-    seen = set(train.paths)
-    if both := [path for path in test.paths if path in seen]:
+    """An image must not be listed twice, least of all for training and for testing. `./a.jpg` and `a.jpg` are one."""
+    seen = set(map(posixpath.normpath, train.paths))
+    if both := [path for path in test.paths if posixpath.normpath(path) in seen]:
         raise UserError(f"{test.file}: {len(both):,} of its images are in {train.file} as well, such as {both[0]}; "
                         f"what is tested on must not be trained on")  # fmt: skip
     for listed in (train, test):
-        if len(set(listed.paths)) < len(listed):
+        paths = [posixpath.normpath(path) for path in listed.paths]
+        if len(set(paths)) < len(paths):
             once = set[str]()
-            twice = next(path for path in listed.paths if path in once or once.add(path))  # type: ignore[func-returns-value]
+            twice = next(path for path in paths if path in once or once.add(path))  # type: ignore[func-returns-value]
             raise UserError(f"{listed.file}: lists {twice} twice")

@@ -214,7 +214,7 @@ def _species(file: Path, num_classes: int, listed: Listed) -> list[str] | None:
     numbers only. Those of another year would be names as well: a category's images lie in the folder of its
     supercategory (train_val2018/Aves/2761/1.jpg), and where the file tells supercategories, each must be that one."""
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8-sig"))
         found = {int(entry["id"]): str(entry["name"]).strip() for entry in entries}
         above = {int(entry["id"]): str(entry["supercategory"]) for entry in entries if "supercategory" in entry}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import UserError
 from ltbench.spec import digest
+from ltbench.system.files import new_folder_in
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Facts:
         mean, std: per channel on the 0..1 scale; None: taken from the chosen training images.
         streams: the images are too large for memory, and `Arrays` has them as `Pictures`.
         named: the class names say what the classes are; False: they are numbers only.
+        notes: what a user should know of the data though nothing stops: images left out, classes without a test image.
     """
 
     class_names: tuple[str, ...]
@@ -45,6 +46,7 @@ class Facts:
     std: tuple[float, ...] | None = None
     streams: bool = False
     named: bool = True
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ _ARRAY_NAMES = ("train_x", "train_y", "test_x", "test_y")
 def _write_packed(target: Path, arrays: Arrays) -> None:
     """Write beside the target and rename: a reader sees all of it or nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".packing-", dir=target.parent))
+    scratch = new_folder_in(target.parent, ".packing-")
     try:
         for name in _ARRAY_NAMES:
             np.save(scratch / f"{name}.npy", getattr(arrays, name))

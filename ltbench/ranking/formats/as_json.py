@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -19,7 +20,7 @@ from ltbench.stats.minimum import Test, min_n
 from ltbench.stats.paired import PairTest
 from ltbench.stats.reasons import Reason
 
-SCHEMA = 2
+SCHEMA = 3
 MOST_PAIRS = 5000
 """More pairs than this are left to the pairs' CSV."""
 _TESTS: dict[type, Test] = {PairTest: "paired_t", ScopeATest: "scope_a", Estimate: "bootstrap"}
@@ -27,7 +28,8 @@ _TESTS: dict[type, Test] = {PairTest: "paired_t", ScopeATest: "scope_a", Estimat
 
 def as_json(board: Leaderboard) -> str:
     """Equal leaderboards give equal text."""
-    return json.dumps(as_data(board), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(as_data(board), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)  # json escapes those below 32 itself
 
 
 def as_data(board: Leaderboard) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Table
-from ltbench.ranking.formats.notes import header, notes, of_table, scope, seeds_text, tested_by
-from ltbench.ranking.formats.text_tables import mean_over, places
+from ltbench.ranking.formats.notes import header, made, notes, of_table, scope, seeds_text, tested_by
+from ltbench.ranking.formats.text_tables import mean_over, places, signed
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -18,8 +18,9 @@ _SIGNS = {
     Verdict.slightly_better: r"$\uparrow_{\sim}$",
     Verdict.slightly_worse: r"$\downarrow_{\sim}$",
     Verdict.equivalent: "$=$",
-    Verdict.unresolved: "?",
+    Verdict.undecided: "?",
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -61,7 +62,7 @@ def _table(board: Leaderboard, table: Table) -> str:
 
 def _row(board: Leaderboard, table: Table, row: Row, places: Iterable[Sequence[Column]]) -> str:
     half = "" if row.half is None else rf"$\pm$ {row.half:.1f}"
-    cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:.1f}", row), half]
+    cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:z.1f}", row), half]
     if table.reference:
         cells += _gain(row)
     for columns in places:
@@ -81,11 +82,12 @@ def _gain(row: Row) -> list[str]:
 
 
 def _signed(x: float) -> str:
-    return rf"\num[print-implicit-plus]{{{x:.1f}}}"
+    shown = signed(x)
+    return rf"\num[print-implicit-plus]{{{shown.removeprefix('+')}}}" if float(shown) else rf"\num{{{shown}}}"
 
 
 def _emphasis(row: Row) -> str:
-    name = escape(row.label)
+    name = escape(row.name)
     if row.rank[0] == 1:
         return rf"\textbf{{{name}}}"
     return rf"\underline{{{name}}}" if row.rank[0] == 2 else name
@@ -103,15 +105,21 @@ def _caption(board: Leaderboard, table: Table) -> str:
     unit = f" ({escape(metric.unit)})" if metric.unit else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
-        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, last epoch, "
-        f"{escape(table.start)}.",
+        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, "
+        f"{escape(_made(board, table))}.",
         rf"Intervals are 95\,\% ({escape(scope(board)).lower()}; {tested_by(with_images=table.with_images)}); "
         f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pairs).",
-        rf"Bold: rank interval includes 1. $\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than "
-        rf"{table.rope:g}; $=$: equivalent within {table.rope:g}; ?: not resolved.",
+        rf"Bold: rank interval includes 1; underlined: it begins at 2. "
+        rf"$\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than {table.rope:g}; "
+        rf"$=$: equivalent within {table.rope:g}; ?: undecided.",
     ]
-    lines = [escape(n) for n in of_table(table) if n.startswith(("Nothing is said", "Other data sets", "Not ranked"))]
+    lines = [escape(n) for n in of_table(table) if n.startswith(("This board c", "Other data sets", "Not ranked"))]
     return " ".join([*said, *lines])
+
+
+def _made(board: Leaderboard, table: Table) -> str:
+    """Which epoch, and what training started from, as far as that is known."""
+    return ", ".join(filter(None, (made(board), table.start)))
 
 
 def _partial(table: Table) -> list[str]:
@@ -127,9 +135,9 @@ def _capital(title: str) -> str:
 def escape(value: str) -> str:
     """Text that LaTeX prints as it is; line breaks become spaces, other control characters are dropped, and two hyphens
     or commas are kept from becoming one sign."""
-    flat = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", " ".join(value.splitlines()))
+    flat = _CONTROL.sub("", " ".join(value.splitlines()))
     return re.sub(r"([-,])(?=\1)", r"\1{}", "".join(_SPECIAL.get(character, character) for character in flat))
 
 
 def _comment(line: str) -> str:
-    return " ".join(line.splitlines())
+    return _CONTROL.sub("", " ".join(line.splitlines()))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-_GAIN = r"[+-]\d+\.\d+ \[[^\]\n]*\] "
+_GAIN = r"[+-]?\d+\.\d+ \[[^\]\n]*\] "
 _STYLES = [
     (_GAIN + r"\^~?", "green"),
     (_GAIN + r"v~?(?=\s|$)", "red"),
     (_GAIN + r"=", "cyan"),
-    (r"(?m)^(Not ranked|Not resolved|Failed|Left out|No p-value|Nothing is said|\*|Tables are apart)[^\n]*", "yellow"),
+    (r"(?m)^(Not ranked|Undecided|Failed|Left out|No p-value|This board c|Stale|\*|Tables are apart)[^\n]*", "yellow"),
     (r"(?m)^-[- ]+$", "dim"),
 ]
 

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import tabulate as tabulate_module
@@ -16,7 +16,8 @@ from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_json
 from ltbench.ranking.formats.as_latex import latex
-from ltbench.ranking.formats.notes import header, legend, notes, wide_legend
+from ltbench.ranking.formats.marks import legend
+from ltbench.ranking.formats.notes import header, notes, wide_legend
 from ltbench.ranking.formats.text_tables import GAIN, Line, beside, detail, frame, overview
 from ltbench.spec import Column
 
@@ -25,6 +26,10 @@ WIDTH = 100
 """Columns of a terminal that the text format keeps to."""
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """What could steer a terminal."""
+_STEERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""The same without what ends a line, which a CSV may hold in quotes."""
+_FORMULA = ("=", "+", "-", "@")
+"""A spreadsheet computes what begins so; an apostrophe before it makes it a text."""
 
 
 def text(board: Leaderboard, *, wide: bool = False) -> str:
@@ -69,7 +74,7 @@ def markdown(board: Leaderboard, *, wide: bool = False) -> str:
 
 
 def _title(table: Table) -> str:
-    return f"recipe {table.recipe_name} ({table.recipe_id}), {table.start}"
+    return table.heading_of_recipe
 
 
 def _heading(table: Table, column: Column) -> str:
@@ -89,10 +94,19 @@ def pairs_csv(board: Leaderboard) -> str:
 
 def _csv(table: pd.DataFrame) -> str:
     """Python's csv quotes no lone carriage return, where readers end a line: then every text is quoted."""
+    table = table.map(_in_a_sheet).rename(columns=_in_a_sheet)
     texts = table.select_dtypes(exclude="number")
     returns = any(texts[name].astype(str).str.contains("\r").any() for name in texts)
     quoting: Literal[0, 2] = 2 if returns else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
     return table.to_csv(index=False, lineterminator="\n", quoting=quoting)
+
+
+def _in_a_sheet(value: Any) -> Any:
+    """A text as a spreadsheet and a terminal may have it: without escape sequences, and no formula."""
+    if not isinstance(value, str):
+        return value
+    text = _STEERS.sub(" ", value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 FORMATS: dict[str, Callable[[Leaderboard], str]] = {

@@ -479,3 +479,48 @@ def test_a_broken_file_of_categories_is_named(make: Callable[[Path], object], tm
     make(tmp_path / "categories.json")
     with pytest.raises(UserError, match=r"categories.json: is not a list of categories"):
         published_lists._species(tmp_path / "categories.json", 3, Listed(tmp_path, (), np.zeros(0, np.int64)))
+
+
+# -- lists as other people write them ---------------------------------------------------------------------------------
+
+
+def lists_in(folder: Path, train: str, test: str) -> Path:
+    (folder / "train.txt").write_bytes(train.encode())
+    (folder / "test.txt").write_bytes(test.encode())
+    return folder
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_path(tmp_path: Path) -> None:
+    lists_in(tmp_path, "\ufeffa/0.jpg 0\r\nb/0.jpg 1\r\n", "a/1.jpg 0\nb/1.jpg 1\n")
+    with_mark = open_source("lists", tmp_path, str(tmp_path)).facts()
+    lists_in(tmp_path, "a/0.jpg 0\nb/0.jpg 1\n", "a/1.jpg 0\nb/1.jpg 1\n")
+    assert with_mark == open_source("lists", tmp_path, str(tmp_path)).facts()
+
+
+@pytest.mark.parametrize("spelled", ["./a/0.jpg", "a//0.jpg", "a/./0.jpg", ".//a/0.jpg"])
+def test_a_path_is_the_same_however_it_is_spelled(spelled: str, tmp_path: Path) -> None:
+    lists_in(tmp_path, "a/0.jpg 0\nb/0.jpg 1\n", f"{spelled} 0\nb/1.jpg 1\n")
+    with pytest.raises(UserError, match=re.escape(f"1 of its images are in {tmp_path}/train.txt as well")):
+        open_source("lists", tmp_path, str(tmp_path)).facts()
+    lists_in(tmp_path, f"a/0.jpg 0\n{spelled} 0\nb/0.jpg 1\n", "a/1.jpg 0\nb/1.jpg 1\n")
+    with pytest.raises(UserError, match=r"train\.txt: lists a/0\.jpg twice"):
+        open_source("lists", tmp_path, str(tmp_path)).facts()
+
+
+def test_a_class_without_a_test_image_is_told(tmp_path: Path) -> None:
+    lists_in(tmp_path, "ant/0.jpg 0\nbee/0.jpg 1\n", "ant/1.jpg 0\n")
+    (note,) = open_source("lists", tmp_path, str(tmp_path)).facts().notes
+    assert "1 of 2 classes without a test image (bee)" in note
+
+
+def test_class_names_of_one_look_are_refused_and_a_mark_before_the_first_is_left_out(tmp_path: Path) -> None:
+    lists_in(tmp_path, "0.jpg 0\n1.jpg 1\n", "2.jpg 0\n3.jpg 1\n")
+
+    def names(text: str) -> tuple[str, ...]:
+        (tmp_path / "names.txt").write_bytes(text.encode())
+        options = {"class_names": str(tmp_path / "names.txt")}
+        return open_source("lists", tmp_path, str(tmp_path), options).facts().class_names
+
+    assert names("\ufeffant\nbee\n") == ("ant", "bee")
+    with pytest.raises(UserError, match="2 names, 1 of them different"):
+        names("caf\u00e9\ncafe\u0301\n")

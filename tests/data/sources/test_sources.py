@@ -483,7 +483,7 @@ def test_above_the_limit_the_fingerprint_says_that_it_covers_sizes_only(
     opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert opened(cache="one").facts().fingerprint.startswith("folder-contents-")
-    monkeypatch.setattr("ltbench.data.sources.folder.HASH_LIMIT", 10)
+    monkeypatch.setattr("ltbench.data.sources.listing.HASH_LIMIT", 10)
     assert opened(cache="two").facts().fingerprint.startswith("folder-sizes-")
 
 
