@@ -237,6 +237,7 @@ def test_links_lead_to_pages_of_the_site_or_to_the_repository() -> None:
         assert hooks.moved(target, page, pages) == expected
     assert hooks.outside_code("a\n```\na\n```\na", str.upper) == "A\n```\na\n```\nA"
     assert hooks.deeper_lists("1. a\n\n   b\n  * c\n\nd\n  e") == "1. a\n\n    b\n    * c\n\nd\n  e"
+    assert hooks.deeper_lists("1. a\n\n   b\n2. c\n3. d") == "1. a\n\n    b\n\n2. c\n3. d"
     assert hooks.summary("# Head\n\n| a |\n\nA `b` [c](d.md). More.") == "A b c."
 
 

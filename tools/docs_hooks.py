@@ -91,14 +91,20 @@ def _moved(link: re.Match[str], page: str, pages: set[str]) -> str:
 
 
 def deeper_lists(text: str) -> str:
-    """What belongs to an item of a list, four blanks deep: GitHub is content with two, mkdocs is not."""
-    done, inside, code = [], False, False
+    """What belongs to an item of a list, four blanks deep, and an item that follows paragraphs after an empty line:
+    GitHub is content with less, mkdocs is not."""
+    done: list[str] = []
+    inside = code = paragraphs = False
     for line in text.split("\n"):
         if line.lstrip().startswith(("```", "~~~")):
             code = not code
         blanks = len(line) - len(line.lstrip(" "))
         if line.strip() and blanks == 0 and not code:
             inside = ITEM.match(line) is not None
+            if inside and paragraphs and done[-1].strip():
+                done.append("")
+            paragraphs = False
+        paragraphs |= inside and blanks > 0 and not done[-1].strip()
         shift = 4 - blanks if inside and blanks in (2, 3) and line.strip() and not code else 0
         done.append(" " * shift + line)
     return "\n".join(done)
