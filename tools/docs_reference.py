@@ -16,6 +16,7 @@ from pydantic import BaseModel
 import ltbench
 from ltbench.cli import app
 from ltbench.suite import schema, search
+from ltbench.suite.schema import LARGEST
 
 Json = Mapping[str, Any]
 
@@ -109,7 +110,8 @@ def type_of(value: Json) -> str:
     if kind == "object":
         inside = value.get("additionalProperties")
         return f"name → {type_of(inside)}" if isinstance(inside, dict) else "name → value"
-    bounds = [f"{sign} {value[bound]:g}" for bound, sign in BOUNDS.items() if bound in value]
+    # The bound that every number has, far beyond any use, would only distract.
+    bounds = [f"{sign} {value[bound]:g}" for bound, sign in BOUNDS.items() if value.get(bound, LARGEST) != LARGEST]
     return ", ".join([TYPES.get(str(kind), "any"), *bounds])
 
 
