@@ -110,7 +110,8 @@ LAYERS = """
 errors
 metrics stats
 spec system
-results hyperparameters parts fingerprints
+results hyperparameters experts fingerprints
+parts
 models
 data.images
 data.sources

@@ -139,9 +139,9 @@ class CountedSteps(Clock):
         super().__init__(rng, device)
         self._host = host
 
-    def at(self, stage: Stage, progress: float) -> Moment:
-        self._host.step += 1
-        return super().at(stage, progress)
+    def ahead(self, stage: Stage, progress: float) -> Moment:
+        self._host.step += 1  # `draw` is the first thing that a step does
+        return super().ahead(stage, progress)
 
 
 class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ from ltbench.training.checkpoints.state import capture, restore
 from ltbench.training.device.provenance import peak_memory
 
 _PREFIX = "shared-"
-TRAINS = ("__init__", "head", "draw", "mix", "loss")
+TRAINS = ("__init__", "head", "draw", "mix", "forward", "loss", "step")
 """What a method has to leave as it is in `Method` for its training to be the harness's alone, beside its stages."""
 _OURS = ("torch", "torchvision", "open_clip", "timm", "ltbench")
 """Packages whose modules and optimizers are the same code for all trials of a run."""
