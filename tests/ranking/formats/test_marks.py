@@ -13,7 +13,7 @@ from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.formats.notes import header, notes
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.formats.text_tables import signed
-from ltbench.ranking.origin import Origin
+from ltbench.ranking.selection import Origin
 from ltbench.spec import Result
 from tests.ranking.test_build import expectation, grid, result
 
