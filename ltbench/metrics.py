@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ltbench.errors import UserError, clipped
 
 Floats = NDArray[np.floating]
 ECE_BINS = 15
@@ -37,9 +40,117 @@ METRICS: dict[str, Metric] = {
 }
 
 
+_SHARES_LOWER = (
+    *("error", "errors", "err", "ece", "mce", "tce", "ace", "fpr", "fnr", "fpr95", "far", "frr", "eer", "hter", "wer"),
+    *("cer", "misclassification", "misclassified"),
+)
+_SHARES_HIGHER = (
+    *("accuracy", "acc", "acc1", "acc5", "top1", "top5", "precision", "recall", "recalls", "sensitivity"),
+    *(
+        "specificity",
+        "f1",
+        "fscore",
+        "auc",
+        "auroc",
+        "auprc",
+        "aupr",
+        "map",
+        "ap",
+        "iou",
+        "miou",
+        "gmean",
+        "tpr",
+        "tnr",
+    ),
+    *("many", "medium", "few"),
+)
+_NATS = frozenset(
+    {"loss", "losses", "nll", "entropy", "deviance", "divergence", "kl", "brier", "likelihood", "likelihoods"}
+)
+_LOWER = frozenset(
+    {*_SHARES_LOWER, *_NATS, "rmse", "mse", "mae", "perplexity", "ppl", "regret", "distance", "latency", "time",
+     "seconds", "false", "drop", "forgetting"} - {"likelihood", "likelihoods"}
+)  # fmt: skip
+_HIGHER = frozenset({*_SHARES_HIGHER, "likelihood", "likelihoods", "dice", "jaccard", "kappa", "mcc", "hits", "ndcg"})
+_WHICH = frozenset({"top1", "top5", "many", "medium", "few"})
+_PERCENT = frozenset({*_SHARES_LOWER, *_SHARES_HIGHER})
+"""Words in the names of metrics, by what they say of direction and unit."""
+_declared: dict[str, bool] = {}
+
+
+def declare_directions(lower: Iterable[str] = (), higher: Iterable[str] = ()) -> None:
+    """Say for metrics of one's own which way is better; it holds as long as the process.
+
+    Raises:
+        UserError: one is said to be both, or the other way than ltbench's own metric of that name.
+    """
+    said = dict.fromkeys(lower, False)
+    for name, up in [*said.items(), *dict.fromkeys(higher, True).items()]:
+        known = METRICS.get(known_name(name))
+        if said.get(name, up) != up or (known is not None and known.higher_is_better != up):
+            raise UserError(f"--{'higher' if up else 'lower'}-is-better {clipped(name)}: it is "
+                            f"{'lower' if up else 'higher'} is better already")  # fmt: skip
+        _declared[name] = up
+
+
+def known_name(name: str) -> str:
+    """The name that ltbench has for a metric written in another case, with spaces or dashes, or by its title; else the
+    name as it is."""
+    flat = _flat(name)
+    return next((own for own, about in METRICS.items() if flat in (_flat(own), _flat(about.title))), name)
+
+
+def _flat(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().lower())
+
+
+def direction_of(name: str) -> bool | None:
+    """Whether more of a metric is better: as declared, as ltbench knows it, or as the words of its name say; None where
+    nothing says it."""
+    if name in _declared:
+        return _declared[name]
+    if name in METRICS:
+        return METRICS[name].higher_is_better
+    words = _words(name)
+    lower, higher = any(_is_in(w, _LOWER) for w in words), any(_is_in(w, _HIGHER) for w in words)
+    if lower and higher and not any(_is_in(w, _HIGHER - _WHICH) for w in words):
+        higher = False  # few_error
+    if lower == higher:
+        return None
+    turned = re.match(r"\s*1(00)?\s*-", name) is not None  # 1 - accuracy
+    if {"neg", "negative", "inverse", "inverted"} & set(words) and "false" not in words:
+        turned = not turned
+    return higher != turned
+
+
+def _words(name: str) -> list[str]:
+    """`testLoss`, `Test-Loss` and `test_loss` -> test, loss."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name)
+    spaced = re.sub(r"(?i)\bg[-_ ]?mean", "gmean", spaced)
+    return [word for word in re.split(r"[^0-9a-z]+", spaced.lower()) if word]
+
+
+def _is_in(word: str, known: frozenset[str]) -> bool:
+    """A word, or one that ends in it: logloss, toperror, balancedaccuracy."""
+    return word in known or word.endswith(tuple(w for w in known if len(w) > 3))
+
+
 def metric_of(name: str) -> Metric:
-    """A metric by name; one that ltbench does not know (from a file of scores) counts as higher is better."""
-    return METRICS.get(name) or Metric(name.replace("_", " "), name, unit="")
+    """A metric by name. Of one that ltbench does not know (from a file of scores) the words of its name say which way
+    is better, as far as they do, and in which unit it is."""
+    if name in METRICS:
+        return METRICS[name]
+    words = _words(name)
+    percent = any(_is_in(w, _PERCENT) for w in words) and not {"mean", "squared", "absolute"} & set(words)
+    nats = any(_is_in(w, _NATS) for w in words)
+    up = direction_of(name)
+    return Metric(name.replace("_", " "), name, higher_is_better=up is not False, rope=0.02 if nats else 0.5,
+                  unit="%" if percent and not nats else "")  # fmt: skip
+
+
+def usual_primary(metrics: Collection[str]) -> str:
+    """The metric that ranks where nobody says which: balanced accuracy, accuracy, else the first that is there."""
+    return next((m for m in ("balanced_accuracy", "accuracy", *metrics) if m in metrics), "balanced_accuracy")
 
 
 class Predictions(NamedTuple):

@@ -35,6 +35,13 @@ def leaderboard(
     primary: Annotated[str | None, typer.Option(help="rank by this metric instead of the suite's")] = None,
     reference: Annotated[str | None, typer.Option(help="gains over this row instead of the suite's")] = None,
     rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
+    lower_is_better: Annotated[
+        list[str],
+        typer.Option("--lower-is-better", metavar="METRIC", help="a metric of your own in a CSV of scores"),
+    ] = [],  # noqa: B006 - typer copies defaults
+    higher_is_better: Annotated[
+        list[str], typer.Option("--higher-is-better", metavar="METRIC", help="the same, the other way")
+    ] = [],  # noqa: B006
     seeds_only: Annotated[
         bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
     ] = False,
@@ -53,6 +60,8 @@ def leaderboard(
         methods=methods,
         chosen=selection(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
+        lower_is_better=tuple(lower_is_better),
+        higher_is_better=tuple(higher_is_better),
         seeds_only=seeds_only,
         tell=told.append,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.frames.words import AnyPath, Names, folder_of, path_of, selection_of
+from ltbench.frames.words import AnyPath, Names, folder_of, names_of, path_of, selection_of
 from ltbench.page.evidence import gather
 from ltbench.page.write import figures_of
 from ltbench.ranking.board import Leaderboard
@@ -128,6 +128,8 @@ def leaderboard(
     primary: str | None = None,
     reference: str | None = None,
     rope: float | None = None,
+    lower_is_better: Names = None,
+    higher_is_better: Names = None,
     seeds_only: bool = False,
     tell: Tell = tell_nobody,
 ) -> Board:
@@ -145,6 +147,9 @@ def leaderboard(
         primary: rank by this metric; default: the suite's.
         reference: gains over this row; default: the suite's.
         rope: differences below this, in the metric's unit, are practically none; default: the suite's.
+        lower_is_better: metrics of your own in scores of which a lower value is better. Names such as `error_rate` or
+            `test_loss` say it themselves.
+        higher_is_better: those of which a higher value is better.
         seeds_only: leave the noise of the test images out of the intervals.
         tell: called with lines that the user should know; default: nobody is told.
 
@@ -169,6 +174,8 @@ def leaderboard(
         source=from_ if isinstance(from_, pd.DataFrame) else path_of(from_),
         chosen=selection_of(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
+        lower_is_better=tuple(names_of(lower_is_better) or ()),
+        higher_is_better=tuple(names_of(higher_is_better) or ()),
         seeds_only=seeds_only,
         tell=tell,
     )

@@ -41,10 +41,11 @@ def selection_of(only: Names = None, datasets: Names = None, seeds: int | Iterab
             raise UserError(f"seeds: expected different whole numbers from 0 up, got {seed!r}")
     if numbers is not None and (not numbers or len(set(numbers)) < len(numbers)):
         raise UserError(f"seeds: expected different whole numbers from 0 up, got {numbers}")
-    return Selection(_names(only), _names(datasets), numbers)
+    return Selection(names_of(only), names_of(datasets), numbers)
 
 
-def _names(names: Names) -> list[str] | None:
+def names_of(names: Names) -> list[str] | None:
+    """One name or several as a list; None: all."""
     if names is None:
         return None
     return [names] if isinstance(names, str) else list(names)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
 from ltbench.models.towers import CONTENT
 from ltbench.planning.cells import SuiteData
@@ -67,8 +68,15 @@ def make_plan(
         protocol=_protocol(suite, [row.label for row in rows], seeds, outcome.chosen),
         search=outcome.plan,
         later=_with_seeds(later, seeds),
+        untested=_untested(datasets.sources),
     )
     return plan, Inputs(datasets.sources, planner.texts.used, _checkpoints(suite, templates))
+
+
+def _untested(sources: Mapping[str, Source]) -> dict[str, tuple[int, int]]:
+    """Classes without a test image, and classes, of the data sets that have some."""
+    counts = {name: source.facts().test_counts for name, source in sources.items()}
+    return {name: (tests.count(0), len(tests)) for name, tests in counts.items() if 0 in tests}
 
 
 def part_of(plan: Plan, suite: Suite, chosen: Selection) -> Plan:

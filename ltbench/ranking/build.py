@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltbench.errors import UserError
-from ltbench.metrics import METRICS, metric_of
+from ltbench.metrics import METRICS, metric_of, usual_primary
 from ltbench.ranking.beside import beside
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.images import Predictions
@@ -25,6 +25,7 @@ from ltbench.ranking.selection import (
     refuse_two_test_sets,
     refuse_unknown,
     unique,
+    with_metric,
 )
 from ltbench.ranking.table import Context, make_table
 from ltbench.spec import Expectation, Result, Selection, digest
@@ -72,6 +73,9 @@ def build(
     """
     wanted, left_out = _wanted(unique(results), expectation, selection)
     context = _context(wanted, expectation, selection, options, predictions, origin)
+    if expectation is None:
+        wanted, of_others = with_metric(wanted, context.primary)
+        left_out = {**left_out, **of_others}
     tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, selection).items()]
     tables.sort(key=lambda table: table.pretraining != "")
     missing = sum(t.missing for t in tables)
@@ -96,6 +100,8 @@ def build(
         stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
         chosen_afterwards=expectation is None and options.primary is not None,
         declared=declared if expectation is not None and context.primary != declared else None,
+        usual=declared if context.primary != declared and expectation is None else None,
+        untested=dict(expectation.untested or {}) if expectation else {},
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
         config=_config(context, expectation),
@@ -187,9 +193,8 @@ def _protocol(results: Sequence[Result], expectation: Expectation | None, metric
     if expectation is not None:
         return {"rope": None, **expectation.protocol}
     labels = {r.label for r in results}
-    usual = ("balanced_accuracy", "accuracy")
     return {
-        "primary": next((m for m in (*usual, *metrics) if m in metrics), "balanced_accuracy"),
+        "primary": usual_primary(metrics),
         "report": [m for m in DEFAULT_REPORT if m in metrics] or list(metrics),
         "reference": "ce" if "ce" in labels else None,
         "seeds": sorted({r.seed for r in results}),

@@ -112,6 +112,17 @@ def refuse_two_test_sets(results: Sequence[Result]) -> None:
             )
 
 
+def with_metric(results: Sequence[Result], metric: str) -> tuple[list[Result], dict[str, int]]:
+    """The results on columns where some trial has the metric, or failed; how many are on others, and why they are left
+    out. All of them, where no trial has it."""
+    columns = {r.column for r in results if r.status == "failed" or r.metrics.get(metric) is not None}
+    kept = [r for r in results if r.column in columns]
+    if not kept or len(kept) == len(results):
+        return list(results), {}
+    others = dict.fromkeys(r.column.label for r in results if r.column not in columns)
+    return kept, {f"on {', '.join(others)}, where no trial has {metric}": len(results) - len(kept)}
+
+
 class RecipeKey(NamedTuple):
     """A recipe: its name in the suite, and a digest of its contents, which is empty where it has no result."""
 

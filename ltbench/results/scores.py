@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from ltbench.errors import UserError, did_you_mean
-from ltbench.metrics import METRICS
+from ltbench.errors import UserError, clipped, did_you_mean
+from ltbench.metrics import METRICS, direction_of, known_name, metric_of, usual_primary
 from ltbench.spec import Result, digest
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
 OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
+_NEARLY_NOTHING = ("few", "worst_class", "harmonic_mean")
 _FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step)?", re.IGNORECASE)
 
 
@@ -34,22 +35,25 @@ class _Trial(NamedTuple):
     pretraining: str
 
 
-def read_scores(file: Path | pd.DataFrame) -> list[Result]:
+def read_scores(file: Path | pd.DataFrame, primary: str | None = None) -> list[Result]:
     """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
     manifest, recipe and pretraining (rows that differ in one are never compared). Values are in points, as the file
-    has them. An empty or NaN value is a failed trial: counted, never imputed; except in a shot bucket, which may be
-    empty.
+    has them. An empty or NaN value of the metric that ranks is a failed trial: counted, never imputed. One of another
+    metric leaves out that value alone.
+
+    Args:
+        primary: the metric that ranks; None: balanced accuracy, accuracy, else the first that is there.
 
     Raises:
-        UserError: an unreadable file, a missing or unknown column, a bad value (with its line), or two different values
-            for one place.
+        UserError: an unreadable file, a missing or unknown column, a bad value (with its line), two different values
+            for one place, or a metric to rank by of which nothing says which way is better.
     """
     name = "scores" if isinstance(file, pd.DataFrame) else file.stem
     trials: dict[_Trial, dict[str, float | None]] = {}
     lines: dict[tuple[_Trial, str], str] = {}
     for where, row in _rows(file):
         number = where.rpartition(" ")[2]
-        trial, metric = _trial(row, where), _text(row, "metric", where)
+        trial, metric = _trial(row, where), known_name(_text(row, "metric", where))
         value = _in_range(metric, _value(row["value"], where), where)
         if (trial, metric) in lines:
             same = trials[trial][metric] == value
@@ -62,8 +66,15 @@ def read_scores(file: Path | pd.DataFrame) -> list[Result]:
         trials.setdefault(trial, {})[metric] = value
     if not trials:
         raise UserError(f"{file if isinstance(file, Path) else 'the frame'}: holds no scores below its header")
-    _refuse_fractions(file if isinstance(file, Path) else "the frame of scores", trials.values())
-    return [_result(name, trial, metrics) for trial, metrics in trials.items()]
+    place = file if isinstance(file, Path) else "the frame of scores"
+    _refuse_fractions(place, trials, lines)
+    there = dict.fromkeys(metric for metrics in trials.values() for metric in metrics)
+    primary = primary or usual_primary([*(m for m in METRICS if m in there), *sorted(there.keys() - METRICS.keys())])
+    if direction_of(primary) is None and primary in there:
+        raise UserError(f"{place}: which way is better is not known of the metric {clipped(primary)!r}; say "
+                        f"--lower-is-better or --higher-is-better with its name (in Python, lower_is_better= or "
+                        f"higher_is_better=), or rank by another with --primary")  # fmt: skip
+    return [_result(name, trial, metrics, primary) for trial, metrics in trials.items()]
 
 
 def _trial(row: Mapping[str, str], where: str) -> _Trial:
@@ -73,20 +84,34 @@ def _trial(row: Mapping[str, str], where: str) -> _Trial:
     )  # fmt: skip
 
 
-def _refuse_fractions(file: Path | str, trials: Collection[Mapping[str, float | None]]) -> None:
-    """Accuracies as fractions would be compared with a region of practical equivalence of half a point: everything
-    would be equivalent."""
-    for metric in ("accuracy", "balanced_accuracy"):
-        values = [v for metrics in trials if (v := metrics.get(metric)) is not None]
-        if values and 0 < max(values) <= 1:
-            raise UserError(f"{file}: {metric} is at most {max(values):g} everywhere, which looks like fractions; "
-                            f"write percent (38.4, not 0.384)")  # fmt: skip
+def _refuse_fractions(
+    file: Path | str,
+    trials: Mapping[_Trial, Mapping[str, float | None]],
+    lines: Mapping[tuple[_Trial, str], str],
+) -> None:
+    """Fractions would be compared with a region of practical equivalence of half a point, where everything would be
+    equivalent, or ranked below other rows' percent. Looked at row by row; the metrics of the tail may be nearly 0 in a
+    row whose accuracy is in percent."""
+    rows: dict[tuple[str, str], dict[_Trial, float]] = {}
+    for trial, metrics in trials.items():
+        for metric, value in metrics.items():
+            if value is not None and metric_of(metric).unit == "%":
+                rows.setdefault((trial.method, metric), {})[trial] = value
+    for (method, metric), values in rows.items():
+        overall = [v for m in ("accuracy", "balanced_accuracy") for v in rows.get((method, m), {}).values()]
+        if metric in _NEARLY_NOTHING and max(overall, default=0.0) > 1:
+            continue
+        if 0 < max(values.values()) <= 1:
+            first = next(iter(values))
+            raise UserError(f"{file}, line {lines[first, metric]}: {metric} of {clipped(method)} is at most "
+                            f"{max(values.values()):g} everywhere, which looks like fractions; write percent "
+                            f"(38.4, not 0.384)")  # fmt: skip
 
 
 def _in_range(metric: str, value: float | None, where: str) -> float | None:
-    """Shares of ltbench's own metrics lie between 0 and 100."""
-    if value is not None and metric in METRICS and METRICS[metric].unit == "%" and not 0 <= value <= 100:
-        raise UserError(f"{where}: {metric} is {value:g}; expected percent, from 0 to 100")
+    """Shares lie between 0 and 100."""
+    if value is not None and metric_of(metric).unit == "%" and not 0 <= value <= 100:
+        raise UserError(f"{where}: {clipped(metric)} is {value:g}; expected percent, from 0 to 100")
     return value
 
 
@@ -171,9 +196,9 @@ def _value(value: str, where: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _result(suite: str, trial: _Trial, metrics: Mapping[str, float | None]) -> Result:
+def _result(suite: str, trial: _Trial, metrics: Mapping[str, float | None], primary: str) -> Result:
     recipe, pretraining = trial.recipe, trial.pretraining
-    lost = [m for m, value in metrics.items() if value is None and m not in BUCKETS]
+    lost = [primary] if primary in metrics and metrics[primary] is None and primary not in BUCKETS else []
     failed = bool(lost) or all(value is None for value in metrics.values())
     return Result(
         key=digest(list(trial)),

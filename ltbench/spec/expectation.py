@@ -58,6 +58,9 @@ class Expectation:
     methods: Mapping[str, ExpectedMethod] | None = None
     """By a row's label."""
 
+    untested: Mapping[str, tuple[int, int]] | None = None
+    """Data set -> its classes without a test image, and all of its classes; None: there are none."""
+
     def to_json(self) -> dict[str, Any]:
         """Dictionaries and lists; without the parts that are None."""
         methods = None if self.methods is None else {label: list(method) for label, method in self.methods.items()}
@@ -71,6 +74,7 @@ class Expectation:
             "as_published": None if self.as_published is None else [list(place) for place in self.as_published],
             "recipes": self.recipes,
             "methods": methods,
+            "untested": None if self.untested is None else {name: list(n) for name, n in self.untested.items()},
             "skips": [[skip.label, skip.reason, list(skip.columns)] for skip in self.skips],
         }
         return {name: part for name, part in data.items() if part is not None}
@@ -83,7 +87,7 @@ class Expectation:
             ValueError: it is no expectation; says which part.
         """
         _check(data)
-        places, methods = data.get("as_published"), data.get("methods")
+        places, methods, untested = data.get("as_published"), data.get("methods"), data.get("untested")
         return cls(
             suite=data["suite"],
             question=data["question"],
@@ -95,6 +99,7 @@ class Expectation:
             as_published=None if places is None else tuple((dataset, imbalance) for dataset, imbalance in places),
             recipes=data.get("recipes"),
             methods=None if methods is None else {label: ExpectedMethod(*row) for label, row in methods.items()},
+            untested=None if untested is None else {name: (some, whole) for name, (some, whole) in untested.items()},
         )
 
 
@@ -173,4 +178,5 @@ _PARTS: dict[str, Check] = {
     "recipes": lambda v: _mapping(v, is_text, lambda recipe: isinstance(recipe, Mapping)),
     "methods": lambda v: _mapping(v, is_name, _method),
     "skips": lambda v: _list(v, _skip),
+    "untested": lambda v: _mapping(v, is_name, lambda n: _list(n, is_whole) and len(n) == 2),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ltbench.spec.cell import Cell
@@ -48,6 +48,9 @@ class Plan:
     same: tuple[TrialSpec, ...] = ()
     """Trials of further rows of a search that are the same as one of `trials`: they are not run again."""
 
+    untested: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Data set -> its classes without a test image, and all of its classes; where there are some."""
+
     def without(self, finished: set[str]) -> Plan:
         """The same plan minus the trials whose keys are given."""
         return replace(self, trials=tuple(t for t in self.trials if t.key not in finished))
@@ -77,5 +80,6 @@ class Plan:
             kinds={c.dataset: c.kind for c in cells},
             as_published=tuple(dict.fromkeys(as_published)),
             recipes={t.recipe_name: dict(t.recipe) for t in self.trials},
+            untested={d: n for d, n in self.untested.items() if d in {c.dataset for c in cells}} or None,
             methods={t.label: ExpectedMethod(t.method, dict(t.hyperparameters)) for t in self.trials},
         )

@@ -7,6 +7,8 @@ import logging
 import sys
 from contextlib import suppress
 
+from ltbench.errors import harmless
+
 LOG = logging.getLogger("ltbench")
 LOG.addHandler(logging.NullHandler())
 
@@ -21,7 +23,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError, ValueError):  # full, or closed
-            print(record.getMessage(), file=sys.stderr, flush=True)
+            print(harmless(record.getMessage()), file=sys.stderr, flush=True)
 
 
 def show_on_stderr() -> None:

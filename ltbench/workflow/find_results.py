@@ -33,7 +33,12 @@ class Results(NamedTuple):
 
 
 def find_results(
-    suite: str | None, results: Path, uri: str | None, source: Path | pd.DataFrame | None, tell: Tell = tell_nobody
+    suite: str | None,
+    results: Path,
+    uri: str | None,
+    source: Path | pd.DataFrame | None,
+    tell: Tell = tell_nobody,
+    primary: str | None = None,
 ) -> Results:
     """From a folder of records, a file of scores, or MLflow. Predictions come from the journal beside the store.
 
@@ -42,6 +47,7 @@ def find_results(
         results: where runs wrote.
         uri: MLflow's store; None: the one in `results`.
         source: a folder of records, a file or a frame of scores; None: MLflow.
+        primary: the metric that is asked for; matters for scores, where a trial without it has failed.
 
     Raises:
         UserError: there is nothing, or it cannot be read.
@@ -53,7 +59,7 @@ def find_results(
             shown = source if isinstance(source, Path) else "FRAME"
             raise UserError(f"--from {shown}: a file of scores belongs to no suite; leave {suite!r} out")
         file = source.name if isinstance(source, Path) else "a frame"
-        return Results(read_scores(source), None, None, Origin(file=file))
+        return Results(read_scores(source, primary), None, None, Origin(file=file))
     if source is not None:
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions

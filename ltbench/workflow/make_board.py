@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ltbench.metrics import declare_directions, known_name
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.compare import Comparison, compare
@@ -31,6 +32,7 @@ class BoardRequest:
         methods: a folder of the user's methods, to tell rows that were trained with other code than theirs.
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
+        lower_is_better, higher_is_better: metrics of one's own in a file of scores, by which way is better.
         seeds_only: leave the noise of the test images out of the intervals.
         tell: told what the user should know.
     """
@@ -42,6 +44,8 @@ class BoardRequest:
     methods: Path | None = None
     chosen: Selection = field(default_factory=Selection)
     options: BoardOptions = field(default_factory=BoardOptions)
+    lower_is_better: tuple[str, ...] = ()
+    higher_is_better: tuple[str, ...] = ()
     seeds_only: bool = False
     tell: Tell = tell_nobody
 
@@ -66,8 +70,11 @@ def make_board(request: BoardRequest) -> RankedResults:
     Raises:
         UserError: no such suite, no results, or an unknown row, data set, metric or reference.
     """
-    source = request.source
-    found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell)
+    source, options = request.source, request.options
+    declare_directions(request.lower_is_better, request.higher_is_better)
+    if options.primary is not None:
+        options = replace(options, primary=known_name(options.primary))
+    found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell, options.primary)
     journal: Journal | None = None
     if isinstance(source, Path) and source.is_dir():
         journal = journal_in(source)[0]
@@ -81,7 +88,7 @@ def make_board(request: BoardRequest) -> RankedResults:
         found.results,
         found.expectation,
         request.chosen,
-        request.options,
+        options,
         predictions=predictions,
         origin=origin,
     )

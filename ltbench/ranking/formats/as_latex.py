@@ -62,7 +62,7 @@ def _table(board: Leaderboard, table: Table) -> str:
 
 def _row(board: Leaderboard, table: Table, row: Row, places: Iterable[Sequence[Column]]) -> str:
     half = "" if row.half is None else rf"$\pm$ {row.half:.1f}"
-    cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:.1f}", row), half]
+    cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:z.1f}", row), half]
     if table.reference:
         cells += _gain(row)
     for columns in places:

@@ -48,7 +48,7 @@ def _metric(name: str, mine: float, theirs: float, test: PairTest) -> list[str]:
     about = METRICS[name]
     digits = 1 if about.unit else 3  # points and per cent, or nats
     lower = "" if about.higher_is_better else " (lower is better)"
-    return [about.title + lower, f"{mine:.{digits}f}", f"{theirs:.{digits}f}", _difference(test, digits)]
+    return [about.title + lower, f"{mine:z.{digits}f}", f"{theirs:z.{digits}f}", _difference(test, digits)]
 
 
 def _verdict(comparison: Comparison) -> str:

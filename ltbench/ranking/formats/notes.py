@@ -95,6 +95,12 @@ def notes(board: Leaderboard) -> list[str]:
             f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
             f"afterwards, are descriptive."
         )
+    if board.usual:
+        lines.append(f"Ranked by {board.primary}, as asked for; without that it would be {board.usual}.")
+    for dataset, (without, classes) in board.untested.items():
+        if any(dataset in table.datasets for table in board.tables):
+            lines.append(f"{dataset}: {without} of {classes} classes have no test image; averages over classes are "
+                         f"over {classes - without} of {classes}.")  # fmt: skip
     for why in dict.fromkeys(board.stale.values()):
         rows = ", ".join(label for label, reason in board.stale.items() if reason == why)
         lines.append(f"Stale: {rows}: {why}; `ltbench run` trains them anew.")
@@ -169,6 +175,12 @@ def of_table(table: Table) -> list[str]:
         for column, score in row.scores.items() if table.reference is not None else ():
             if score.gain is not None and score.gain.p is None and score.gain.reason is not None:
                 reasons.setdefault(score.gain.reason, []).append(f"{row.label} on {table.title(column)}")
+    if table.reference is None and len(table.pairs):
+        without = [pair for pair in table.pairs if pair.test.p is None and pair.test.reason is not None]
+        for reason in dict.fromkeys(pair.test.reason for pair in without if pair.test.reason is not None):
+            named = [f"{pair.a} and {pair.b}" for pair in without if pair.test.reason is reason]
+            shown = "every pair" if len(named) == len(table.pairs) else _some(named)
+            lines.append(f"No p-value ({reason.words}): {shown}.")
     for absent, where in reasons.items():
         shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
         lines.append(f"No p-value ({absent.words}): {shown}.")

@@ -90,7 +90,7 @@ def mean_over(row: Row, columns: Sequence[Column], metric: str) -> Entry:
     scores = [row.scores[column] for column in columns]
     means = [i.mean for s in scores if (i := s.metrics[metric]) is not None]
     mean = sum(means) / len(means)
-    return Entry(f"{mean:.1f}" + "*" * any(s.failed or s.missing for s in scores), round(mean, 1))
+    return Entry(f"{mean:z.1f}" + "*" * any(s.failed or s.missing for s in scores), round(mean, 1))
 
 
 def overall_gain(row: Row) -> Entry:
@@ -181,7 +181,7 @@ def _estimate(interval: Interval | None) -> Entry:
 
 def _with_half(mean: float, half: float | None) -> Entry:
     """`38.4 ±0.3`."""
-    return Entry(f"{mean:.1f}" + ("" if half is None else f" ±{half:.1f}"), round(mean, 1))
+    return Entry(f"{mean:z.1f}" + ("" if half is None else f" ±{half:.1f}"), round(mean, 1) + 0.0)
 
 
 def _seeds(score: Score) -> Entry:
