@@ -12,8 +12,9 @@ import pandas as pd
 
 from ltbench.metrics import metric_of
 from ltbench.page.evidence import Evidence, Run
-from ltbench.ranking.board import Leaderboard, Pair, Table
+from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, readable_p, signed
+from ltbench.ranking.pairs import Pair
 from ltbench.ranking.published import RECIPES
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict

@@ -13,8 +13,9 @@ from ltbench.metrics import metric_of
 from ltbench.page import plots_ranks
 from ltbench.page.drawing import FAINT, INK, MOST_PANELS, MOST_ROWS, Figure, canvas, look, panels, plain, shown
 from ltbench.page.plots_ranks import methods_down
-from ltbench.ranking.board import Leaderboard, Pair, Row, Table
+from ltbench.ranking.board import Leaderboard, Row, Table
 from ltbench.ranking.formats.text_tables import signed
+from ltbench.ranking.pairs import Pair
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 
 if TYPE_CHECKING:

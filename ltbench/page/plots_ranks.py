@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ltbench.page.drawing import FAINT, INK, MOST_ROWS, Figure, canvas, look, plain, shown
-from ltbench.ranking.board import ALPHA, Row, Table
+from ltbench.ranking.board import Row, Table
 from ltbench.ranking.formats.text_tables import signed
+from ltbench.ranking.pairs import ALPHA
 from ltbench.stats.minimum import min_n
 from ltbench.stats.random_datasets import SignedRank
 

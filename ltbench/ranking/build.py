@@ -12,10 +12,12 @@ from typing import Any
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, metric_of, usual_primary
 from ltbench.ranking.beside import beside
-from ltbench.ranking.board import ALPHA, Leaderboard
+from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.images import Predictions
-from ltbench.ranking.origin import LTBENCH, Origin
+from ltbench.ranking.pairs import ALPHA
 from ltbench.ranking.selection import (
+    LTBENCH,
+    Origin,
     belonging,
     blocks_of,
     groups,

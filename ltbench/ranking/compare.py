@@ -11,9 +11,10 @@ import numpy as np
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
-from ltbench.ranking.board import Leaderboard, Pair, Table
+from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import NoImages, Predictions, by_dataset, contributions
+from ltbench.ranking.pairs import Pair
 from ltbench.ranking.ranking import quality_by_dataset
 from ltbench.spec import Column, Expectation, Record, Result, Selection
 from ltbench.stats.aggregate import class_level

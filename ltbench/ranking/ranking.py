@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ltbench.ranking.board import ALPHA, Pair, Pairs
 from ltbench.ranking.images import ByColumn, by_dataset
+from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.spec import Column
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.fixed_datasets import ByDataset, ByImage, rank_intervals, scope_a, verdict

@@ -1,15 +1,48 @@
-"""Which results belong on a leaderboard: those of the plan and the selection, each once; the rest is counted."""
+"""Which results belong on a leaderboard: those of the plan and the selection, each once; the rest is counted. And where
+they come from."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.spec import Expectation, Result, Selection
 from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL, Column
 from ltbench.spec.expectation import ExpectedSkip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What is known of the numbers that a board was made of.
+
+    Attributes:
+        file: a file of scores made elsewhere, by name: how they were trained is not known. Empty: ltbench's records.
+        journal: the folder of records that completes what MLflow has; empty where all came from one place.
+        only_there: keys of the trials that the journal alone has.
+        stale: row -> why its results are not what today's code would give.
+    """
+
+    file: str = ""
+    journal: str = ""
+    only_there: frozenset[str] = frozenset()
+    stale: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def elsewhere(self) -> bool:
+        """The numbers were made by something else than ltbench."""
+        return bool(self.file)
+
+    def places(self, keys: Iterable[str]) -> dict[str, int]:
+        """Where these trials were found -> how many; nothing where all came from one place."""
+        found = Counter("journal" if key in self.only_there else "MLflow" for key in keys)
+        return {"MLflow": found["MLflow"], self.journal: found["journal"]} if found["journal"] else {}
+
+
+LTBENCH = Origin()
+"""Records of ltbench, all from one place."""
 
 
 def belonging(results: Sequence[Result], expectation: Expectation | None) -> tuple[list[Result], dict[str, int]]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ltbench.metrics import metric_of
-from ltbench.ranking.board import ALPHA, NO_PAIRS, Pair, Row, Score, Table
+from ltbench.ranking.board import Row, Score, Table
 from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, runs_of
 from ltbench.ranking.images import ByColumn, NoImages, Predictions, contributions
-from ltbench.ranking.origin import Origin
+from ltbench.ranking.pairs import ALPHA, NO_PAIRS, Pair
 from ltbench.ranking.ranking import Ranking, Values, quality_by_dataset, rank
-from ltbench.ranking.selection import RecipeKey, columns_of, labels_of, skip_reason
+from ltbench.ranking.selection import Origin, RecipeKey, columns_of, labels_of, skip_reason
 from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.spec.expectation import ExpectedSkip
 from ltbench.stats.crossed import crossed_variance

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError
-from ltbench.ranking.origin import LTBENCH, Origin
+from ltbench.ranking.selection import LTBENCH, Origin
 from ltbench.results.folders import checked_name, read_plan, suites_in
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.spec import Expectation, Result

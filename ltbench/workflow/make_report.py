@@ -9,7 +9,7 @@ from ltbench.errors import UserError
 from ltbench.page.write import write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
-from ltbench.ranking.origin import Origin
+from ltbench.ranking.selection import Origin
 from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
 from ltbench.workflow.find_results import journal_of, suite_name

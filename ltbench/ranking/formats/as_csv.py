@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.ranking.board import Leaderboard, Pair, Row, Score, Table
+from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.notes import tested_by
+from ltbench.ranking.pairs import Pair
 from ltbench.spec import Column
 from ltbench.stats.intervals import Interval
 

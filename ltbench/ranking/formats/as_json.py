@@ -13,7 +13,8 @@ from importlib.metadata import version
 from typing import Any
 
 import ltbench
-from ltbench.ranking.board import Leaderboard, Pairs, Score, Table
+from ltbench.ranking.board import Leaderboard, Score, Table
+from ltbench.ranking.pairs import Pairs
 from ltbench.stats.aggregate import Estimate
 from ltbench.stats.fixed_datasets import ScopeATest
 from ltbench.stats.minimum import Test, min_n

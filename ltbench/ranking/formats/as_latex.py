@@ -54,7 +54,7 @@ def _table(board: Leaderboard, table: Table) -> str:
     rows = [_row(board, table, row, titles.values()) for row in table.rows]
     return "\n".join([
         r"\begin{table}", r"\centering", r"\sisetup{detect-weight=true, mode=text}",
-        rf"\caption{{{_caption(board, table)}}}", rf"\begin{{tabular}}{{{spec}}}",
+        rf"\caption{{{_caption(board, table)}}}", rf"\label{{{_label(board, table)}}}", rf"\begin{{tabular}}{{{spec}}}",
         r"\toprule", " & ".join(heads) + r" \\", r"\midrule", *rows, r"\bottomrule", r"\end{tabular}",
         *_partial(table), r"\end{table}", "",
     ])  # fmt: skip
@@ -126,6 +126,12 @@ def _partial(table: Table) -> list[str]:
     if any(s.failed or s.missing for row in table.rows for s in row.scores.values()):
         return [r"\par\footnotesize $\dag$ some seeds are missing or failed; nothing is imputed."]
     return []
+
+
+def _label(board: Leaderboard, table: Table) -> str:
+    """For `\\ref`: the suite, and the recipe where there are several."""
+    name = board.suite + (f"-{table.recipe_name}-{table.recipe_id}" if len(board.tables) > 1 else "")
+    return "tab:" + re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
 
 def _capital(title: str) -> str:

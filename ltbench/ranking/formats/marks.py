@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ltbench.ranking.board import ALPHA, Leaderboard, Pair, Table
+from ltbench.ranking.board import Leaderboard, Table
+from ltbench.ranking.pairs import ALPHA, Pair
 from ltbench.ranking.ranking import ALL_PAIRS
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.minimum import seeds_to_resolve

@@ -13,7 +13,7 @@ from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.formats.notes import header, notes
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.formats.text_tables import signed
-from ltbench.ranking.origin import Origin
+from ltbench.ranking.selection import Origin
 from ltbench.spec import Result
 from tests.ranking.test_build import expectation, grid, result
 
@@ -123,3 +123,12 @@ def test_the_best_may_be_several_and_each_pair_of_them_is_open() -> None:
     first = {row.label for row in board.tables[0].rows if row.rank[0] == 1}
     assert first == {"x", "y"}
     assert "apart" not in " ".join(verdict(board, board.tables[0]))
+
+
+def test_a_latex_table_can_be_referred_to() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    assert r"\label{tab:s}" in FORMATS["latex"](build(results))
+    both = [*results, *(replace(r, recipe_name="r_2", recipe_id="r2", key=f"{r.key}r2") for r in results)]
+    shown = FORMATS["latex"](build(both))
+    assert r"\label{tab:s-r-r1}" in shown
+    assert r"\label{tab:s-r-2-r2}" in shown
