@@ -52,6 +52,8 @@ def read_plan(file: Path) -> Expectation | None:
 
     if not file.exists():
         return None
+    if not file.is_file():
+        raise UserError(f"{file}: is not a plain file; remove it; the next run writes it anew")
     try:
         return Expectation.from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:

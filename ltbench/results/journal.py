@@ -56,7 +56,7 @@ class Journal:
     def read(self, key: str) -> Record | None:
         """The record of a key, or None; a damaged file counts as none, so its trial runs again."""
         file = self.folder / f"{key}.json"
-        found = read_record(file) if KEY.fullmatch(key) and file.exists() else None
+        found = read_record(file) if KEY.fullmatch(key) and file.is_file() else None
         return found if isinstance(found, Record) else None
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
@@ -71,7 +71,7 @@ class Journal:
     def predictions(self, key: str) -> bytes | None:
         """The stored npz of a key, or None. Keys come back from MLflow as well: one that is none names no file."""
         file = self.folder / f"{key}.npz"
-        return file.read_bytes() if KEY.fullmatch(key) and file.exists() else None
+        return file.read_bytes() if KEY.fullmatch(key) and file.is_file() else None
 
 
 @contextmanager
@@ -91,6 +91,8 @@ def without_collecting() -> Iterator[None]:
 def read_record(file: Path) -> Record | Unreadable:
     """One record, or the reason why the file is not one."""
     try:
+        if file.exists() and not file.is_file():  # a link to a device has no end
+            return Unreadable(file, "it is not a plain file")
         record = Record.from_json(json.loads(file.read_text(encoding="utf-8")))
         if record.key != file.stem:
             return Unreadable(file, f"it is the record of another trial, {record.key}")

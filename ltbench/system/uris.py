@@ -7,12 +7,21 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from ltbench.errors import UserError
+
 _SQLITE = "sqlite:///"
 _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME")
 
 
 def default_uri(results: Path) -> str:
-    """The store of a results folder: a sqlite file of its own, by absolute path."""
+    """The store of a results folder: a sqlite file of its own, by absolute path.
+
+    Raises:
+        UserError: the path has a `?`, where what is said to the database begins in a URI.
+    """
+    if "?" in str(results.absolute()):
+        raise UserError(f"{results}: a path with a `?` cannot be written as the URI of its store; choose another "
+                        f"folder with --results, or a store with --tracking-uri")  # fmt: skip
     return f"{_SQLITE}{(results / 'mlflow.db').absolute()}"
 
 

@@ -25,6 +25,7 @@ from ltbench.training.device.compiled import compiled
 from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
+from ltbench.training.hooks import checked_loss, checked_mix
 
 Watch = Callable[[float, float], None]
 """Told at the end of every epoch: the epochs done, and the mean training loss since it was last told."""
@@ -110,12 +111,13 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
         for step in setup.checkpoints.steps(live, steps, meter.total, stages):
             stopwatch.start()
             now = clock.at(stage, step / steps)
-            x, target = method.mix(*source.next(draw, step, steps), now)
+            images, labels = source.next(draw, step, steps)
+            x, target = checked_mix(method, method.mix(images, labels, now), len(labels))
             stopwatch.data_ready()
             optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph's gradients do not outlive it
             with precision(recipe, x.device):
                 logits = forward(x)
-            loss = method.loss(logits.float(), target, now)
+            loss = checked_loss(method, method.loss(logits.float(), target, now))
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()

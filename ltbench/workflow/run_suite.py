@@ -133,9 +133,9 @@ class _Job:
 
 def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: Interrupt) -> RunOutcome:
     """Run what is missing of a plan, into its folder and its experiment."""
-    plan, journal = job.plan, job.folders.journal
+    plan, journal, store = job.plan, job.folders.journal, request.store
     write_plan(job.folders, job.whole, prepared.suite)
-    tracker = Tracker(request.store, plan.suite, journal, job.whole.expectation(), request.warn)
+    tracker = Tracker(store, plan.suite, journal, job.whole.expectation(), request.warn)
     try:
         state = state_of(plan, journal)
         bring_up_to_date(plan, state, journal, tracker)

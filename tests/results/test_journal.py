@@ -215,3 +215,13 @@ def test_a_damaged_record_does_not_hide_the_others(journal: Journal) -> None:
     (journal.folder / "0.json").write_text("{")
     assert list(journal.records()) == [NEW.key]
     assert [type(r) for r in journal] == [Unreadable, Record]
+
+
+def test_a_link_to_a_device_is_no_record_and_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "0123456789ab.json").symlink_to("/dev/zero")
+    (tmp_path / "0123456789ab.npz").symlink_to("/dev/zero")
+    (found,) = Journal(tmp_path)
+    assert isinstance(found, Unreadable)
+    assert "not a plain file" in found.reason
+    assert Journal(tmp_path).read("0123456789ab") is None
+    assert Journal(tmp_path).predictions("0123456789ab") is None
