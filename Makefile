@@ -5,7 +5,7 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast test-all lint bench storm setup clean
+.PHONY: quickstart test test-fast test-all lint bench storm docs setup clean
 
 setup: $(VENV)/.installed
 
@@ -32,6 +32,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site in site/: open site/index.html. `--strict`: a broken link is an error.
+docs: setup
+	$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 storm: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm
 
@@ -39,4 +44,4 @@ bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --out benchmarks/figures.json --markdown benchmarks/figures.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache

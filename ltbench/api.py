@@ -7,7 +7,7 @@ which it differs, and nothing else. The hooks are orthogonal, so two methods com
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -37,6 +37,10 @@ class Stage:
             over all parameters.
         class_probs: (C,) probabilities with which classes are drawn; None: every image once an epoch.
         train: False for a stage that takes no steps: a method may train less than its budget, never more.
+        plain: True for a look at the training images instead of a stretch of training, for class means and the like:
+            every image once, in their order and not augmented, through `forward` and `loss`, with the model in eval
+            mode and without gradients. `draw`, `mix` and `step` are not called, what `loss` gives is not used, and the
+            other attributes but `name` do not count: it has no share of the steps.
     """
 
     name: str = "train"
@@ -44,13 +48,14 @@ class Stage:
     optimizer: torch.optim.Optimizer | None = None
     class_probs: NDArray[np.float64] | None = None
     train: bool = True
+    plain: bool = False
 
 
 @dataclass(frozen=True)
 class Moment:
     """Where training stands, and the only random numbers a method may use.
 
-    `rng` is for `draw` (numpy, before any image is read). `beta`, `permutation` and `uniform` are for `mix` and `loss`:
+    `rng` is for `draw` (numpy, before any image is read). `beta`, `permutation` and `uniform` are for the other hooks:
     they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed mixes the
     same images on a CPU and on a GPU.
     """
@@ -60,6 +65,9 @@ class Moment:
     """Position within the stage, 0 <= progress < 1."""
     rng: np.random.Generator
     device: torch.device
+    index: Index | None = None
+    """The rows of this batch in the training set, (B',) as `draw` gave them; None in `draw`. Where images are
+    streamed, `draw` runs 33 batches ahead: what it leaves on `self` belongs to another batch; look it up by these."""
 
     def beta(self, a: float, b: float, size: int | tuple[int, ...] = ()) -> Tensor:
         """Draws from Beta(a, b); float32, shape `size` (a scalar by default)."""
@@ -200,7 +208,7 @@ class Method:
         """The docstring's first line."""
         return (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else ""
 
-    # -- the six hooks ------------------------------------------------------------------------------------------------
+    # -- the eight hooks ----------------------------------------------------------------------------------------------
 
     def head(self, dim: int) -> nn.Module:
         """What sits on the backbone: (N, dim) features -> (N, C) logits. Default: linear, Kaiming-normal weights, as in
@@ -226,9 +234,26 @@ class Method:
         one-hot."""
         return x, self.task.one_hot(y)
 
-    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
-        """The objective: logits (B, C), target (B, C) -> scalar. Default: cross-entropy."""
-        return parts.cross_entropy(logits, target)
+    def forward(self, model: parts.Classifier, x: Tensor, now: Moment) -> Any:
+        """What the model gives for a batch of training: images (B, ...) -> a tensor, or a tuple or dict of tensors,
+        for `loss`. Runs in the recipe's precision; what it gives reaches `loss` in float32. Default: logits (B, C)."""
+        return model(x)
+
+    def loss(self, out: Any, target: Tensor, now: Moment) -> Tensor:
+        """The objective: what `forward` gave, by default logits (B, C), and target (B, C) -> scalar. Default:
+        cross-entropy."""
+        return parts.cross_entropy(out, target)
+
+    def step(self, gradients: Callable[[], Tensor], optimizer: torch.optim.Optimizer, now: Moment) -> Tensor:
+        """One step of the training -> the loss that is reported, a scalar. Default: one pass and one update.
+
+        Args:
+            gradients: runs `forward` and `loss` on the batch at the present weights; gives the loss, detached, and
+                leaves its gradients in the parameters in place of older ones. May be called more than once.
+        """
+        loss = gradients()
+        optimizer.step()
+        return loss
 
     def predict(self, logits: Tensor) -> Tensor:
         """Post-hoc correction of test logits (N, C) -> (N, C). Default: the same."""

@@ -1,7 +1,8 @@
-"""Building blocks for methods: losses that take distributions, class weights, heads, optimizers."""
+"""Building blocks for methods: losses that take distributions, class weights, heads, experts, averages, optimizers."""
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,6 +14,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltbench.errors import UserError
+from ltbench.experts import Copies, Experts, Heads, split_last_stage
+
+__all__ = [
+    "Adapter",
+    "BesideMlp",
+    "Classifier",
+    "Copies",
+    "CosineHead",
+    "Ema",
+    "Experts",
+    "Heads",
+    "Queue",
+    "adapt_blocks",
+    "cross_entropy",
+    "effective_number_weights",
+    "in_float32",
+    "like_images",
+    "make_optimizer",
+    "power_probs",
+    "power_weights",
+    "sample_rows",
+    "split_last_stage",
+    "take_projection",
+    "transformer_blocks",
+]
 
 
 def in_float32(device: torch.device) -> AbstractContextManager[Any]:
@@ -132,6 +158,69 @@ class CosineHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, dim) -> logits (N, C), between -scale and scale."""
         return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
+
+
+class Ema(nn.Module):
+    """The moving average of a model's weights: a copy of it, in eval mode, that no optimizer trains.
+
+    Make it in `stages`, when the model is as it will be trained. Buffers are averaged as well, as far as they are
+    floats; a batch-norm's counter is copied.
+
+    Attributes:
+        model: the average, to be called like the model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._of = (model,)  # no part of this module
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        """average <- decay * average + (1 - decay) * the model's present state."""
+        new = [*self._of[0].parameters(), *self._of[0].buffers()]
+        pairs = list(zip([*self.model.parameters(), *self.model.buffers()], new, strict=True))
+        floats = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
+        torch._foreach_lerp_([mine for mine, _ in floats], [theirs for _, theirs in floats], 1.0 - decay)
+        for mine, theirs in pairs:
+            if not mine.is_floating_point():
+                mine.copy_(theirs)
+
+    def put_in_place(self) -> None:
+        """Give the model the average's weights and buffers."""
+        self._of[0].load_state_dict(self.model.state_dict())
+
+    def forward(self, x: Tensor) -> Any:
+        """What the averaged model gives, without gradients."""
+        with torch.no_grad():
+            return self.model(x)
+
+
+class Queue(nn.Module):
+    """The last `size` feature vectors and their labels; the oldest make room. `.to(device)` puts it there.
+
+    Attributes:
+        features: (size, dim) float32. labels: (size,) int64; -1 where there is nothing yet.
+    """
+
+    features: Tensor
+    labels: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(size, dim))
+        self.register_buffer("labels", torch.full((size,), -1))
+        self._next = 0
+
+    @torch.no_grad()
+    def push(self, features: Tensor, labels: Tensor) -> None:
+        """Put in features (N, dim) and labels (N,); of more than `size` the last."""
+        size = len(self.labels)
+        features, labels = features[-size:], labels[-size:]
+        places = (torch.arange(len(labels), device=self.labels.device) + self._next) % size
+        self.features.index_copy_(0, places, features.to(self.features))
+        self.labels.index_copy_(0, places, labels)
+        self._next = (self._next + len(labels)) % size
 
 
 def transformer_blocks(backbone: nn.Module) -> list[nn.Module]:

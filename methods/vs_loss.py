@@ -18,6 +18,9 @@ class VectorScalingLoss(Method):
         "Overparameterization. NeurIPS 2021, VS-loss. With tau 0 it is CDT (Ye, Chen, Zhan, Chao, arXiv 2020)."
     )
     defaults_from = "orparask/VS-Loss, class_imbalance/losses.py (gamma 0.3, tau 1)"
+    needs = frozenset(
+        {"linear_head"}
+    )  # cosines with class names are all positive: a factor shifts them, rare ones most
     gamma: float = hp(
         0.3, "how much smaller a rare class's logit counts in training", search=Uniform(0.05, 0.4), low=0.0
     )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 import yaml
 
 import ltbench
 from ltbench.cli import app
+from tools import docs_pictures, docs_reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -145,6 +149,117 @@ def test_the_commands_that_are_named_exist() -> None:
     commands = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
     named = {word for text in DOCUMENTS.values() for word in re.findall(r"`ltbench ([a-z]+)", text)}
     assert named - commands == set()
+
+
+REFERENCE = docs_reference.pages()
+
+
+def test_every_key_of_a_suite_has_a_meaning() -> None:
+    """In the reference, which takes it from the text below the field."""
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", REFERENCE["reference/suite.md"], re.MULTILINE)
+    assert {"suite", "epochs", "milestones", "seeds", "gpu_memory_gb", "holdout_per_class"} <= {key for key, _ in rows}
+    assert [key for key, meaning in rows if not meaning.strip()] == []
+
+
+def test_the_reference_says_types_bounds_and_defaults() -> None:
+    page = REFERENCE["reference/suite.md"]
+    assert "| `batch_size` | whole number, ≥ 1 | required | Images in a step. |" in page
+    assert "| `momentum` | number, ≥ 0, < 1 | `0.9` |" in page
+    assert "| `precision` | `fp32`, `bf16`, `auto` | `fp32` |" in page
+    assert "| `optimizer` | [Sgd](#sgd) or [Adam](#adam) | required |" in page
+
+
+def test_the_reference_has_every_command_method_and_function() -> None:
+    commands = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
+    for name, page, head in (
+        *((command, "commands", f"## ltbench {command}\n") for command in commands),
+        *((method, "methods", f"## {method}\n") for method in ltbench.methods().index),
+        *((function, "python", f"## ltbench.{function}\n") for function in ltbench.__all__),
+    ):
+        assert head in REFERENCE[f"reference/{page}.md"], name
+    assert "| `--retry-failed` |  | run only the trials that failed |" in REFERENCE["reference/commands.md"]
+    assert "* `retry_failed`: run only the trials that failed." in REFERENCE["reference/python.md"]
+
+
+def test_a_docstring_becomes_markdown() -> None:
+    text = "One line.\n\nArgs:\n    a: first,\n        and more.\n\nExamples:\n    >>> 1"
+    assert list(docs_reference.docstring(text)) == [
+        "One line.", "", "**Args**", "", "* `a`: first,", "    and more.", "",
+        "**Examples**", "", "```python", ">>> 1", "```",
+    ]  # fmt: skip
+
+
+def test_the_picture_of_the_readme_has_the_reference_numbers(tmp_path: Path) -> None:
+    """`python -m tools.docs_pictures` makes it anew."""
+    docs_pictures.main([str(tmp_path)])
+    name = docs_pictures.README_PICTURE[1]
+    made, committed = ((folder / name).read_text(encoding="utf-8") for folder in (tmp_path, docs_pictures.IMAGES))
+    pd.testing.assert_frame_equal(docs_pictures.data_of(made), docs_pictures.data_of(committed), rtol=1e-9)
+    shown = re.search(r"<title>(.*?)</title>", made)
+    assert shown is not None
+    assert f"![{shown[1]}](docs/images/{name})" in DOCUMENTS["README.md"], "its words for who cannot see it"
+
+
+def test_the_gallery_says_what_every_figure_answers() -> None:
+    page = docs_pictures.gallery()["gallery.md"]
+    for figure in docs_pictures.figures():
+        assert f"## {docs_pictures.question(figure)}\n" in page
+        assert figure.caption in page
+
+
+def test_pictures_are_small() -> None:
+    pictures = {
+        **docs_pictures.gallery(),
+        "gains.svg": (docs_pictures.IMAGES / "gains.svg").read_text(encoding="utf-8"),
+    }
+    assert {name: len(text) for name, text in pictures.items() if len(text) > 150_000} == {}
+
+
+def test_on_pypi_the_links_of_the_readme_are_absolute() -> None:
+    written = runpy.run_path(str(ROOT / "setup.py"))["for_pypi"](DOCUMENTS["README.md"])
+    assert list(places(written)) == []
+    assert "](https://raw.githubusercontent.com/ltbench/ltbench/main/docs/images/gains.svg)" in written
+    assert "[docs/suites.md](https://github.com/ltbench/ltbench/blob/main/docs/suites.md)" in written
+
+
+def test_links_lead_to_pages_of_the_site_or_to_the_repository() -> None:
+    hooks = pytest.importorskip("tools.docs_hooks", reason="mkdocs comes with the extra `docs`", exc_type=ImportError)
+    pages = {"index.md", "suites.md", "contributing.md", "tutorials/clip.md", "images/gains.svg"}
+    for target, page, expected in [
+        ("docs/suites.md#datasets", "index.md", "suites.md#datasets"),
+        ("../CONTRIBUTING.md", "suites.md", "contributing.md"),
+        ("../suites.md", "tutorials/clip.md", "../suites.md"),
+        ("../../README.md", "tutorials/clip.md", "../index.md"),
+        ("../cluster/slurm.sbatch", "suites.md", f"{hooks.SOURCES}/cluster/slurm.sbatch"),
+        ("#here", "suites.md", "#here"),
+        ("https://x.org", "suites.md", "https://x.org"),
+    ]:
+        assert hooks.moved(target, page, pages) == expected
+    assert hooks.outside_code("a\n```\na\n```\na", str.upper) == "A\n```\na\n```\nA"
+    assert hooks.deeper_lists("1. a\n\n   b\n  * c\n\nd\n  e") == "1. a\n\n    b\n    * c\n\nd\n  e"
+    assert hooks.summary("# Head\n\n| a |\n\nA `b` [c](d.md). More.") == "A b c."
+
+
+@pytest.mark.nightly
+def test_the_site_builds_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
+    """`make docs`: no broken link, each page with its Markdown, no script, style, font or picture from elsewhere."""
+    pytest.importorskip("material", reason="mkdocs comes with the extra `docs`")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = [file for file in tmp_path.rglob("*.html") if file.name != "404.html"]
+    assert {"index.html", "gallery.html", "methods.html", "first-run.html"} <= {file.name for file in pages}
+    listed = set(re.findall(r"\]\((\S+\.md)\)", (tmp_path / "llms.txt").read_text(encoding="utf-8")))
+    assert listed == {file.relative_to(tmp_path).with_suffix(".md").as_posix() for file in pages}
+    assert all((tmp_path / name).is_file() for name in listed)
+    fetched = re.compile(
+        r"<(?:script|img|iframe|link(?![^>]*canonical))\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^\s\">]+"
+    )
+    assert {file.name: found for file in pages if (found := fetched.findall(file.read_text(encoding="utf-8")))} == {}
+    styles = [file.read_text(encoding="utf-8") for file in tmp_path.rglob("*.css")]
+    assert [
+        found for style in styles for found in re.findall(r"(?:url\(|@import)[\s\"']*(?:https?:)?//\S+", style)
+    ] == []
 
 
 def test_the_version_is_the_same_everywhere() -> None:

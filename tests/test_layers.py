@@ -110,7 +110,8 @@ LAYERS = """
 errors
 metrics stats
 spec system
-results hyperparameters parts
+results hyperparameters experts fingerprints
+parts
 models
 data.images
 data.sources

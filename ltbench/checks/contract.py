@@ -21,14 +21,25 @@ import torch
 from numpy.typing import NDArray
 
 from ltbench.api import Choice, LogUniform, Method, Uniform
+from ltbench.checks.one_batch import batch_problems
 from ltbench.checks.rehearsal import method_files, rehearse
+from ltbench.data.loader import ImageBatches
+from ltbench.data.stream import AHEAD
 from ltbench.errors import UserError, place_of
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.engine import Clock
 from ltbench.training.evaluation import logits_of
-from ltbench.training.madeup import COUNTS, RECIPE, batches, images, model_for, task_for, train_on_it
+from ltbench.training.madeup import (
+    RECIPE,
+    DrawnAhead,
+    batches,
+    images,
+    model_for,
+    task_for,
+    train_on_it,
+)
 
-HOOKS = ("head", "stages", "draw", "mix", "loss", "predict")
+HOOKS = ("head", "stages", "draw", "mix", "forward", "loss", "step", "predict")
 
 
 class Checked(NamedTuple):
@@ -43,13 +54,15 @@ class Checked(NamedTuple):
     waits: list[str]
 
 
-def check_method(cls: type[Method]) -> Checked:
-    """Hold a method against the contract, in seconds."""
+def check_method(cls: type[Method], tell: Callable[[str], None] = lambda what: None) -> Checked:
+    """Hold a method against the contract, in seconds; `tell` is told what is tried now."""
     problems = [f"`{field}` is not stated" for field in ("paper", "defaults_from") if not getattr(cls, field)]
     problems += [] if cls.summary() else ["the class has no docstring, so `ltbench methods` has nothing to show"]
     problems += _idle_functions(cls)
     try:
-        problems += _batch_problems(cls)
+        tell("one batch through all hooks")
+        problems += batch_problems(cls)
+        tell("three short trainings, two of them with one seed")
         first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
     except UserError as error:
         return Checked([*problems, str(error)], [])
@@ -64,14 +77,20 @@ def check_method(cls: type[Method]) -> Checked:
             "changes while training must be an attribute of self (no global, no class attribute)"
         )
     else:
+        tell("a training that is interrupted twice and goes on")
         problems += _resume_problems(cls, first)
+        if cls.draw is not Method.draw:
+            tell("two trainings whose batches are drawn in time and ahead of it")
+            problems += _ahead_problems(cls)
     if np.array_equal(first, other):
         problems.append("two seeds give the same result: the seed is ignored")
+    tell("a training in bf16")
     problems += _bf16_problems(cls)
+    tell("a training without numbers, as on a GPU")
     rehearsal = rehearse(cls)
     if rehearsal.failure:
         problems.append(f"on a GPU training would fail: {rehearsal.failure}")
-    return Checked(problems + list(_idle_options(cls, first)), rehearsal.waits)
+    return Checked(problems + list(_idle_options(cls, first, tell)), rehearsal.waits)
 
 
 def _idle_functions(cls: type[Method]) -> Iterator[str]:
@@ -84,36 +103,24 @@ def _idle_functions(cls: type[Method]) -> Iterator[str]:
             yield f"`{name}` is no hook, and nothing calls it" + (f"; did you mean `{near[0]}`?" if near else "")
 
 
-def _batch_problems(cls: type[Method]) -> Iterator[str]:
-    """One batch through draw, mix and loss."""
-    y = images()[1]
-    method = cls(task_for(cls))
-    clock = Clock(np.random.default_rng(0), torch.device("cpu"))
-    now = clock.at(next(iter(method.stages(model_for(method)))), 0.9)
-    index = np.random.default_rng(1).permutation(len(y))[:16].astype(np.int64)
-    drawn = method.draw(index, now)
-    if drawn.min() < 0 or drawn.max() >= len(y):
-        yield "draw gives positions outside the training set"
-        return
-    mixed, target = method.mix(*batches().batch(drawn), now)
-    if target.ndim != 2 or target.shape[1] != len(COUNTS) or len(target) != len(mixed):
+def _ahead_problems(cls: type[Method]) -> Iterator[str]:
+    """A training whose batches are drawn 33 ahead, as for streamed images, on the batches of one that draws in time:
+    whatever differs was handed from `draw` to another hook by the order of the calls."""
+    script: list[NDArray[np.int64]] = []
+    found = []
+    for ahead in (0, AHEAD):
+        clock = Clock(np.random.default_rng([0, 2]), torch.device("cpu"), np.random.default_rng([0, 6]))
+        try:
+            found.append(_logits(cls, 0, source=DrawnAhead(ahead, script), clock=clock))
+        except Exception as error:  # as in check_method
+            place = place_of(error, method_files(cls))
+            yield f"where `draw` runs ahead training fails: {type(error).__name__}: {error}{place}"
+            return
+    if not np.array_equal(found[0], found[1]):
         yield (
-            f"mix must give a target of shape ({len(mixed)}, {len(COUNTS)}), it gives {tuple(target.shape)}; "
-            "`self.task.one_hot` makes one of labels"
+            "on streamed images the method would mix up its batches: there `draw` runs 33 batches ahead of the other "
+            "hooks, and what it leaves on self is of another batch; look it up by `now.index`, or make it in `mix`"
         )
-        return
-    if not torch.allclose(target.sum(dim=1), torch.ones(len(target)), atol=1e-5) or (target < -1e-6).any():
-        yield "the rows of mix's target are not distributions: they must be >= 0 and sum to 1"
-    logits = torch.randn(len(target), len(COUNTS), requires_grad=True)
-    loss = method.loss(logits, target, now)
-    if loss.ndim != 0:
-        yield f"loss must be a single number, it has shape {tuple(loss.shape)}"
-        return
-    loss.backward()  # type: ignore[no-untyped-call]
-    if logits.grad is None or not torch.isfinite(logits.grad).all():
-        yield "loss has no finite gradient"
-    if method.predict(logits.detach()).shape != logits.shape:
-        yield "predict must keep the logits' shape"
 
 
 class _Interrupted(Exception):
@@ -177,9 +184,10 @@ def _bf16_problems(cls: type[Method]) -> Iterator[str]:
         yield "in bf16 the test logits are not finite"
 
 
-def _idle_options(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[str]:
+def _idle_options(cls: type[Method], plain: NDArray[np.float32], tell: Callable[[str], None]) -> Iterator[str]:
     """Hyper-parameters whose change changes nothing at all."""
     for field, declared in cls.hyperparameters.items():
+        tell(f"trainings with other values of {field}")
         others = list(_other_values(declared.default, declared.search, declared.choices))
         legal = [v for v in others if _legal(cls, field, v)]
         if not legal:
@@ -218,6 +226,8 @@ def _logits(
     checkpoints: Checkpoints | None = None,
     watch: Callable[[float, float], None] = lambda epochs, loss: None,
     precision: str = "fp32",
+    source: ImageBatches | None = None,
+    clock: Clock | None = None,
 ) -> NDArray[np.float32]:
     """Corrected test logits after a short training."""
     task = task_for(cls, seed)
@@ -226,6 +236,6 @@ def _logits(
     model = model_for(method)
     checkpoints = checkpoints or Checkpoints()
     checkpoints.begin()
-    train_on_it(method, model, seed, watch, checkpoints, precision=precision)
+    train_on_it(method, model, seed, watch, checkpoints, clock, precision, source)
     raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": precision}))
     return np.asarray(method.predict(raw).numpy())

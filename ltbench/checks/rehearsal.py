@@ -70,6 +70,8 @@ def _one_of_each(index: list[Tensor | None]) -> list[Tensor | None]:
 
 
 class Rehearsal(NamedTuple):
+    """What a rehearsal on a machine without a GPU found."""
+
     failure: str | None
     """What would end the training on a GPU."""
     waits: list[str]
@@ -137,9 +139,9 @@ class CountedSteps(Clock):
         super().__init__(rng, device)
         self._host = host
 
-    def at(self, stage: Stage, progress: float) -> Moment:
-        self._host.step += 1
-        return super().at(stage, progress)
+    def ahead(self, stage: Stage, progress: float) -> Moment:
+        self._host.step += 1  # `draw` is the first thing that a step does
+        return super().ahead(stage, progress)
 
 
 class Host(TorchDispatchMode):  # type: ignore[no-untyped-call]

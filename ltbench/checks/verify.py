@@ -52,6 +52,7 @@ class Check:
 
     @property
     def holds(self) -> bool:
+        """The record is confirmed."""
         return self.verdict in (Verdict.identical, Verdict.agrees)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Only, Results, Seeds, TrackingUri, selection
+from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
 from ltbench.cli.output import format_of, print_board, tell
 from ltbench.errors import harmless
 
@@ -21,6 +22,7 @@ def leaderboard(
     from_: Annotated[
         Path | None, typer.Option("--from", help="read a folder of records, or a CSV of scores, instead of MLflow")
     ] = None,
+    methods: Methods = None,
     format_: Annotated[
         str | None,
         typer.Option("--format", help="text, markdown, latex, csv, pairs or json; default: by the name of --out"),
@@ -49,19 +51,26 @@ def leaderboard(
     from ltbench.workflow.make_board import BoardRequest, make_board
 
     format_ = format_of(format_, out)
+    told: list[str] = []
     request = BoardRequest(
         suite=suite,
         results=results,
         tracking_uri=tracking_uri,
         source=from_,
+        methods=methods,
         chosen=selection(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(lower_is_better),
         higher_is_better=tuple(higher_is_better),
         seeds_only=seeds_only,
-        tell=tell,
+        tell=told.append,
     )
-    print_board(make_board(request).board, format_, out, wide=wide)
+    try:
+        print_board(make_board(request).board, format_, out, wide=wide)
+    finally:  # after the table, which would push them out of sight, and also where there is none
+        sys.stdout.flush()
+        for line in told:
+            tell(line)
 
 
 def report(
@@ -80,13 +89,13 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
-    from ltbench.system.uris import default_uri
+    from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
     made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell)
     typer.echo(str(made.page))
     if upload and from_ is None:
-        made.upload(tracking_uri or default_uri(results), tell)
+        made.upload(store_uri(tracking_uri, results), tell)
 
 
 def compare(

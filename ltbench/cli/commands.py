@@ -206,19 +206,21 @@ def ui(
     tracking_uri: TrackingUri = None,
     port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
 ) -> None:
-    """Open MLflow's UI on the right store. It listens on this machine only."""
+    """Open MLflow's UI on the right store. It listens on this machine only, and asks nobody for a password."""
     import signal
     import subprocess
 
-    from ltbench.system.uris import default_uri, shown_uri
+    from ltbench.system.uris import shown_uri, store_uri
     from ltbench.workflow.find_results import refuse_without_store
 
-    uri = tracking_uri or default_uri(results)
+    uri = store_uri(tracking_uri, results)
     refuse_without_store(uri)
     if uri.startswith(("http://", "https://")):
         typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
         return
     typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
+    typer.echo("It asks for no password: everybody who is logged in on this machine can read the store through it, and "
+               "change and delete what is in it, while it runs.")  # fmt: skip
     typer.echo("Choose `Model training` at its top left: on `GenAI`, where MLflow 3 begins, a suite looks empty.")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # By the environment: arguments, with a password in them, would be seen by everyone on the machine.

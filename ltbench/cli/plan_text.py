@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from ltbench.execution.placement import GB, Machine, Room
 from ltbench.planning.forecast import total
+from ltbench.planning.sizes import factor_notes
 from ltbench.ranking.formats.choices import choice_text
 from ltbench.spec import Plan
 from ltbench.spec.cell import HELD_OUT
@@ -43,6 +44,8 @@ def plan_text(outlook: Outlook) -> str:
     ]
     if outlook.sizes:
         blocks.append(_data_text(outlook.sizes, (*plan.trials, *plan.later)[0].shots))
+        if off := factor_notes(plan, outlook.sizes):
+            blocks.append("\n".join(off))
     recipes = {t.recipe_name: t.recipe for t in (*(plan.search.trials if plan.search else ()), *plan.trials)}
     for name, recipe in recipes.items():
         blocks.append(

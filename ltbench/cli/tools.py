@@ -86,7 +86,7 @@ def check(
         raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
                         f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
     method = registry.get(file.stem)
-    problems, waits = check_method(method)
+    problems, waits = check_method(method, lambda what: tell(f"trying {what} ..."))
     for problem in problems:
         typer.echo(f"problem: {problem}")
     for wait in waits if not problems else []:
@@ -138,13 +138,13 @@ def doctor(
 ) -> None:
     """Say what is on this machine, what a suite lacks here, and what to do. Exit code 1: something is in the way."""
     from ltbench.cli.doctor_text import doctor_text
-    from ltbench.system.uris import default_uri
+    from ltbench.system.uris import store_uri
     from ltbench.workflow.doctor import Health, examine
     from ltbench.workflow.prepare import Request
 
     request = None if suite is None else Request(suite=suite, overrides=set_, results=results, data=data,
                                                  methods=methods, tell=tell)  # fmt: skip
-    found = examine(request, results, data, tracking_uri or default_uri(results))
+    found = examine(request, results, data, store_uri(tracking_uri, results))
     typer.echo(doctor_text(found), nl=False)
     raise typer.Exit(1 if any(finding.health is Health.problem for finding in found) else 0)
 

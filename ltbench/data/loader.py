@@ -30,9 +30,10 @@ class InMemory(ABC):
         """What a checkpoint must hold."""
         return self.rng
 
-    def next(self, draw: Callable[[int], Index], step: int, steps: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step; `draw` gives its indices."""
-        return self.batch(draw(step))
+    def next(self, draw: Callable[[int], Index], step: int, steps: int) -> tuple[Index, Tensor, Tensor]:
+        """The batch of a step: its indices as `draw` gives them, images and labels."""
+        index = draw(step)
+        return index, *self.batch(index)
 
     @abstractmethod
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:

@@ -137,9 +137,10 @@ class StreamBatches:
     def __len__(self) -> int:
         return len(self._y)
 
-    def next(self, draw: Callable[[int], Index], step: int, steps: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step of a stage of `steps`: augmented images (B, 3, size, size) float32, channels-last, and
-        labels (B,). Called with every step in turn; the first may be any, when a checkpoint was taken up.
+    def next(self, draw: Callable[[int], Index], step: int, steps: int) -> tuple[Index, Tensor, Tensor]:
+        """The batch of a step of a stage of `steps`: its indices (B,), augmented images (B, 3, size, size) float32,
+        channels-last, and labels (B,). Called with every step in turn; the first may be any, when a checkpoint was
+        taken up.
 
         Args:
             draw: the indices of a step, asked for once each, in order, ahead of their time.
@@ -165,7 +166,8 @@ class StreamBatches:
         self._sent -= 1
         if step + 1 == steps:
             self._coming = None
-        return self._finished(crops, uniforms), self._y[torch.from_numpy(index).to(self.device, non_blocking=True)]
+        labels = self._y[torch.from_numpy(index).to(self.device, non_blocking=True)]
+        return index, self._finished(crops, uniforms), labels
 
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:
         """The batch of these indices, decoded now and here."""

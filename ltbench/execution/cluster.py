@@ -49,6 +49,7 @@ def _choose_authentication() -> None:
 _choose_authentication()
 
 import ray  # noqa: E402
+from ray.job_config import JobConfig  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from ltbench.errors import UserError, last_line  # noqa: E402
@@ -61,6 +62,8 @@ from ltbench.training.site import Site  # noqa: E402
 
 ANSWER_SECONDS = 10.0
 """How long the head of a cluster has to accept a connection."""
+LONGEST_SESSION = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+"""Bytes of a session folder's path: those of a socket's are limited."""
 JOIN_SECONDS = 10.0
 """How long a node that has just joined may be unknown to the driver's own Ray."""
 
@@ -74,22 +77,51 @@ class Home:
     checked: frozenset[str]
 
 
-def connect() -> None:
-    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine."""
+class _InstalledOnly(JobConfig):  # type: ignore[misc]
+    """Workers import what is installed, and no file of the folder that the command was started in: a `random.py` or
+    `torch.py` of the user's, which Ray would put before everything else. Methods travel as their text."""
+
+    def _serialize(self) -> Any:
+        if Path.cwd() != Path(__file__).parents[2]:  # else a checkout that is not installed would not be found
+            self._py_driver_sys_path: list[str] = []
+        return super()._serialize()
+
+
+def connect(session: Path | None = None) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine.
+
+    Args:
+        session: where a Ray of our own keeps its sockets and logs; Ray makes that folder open to everybody, so the one
+            around it must not be. None: where Ray does by default.
+
+    Raises:
+        UserError: the cluster cannot be joined, or Ray cannot be started.
+    """
     address = os.environ.get("RAY_ADDRESS")
     if _TOO_LATE and not address:
         raise UserError("Ray was imported before ltbench could give it a token, and without one it obeys everybody "
                         "on this machine: import it later (a method has no need of it), or export RAY_AUTH_MODE=token "
                         "and a secret RAY_AUTH_TOKEN")  # fmt: skip
-    local = {} if address else {"include_dashboard": False}
+    local = {} if address else {"include_dashboard": False, "_temp_dir": session and str(session)}
     try:
         _answers(address or "")
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        place = f"the Ray cluster at {address} could not be joined" if address else "Ray could not be started"
-        raise UserError(f"{place}: {str(error).strip().splitlines()[0]}") from error
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", job_config=_InstalledOnly(),
+                 **local)  # fmt: skip
+    except Exception as error:  # Ray raises a bare one, too, where its processes do not come up
+        raise UserError(_not_connected(address, error)) from error
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _not_connected(address: str | None, error: Exception) -> str:
+    """What is wrong, and what the user can do."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if address is None:
+        return (f"Ray could not be started: {reason}. Run without it, one trial after the other: --inline (or set "
+                f"resources.executor=inline)")  # fmt: skip
+    return (f"the Ray cluster at {address} could not be joined: {reason}. The address is that of --address or of the "
+            f"environment's RAY_ADDRESS: start the cluster, correct the address, `unset RAY_ADDRESS` to run on this "
+            f"machine, or run without Ray: --inline")  # fmt: skip
 
 
 def _answers(address: str) -> None:
@@ -97,6 +129,19 @@ def _answers(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+
+
+def refuse_dead_ray() -> None:
+    """A Ray of our own whose processes were killed ends this one some seconds later, without a word.
+
+    Raises:
+        UserError: one of them is gone.
+    """
+    node = getattr(ray._private.worker, "_global_node", None)  # there is no public way to ask
+    gone = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")] if node is not None else []
+    if gone:
+        raise UserError(f"Ray's {gone[0]} on this machine has ended (killed, or out of memory). What was finished is "
+                        f"recorded; the same command continues, and with --inline without Ray")  # fmt: skip
 
 
 def disconnect() -> None:

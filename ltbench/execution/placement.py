@@ -48,6 +48,7 @@ class Placed:
         return replace(site, threads=max(1, int(self.cpus)), device=device, provenance=facts)
 
     def fits(self, machine: Machine) -> bool:
+        """Whether such a trial can run on a machine that runs nothing else."""
         return machine.cpus >= self.cpus and machine.gpus >= self.gpus and machine.id not in self.too_small
 
     def side_by_side(self, machine: Machine) -> int:

@@ -13,10 +13,17 @@ from ltbench.suite import Suite
 class Listener(Protocol):
     """Told what happens to the trials, in the driver."""
 
-    def started(self, spec: TrialSpec) -> None: ...
-    def progressed(self, spec: TrialSpec, fraction: float) -> None: ...
-    def finished(self, record: Record) -> None: ...
-    def noted(self, message: str) -> None: ...
+    def started(self, spec: TrialSpec) -> None:
+        """A trial began."""
+
+    def progressed(self, spec: TrialSpec, fraction: float) -> None:
+        """A trial has come so far, from 0 to 1."""
+
+    def finished(self, record: Record) -> None:
+        """A trial ended, one way or the other."""
+
+    def noted(self, message: str) -> None:
+        """Something to know about the whole run."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Need:
 
     @property
     def threads(self) -> int:
+        """CPU threads of torch."""
         return max(1, int(self.cpus))
 
     def larger(self, environment: Mapping[str, Any]) -> Self:
@@ -69,6 +77,7 @@ class Resources(Need):
         return self.trials.get(spec.key) or self.of_row(spec.row, spec.method)
 
     def of_row(self, label: str, method: str) -> Need:
+        """What the trials of a row ask for."""
         return self.methods.get(label) or self.methods.get(method) or Need(self.cpus, self.gpus, self.gpu_memory_gb)
 
     def where(self, spec: TrialSpec) -> str:

@@ -31,7 +31,8 @@ from ltbench.training.trial import run_trial
 class Sink(Protocol):
     """Where records go after the journal (MLflow)."""
 
-    def send(self, record: Record) -> None: ...
+    def send(self, record: Record) -> None:
+        """Take a record that the journal has."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def bring_up_to_date(plan: Plan, state: State, journal: Journal, sink: Sink) -> 
         record = state.finished.get(spec.key)
         if record is not None and _described(record.spec) != _described(spec):
             metrics = {**record.metrics, **summarise(record.per_class, spec.shots)}
-            record = replace(record, spec=spec, metrics=metrics, predictions=journal.predictions(spec.key))
+            record = replace(record, spec=spec, metrics=metrics, predictions=journal.predictions(spec.key, needed=True))
             journal.write(record)
             sink.send(record)
 
@@ -138,15 +139,19 @@ class Keeper:
         self._journal, self._sink, self._display, self._sharing = journal, sink, display, sharing
 
     def started(self, spec: TrialSpec) -> None:
+        """A trial began."""
         self._display.started(spec)
 
     def progressed(self, spec: TrialSpec, fraction: float) -> None:
+        """A trial has come so far, from 0 to 1."""
         self._display.progressed(spec, fraction)
 
     def noted(self, message: str) -> None:
+        """Something to know about the whole run."""
         self._display.note(message)
 
     def finished(self, record: Record) -> None:
+        """Keep the record, then pass it on; or, once, put the trial aside for a larger share of a GPU."""
         facts = record.environment
         if facts.get("out_of_memory") and not facts.get("out_of_memory_retries"):
             self.again.append(record)

@@ -51,7 +51,7 @@ def _first_stage(cls: type[Method], hyperparameters: Mapping[str, Any]) -> str |
         with torch.random.fork_rng(devices=[]):
             method = cls(task_for(cls), **hyperparameters)
             model = model_for(method)
-            stage = next(stage for stage in method.stages(model) if stage.train and stage.share > 0)
+            stage = next(stage for stage in method.stages(model) if stage.train and stage.share > 0 and not stage.plain)
             names = {p: name for name, p in model.named_parameters()}
             made = stage.optimizer
             groups = (

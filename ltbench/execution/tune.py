@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ltbench.execution.cluster import (  # first: it prepares ray's import
     Home,
     check_nodes,
-    connect,
-    disconnect,
     machines,
     node_id,
+    refuse_dead_ray,
 )
 
 import ray  # isort: skip
@@ -28,10 +26,10 @@ from ray.tune.search import Searcher  # isort: skip
 from ltbench.execution import nodes
 from ltbench.execution.placement import Placed, place_all
 from ltbench.execution.resources import Listener, Resources
+from ltbench.execution.session import joined
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.messages import show_on_stderr
-from ltbench.system.scratch import scratch_folder
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -40,7 +38,6 @@ REPORT_SECONDS = 2.0
 """How often at most a running trial reports how far it is."""
 ASK_SECONDS = 1.0
 """How often at most a running trial asks whether it is to stop."""
-
 
 PART = 200
 """Trials that travel together: a worker reads those around its own, and not the whole plan."""
@@ -61,25 +58,17 @@ def run_on_ray(
             lacks the data.
     """
     interrupt = interrupt or Interrupt()
-    with scratch_folder() as scratch, _joined(interrupt):
-        interrupt.at_once.append(lambda: shutil.rmtree(scratch))
-        there = machines(resources, trials)
-        placed = place_all(trials, resources, there)
-        home = check_nodes(trials, site, set(placed.values()), there, listener)
+    with joined(interrupt) as scratch:
+        try:
+            there = machines(resources, trials)
+            placed = place_all(trials, resources, there)
+            home = check_nodes(trials, site, set(placed.values()), there, listener)
+        except Exception:
+            if interrupt.asked:  # a signal to all processes of the group has ended Ray's as well
+                return
+            raise
         if not interrupt.asked:
             _fit(trials, home, site, placed, resources.retries, _Watch(listener, trials, interrupt), scratch)
-
-
-@contextmanager
-def _joined(interrupt: Interrupt) -> Iterator[None]:
-    """Ray from here to there."""
-    with interrupt.deaf_to_hangups():  # and so are the processes that Ray starts: a closed terminal is ours to handle
-        connect()
-    interrupt.take_back()  # ray, too, catches SIGTERM
-    try:
-        yield
-    finally:
-        disconnect()
 
 
 def _fit(
@@ -236,11 +225,18 @@ class _Watch:
         self.listener, self.interrupt = listener, interrupt
         self.specs = {spec.key: spec for spec in trials}
         self._flag: Any = None
-        self._until = 0.0
+        self._until = self._next_look = 0.0
         self._running: list[Any] = []
 
     def look(self, trials: Sequence[Any]) -> None:
-        """Called many times a second: tell the workers, once, that they are asked to stop."""
+        """Called many times a second: tell the workers, once, that they are asked to stop.
+
+        Raises:
+            UserError: Ray itself has come to an end.
+        """
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + ASK_SECONDS
+            refuse_dead_ray()
         if self._flag is None and self.interrupt.asked:
             self._flag = ray.remote(_Flag).options(num_cpus=0, name=_flag(self.token)).remote()
             self._until = time.monotonic() + self.interrupt.grace

@@ -21,7 +21,7 @@ from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_html import board_html
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.formats.render import renderer
-from ltbench.system.uris import default_uri
+from ltbench.system.uris import store_uri
 from ltbench.workflow.make_board import BoardRequest, RankedResults, compare_rows, make_board
 from ltbench.workflow.make_report import make_report
 from ltbench.workflow.tell import Tell, tell_nobody
@@ -297,5 +297,5 @@ def report(
     folder = folder_of(results)
     made = make_report(suite, folder, path_of(from_), path_of(out), selection_of(only, datasets, seeds), tell)
     if mlflow:
-        made.upload(tracking_uri or default_uri(folder), tell)
+        made.upload(store_uri(tracking_uri, folder), tell)
     return Report(made.page, list(made.files))

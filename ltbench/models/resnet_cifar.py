@@ -31,6 +31,13 @@ class ResNetCifar(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The modules of each stage, first to last (parts.split_last_stage)."""
+        names = [f"blocks.{i}" for i in range(len(self.blocks))]
+        each = len(names) // 3
+        return tuple(tuple(names[i : i + each]) for i in range(0, len(names), each))
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, 32, 32) -> (N, 64)."""
         x = self.blocks(self.stem(x))

@@ -18,6 +18,7 @@ class SmallCnn(nn.Module):
     global average pool; 64 features."""
 
     dim = 64
+    stages = tuple(tuple(f"layers.{i + j}" for j in range(3)) for i in (0, 3, 6))
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,6 +44,7 @@ class SmallVit(nn.Module):
     features."""
 
     dim = 64
+    stages = (("blocks.0",), ("blocks.1",), ("blocks.2",))
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -82,6 +84,7 @@ class Mlp(nn.Module):
     """Pixels -> 256 -> 128 features, ReLU after both."""
 
     dim = 128
+    stages = (("layers.0", "layers.1"), ("layers.2", "layers.3"))
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -3,6 +3,7 @@ field uses on ImageNet-LT and torchvision has not."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,13 @@ def build(
 
 
 class TorchvisionBackbone(nn.Module):
-    """The network up to its classifier; `.dim` features."""
+    """The network up to its classifier; `.dim` features.
+
+    Attributes:
+        pretrained: its weights are a checkpoint's.
+    """
+
+    pretrained = False
 
     def __init__(self, name: str, network: Any) -> None:
         super().__init__()
@@ -104,6 +111,13 @@ class TorchvisionBackbone(nn.Module):
         features: Tensor = self.network(x)
         return features
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The modules of each stage, first to last: of ResNets layer1 to layer4, of vision transformers their blocks;
+        empty for other networks (parts.split_last_stage)."""
+        names = [n for n, _ in self.network.named_modules() if re.fullmatch(r"layer\d|encoder\.layers\.\w+", n)]
+        return tuple((f"network.{name}",) for name in names)
+
     def load(self, checkpoint: Path) -> None:
         """Put a checkpoint's weights in place; those of its classifier are left out. Raises UserError where it is of
         another network."""
@@ -119,6 +133,7 @@ class TorchvisionBackbone(nn.Module):
             raise UserError(f"backbone {self._name!r}: {checkpoint} holds the weights of another network: it "
                             f"{', '.join(sorted(odd)[:3])}{', ...' if len(odd) > 3 else ''}")  # fmt: skip
         self.network.load_state_dict({**{name: mine[name] for name in counters}, **state})
+        self.pretrained = True
 
     def freeze_all_but_the_last_block(self) -> None:
         """Keep everything before the last residual block as it is: its weights become buffers, which no optimizer is

@@ -130,8 +130,10 @@ class Images(Protocol):
     def state(self) -> Any:
         """What a checkpoint must hold."""
 
-    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step of a stage of `steps`; `draw` gives a step's indices."""
+    def next(
+        self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int
+    ) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        """The batch of a step of a stage of `steps`: its indices, as `draw` gives a step's, images and labels."""
 
     def close(self) -> None:
         """End what makes the batches."""
@@ -169,10 +171,12 @@ class PreparedBatches:
         """What a checkpoint must hold."""
         return self.images.state
 
-    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step; `draw` gives its indices."""
-        x, y = self.images.next(draw, step, steps)
-        return self._prepare(x), y
+    def next(
+        self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int
+    ) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        """The batch of a step: its indices as `draw` gives them, images and labels."""
+        index, x, y = self.images.next(draw, step, steps)
+        return index, self._prepare(x), y
 
     def close(self) -> None:
         """End what decodes the images."""

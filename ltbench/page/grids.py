@@ -22,7 +22,7 @@ MATRIX = 20
 """The pair matrix shows this many methods."""
 _TONES = {
     Verdict.better: "better", Verdict.slightly_better: "same", Verdict.equivalent: "same",
-    Verdict.slightly_worse: "same", Verdict.worse: "worse", Verdict.unresolved: "",
+    Verdict.slightly_worse: "same", Verdict.worse: "worse", Verdict.undecided: "",
 }  # fmt: skip
 
 
@@ -77,12 +77,12 @@ def views(board: Leaderboard, table: Table, number: int) -> list[dict[str, Any]]
 
 
 def _overview(board: Leaderboard, table: Table) -> PageTable:
-    tones = {row.label: _TONES[row.gain.verdict] if row.gain else "" for row in table.rows}
+    tones = {row.name: _TONES[row.gain.verdict] if row.gain else "" for row in table.rows}
     return _of_lines(overview(table, board.primary, wide=True), tones)
 
 
 def _detail(board: Leaderboard, table: Table, column: Column) -> PageTable:
-    verdicts = {row.label: row.scores[column].verdict for row in table.rows}
+    verdicts = {row.name: row.scores[column].verdict for row in table.rows}
     tones = {label: verdict if verdict in ("better", "worse") else "" for label, verdict in verdicts.items()}
     return _of_lines(detail(table, column, board), tones)
 

@@ -17,7 +17,8 @@ from ltbench.page.words import definitions, in_a_sentence, no_diagram, verdict
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.as_json import as_data, as_json
 from ltbench.ranking.formats.as_latex import latex
-from ltbench.ranking.formats.notes import header, legend, notes
+from ltbench.ranking.formats.marks import legend
+from ltbench.ranking.formats.notes import header, notes
 from ltbench.ranking.formats.render import csv, pairs_csv
 
 GROUPS = (("gains", "gains", "Claims"), ("matrix", "pairs", "Pairs"), ("runs", "behind", "Behind"))

@@ -26,7 +26,7 @@ TONES = {
     Verdict.equivalent: "#56B4E9",
     Verdict.slightly_worse: "#E69F00",
     Verdict.worse: "#D55E00",
-    Verdict.unresolved: FAINT,
+    Verdict.undecided: FAINT,
 }
 FEW = 6
 """Up to this many points are named where they lie, more in a legend."""
@@ -105,8 +105,8 @@ def intervals(board: Leaderboard, table: Table) -> Figure:
         "intervals",
         "Gains with intervals",
         f"95 % intervals of the gain over {table.reference}. Colour: green better, red worse, blue and orange smaller "
-        "than the region of practical equivalence, grey not "
-        f"resolved (first, third and fourth panel); the grey band is the region of practical equivalence, "
+        "than the region of practical equivalence, grey "
+        f"undecided (first, third and fourth panel); the grey band is the region of practical equivalence, "
         f"±{table.rope:g}. Bootstrap intervals are approximate and too short below 10 seeds.",
         f"Gains over {table.reference}: {said}.",
         _drawn_intervals(table, rows, columns),

@@ -41,8 +41,8 @@ def rank_intervals(table: Table) -> Figure:
     return Figure(
         "ranks",
         "Rank intervals",
-        "With 95 % confidence all methods lie within their bars at once. Methods whose bars overlap are not "
-        "told apart by these data.",
+        "With 95 % confidence all methods lie within their bars at once. Bars that do not overlap: a significant "
+        "difference. Bars that overlap say nothing of the two methods: see the table of every pair.",
         f"Rank intervals: {said}.",
         drawing,
         data,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ltbench.metrics import metric_of
+from ltbench.ranking.beside import USUAL
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.notes import scope, seeds_text
 from ltbench.ranking.ranking import ALL_PAIRS
@@ -20,11 +21,14 @@ def verdict(board: Leaderboard, table: Table) -> list[str]:
     if not first:
         lead = f"No method is first: each is worse than another on the seeds that both have ({where})."
     elif len(first) == len(table.rows):
-        lead = f"These data do not tell the {len(table.rows)} methods apart ({where})."
+        lead = f"Any of the {len(table.rows)} methods may be the best: no two differ significantly ({where})."
     elif len(first) == 1:
         lead = f"{first[0].label} is first of {len(table.rows)} methods ({where})."
     else:
-        lead = f"{listed([r.label for r in first])} share the first place: not told apart ({where})."
+        lead = (
+            f"The best of {len(table.rows)} methods may be {listed([r.label for r in first], last='or')}: no method is "
+            f"significantly better than any of these ({where})."
+        )
     return [lead, *_against_reference(table)]
 
 
@@ -41,18 +45,18 @@ def _against_reference(table: Table) -> list[str]:
         Verdict.equivalent: f"equivalent within {table.rope:g}",
         Verdict.slightly_worse: f"worse, but by less than {table.rope:g}",
         Verdict.worse: "worse",
-        Verdict.unresolved: "not resolved",
+        Verdict.undecided: "undecided",
     }
     found = [f"{word}: {listed(groups[v])}" for v, word in words.items() if v in groups]
     return [f"Against {table.reference}: {'; '.join(found)}."]
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """`a, b and c`."""
+def listed(names: Sequence[str], most: int = 8, last: str = "and") -> str:
+    """`a, b and c`; `last` is the word before the last."""
     shown = list(names[:most])
     if len(names) > most:
         shown.append(f"{len(names) - most} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {last} {shown[-1]}"
 
 
 def no_diagram(table: Table) -> str:
@@ -71,10 +75,11 @@ def in_a_sentence(board: Leaderboard) -> str:
     table = next((t for t in board.tables if t.rows), None)
     if table is None:
         return "No method has a complete set of results."
+    when = "" if board.file else " after the last epoch"
     sets, pairs = len(table.datasets) - len(table.drawn_again), len(table.pairs)
     return (
         f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {seeds_text(table)} paired "
-        f"seeds each by {metric_of(board.primary).title} after the last epoch; differences were tested by "
+        f"seeds each by {metric_of(board.primary).title}{when}; differences were tested by "
         f"{_TESTS[table.with_images]} (Satterthwaite's degrees of freedom over data sets) with Holm's correction over "
         f"{pairs} pair{'s' * (pairs != 1)} at 5 %, and called equivalent when the 90 % interval lies within "
         f"±{table.rope:g}."
@@ -89,7 +94,9 @@ def definitions(board: Leaderboard) -> list[tuple[str, str]]:
     noise = _CROSSED if any(t.with_images for t in tables) else _SEEDS
     many = _FAMILY if any(len(t.rows) > ALL_PAIRS for t in tables) else ""
     beside = _BEHRENS_FISHER if noise == _CROSSED else ""
-    filled = {"noise": noise, "beside": beside, "pairs": pairs, "many": many, "rope": rope}
+    shots = board.config.get("shots", USUAL)
+    sizes = {"pairs": pairs, "rope": rope, "most": shots["many"], "fewest": shots["few"]}
+    filled = {"noise": noise, "beside": beside, "many": many, **sizes}
     return [(term, words.format(**filled)) for term, words in _DEFINITIONS.items()]
 
 
@@ -121,7 +128,7 @@ _DEFINITIONS = {
     "sets, the same draw for all methods; its intervals are too short below 10 seeds.",
     "Other data sets": "A separate question with data sets as the blocks: Friedman's test by permutation, Wilcoxon "
     "signed-rank tests with Holm's correction, each only from as many data sets as could give p < 0.05.",
-    "Shots": "many: more than 100 training images of the class, few: fewer than 20, medium: the rest, unless the suite "
-    "says otherwise. A bucket without classes is a dash, never 0.",
+    "Shots": "many: more than {most} training images of the class, few: fewer than {fewest}, "
+    "medium: the rest. A bucket without classes is a dash, never 0.",
     "Missing and failed": "Counted, never imputed; a method without a result on some column is not ranked.",
 }

@@ -44,7 +44,8 @@ class TrialPlanner:
             try:
                 vectors = self.texts.of(cell.dataset, source, row.recipe)
             except NoText as error:
-                return Skip(label=row.label, cell=cell, reason=f"needs class-name vectors: {error}")
+                cure = "" if "text" in row.method.needs else f"; `recipes.{row.recipe}.head: linear` needs none"
+                return Skip(label=row.label, cell=cell, reason=f"needs class-name vectors: {error}{cure}")
             if "head" in recipe:
                 _refuse_misfit(row.recipe, recipe, cell, facts, vectors)
         return TrialSpec(

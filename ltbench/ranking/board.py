@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
@@ -63,7 +64,7 @@ class Pair:
         if label == self.a:
             return self
         test = self.test
-        turned = replace(test, diff=-test.diff if test.diff is not None else None)
+        turned = replace(test, diff=0.0 - test.diff if test.diff is not None else None)
         return Pair(a=self.b, b=self.a, test=turned, p_holm=self.p_holm, verdict=self.verdict.turned)
 
 
@@ -91,6 +92,11 @@ class Pairs(Sequence[Pair]):
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def reasons(self) -> dict[Reason, int]:
+        """Why pairs have no p -> how many."""
+        return dict(Counter(reason for reason in self._tests.reasons.tolist() if reason is not None))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pairs) and list(self) == list(other)
@@ -129,8 +135,15 @@ class Row:
     over seeds only, Holm within the metric."""
     iqm: Estimate | None = None
     """Interquartile mean of the gain over the reference; None for the reference itself."""
+    stale: bool = False
+    """Its results are not what today's code of the method would give."""
     improvement: float | None = None
     """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
+
+    @property
+    def name(self) -> str:
+        """The label, marked where the row is stale."""
+        return f"{self.label} (stale)" if self.stale else self.label
 
     @property
     def rank_label(self) -> str:
@@ -197,6 +210,8 @@ class Table:
     """Trials of this table without a result, apart from skipped ones."""
     blocks: Mapping[str, str] = field(default_factory=dict)
     """Data set -> its block: two draws of the training images of one data set are one block."""
+    elsewhere: bool = False
+    """Its numbers were made by something else than ltbench."""
     with_images: bool = False
     """The noise of the test images is in the intervals of the primary metric."""
     without_images: str = ""
@@ -206,8 +221,15 @@ class Table:
 
     @property
     def start(self) -> str:
-        """What its models started from, in words."""
-        return f"pre-trained: {self.pretraining}" if self.pretraining else "trained from scratch"
+        """What its models started from, in words; empty where that is not known."""
+        if self.pretraining:
+            return f"pre-trained: {self.pretraining}"
+        return "" if self.elsewhere else "trained from scratch"
+
+    @property
+    def heading_of_recipe(self) -> str:
+        """What stands above a table where there are several."""
+        return ", ".join(filter(None, (f"recipe {self.recipe_name} ({self.recipe_id})", self.start)))
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -277,10 +299,16 @@ class Leaderboard:
     skips: tuple[ExpectedSkip, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why results were not used -> how many."""
+    file: str = ""
+    """The file of scores that the numbers are from, if they were made elsewhere: how they were trained is not known."""
+    places: Mapping[str, int] = field(default_factory=dict)
+    """Where trials were found -> how many; empty where all came from one place."""
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Row -> why its results are not what today's code would give."""
+    chosen_afterwards: bool = False
+    """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None
     """The suite's primary metric, where another was asked for afterwards."""
-    usual: str | None = None
-    """The metric that ltbench ranks scores from elsewhere by, where another was asked for."""
     untested: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Data set -> its classes without a test image, and all of its classes; where there are some."""
     data: str = ""

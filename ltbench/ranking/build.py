@@ -14,6 +14,7 @@ from ltbench.metrics import METRICS, metric_of, usual_primary
 from ltbench.ranking.beside import beside
 from ltbench.ranking.board import ALPHA, Leaderboard
 from ltbench.ranking.images import Predictions
+from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.ranking.selection import (
     belonging,
     blocks_of,
@@ -53,6 +54,7 @@ def build(
     options: BoardOptions = AS_PLANNED,
     *,
     predictions: Predictions | None = None,
+    origin: Origin = LTBENCH,
 ) -> Leaderboard:
     """Make a leaderboard of results.
 
@@ -61,13 +63,14 @@ def build(
             there is the grid of what is there.
         selection: the methods (by label), data sets and seeds to look at.
         predictions: key -> stored predictions. Where every trial's are at hand, intervals cover new test images too.
+        origin: where the results come from, for the header.
 
     Raises:
         UserError: no results, results of two suites, two different results for one method, column and seed, or a
             metric or reference that is not there.
     """
     wanted, left_out = _wanted(unique(results), expectation, selection)
-    context = _context(wanted, expectation, selection, options, predictions)
+    context = _context(wanted, expectation, selection, options, predictions, origin)
     if expectation is None:
         wanted, of_others = with_metric(wanted, context.primary)
         left_out = {**left_out, **of_others}
@@ -90,12 +93,15 @@ def build(
         failures=tuple(r for r in wanted if r.status == "failed"),
         skips=context.skips,
         left_out=left_out,
-        declared=declared if context.primary != declared and expectation is not None else None,
-        usual=declared if context.primary != declared and expectation is None else None,
+        file=origin.file,
+        places=origin.places(r.key for r in wanted),
+        stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
+        chosen_afterwards=expectation is None and options.primary is not None,
+        declared=declared if expectation is not None and context.primary != declared else None,
         untested=dict(expectation.untested or {}) if expectation else {},
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
-        config=_config(context),
+        config=_config(context, expectation),
     )
 
 
@@ -131,6 +137,7 @@ def _context(
     selection: Selection,
     options: BoardOptions,
     predictions: Predictions | None,
+    origin: Origin,
 ) -> Context:
     metrics = _metrics(wanted)
     refuse_unknown([options.primary] if options.primary else None, "--primary", metrics)
@@ -150,10 +157,11 @@ def _context(
         selection=selection,
         predictions=predictions,
         blocks=blocks_of(wanted, expectation),
+        origin=origin,
     )
 
 
-def _config(context: Context) -> dict[str, Any]:
+def _config(context: Context, expectation: Expectation | None) -> dict[str, Any]:
     """What was chosen, by the names that the JSON has."""
     methods, datasets = context.selection.methods, context.selection.datasets
     return {
@@ -167,7 +175,8 @@ def _config(context: Context) -> dict[str, Any]:
         "datasets": sorted(datasets) if datasets is not None else None,
         "block": "data set",
         "bootstrap_seed": 0,
-        **{name: context.protocol[name] for name in ("search", "tried") if name in context.protocol},
+        "plan": digest(expectation.to_json()) if expectation is not None else None,
+        **{name: context.protocol[name] for name in ("search", "shots", "tried") if name in context.protocol},
     }
 
 

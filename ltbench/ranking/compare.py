@@ -13,12 +13,14 @@ from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.ranking.board import Leaderboard, Pair, Table
 from ltbench.ranking.build import BoardOptions, build
-from ltbench.ranking.images import Predictions, by_dataset, contributions
+from ltbench.ranking.images import NoImages, Predictions, by_dataset, contributions
+from ltbench.ranking.ranking import quality_by_dataset
 from ltbench.spec import Column, Expectation, Record, Result, Selection
 from ltbench.stats.aggregate import class_level
-from ltbench.stats.crossed import Crossed, crossed_variance
+from ltbench.stats.crossed import Crossed, McNemar, crossed_variance, mcnemar, sign_flip
 from ltbench.stats.fixed_datasets import ScopeATest
 from ltbench.stats.paired import PairTest, paired_t
+from ltbench.stats.reasons import Reason
 
 
 class ClassGain(NamedTuple):
@@ -49,6 +51,11 @@ class Comparison:
     question "for tail classes in general". From 6 classes on."""
     crossed: Mapping[str, Crossed]
     """Data set -> variance over seeds and test images, where predictions were kept."""
+    models: Mapping[Column, Mapping[int, McNemar]]
+    """Column -> seed -> McNemar's test of the two models trained with this seed, where predictions were kept."""
+    flipped: tuple[float | None, Reason | None, int]
+    """p of the overall difference by flipping the signs of the seeds' differences, or why there is none; the number of
+    seeds. It assumes no normal distribution, and needs 6 seeds."""
     in_family: tuple[float | None, int]
     """The pair's p after Holm's correction over all pairs of the leaderboard of the same data sets, and their number:
     what holds for whoever chose the pair after looking at that table."""
@@ -99,6 +106,8 @@ def compare(
         class_gains=(classes := {c: _class_gains(used, c, a, b) for c in table.columns}),
         tail={c: level for c, gains in classes.items() if (level := _tail(gains, used))},
         crossed=_crossed(used, table, a, b, board.primary, predictions),
+        models=_models(used, table, a, b, predictions),
+        flipped=_flipped(used, table, a, b, board.primary),
         in_family=(table.pairs.between(a, b).p_holm, 1) if len(labels) == 2 else _in_family(ranked, datasets, a, b),
     )
 
@@ -194,6 +203,29 @@ def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[ClassGain,
     names = pairs[0][0].environment.get("class_names") or [str(i) for i in range(len(gains))]
     order = sorted(range(len(gains)), key=lambda c: (-images[c], c))
     return tuple(ClassGain(str(names[c]), float(images[c]), float(gains[c])) for c in order)
+
+
+def _models(used: Used, table: Table, a: str, b: str, predictions: Predictions) -> dict[Column, dict[int, McNemar]]:
+    """McNemar's test of each pair of models on each column's test images; nothing where predictions are not at hand."""
+    try:
+        images = contributions({where: record.key for where, record in used.items()}, predictions, "accuracy")
+    except NoImages:
+        return {}
+    found: dict[Column, dict[int, McNemar]] = {}
+    for column in table.columns:
+        mine, theirs = images.get((a, column), {}), images.get((b, column), {})
+        seeds = sorted(mine.keys() & theirs.keys())
+        found[column] = {seed: mcnemar(mine[seed] > 0, theirs[seed] > 0) for seed in seeds}
+    return {column: tests for column, tests in found.items() if tests}
+
+
+def _flipped(used: Used, table: Table, a: str, b: str, metric: str) -> tuple[float | None, Reason | None, int]:
+    """Sign flips of the seeds' mean differences over data sets, for the seeds that all data sets have."""
+    values = {(m, c): _values(used, m, c, metric) for m in (a, b) for c in table.columns}
+    mine, theirs = (quality_by_dataset(m, table.columns, values, 1.0, table.blocks) for m in (a, b))
+    seeds = sorted(set.intersection(*(set(x) for quality in (mine, theirs) for x in quality.values())))
+    differences = [float(np.mean([mine[t][s] - theirs[t][s] for t in mine])) for s in seeds]
+    return *sign_flip(np.array(differences)), len(seeds)
 
 
 def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:

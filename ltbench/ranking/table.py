@@ -12,6 +12,7 @@ from ltbench.metrics import metric_of
 from ltbench.ranking.board import ALPHA, NO_PAIRS, Pair, Row, Score, Table
 from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, runs_of
 from ltbench.ranking.images import ByColumn, NoImages, Predictions, contributions
+from ltbench.ranking.origin import Origin
 from ltbench.ranking.ranking import Ranking, Values, quality_by_dataset, rank
 from ltbench.ranking.selection import RecipeKey, columns_of, labels_of, skip_reason
 from ltbench.spec import Column, Expectation, Result, Selection
@@ -51,6 +52,7 @@ class Context:
     predictions: Predictions | None
     blocks: Mapping[str, str]
     """Data set -> its block."""
+    origin: Origin
 
     @property
     def sign(self) -> float:
@@ -81,6 +83,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         recipe_name=recipe.name,
         recipe_id=recipe.digest,
         pretraining=_pretraining(recipe.name, results, context),
+        elsewhere=context.origin.elsewhere,
         reference=reference,
         columns=tuple(columns),
         rows=rows,
@@ -125,6 +128,7 @@ def _rows(
             scores=scores[m],
             others=others.get(m, {}),
             iqm=iqm.get(m),
+            stale=m in context.origin.stale,
             improvement=improvement.get(m),
         )
         for m in ranking.labels

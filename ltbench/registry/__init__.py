@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import types
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from ltbench.api import Method
 from ltbench.errors import UserError, did_you_mean, place_of
-from ltbench.registry.code import fingerprint, text_of
+from ltbench.fingerprints import collect, files_read_by, fingerprint_of, text_of
 from ltbench.registry.sources import Sources, announce, checked_folder, read_sources, unpack_sources
 
 __all__ = ["ENTRY_POINTS", "Registry", "Sources", "fingerprint", "read_sources", "unpack_sources"]
@@ -155,3 +156,26 @@ def _method_in(module_name: str) -> type[Method]:
             f"{module.__file__}: a method's file defines exactly one subclass of Method, this one defines {len(found)}"
         )
     return found[0]
+
+
+def fingerprint(cls: type[Method]) -> str:
+    """Hash of the code that makes a method what it is: 12 hex digits, computed once per class.
+
+    Covers the files of the class and of its bases, what these import from their folder and below it, and the files
+    there that the code names, such as a table of weights. Of code the syntax trees without docstrings and comments, so
+    that only a change of meaning changes it. `ltbench.api` and `ltbench.parts` are covered by `spec.NUMERICS`.
+    """
+    if cls not in _fingerprints:
+        _fingerprints[cls] = _fingerprint(cls)
+    return _fingerprints[cls]
+
+
+_fingerprints: dict[type[Method], str] = {}
+
+
+def _fingerprint(cls: type[Method]) -> str:
+    code, read = dict[str, Path](), dict[str, Path]()
+    for file in [Path(inspect.getfile(base)) for base in cls.__mro__ if base not in (Method, object)]:
+        collect(file, code)
+        read |= files_read_by(code.values(), file.parent)
+    return fingerprint_of(code, read)

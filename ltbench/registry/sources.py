@@ -6,11 +6,12 @@ import atexit
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ltbench.errors import UserError
-from ltbench.registry.code import bytes_of, collect, files_read_by, text_of
+from ltbench.fingerprints import bytes_of, collect, files_read_by, text_of
 from ltbench.system.messages import say
 
 Sources = Mapping[str, str | bytes]
@@ -40,15 +41,11 @@ def read_sources(folder: Path) -> Sources:
     """
     root = checked_folder(folder)
     announce(root)
-    code = dict[str, Path]()
-    sources: dict[str, str | bytes] = {}
-    for file in sorted(root.glob("*.py")):
-        collect_leniently(file, root, code)
-        sources[file.name] = text_of(file)
-    read: dict[str, Path] = {}
-    for name, file in code.items():
-        sources[f"{name}.py"] = text_of(file)
-        read |= files_read_by(file, root)
+    files = sorted(root.glob("*.py"))
+    code = _collected(files)
+    sources: dict[str, str | bytes] = {file.name: text_of(file) for file in files}
+    sources |= {f"{name}.py": text_of(file) for name, file in code.items()}
+    read = files_read_by(code.values(), root)
     total = 0
     for name, file in read.items():
         total += file.stat().st_size
@@ -59,12 +56,15 @@ def read_sources(folder: Path) -> Sources:
     return sources
 
 
-def collect_leniently(file: Path, root: Path, code: dict[str, Path]) -> None:
-    """As `collect`; a file that is no Python is a matter of whoever imports it."""
-    try:
-        collect(file, root, code)
-    except UserError:
-        code.pop(file.stem, None)
+def _collected(files: Iterable[Path]) -> dict[str, Path]:
+    """What `collect` finds from all of these files. One that is no Python is a matter of whoever imports it."""
+    code = dict[str, Path]()
+    for file in files:
+        own = dict(code)
+        with suppress(UserError):
+            collect(file, own)
+            code = own
+    return code
 
 
 def announce(folder: Path) -> None:

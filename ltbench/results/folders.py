@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ltbench.errors import UserError
 from ltbench.results.journal import Journal
 from ltbench.spec import SAFE_NAME
+from ltbench.system.files import read_patiently
 from ltbench.system.remote import Remote, is_uri
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ def read_plan(file: Path) -> Expectation | None:
     if not file.is_file():
         raise UserError(f"{file}: is not a plain file; remove it; the next run writes it anew")
     try:
-        return Expectation.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
+        return Expectation.from_json(json.loads(read_patiently(file).decode("utf-8")))
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged ({error}); remove it; the next run writes it anew") from error
 
 

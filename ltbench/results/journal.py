@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -13,36 +13,46 @@ from typing import NamedTuple
 
 from ltbench.errors import UserError
 from ltbench.spec import KEY, Record
-from ltbench.system.files import write_together
+from ltbench.system.files import read_patiently, write_together
 
 
 class Unreadable(NamedTuple):
-    """A file in a records folder that is no record, and why."""
+    """A file in a records folder that is no record, or that cannot be read now, and why.
+
+    Attributes:
+        damaged: its content is no record; False where there may be one that the file system does not give.
+    """
 
     file: Path
     reason: str
+    damaged: bool = True
 
 
 class Journal:
-    """Records of one suite in `folder`: KEY.json, and KEY.npz for the predictions."""
+    """Records of one suite in `folder`: KEY.json, and KEY.npz for the predictions.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        may_write: called before every write; raises where this process is not, or no more, the one that may.
+    """
+
+    def __init__(self, folder: Path, may_write: Callable[[], object] = lambda: None) -> None:
+        self.folder, self._may_write = folder, may_write
 
     def write(self, record: Record) -> Path:
         """Store a record so that a crash at any moment leaves either all of it or nothing. What lies under its name and
         is no record is kept aside.
 
         Raises:
-            UserError: the folder cannot be written (no space, no permission).
+            UserError: the folder cannot be written (no space, no permission), or not by this process.
         """
+        self._may_write()
         file = self.folder / f"{record.key}.json"
         contents = {file: json.dumps(record.to_json(), indent=1, allow_nan=False).encode()}
         if record.predictions is not None:  # first, so that whoever finds the record finds them too
             contents = {file.with_suffix(".npz"): record.predictions, **contents}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if file.exists() and isinstance(read_record(file), Unreadable):
+            if os.path.lexists(file) and isinstance(there := read_record(file), Unreadable) and there.damaged:
                 for damaged in (file, file.with_suffix(".npz")):
                     _keep_aside(damaged)
             write_together(contents)
@@ -54,10 +64,23 @@ class Journal:
         return file
 
     def read(self, key: str) -> Record | None:
-        """The record of a key, or None; a damaged file counts as none, so its trial runs again."""
+        """The record of a key, or None; a damaged file counts as none, so its trial runs again.
+
+        Raises:
+            UserError: there is one, and it cannot be read: a file system that is away, no permission.
+        """
         file = self.folder / f"{key}.json"
-        found = read_record(file) if KEY.fullmatch(key) and file.is_file() else None
+        found = read_record(file) if KEY.fullmatch(key) and os.path.lexists(file) else None
+        if isinstance(found, Unreadable) and not found.damaged:
+            raise UserError(f"{found.file}: {found.reason}; the same command continues once it can")
         return found if isinstance(found, Record) else None
+
+    def keys(self) -> set[str]:
+        """The keys that have a file, by the files' names alone: nothing is read."""
+        if not self.folder.is_dir():
+            return set()
+        stems = (name.removesuffix(".json") for name in os.listdir(self.folder) if name.endswith(".json"))
+        return {stem for stem in stems if KEY.fullmatch(stem)}
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
         for file in sorted(self.folder.glob("*.json")):
@@ -68,10 +91,25 @@ class Journal:
         with without_collecting():
             return {r.key: r for r in self if isinstance(r, Record)}
 
-    def predictions(self, key: str) -> bytes | None:
-        """The stored npz of a key, or None. Keys come back from MLflow as well: one that is none names no file."""
+    def predictions(self, key: str, *, needed: bool = False) -> bytes | None:
+        """The stored npz of a key; None where there is none, or no plain file in its place. Keys come back from MLflow
+        as well: one that is none names no file.
+
+        Args:
+            needed: what the file system does not give now is an error; otherwise it is as if there were none.
+
+        Raises:
+            UserError: it cannot be read.
+        """
         file = self.folder / f"{key}.npz"
-        return file.read_bytes() if KEY.fullmatch(key) and file.is_file() else None
+        if not KEY.fullmatch(key) or not file.is_file():
+            return None
+        try:
+            return read_patiently(file)
+        except OSError as error:
+            if needed:
+                raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+            return None
 
 
 @contextmanager
@@ -91,18 +129,20 @@ def without_collecting() -> Iterator[None]:
 def read_record(file: Path) -> Record | Unreadable:
     """One record, or the reason why the file is not one."""
     try:
-        if file.exists() and not file.is_file():  # a link to a device has no end
-            return Unreadable(file, "it is not a plain file")
-        record = Record.from_json(json.loads(file.read_text(encoding="utf-8")))
+        record = Record.from_json(json.loads(read_patiently(file).decode("utf-8")))
         if record.key != file.stem:
             return Unreadable(file, f"it is the record of another trial, {record.key}")
         return record
-    except (OSError, ValueError, RecursionError, UserError) as error:
+    except FileNotFoundError:  # a link to nothing
+        return Unreadable(file, f"{file.name} is a link to a file that is not there")
+    except OSError as error:
+        return Unreadable(file, f"cannot be read ({error.strerror})", damaged=False)
+    except (ValueError, RecursionError, UserError) as error:
         return Unreadable(file, str(error))
 
 
 def _keep_aside(file: Path) -> None:
     """KEY.json becomes KEY.json.damaged, or .damaged2 and so on where that is taken."""
-    if file.exists():
+    if os.path.lexists(file):
         names = (file.with_name(f"{file.name}.damaged{n if n > 1 else ''}") for n in count(1))
         os.replace(file, next(name for name in names if not name.exists()))

@@ -38,6 +38,7 @@ class Crossed:
 
     @property
     def shares(self) -> tuple[float, float, float] | None:
+        """Shares of the variance that seeds, images and both together have; None where it is 0 or unknown."""
         if self.components is None or sum(self.components) == 0:
             return None
         seeds, images, both = (part / sum(self.components) for part in self.components)

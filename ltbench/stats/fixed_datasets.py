@@ -128,10 +128,15 @@ class Tested(Protocol):
     """A difference that was tested, or the reason why not."""
 
     @property
-    def diff(self) -> float | None: ...
+    def diff(self) -> float | None:
+        """The difference."""
+
     @property
-    def p(self) -> float | None: ...
-    def interval_half(self, level: float) -> float | None: ...
+    def p(self) -> float | None:
+        """Its p-value."""
+
+    def interval_half(self, level: float) -> float | None:
+        """Half the width of its interval at a level such as 0.95."""
 
 
 class Verdict(StrEnum):
@@ -142,7 +147,7 @@ class Verdict(StrEnum):
     slightly_better = "slightly_better"
     slightly_worse = "slightly_worse"
     equivalent = "equivalent"
-    unresolved = "unresolved"
+    undecided = "undecided"
 
     @property
     def turned(self) -> Verdict:
@@ -161,9 +166,9 @@ _TURNED = {
 def verdict(test: Tested, p_adjusted: float | None, rope: float, alpha: float = 0.05) -> Verdict:
     """better or worse: adjusted p below alpha; `slightly` when the difference is inside the region of practical
     equivalence (ROPE). equivalent: not significant, and the 90 % interval lies inside +-rope (two one-sided tests at
-    5 %, Schuirmann, 1987). Otherwise unresolved."""
+    5 %, Schuirmann, 1987). Otherwise undecided."""
     if test.diff is None or test.p is None or p_adjusted is None:
-        return Verdict.unresolved
+        return Verdict.undecided
     if p_adjusted < alpha:
         if abs(test.diff) < rope:
             return Verdict.slightly_better if test.diff > 0 else Verdict.slightly_worse
@@ -171,7 +176,7 @@ def verdict(test: Tested, p_adjusted: float | None, rope: float, alpha: float = 
     half = test.interval_half(1 - 2 * alpha)
     if half is not None and -rope < test.diff - half and test.diff + half < rope:
         return Verdict.equivalent
-    return Verdict.unresolved
+    return Verdict.undecided
 
 
 def rank_intervals(names: Sequence[str], significant: Mapping[tuple[str, str], int]) -> dict[str, tuple[int, int]]:

@@ -13,6 +13,8 @@ NOISE = 1e-9
 
 
 class Reason(StrEnum):
+    """Why there is no number."""
+
     too_few_seeds = "too_few_seeds"
     zero_variance = "zero_variance"
     identical = "identical"
@@ -28,6 +30,7 @@ class Reason(StrEnum):
 
     @property
     def words(self) -> str:
+        """The reason as a sentence has it."""
         return _WORDS[self]
 
 

@@ -20,9 +20,13 @@ class Sgd(Strict):
 
     name: Literal["sgd"]
     lr: Positive
+    """The learning rate at its highest."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """How much of the last step goes into the next."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """The L2 penalty."""
     nesterov: bool = False
+    """Whether the momentum is Nesterov's."""
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Sgd:
@@ -36,8 +40,11 @@ class Adam(Strict):
 
     name: Literal["adam", "adamw"]
     lr: Positive
+    """The learning rate at its highest."""
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    """How long the averages of gradient and square remember."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """The L2 penalty (adam), or the decay of the weights (adamw)."""
 
 
 class Multistep(Strict):
@@ -45,9 +52,13 @@ class Multistep(Strict):
 
     name: Literal["multistep"]
     milestones: list[Share]
+    """Where the learning rate falls, as fractions of the training."""
     gamma: Positive
+    """What it is multiplied by at each milestone."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The fraction of the training in which the learning rate rises."""
     warmup_stairs: Annotated[int, Field(ge=0)] = 0
+    """In how many steps it rises; 0: linearly."""
 
 
 class Cosine(Strict):
@@ -55,8 +66,11 @@ class Cosine(Strict):
 
     name: Literal["cosine"]
     floor: Share = 0.0
+    """The learning rate at the end, as a fraction of the highest."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The fraction of the training in which the learning rate rises."""
     warmup_stairs: Annotated[int, Field(ge=0)] = 0
+    """In how many steps it rises; 0: linearly."""
 
 
 class Constant(Strict):
@@ -64,37 +78,52 @@ class Constant(Strict):
 
     name: Literal["constant"]
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The fraction of the training in which the learning rate rises."""
     warmup_stairs: Annotated[int, Field(ge=0)] = 0
+    """In how many steps it rises; 0: linearly."""
 
 
 class Recipe(Strict):
     """How every method of a group is trained; never tuned per method."""
 
     backbone: str
+    """One of ltbench's, a classification network of torchvision, or an image tower (clip_vit_b32, open_clip:NAME)."""
     epochs: Annotated[float, Field(gt=0, le=LARGEST)]
+    """How long to train; may be a fraction."""
     batch_size: Annotated[int, Field(ge=1, le=LARGEST)]
+    """Images in a step."""
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
+    """What takes the steps."""
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
+    """How the learning rate moves while training."""
     augment: Literal["none", "flip", "crop", "crop_flip", "resized_crop_flip", "resized_crop_flip_jitter"] = "none"
+    """How training images are varied; those with `resized` are for streamed images."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """The arithmetic: bf16 is autocast; auto is bf16 where the machine has it."""
     compile: Literal["none", "default", "reduce-overhead"] = "none"
     """torch.compile's mode for the training steps; none: they run as written."""
     head: Literal["linear", "text"] = "linear"
+    """text: every method starts from the cosines with the class names' vectors."""
     logit_scale: Positive = 100.0
+    """With `head: text`: what the cosines are multiplied by."""
     pretraining: str = "none"
+    """In words, what the backbone or the features were trained on before; image towers write it themselves."""
     pretrained: str | None = None
     """A tag of open_clip's (image towers) or torchvision's (its networks), or the path of a checkpoint; None: OpenAI's
     for a tower that has one, from scratch for a network."""
     trainable: Literal["all", "last_block"] = "all"
     """Of a pre-trained residual network of torchvision: everything, or its last block and the classifier."""
     image_size: Annotated[int, Field(ge=16, le=1024)] | None = None
+    """Side of the images that an image tower is given; None: its own."""
     interpolation: Literal["bicubic", "bilinear"] | None = None
+    """How images are resized for an image tower; None: its own way."""
 
 
 class Names(Strict):
     """How class names are put into words."""
 
     underscores: Literal["space", "keep"] = "space"
+    """Whether `_` in a class name becomes a blank."""
     article: bool = False
     """`a {}` becomes `an {}` before a vowel."""
 
@@ -112,9 +141,11 @@ class Prompts(Strict):
     """What a text encoder is given: one template, or several whose vectors are averaged."""
 
     template: Template = "a photo of a {}"
+    """The sentence about a class; `{}` stands for its name."""
     templates: Annotated[list[Template], Field(min_length=1)] | str | None = None
     """A list, or the name of a set (imagenet_80, imagenet_7); instead of `template`."""
     names: Names = Names()
+    """How a class name is written in the sentence."""
 
     @model_validator(mode="after")
     def _one_or_several(self) -> Prompts:
@@ -134,6 +165,7 @@ class TextFile(Strict):
 
     encoder: Literal["file"]
     path: str
+    """An npz with `class_names` and `embeddings`, or an npy with a row per class; `{dataset}` is replaced."""
 
 
 class TextOfDataset(Strict):
@@ -153,7 +185,9 @@ class TextOpenClip(Prompts):
 
     encoder: Literal["open_clip"]
     model: str
+    """The model's name in open_clip."""
     pretrained: str
+    """A tag of open_clip's, or a checkpoint's path."""
 
 
 class TextSentence(Prompts):
@@ -161,6 +195,7 @@ class TextSentence(Prompts):
 
     encoder: Literal["sentence_transformers"]
     model: str
+    """The encoder's name."""
 
 
 class DatasetEntry(BaseModel):
@@ -168,20 +203,30 @@ class DatasetEntry(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
     name: str
+    """Its name in tables."""
     kind: str = ""
+    """What reads it (`ltbench datasets` lists the kinds); empty: its name."""
     path: str | None = None
+    """Where it lies, for kinds that read files of yours."""
     imbalance: Annotated[list[Annotated[float, Field(ge=1, le=LARGEST)]], Field(min_length=1)] | None = None
+    """Imbalance factors: images of the largest class over those of the smallest."""
     profile: Literal["exp", "step", "native"] = "exp"
+    """How sizes fall from head to tail: exponentially, in one step, or as they are."""
     subset_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Which images are kept; 0: the subset of LDAM-DRW."""
     class_order: Literal["label", "frequency"] | Annotated[int, Field(ge=0, lt=2**32)] = "label"
+    """From head to tail: by label, by frequency, or a number that seeds a permutation."""
 
 
 class MethodEntry(Strict):
     """One row: a method, its name in tables, and the hyper-parameters that differ from the defaults."""
 
     method: str
+    """The method's name."""
     label: str
+    """The row's name in tables (`as`)."""
     hyperparameters: dict[str, Any] = {}
+    """Values that differ from the method's defaults."""
     search: dict[str, SearchRange] | None = None
     """Which hyper-parameters are searched, and where; None: those that the method declares a range for and the row
     gives no value to. Empty: none."""
@@ -207,35 +252,48 @@ class Final(Strict):
     """The trials that are ranked: their seeds, and what is reported of them."""
 
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    """Training seeds; every method gets the same."""
     report: Annotated[list[str], Field(min_length=1)] = ["balanced_accuracy", "many", "medium", "few", "worst_class"]
+    """Metrics in the table."""
 
 
 class Shots(Strict):
     """From how many training images a class is many-shot, and below how many few-shot."""
 
     many: Annotated[int, Field(ge=1, le=LARGEST)] = 100
+    """Many-shot: more training images than this."""
     few: Annotated[int, Field(ge=1, le=LARGEST)] = 20
+    """Few-shot: fewer training images than this."""
 
 
 class Protocol(Strict):
     """How rows are compared: seeds, metric, reference, hold-out, search."""
 
     final: Final
+    """The trials that are ranked."""
     search: Search | None = None
+    """How hyper-parameters are chosen before; None: they are not."""
     primary: str = "balanced_accuracy"
+    """The metric that carries ranks and tests."""
     rope: Positive | None = None
     """Differences below this (in the primary metric's unit) are practically none; None: the metric's usual one."""
     shots: Shots = Shots()
+    """What counts as many-shot and few-shot."""
     reference: str | None = None
+    """The row that gains are taken over; None: ce, or the first."""
     holdout_per_class: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    """Training images of each class that the final trials leave out."""
     curves: Literal["none", "holdout", "test"] = "none"
+    """What accuracy is measured on while training; never used to choose anything."""
     save_logits: bool = False
+    """Whether test logits are kept with the predictions."""
 
 
 class PerMethod(Strict):
     """What the trials of one row, or of all rows of a method, are given where it differs from `per_trial`."""
 
     cpus: Positive | None = None
+    """CPUs of a trial; None: as `per_trial` says."""
     gpus: Annotated[float, Field(ge=0)] | None = None
     """None: a whole GPU where there is one, else none."""
     gpu_memory_gb: Positive | None = None
@@ -254,18 +312,22 @@ class PerTrial(PerMethod):
     """What every trial is given."""
 
     cpus: Positive = 1.0
+    """CPUs of a trial."""
 
 
 class Resources(Strict):
     """What trials are given, and how they run; changes no number."""
 
     per_trial: PerTrial = PerTrial()
+    """What every trial gets."""
     methods: dict[str, PerMethod] = {}
     """By a row's name or, for all of its rows, by a method's."""
     pack: Literal["auto"] | None = None
     """auto: how many trials share a device is measured when the suite runs, instead of `per_trial`."""
     retries: Annotated[int, Field(ge=0, le=LARGEST)] = 2
+    """How often a trial whose worker was lost goes on in another one."""
     executor: Literal["ray", "inline"] = "ray"
+    """ray: several trials at once; inline: one after the other, in this process."""
     decoded_cache: bool | None = None
     """Whether images too large for memory are kept decoded on the disk; None: where half of what is free suffices."""
     data_workers: Annotated[int, Field(ge=0, le=32)] | None = None
@@ -289,7 +351,9 @@ class Suite(Strict):
     """A whole suite, as it is recorded: `extends` and `--set` are already merged in."""
 
     suite: str
+    """Its name: the folder under results/ and the experiment in MLflow."""
     question: str = ""
+    """What it is to answer; shown with the results."""
     text: (
         Annotated[
             TextBundled | TextFile | TextOfDataset | TextOfTower | TextOpenClip | TextSentence,
@@ -297,8 +361,14 @@ class Suite(Strict):
         ]
         | None
     ) = None
+    """Where class-name vectors come from; None: methods that need them are skipped."""
     datasets: Annotated[list[DatasetEntry], Field(min_length=1)]
+    """What is trained on."""
     recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
+    """Name -> how all methods of that group are trained."""
     methods: Annotated[dict[str, Annotated[list[MethodEntry], Field(min_length=1)]], Field(min_length=1)]
+    """Recipe -> its rows; with one recipe, just the rows."""
     protocol: Protocol
+    """How rows are compared."""
     resources: Resources = Resources()
+    """What trials get from the machine."""

@@ -16,8 +16,11 @@ class SearchRange(Strict):
     """Where to look for one hyper-parameter: `{uniform: [0.5, 1.5]}`, `{loguniform: [0.01, 1]}`, `{choice: [1, 2]}`."""
 
     uniform: Ends | None = None
+    """Low and high end."""
     loguniform: Ends | None = None
+    """Low and high end, drawn evenly in the logarithm."""
     choice: Annotated[list[Any], Field(min_length=1)] | None = None
+    """The values to choose from."""
 
     @model_validator(mode="after")
     def _one_kind_that_is_a_range(self) -> Self:
@@ -52,4 +55,6 @@ class Search(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of the draws, and the training seed of the search's trials."""
     holdout_per_class: Annotated[int, Field(ge=1)]
+    """Training images of each class that settings are scored on."""
     select: str = "balanced_accuracy"
+    """The metric that decides."""

@@ -46,6 +46,7 @@ class Interrupt:
 
     @property
     def asked(self) -> bool:
+        """The first signal came: running trials are to stop."""
         return self._number is not None
 
     @property
@@ -109,16 +110,20 @@ class Interrupt:
         backstop.daemon = True
         backstop.start()
 
+    def leave(self, last_words: str, code: int) -> None:
+        """End the process now, whatever its threads wait for."""
+        for last in self.at_once:
+            with suppress(Exception):
+                last()
+        _say(last_words)
+        os._exit(code)
+
     def _end_what_hangs(self) -> None:
         if self._gentle:
             self._leave()
 
     def _leave(self) -> None:
-        for last in self.at_once:
-            with suppress(Exception):
-                last()
-        _say("stopped at once; what was finished is recorded, and the same command continues")
-        os._exit(self.code)
+        self.leave("stopped at once; what was finished is recorded, and the same command continues", self.code)
 
 
 def _speak_to_nobody() -> None:

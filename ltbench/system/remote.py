@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ltbench.errors import UserError, last_line
+from ltbench.system.files import patiently
 from ltbench.system.uris import shown_uri, without_secrets
 
 SEND_SECONDS = 20.0
@@ -162,7 +163,7 @@ class RemoteFiles:
 
     def read(self, file: PurePosixPath) -> dict[str, Any]:
         """The content of a file. Raises what the network raises, or ValueError if it is damaged."""
-        found: dict[str, Any] = self._unpack(self.place.get(file.name))
+        found: dict[str, Any] = self._unpack(patiently(lambda: self.place.get(file.name)))
         return found
 
     def write(self, content: dict[str, Any], last: bool = False) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.results.journal import Journal, Unreadable
 from ltbench.spec import Expectation, Record
-from ltbench.system.uris import default_uri, shown_uri, without_secrets
+from ltbench.system.uris import default_uri, shown_uri, sqlite_file, without_secrets
 from ltbench.tracking.ledger import PLAN, Ledger
 
 if TYPE_CHECKING:
-    from ltbench.tracking.mlflow_store import Store
+    from ltbench.tracking.mlflow_store import Put, Store
 
 __all__ = ["Delivered", "Patience", "Tracker", "default_uri", "deliver", "shown_uri"]
 Warn = Callable[[str], None]
@@ -60,7 +60,7 @@ class Tracker:
         warn: Warn = print,
         patience: Patience = _PATIENCE,
     ) -> None:
-        self._way = _Way(uri, suite, journal, expectation)
+        self._way = _Way(uri, suite, journal, expectation, warn)
         self._warn, self._patience = warn, patience
         self._changed = threading.Condition()
         self._waiting: dict[str, None] = {}
@@ -122,6 +122,8 @@ class Tracker:
             except Exception as error:  # whatever MLflow raises, training goes on
                 self._failed(key, error)
             else:
+                if self._way.made_anew():
+                    self.deliver_backlog()
                 with self._changed:
                     self._sending, self._failures, self._moved = None, 0, time.monotonic()
 
@@ -171,7 +173,7 @@ def deliver(
 ) -> Delivered:
     """Send every record that the store itself lacks, whatever the ledger says, now and in this thread; a store that
     fails twice in a row is left alone."""
-    way = _Way(uri, suite, journal, expectation)
+    way = _Way(uri, suite, journal, expectation, warn)
     keys = [r.key for r in readable(journal, warn)]
     sent = before = left = failures = 0
     for key in keys:
@@ -194,8 +196,8 @@ def readable(journal: Journal, warn: Warn) -> Iterator[Record]:
     """The records of a journal; what is none is named."""
     for record in journal:
         if isinstance(record, Unreadable):
-            warn(f"{record.file}: left out: {record.reason}; its trial runs again, and then this file is kept as "
-                 f"{record.file.name}.damaged")  # fmt: skip
+            kept = f"; its trial runs again, and then this file is kept as {record.file.name}.damaged"
+            warn(f"{record.file}: left out: {record.reason}{kept if record.damaged else ''}")
         else:
             yield record
 
@@ -203,11 +205,12 @@ def readable(journal: Journal, warn: Warn) -> Iterator[Record]:
 class _Way:
     """From a journal to a store: opened at the first record, and anew until that succeeds."""
 
-    def __init__(self, uri: str, suite: str, journal: Journal, expectation: Expectation | None) -> None:
+    def __init__(self, uri: str, suite: str, journal: Journal, expectation: Expectation | None, warn: Warn) -> None:
         self.uri, self.journal = uri, journal
         self.ledger = Ledger(journal.folder.parent / "mlflow-sent.jsonl", uri)
-        self._suite, self._expectation = suite, expectation
+        self._suite, self._expectation, self._warn = suite, expectation, warn
         self._store: Store | None = None
+        self._anew = self._shared = False
 
     @property
     def stale_plan(self) -> bool:
@@ -225,10 +228,27 @@ class _Way:
             return False
         with self.ledger.exclusive():
             known = self.ledger.has(record)
-            new = False if known and not ask else store.put(record, self.journal)
+            if known and not ask:
+                return False
+            done = store.put(record, self.journal, self.ledger.sent_before(key))
             if not known:
                 self.ledger.add(record)
-            return new
+        self._tell_of(key, done, store)
+        return done.value == "sent"
+
+    def _tell_of(self, key: str, done: Put, store: Store) -> None:
+        while store.notes:
+            self._warn(store.notes.pop())
+        if done.value == "another's" and not self._shared:
+            self._shared = True
+            self._warn(f"MLflow at {shown_uri(self.uri)} has the record of {key} from another results folder already; "
+                       f"it is kept, as those of other trials that are there before (another --tracking-uri has room "
+                       f"for both)")  # fmt: skip
+
+    def made_anew(self) -> bool:
+        """Whether the store lacks records that the ledger knew, once: it was made anew since it was last asked."""
+        anew, self._anew = self._anew, False
+        return anew
 
     def _opened(self) -> Store:
         if self._store is None:
@@ -236,7 +256,20 @@ class _Way:
                 Store,  # seconds to import: paid in this thread, while trials start
             )
 
-            self._store = Store(self.uri, self._suite, self._expectation)
+            results = self.journal.folder.parent.parent
+            file = sqlite_file(self.uri)
+            own = file is not None and file.absolute() == (results / "mlflow.db").absolute()
+            self._store = Store(self.uri, self._suite, self._expectation, own)
+            if self._store.made is not None and self.ledger.begun:
+                self._anew = True
+                self._warn(f"MLflow's store {shown_uri(self.uri)} was made anew ({self._store.made}), and is sent all "
+                           f"records again")  # fmt: skip
+            if self._store.made is not None:
+                with self.ledger.exclusive():
+                    self.ledger.forget()
+                for other in results.glob("*/mlflow-sent.jsonl") if own else ():
+                    if other.parent != self.journal.folder.parent:
+                        Ledger(other, self.uri).forget()
             if self._expectation is not None and not self.ledger.has_plan(self._expectation):
                 with self.ledger.exclusive():
                     self.ledger.add_plan(self._expectation)

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from ltbench.errors import NotWritten
 from ltbench.spec import Expectation, Record, canonical
 from ltbench.system.uris import shown_uri
 
-PLAN = "plan"
-"""Stands where the keys of records stand; no record has such a key."""
+PLAN, ANEW = "plan", "anew"
+"""Stand where the keys of records stand; no record has such a key. What stands before `anew` was sent to a store that
+is gone."""
 
 
 class Ledger:
@@ -30,14 +31,19 @@ class Ledger:
         self._file = file
         # Without the secrets of the URI: a hash of a password is a way to try passwords.
         self._store = hashlib.sha256(shown_uri(uri).encode()).hexdigest()[:12]
-        self._sent: set[tuple[str, str]] = set()
+        self._sent: dict[str, set[str]] = {}
         self._plan: str | None = None
         self._read_to = 0
         self.trouble: NotWritten | None = None
         self._catch_up()
 
     def has(self, record: Record) -> bool:
-        return (record.key, record_digest(record)) in self._sent
+        """Whether the store has this very record."""
+        return record_digest(record) in self.sent_before(record.key)
+
+    def sent_before(self, key: str) -> Collection[str]:
+        """Digests of the records of a key that were delivered from here."""
+        return self._sent.get(key, ())
 
     def add(self, record: Record) -> None:
         """Remember a delivery. Never half a line, whatever goes wrong."""
@@ -53,7 +59,13 @@ class Ledger:
         return self._plan == plan_digest(expectation)
 
     def add_plan(self, expectation: Expectation) -> None:
+        """Note that the store has this plan."""
         self._add(PLAN, plan_digest(expectation))
+
+    def forget(self) -> None:
+        """The store was made anew: what it was given before it does not have."""
+        if self.begun or self._plan is not None:
+            self._add(ANEW, "")
 
     def _add(self, key: str, digest: str) -> None:
         self._note(key, digest)
@@ -67,7 +79,7 @@ class Ledger:
         """While one command sends a record, no other sends the same; what others sent meanwhile is known inside."""
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._file, os.O_RDONLY | os.O_CREAT, 0o644)
+            lock = os.open(self._file, os.O_RDONLY | os.O_CREAT, 0o666)
         except OSError:  # read-only or full: then at least this process is served
             yield
             return
@@ -91,7 +103,9 @@ class Ledger:
                 self._take(line)
 
     def _take(self, line: bytes) -> None:
-        with suppress(ValueError, KeyError, TypeError):  # cut off by a crash: its record is found in the store
+        with suppress(
+            ValueError, KeyError, TypeError, RecursionError
+        ):  # cut off by a crash: its record is found in the store
             entry = json.loads(line)
             if entry["store"] == self._store:
                 self._note(entry["key"], entry["digest"])
@@ -99,8 +113,10 @@ class Ledger:
     def _note(self, key: str, digest: str) -> None:
         if key == PLAN:
             self._plan = digest
+        elif key == ANEW:
+            self._sent, self._plan = {}, None
         else:
-            self._sent.add((key, digest))
+            self._sent.setdefault(key, set()).add(digest)
 
     def _append(self, line: str) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -123,4 +139,5 @@ def record_digest(record: Record) -> str:
 
 
 def plan_digest(expectation: Expectation) -> str:
+    """What tells one plan from another."""
     return hashlib.sha256(canonical(expectation.to_json()).encode()).hexdigest()[:12]

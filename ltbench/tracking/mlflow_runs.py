@@ -46,6 +46,7 @@ def _fact(record: Record, name: str) -> float:
 
 
 def tags_of(record: Record, digest: str) -> dict[str, str]:
+    """What an MLflow run of a record is tagged with."""
     spec = record.spec
     versions = {k: str(record.environment[k]) for k in ("ltbench", "torch", "python") if k in record.environment}
     tags = {
@@ -79,6 +80,7 @@ def tags_of(record: Record, digest: str) -> dict[str, str]:
 
 
 def params_of(record: Record) -> dict[str, str]:
+    """The parameters of an MLflow run of a record."""
     spec = record.spec
     flat = {
         "method": spec.method,
@@ -124,6 +126,7 @@ def metrics_of(record: Record) -> list[Point]:
 
 
 def per_class_table(record: Record) -> dict[str, list[Any]]:
+    """The table of classes, as an artifact holds it."""
     names = list(record.environment.get("class_names", []))
     classes = list(range(len(record.per_class["recall"])))
     return {"class": names or classes, **{k: list(v) for k, v in record.per_class.items()}}
@@ -164,6 +167,11 @@ def plan_of(tags: Mapping[str, str]) -> Expectation | None:
         raise UserError(
             f"the tags {PLAN}.* of the experiment are damaged ({error}); `ltbench sync` writes them anew"
         ) from error
+
+
+def as_tracked(record: Record) -> dict[str, float | None]:
+    """A record's metrics as they come back from MLflow."""
+    return {name: record.metrics.get(name) for name in METRICS} if record.status == "ok" else {}
 
 
 def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str) -> Result:

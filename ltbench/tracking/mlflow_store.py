@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +23,12 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
 from ltbench.errors import UserError
+from ltbench.ranking.images import read_arrays
 from ltbench.results.journal import Journal, without_collecting
 from ltbench.spec import Expectation, Record, Result
 from ltbench.system.uris import shown_uri, sqlite_file
@@ -45,44 +48,49 @@ from ltbench.tracking.mlflow_runs import (
     result_of,
     tags_of,
 )
-
-_LOCK_SECONDS = 120.0
+from ltbench.tracking.sqlite_making import Tools, alone, make_ready
 
 
 def _client(uri: str) -> MlflowClient:
+    return _opened(uri)[0]
+
+
+def _opened(uri: str, own: bool = False) -> tuple[MlflowClient, str | None]:
+    """A client, and why the records are to be sent again, if they are: the store was made just now.
+
+    Args:
+        own: the store may be set aside where it is of no use, and made anew.
+    """
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    file = sqlite_file(uri)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    file, made = sqlite_file(uri), None
     if file is None:
-        return MlflowClient(tracking_uri=uri)
+        return MlflowClient(tracking_uri=uri), None
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file.with_name(f".{file.name}.lock")):  # two migrations of one new database end in an error
+    with alone(file):
+        made = make_ready(file, Tools(_use, _upgrade, _forget), own)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
-        return client
+        return client, made
 
 
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process after the other. Where no lock can be had (read-only, or held for minutes), go on without."""
+def _use(file: Path) -> None:
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments(max_results=1)
+
+
+def _upgrade(file: Path) -> None:
+    engine = create_sqlalchemy_engine(f"sqlite:///{file}")
     try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError:
-        yield
-        return
-    until = time.monotonic() + _LOCK_SECONDS
-    try:
-        while time.monotonic() < until:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.02)
-            except OSError:  # a network file system without locks
-                break
-        yield
+        _upgrade_db(engine)
     finally:
-        os.close(handle)
+        engine.dispose()
+
+
+def _forget(file: Path) -> None:
+    """MLflow keeps connections by address, and they would go on with a file that was renamed."""
+    engine = SqlAlchemyStore._engine_map.pop(f"sqlite:///{file}", None)
+    if engine is not None:
+        engine.dispose()
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -110,48 +118,89 @@ class _Known(NamedTuple):
     digest: str | None
 
 
+class Put(Enum):
+    """What became of a record: sent, in the store before, or left out for that of another results folder."""
+
+    SENT = "sent"
+    THERE = "there"
+    ANOTHERS = "another's"
+
+
 class Store:
-    """One experiment of an MLflow store."""
+    """One experiment of an MLflow store.
 
-    def __init__(self, uri: str, suite: str, expectation: Expectation | None) -> None:
-        self._client = _client(uri)
-        self._experiment = _experiment(self._client, uri, suite)
-        if expectation is None:  # imported records may come without a plan; they are a suite all the same
-            self._client.set_experiment_tag(self._experiment, KIND, "suite")
-        else:
-            self._describe(expectation)
-        self._known: dict[str, list[_Known]] = {}
-        self._uncertain: set[str] = set()
-        for key, run in self._look(f"tags.`{KIND}` = 'trial'"):
-            self._known.setdefault(key, []).append(run)
+    Args:
+        own: the store holds nothing but what the records hold, and may be made anew.
 
-    def _look(self, wanted: str) -> Iterator[tuple[str, _Known]]:
-        for run in _runs(self._client, self._experiment, wanted):
-            tags = run.data.tags
-            yield tags.get("ltbench.key", ""), _Known(run.info.run_id, run.info.status, tags.get("ltbench.digest"))
+    Attributes:
+        made: why it was made just now, and so lacks all records; None: it was there. notes: what the user should know.
+    """
+
+    def __init__(self, uri: str, suite: str, expectation: Expectation | None, own: bool = False) -> None:
+        self.notes = list[str]()
+        self._client, self.made = _opened(uri, own)
+        self._file = sqlite_file(uri)
+        with self._one_at_a_time():  # MLflow fails where two set the same tag for the first time
+            self._experiment = _experiment(self._client, uri, suite)
+            if expectation is None:  # imported records may come without a plan; they are a suite all the same
+                self._client.set_experiment_tag(self._experiment, KIND, "suite")
+            else:
+                self._describe(expectation)
+
+    def _look(self, key: str) -> list[_Known]:
+        """What there is under a key now: others write to the store, too."""
+        return [
+            _Known(run.info.run_id, run.info.status, run.data.tags.get("ltbench.digest"))
+            for run in _runs(self._client, self._experiment, f"tags.`ltbench.key` = '{key}'")
+            if run.data.tags.get(KIND) == "trial"
+        ]
 
     def _describe(self, expectation: Expectation) -> None:
         note = f"{expectation.question}\n\nMade by ltbench; rank it with `ltbench leaderboard`."
         for name, text in (("mlflow.note.content", note), *plan_tags(expectation)):
             self._client.set_experiment_tag(self._experiment, name, text)
 
-    def put(self, record: Record, journal: Journal) -> bool:
-        """Log a record as one run, unless that very record is there; anything else under its key is replaced.
+    def put(self, record: Record, journal: Journal, before: Collection[str] = ()) -> Put:
+        """Log a record as one run, unless that very record is there. What this folder sent under its key before is
+        replaced; a run of another folder's record of the trial is kept, unless it failed and this one did not: two
+        folders on one store must not undo each other's work.
 
-        Returns:
-            Whether the store lacked it.
+        Args:
+            before: digests of the records of this key that were sent from here.
         """
-        digest, key = record_digest(record), record.key
-        if key in self._uncertain:  # a request may have been obeyed although its answer was lost
-            self._known[key] = [run for _, run in self._look(f"tags.`ltbench.key` = '{key}'")]
-        self._uncertain.add(key)
-        there = [run for run in self._known.get(key, []) if run[1:] == (FINISHED[record.status], digest)]
-        for run in self._known.get(key, []):
-            if run not in there[:1]:
-                self._client.delete_run(run.run_id)
-        self._known[key] = there[:1] or [self._log(record, digest, journal)]
-        self._uncertain.discard(key)
-        return not there
+        digest, wanted = record_digest(record), FINISHED[record.status]
+        with self._one_at_a_time():
+            runs = self._look(record.key)
+            there = [run for run in runs if run[1:] == (wanted, digest)]
+            others = [run for run in runs if run not in there and not self._is_ours(run, digest, before)]
+            if record.status == "ok" and all(run.status == FINISHED["failed"] for run in others):
+                others = []
+            kept = there[:1] or others
+            for run in runs:
+                if run not in kept:
+                    self._client.delete_run(run.run_id)
+            if kept:
+                return Put.THERE if there else Put.ANOTHERS
+            made = self._log(record, digest, journal)
+            return self._settled(record.key, made)
+
+    def _is_ours(self, run: _Known, digest: str, before: Collection[str]) -> bool:
+        """One that is not finished is a leftover where nobody else can be sending at this moment."""
+        finished = run.status in FINISHED.values()
+        return run.digest is None or run.digest in {digest, *before} or (not finished and self._file is not None)
+
+    def _one_at_a_time(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._file is None else alone(self._file)
+
+    def _settled(self, key: str, made: _Known) -> Put:
+        """On a server two can send the same key at once: both then see both, and keep the same one."""
+        finished = [] if self._file is not None else [r for r in self._look(key) if r.status in FINISHED.values()]
+        kept = min(finished, default=made)
+        for run in finished:
+            if run != kept:
+                with suppress(MlflowException):  # the other one was quicker
+                    self._client.delete_run(run.run_id)
+        return Put.SENT if kept.run_id == made.run_id else Put.ANOTHERS
 
     def _log(self, record: Record, digest: str, journal: Journal) -> _Known:
         times = Times.of(record)
@@ -172,7 +221,11 @@ class Store:
             self._client.log_text(run_id, record.error, "error.txt")
         if record.per_class:
             self._client.log_table(run_id, per_class_table(record), "per_class.json")
-        predictions = record.predictions or journal.predictions(record.key)
+        predictions = record.predictions or journal.predictions(record.key, needed=True)
+        if predictions is not None and read_arrays(predictions, "label", "truth") is None:
+            self.notes.append(f"{record.key}.npz in {journal.folder} is damaged: the record {record.key} was sent "
+                              f"without its predictions")  # fmt: skip
+            predictions = None
         if predictions is not None:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "predictions.npz"
@@ -286,8 +339,8 @@ def _reading(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(
-            f"the MLflow store {shown_uri(uri)} cannot be read ({type(error).__name__}); `--from DIR` reads a folder "
-            f"of records instead"
+            f"the MLflow store {shown_uri(uri)} cannot be read ({type(error).__name__}); `ltbench sync` makes one that "
+            f"was left half made anew, and `--from DIR` reads a folder of records instead"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The one training loop. A method changes it through its six hooks only."""
+"""The one training loop. A method changes it through its eight hooks only."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Clock:
     device: torch.device
     draws: np.random.Generator | None = None
 
-    def at(self, stage: Stage, progress: float) -> Moment:
-        """The moment of `mix` and `loss`; 0 <= progress < 1 is the position in the stage."""
-        return Moment(stage.name, progress, self.rng, self.device)
+    def at(self, stage: Stage, progress: float, index: NDArray[np.int64] | None = None) -> Moment:
+        """The moment of all hooks but `draw`; 0 <= progress < 1 is the position in the stage, `index` the batch."""
+        return Moment(stage.name, progress, self.rng, self.device, index)
 
     def ahead(self, stage: Stage, progress: float) -> Moment:
         """The moment of `draw`."""
@@ -97,6 +97,9 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
     meter = LossMeter(len(batches) / recipe["batch_size"], recipe["epochs"])
     stages = method.stages(model)
     for stage, steps in share_out(stages, meter.total):
+        if stage.plain:
+            look(model, method, setup, stage)
+            continue
         if steps == 0 or not stage.train:  # too short for this stage; what happens between stages still does
             continue
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
@@ -104,22 +107,18 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
         network, source = model, batches
         if setup.features is not None:
             network, source = setup.features.serve(model, method, optimizer, batches)
-        forward = compiled(network, recipe, batches.device) if network is model else network
+        if network is model:
+            network = compiled(model, recipe, batches.device, whole=type(method).forward is Method.forward)
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
         draw = partial(_draw, method, setup.order, clock, stage, steps)
         live = LiveState(model, method, setup.order, batches.state, clock.rng, meter, stage, optimizer, schedule)
         for step in setup.checkpoints.steps(live, steps, meter.total, stages):
             stopwatch.start()
-            now = clock.at(stage, step / steps)
-            images, labels = source.next(draw, step, steps)
-            x, target = checked_mix(method, method.mix(images, labels, now), len(labels))
+            index, x, y = source.next(draw, step, steps)
+            now = clock.at(stage, step / steps, index)
+            x, target = checked_mix(method, method.mix(x, y, now), len(y))
             stopwatch.data_ready()
-            optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph's gradients do not outlive it
-            with precision(recipe, x.device):
-                logits = forward(x)
-            loss = checked_loss(method, method.loss(logits.float(), target, now))
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            loss = method.step(partial(gradients, method, network, optimizer, recipe, x, target, now), optimizer, now)
             schedule.step()
             stopwatch.stop()
             meter.add(loss.detach())
@@ -127,6 +126,58 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
                 setup.watch(*meter.close_epoch())
     setup.checkpoints.close()
     return meter.first
+
+
+@torch.no_grad()
+def look(model: Classifier, method: Method, setup: Setup, stage: Stage) -> None:
+    """All training images in their order, not augmented, through `forward` and `loss`; leaves the model as it was.
+
+    Also where a training is resumed behind this stage: what the method computes from it then is put right with the rest
+    of the state, but the method's own code may need something to compute with.
+    """
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    first, labels = 0, torch.from_numpy(method.task.labels).to(setup.batches.device)
+    try:
+        for x in setup.batches.in_order(setup.recipe["batch_size"]):
+            index = np.arange(first, first + len(x))
+            now = setup.clock.at(stage, first / len(labels), index)
+            with precision(setup.recipe, x.device):
+                out = method.forward(model, x, now)
+            method.loss(in_float32(out), method.task.one_hot(labels[first : first + len(x)]), now)
+            first += len(x)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def gradients(
+    method: Method,
+    network: Classifier,
+    optimizer: torch.optim.Optimizer,
+    recipe: Mapping[str, Any],
+    x: Tensor,
+    target: Tensor,
+    now: Moment,
+) -> Tensor:
+    """The loss of a batch at the present weights; its gradients are then in the parameters, in place of older ones."""
+    optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph's gradients do not outlive it
+    with precision(recipe, x.device):
+        out = method.forward(network, x, now)
+    loss = checked_loss(method, method.loss(in_float32(out), target, now))
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def in_float32(out: Any) -> Any:
+    """What `forward` gave, tensors of lower precision in float32: a tensor, or tensors in tuples, lists and dicts."""
+    if isinstance(out, Tensor):
+        return out.float() if out.is_floating_point() else out
+    if isinstance(out, dict):
+        return {name: in_float32(value) for name, value in out.items()}
+    if isinstance(out, tuple) and hasattr(out, "_make"):
+        return type(out)._make(map(in_float32, out))
+    return type(out)(map(in_float32, out)) if isinstance(out, tuple | list) else out
 
 
 def _draw(method: Method, order: BatchOrder, clock: Clock, stage: Stage, steps: int, step: int) -> NDArray[np.int64]:
@@ -137,8 +188,9 @@ def share_out(stages: Iterator[Stage], total: int) -> Iterator[tuple[Stage, int]
     """Each stage with its number of steps; the shares must sum to 1, so that every method gets the same budget."""
     done = 0.0
     for stage in stages:
-        begin, end = round(done * total), round((done + stage.share) * total)
-        done += stage.share
+        share = 0.0 if stage.plain else stage.share
+        begin, end = round(done * total), round((done + share) * total)
+        done += share
         if end > total:
             break
         yield stage, end - begin

@@ -48,10 +48,12 @@ class FrozenFeatures:
         self, model: Classifier, method: Method, optimizer: torch.optim.Optimizer, images: Any
     ) -> tuple[Classifier, Any]:
         """What a stage trains and on which batches: the head on features where that gives the same, because nothing
-        below it trains and no image is altered on its way to the tower; else the whole model on images."""
+        below it trains, no image is altered on its way to the tower, and the method looks at logits alone; else the
+        whole model on images."""
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
         frozen = not any(id(p) in trained for p in model.backbone.parameters())
-        if not (frozen and type(method).mix is Method.mix and self._recipe["augment"] == "none"):
+        plain = type(method).mix is Method.mix and type(method).forward is Method.forward
+        if not (frozen and plain and self._recipe["augment"] == "none"):
             return model, images
         return model.on_features(), _WhenAsked(lambda: self._features(model, images, self._unchanged(model)))
 
@@ -113,8 +115,11 @@ class _WhenAsked:
             self._made = self._make()
         return self._made.batch(index)
 
-    def next(self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int) -> tuple[Tensor, Tensor]:
-        return self.batch(draw(step))
+    def next(
+        self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int
+    ) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        index = draw(step)
+        return index, *self.batch(index)
 
 
 def fingerprint_of(module: nn.Module) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ltbench.api import Method, Task
 from ltbench.data.loader import ImageBatches
@@ -42,6 +43,34 @@ def batches(device: torch.device | str = "cpu") -> ImageBatches:
     return ImageBatches(*images(), (0.5,), (0.25,), device=device)
 
 
+class DrawnAhead(ImageBatches):
+    """Batches whose `draw` runs ahead of the training, as that of streamed images does, on a script of what it gave
+    before: what else the method does may then depend on the batch that it has, and not on which was drawn last.
+
+    Args:
+        ahead: batches that are drawn before the one that is trained on. script: the indices of all steps, taken in
+            place of what is drawn; an empty one is filled.
+    """
+
+    def __init__(self, ahead: int, script: list[NDArray[np.int64]]) -> None:
+        super().__init__(*images(), (0.5,), (0.25,))
+        self._ahead, self._script, self._fills = ahead, script, not script
+        self._drawn = self._step = 0
+
+    def next(
+        self, draw: Callable[[int], NDArray[np.int64]], step: int, steps: int
+    ) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        self._drawn = 0 if step == 0 else self._drawn
+        while self._drawn < min(steps, step + 1 + self._ahead):
+            index = draw(self._drawn)
+            self._drawn += 1
+            if self._fills:
+                self._script.append(index)
+        index = self._script[self._step]
+        self._step += 1
+        return index, *self.batch(index)
+
+
 def task_for(cls: type[Method], seed: int = 0, device: torch.device | str = "cpu") -> Task:
     """Class-name vectors are of another length than the features, unless the method wants both in one space."""
     clip = "clip" in cls.needs
@@ -65,6 +94,11 @@ def model_for(method: Method) -> Classifier:
     return Classifier(backbone, method.head(backbone.dim)).to(method.task.device)
 
 
+def order_for(seed: int) -> BatchOrder:
+    """The order in which a seed sees the images."""
+    return BatchOrder(images()[1], len(COUNTS), RECIPE["batch_size"], np.random.default_rng([seed, 1]))
+
+
 def train_on_it(
     method: Method,
     model: Classifier,
@@ -73,13 +107,14 @@ def train_on_it(
     checkpoints: Checkpoints | None = None,
     clock: Clock | None = None,
     precision: str = "fp32",
+    source: ImageBatches | None = None,
 ) -> None:
-    """All steps of the recipe, on the task's device."""
+    """All steps of the recipe, on the task's device; from `batches` where no other source is given."""
     device = method.task.device
-    order = BatchOrder(images()[1], len(COUNTS), RECIPE["batch_size"], np.random.default_rng([seed, 1]))
+    order = order_for(seed)
     clock = clock or Clock(np.random.default_rng([seed, 2]), device)
     recipe = {**RECIPE, "precision": precision}
-    train(model, method, Setup(batches(device), order, clock, recipe, watch, checkpoints or Checkpoints()))
+    train(model, method, Setup(source or batches(device), order, clock, recipe, watch, checkpoints or Checkpoints()))
 
 
 def _backbone(cls: type[Method]) -> str:

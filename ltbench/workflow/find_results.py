@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError
+from ltbench.ranking.origin import LTBENCH, Origin
 from ltbench.results.folders import checked_name, read_plan, suites_in
-from ltbench.results.journal import Journal, Unreadable, without_collecting
+from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.spec import Expectation, Result
-from ltbench.system.uris import default_uri, shown_uri
+from ltbench.system.uris import shown_uri, sqlite_file, store_uri
+from ltbench.tracking.mlflow_runs import as_tracked
 from ltbench.workflow.tell import Tell, tell_nobody
 
 if TYPE_CHECKING:
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
 
 
 class Results(NamedTuple):
-    """What a leaderboard is made of: results, the plan kept with them, and where predictions are."""
+    """What a leaderboard is made of: results, the plan kept with them, where predictions are, and what is known of
+    where the numbers come from."""
 
     results: list[Result]
     expectation: Expectation | None
     predictions: Predictions | None
+    origin: Origin = LTBENCH
 
 
 def find_results(
@@ -53,29 +58,92 @@ def find_results(
         if suite is not None:
             shown = source if isinstance(source, Path) else "FRAME"
             raise UserError(f"--from {shown}: a file of scores belongs to no suite; leave {suite!r} out")
-        return Results(read_scores(source, primary), None, None)
+        file = source.name if isinstance(source, Path) else "a frame"
+        return Results(read_scores(source, primary), None, None, Origin(file=file))
     if source is not None:
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions
         if suite is not None:
             found, expectation = of_suite(found, expectation, suite_name(suite), source)
         return Results(found, expectation, predictions)
-    from ltbench.tracking import sqlite_store
-
-    store = uri or default_uri(results)
+    store = store_uri(uri, results)
     if suite is None:
-        refuse_without_store(store)
-        names = sqlite_store.suites(store)
-        if names is None:
-            names = _mlflow().suites(store)
-        if not names:
-            raise UserError(f"the MLflow store {shown_uri(store)} holds no suite; run one: ltbench run quickstart")
+        names = _suites(store, results)
         suite = names[0]
         if len(names) > 1:
             tell(f"{len(names)} suites are there ({', '.join(names)}); showing the last used")
     name = checked_name(suite_name(suite))
-    found, plan = sqlite_store.read(store, name) or _mlflow().read(store, name)
-    return Results(found, plan, Journal(results / name / "records").predictions)
+    return _from_both(store, name, results, tell)
+
+
+def _suites(store: str, results: Path) -> list[str]:
+    """The suites in MLflow, the last used first; then those that are in the folder of results alone."""
+    from ltbench.tracking import sqlite_store
+
+    with_records = suites_in(results)
+    if not with_records:
+        refuse_without_store(store)
+    names: list[str] = []
+    if _is_there(store):
+        found = sqlite_store.suites(store)
+        names = _mlflow().suites(store) if found is None else found
+    alone = [name for name in with_records if name not in names]
+    names += sorted(alone, key=lambda name: (results / name / "records").stat().st_mtime, reverse=True)
+    if not names:
+        raise UserError(f"the MLflow store {shown_uri(store)} holds no suite; run one: ltbench run quickstart")
+    return names
+
+
+def _from_both(store: str, suite: str, results: Path, tell: Tell) -> Results:
+    """MLflow's results, completed by the journal beside it: by key, a finished record before a failed one, and else the
+    journal's. Records that MLflow has as finished are not read again: reading is what takes time."""
+    folder = results / suite / "records"
+    journal = Journal(folder)
+    keys = journal.keys()
+    found, plan = _in_mlflow(store, suite, tell, may_lack=bool(keys))
+    finished = {r.key for r in found if r.status == "ok"}
+    read: dict[str, Result] = {}
+    with without_collecting():
+        for key in sorted(keys - finished):
+            record = read_record(folder / f"{key}.json")
+            if isinstance(record, Unreadable):
+                tell(f"warning: {record.file}: left out: {record.reason}")
+            else:
+                read[key] = replace(Result.of(record), suite=suite, metrics=as_tracked(record))
+    known = {r.key for r in found}
+    kept = [r for r in found if r.key not in read and (r.status == "ok" or r.key not in finished)]
+    origin = Origin(journal=folder.as_posix(), only_there=frozenset(read.keys() - known))
+    return Results(
+        [*kept, *read.values()], read_plan(results / suite / "plan.json") or plan, journal.predictions, origin
+    )
+
+
+def _in_mlflow(store: str, suite: str, tell: Tell, *, may_lack: bool) -> tuple[list[Result], Expectation | None]:
+    """What MLflow has of a suite.
+
+    Args:
+        may_lack: there are records beside it, so that a store without the suite, or one that does not answer, is told
+            and no end.
+    """
+    from ltbench.tracking import sqlite_store
+
+    if not _is_there(store):
+        if not may_lack:
+            refuse_without_store(store)
+        return [], None
+    try:
+        return sqlite_store.read(store, suite) or _mlflow().read(store, suite)
+    except UserError as error:
+        if not may_lack:
+            raise
+        tell(f"warning: {error}; this board is of the records alone")
+        return [], None
+
+
+def _is_there(store: str) -> bool:
+    """Looking at a sqlite store that is not there would make an empty one."""
+    file = sqlite_file(store)
+    return file is None or file.exists()
 
 
 def refuse_without_store(uri: str) -> None:

@@ -10,7 +10,7 @@ from ltbench.errors import UserError
 from ltbench.results.folders import folders_of, read_plan
 from ltbench.results.journal import Journal, Unreadable
 from ltbench.system.lock import SuiteLock
-from ltbench.system.uris import default_uri
+from ltbench.system.uris import store_uri
 from ltbench.tracking.delivery import Tracker
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
@@ -47,12 +47,12 @@ def import_records(
             known = journal.read(record.key)
             new = known is None or (known.status == "failed" and record.status == "ok")
             if new:
-                journal.write(replace(record, predictions=source.predictions(record.key)))
+                journal.write(replace(record, predictions=source.predictions(record.key, needed=True)))
             new_records[suite] = new_records.get(suite, 0) + new
         if not new_records:
             raise UserError(f"{folder}: holds no records")
         for suite in new_records:
-            folders, store = folders_of(results, suite), tracking_uri or default_uri(results)
+            folders, store = folders_of(results, suite), store_uri(tracking_uri, results)
             tracker = Tracker(store, suite, folders.journal, read_plan(folders.plan_file), warn)
             tracker.deliver_backlog()
             tracker.close()

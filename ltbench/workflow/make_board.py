@@ -16,6 +16,7 @@ from ltbench.results.folders import Folders, folders_of
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Plan, Result, Selection
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
+from ltbench.workflow.stale import stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody
 
 
@@ -28,6 +29,7 @@ class BoardRequest:
         results: where runs wrote.
         tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
         source: a folder of records, or a CSV or a frame of scores, to read instead of MLflow.
+        methods: a folder of the user's methods, to tell rows that were trained with other code than theirs.
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
         lower_is_better, higher_is_better: metrics of one's own in a file of scores, by which way is better.
@@ -39,6 +41,7 @@ class BoardRequest:
     results: Path = Path("results")
     tracking_uri: str | None = None
     source: Path | pd.DataFrame | None = None
+    methods: Path | None = None
     chosen: Selection = field(default_factory=Selection)
     options: BoardOptions = field(default_factory=BoardOptions)
     lower_is_better: tuple[str, ...] = ()
@@ -72,13 +75,23 @@ def make_board(request: BoardRequest) -> RankedResults:
     if options.primary is not None:
         options = replace(options, primary=known_name(options.primary))
     found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell, options.primary)
-    predictions = left_out if request.seeds_only else found.predictions
-    board = build(found.results, found.expectation, request.chosen, options, predictions=predictions)
     journal: Journal | None = None
     if isinstance(source, Path) and source.is_dir():
         journal = journal_in(source)[0]
     elif source is None:
-        journal = folders_of(request.results, board.suite).journal
+        journal = folders_of(request.results, found.results[0].suite).journal if found.results else None
+    origin = found.origin
+    if journal is not None:
+        origin = replace(origin, stale=stale_rows(found.results, journal, found.expectation, request.methods))
+    predictions = left_out if request.seeds_only else found.predictions
+    board = build(
+        found.results,
+        found.expectation,
+        request.chosen,
+        options,
+        predictions=predictions,
+        origin=origin,
+    )
     return RankedResults(board, found.expectation, journal)
 
 

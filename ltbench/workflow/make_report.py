@@ -9,9 +9,11 @@ from ltbench.errors import UserError
 from ltbench.page.write import write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
+from ltbench.ranking.origin import Origin
 from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
 from ltbench.workflow.find_results import journal_of, suite_name
+from ltbench.workflow.stale import stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
@@ -65,7 +67,9 @@ def make_report(
             warner(tell)(f"{found.file}: left out: {found.reason}")
     if not records:
         raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
-    board = build([Result.of(r) for r in records], expectation, chosen, predictions=journal.predictions)
+    results_there = [Result.of(r) for r in records]
+    origin = Origin(stale=stale_rows(results_there, journal, expectation))
+    board = build(results_there, expectation, chosen, predictions=journal.predictions, origin=origin)
     folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
     files = write_report(
         board,

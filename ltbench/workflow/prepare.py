@@ -20,7 +20,7 @@ from ltbench.suite import Suite
 from ltbench.suite.load import load_suite
 from ltbench.suite.yaml_file import Overrides
 from ltbench.system.remote import Remote
-from ltbench.system.uris import default_uri
+from ltbench.system.uris import store_uri
 from ltbench.training.device.provenance import git_commit
 from ltbench.training.site import Site
 from ltbench.workflow.tell import Tell, tell_nobody, warner
@@ -57,7 +57,7 @@ class Request:
     @property
     def store(self) -> str:
         """MLflow's tracking URI."""
-        return self.tracking_uri or default_uri(self.results)
+        return store_uri(self.tracking_uri, self.results)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
     Raises:
         UserError: anything the user can mend. Interrupted: by a signal while there was nothing to wait for.
     """
+    _ = request.store  # an address that is none is refused before anything is made ready
     prepared = prepare(request, whole=True)
     if request.address is not None:
         os.environ["RAY_ADDRESS"] = request.address
@@ -108,13 +109,14 @@ def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
             first = _Job(prepared.plan.search, prepared.whole.search, prepared.search_folders)
             with SuiteLock(first.folders.suite_folder, request.warn) as second:
                 interrupt.at_once.append(second.release)
-                before = _carry_out(first, prepared, request, interrupt)
+                before = _carry_out(first, prepared, request, interrupt, second)
             if before.stopped:
                 return before
             broken = [record for record in before.state.failed.values() if not diverged(record)]
             prepared = prepared.planned_again()
             _tell_choices(prepared.plan, request)
-        done = _carry_out(_Job(prepared.plan, prepared.whole, prepared.folders), prepared, request, interrupt)
+        job = _Job(prepared.plan, prepared.whole, prepared.folders)
+        done = _carry_out(job, prepared, request, interrupt, lock)
         if done.stopped:
             return done
         board = board_of_records(prepared.folders, request.chosen, prepared.plan)
@@ -131,11 +133,12 @@ class _Job:
     folders: Folders
 
 
-def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: Interrupt) -> RunOutcome:
+def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: Interrupt, lock: SuiteLock) -> RunOutcome:
     """Run what is missing of a plan, into its folder and its experiment."""
-    plan, journal, store = job.plan, job.folders.journal, request.store
+    lock.check()  # before a search, hours may have gone by
+    plan, journal = job.plan, Journal(job.folders.journal.folder, lock.check)
     write_plan(job.folders, job.whole, prepared.suite)
-    tracker = Tracker(store, plan.suite, journal, job.whole.expectation(), request.warn)
+    tracker = Tracker(request.store, plan.suite, journal, job.whole.expectation(), request.warn)
     try:
         state = state_of(plan, journal)
         bring_up_to_date(plan, state, journal, tracker)

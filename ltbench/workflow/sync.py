@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.results.folders import folders_of, read_plan, suites_in
-from ltbench.system.uris import default_uri
+from ltbench.system.uris import store_uri
 from ltbench.tracking.delivery import Delivered, deliver
 from ltbench.workflow.find_results import suite_name
 from ltbench.workflow.tell import Tell, tell_nobody, warner
@@ -34,4 +34,4 @@ def sync(
     for each in there if name is None else [name]:
         folders = folders_of(results, each)
         plan = read_plan(folders.plan_file)
-        yield each, deliver(tracking_uri or default_uri(results), each, folders.journal, plan, warner(tell))
+        yield each, deliver(store_uri(tracking_uri, results), each, folders.journal, plan, warner(tell))

@@ -188,6 +188,152 @@ class Labels(Sound):
         return x, y
 
 
+class FromDrawToMix(Sound):
+    """Keeps on self what it drew, for `mix`: of another batch where images are streamed."""
+
+    def draw(self, index: NDArray[np.int64], now: Moment) -> NDArray[np.int64]:
+        self.drawn = index
+        return index
+
+    def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
+        odd = torch.from_numpy(self.drawn % 2 == 1).to(x.device)
+        return torch.where(odd[:, None, None, None], -x, x), self.task.one_hot(y)
+
+
+class ByItsRows(Sound):
+    """The same, found by the rows of the batch."""
+
+    def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
+        assert now.index is not None
+        odd = torch.from_numpy(now.index % 2 == 1).to(x.device, non_blocking=True)
+        return torch.where(odd[:, None, None, None], -x, x), self.task.one_hot(y)
+
+
+class QueueOfDraws(FromDrawToMix):
+    """As many draws wait as were made; a queue of one is too short."""
+
+    def draw(self, index: NDArray[np.int64], now: Moment) -> NDArray[np.int64]:
+        assert getattr(self, "waits", None) is None, "the last batch has not been mixed yet"
+        self.waits = self.drawn = index
+        return index
+
+    def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
+        self.waits = None
+        return super().mix(x, y, now)
+
+
+class FollowsItsLoss(Sound):
+    """What it draws follows from the losses so far; on streamed images later, and as right."""
+
+    def __init__(self, task: Task, **values: Any) -> None:
+        super().__init__(task, **values)
+        self.steps = 0
+
+    def draw(self, index: NDArray[np.int64], now: Moment) -> NDArray[np.int64]:
+        return np.roll(index, self.steps) if self.steps % 2 else np.sort(index)
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        self.steps += 1
+        return super().loss(logits, target, now)
+
+
+class ExpertsInTheBatch(Sound):
+    """Three experts whose features are one behind the other, as many as three batches."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        body = model.backbone
+
+        class Thrice(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.body = body
+
+            def forward(self, x: Tensor) -> Tensor:
+                return torch.cat([self.body(x)] * 3)
+
+        model.backbone = Thrice()
+        yield Stage()
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        return super().loss(logits, target.repeat(len(logits) // len(target), 1), now)
+
+
+class ForwardLosesTheGradient(Sound):
+    """Detaches what it gives."""
+
+    def forward(self, model: Classifier, x: Tensor, now: Moment) -> Any:
+        return model(x).detach().requires_grad_()
+
+
+class StepReturnsNothing(Sound):
+    """Forgets to return the loss."""
+
+    def step(self, gradients: Any, optimizer: torch.optim.Optimizer, now: Moment) -> Any:
+        gradients()
+        optimizer.step()
+
+
+class PredictsPerExpert(Sound):
+    """Gives two rows of logits per image."""
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return torch.stack([logits, logits], dim=1)
+
+
+class Hooked(Sound):
+    """Registers a hook with its optimizer, which torch numbers anew in every trial, and takes it off at the end."""
+
+    def __init__(self, task: Task, **values: Any) -> None:
+        super().__init__(task, **values)
+        self.updates = torch.zeros(())
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        optimizer = self.task.optimizer(model.parameters())
+        self.handle = optimizer.register_step_post_hook(self.count)
+        yield Stage(optimizer=optimizer)
+        self.handle.remove()
+
+    def count(self, *_: Any) -> None:
+        self.updates += 1
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        return super().loss(logits, target, now) * (1 + self.updates / 100).to(logits.device, non_blocking=True)
+
+
+class Looks(Sound):
+    """Starts its classifier at the means of the features, of all images as they are."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        yield Stage("warm-up", share=0.5)
+        self.sums = torch.zeros(self.task.num_classes, model.backbone.dim, device=self.task.device)
+        yield Stage("means", plain=True)
+        with torch.no_grad():
+            model.head.weight.copy_(self.sums / self.task.counts[:, None])
+        yield Stage(share=0.5)
+
+    def forward(self, model: Classifier, x: Tensor, now: Moment) -> Any:
+        return model.backbone(x) if now.stage == "means" else model(x)
+
+    def loss(self, out: Tensor, target: Tensor, now: Moment) -> Tensor:
+        if now.stage == "means":
+            self.sums += target.T @ out
+            return out.sum()
+        return super().loss(out, target, now)
+
+
+@pytest.mark.parametrize("cls", [Sound, ByItsRows, FollowsItsLoss, Hooked, Looks])
+def test_the_contract_finds_nothing_in_what_is_right(cls: type[Method]) -> None:
+    assert check_method(cls) == ([], [])
+
+
+def test_the_contract_says_what_it_is_trying() -> None:
+    told: list[str] = []
+    check_method(FollowsItsLoss, told.append)
+    assert len(told) == 7
+    assert told[0] == "one batch through all hooks"
+    assert told[-1] == "trainings with other values of temperature"
+
+
 def test_the_contract_finds_nothing_in_a_sound_method() -> None:
     assert check_method(Sound) == ([], [])
 
@@ -211,6 +357,12 @@ def test_the_contract_finds_nothing_in_a_sound_method() -> None:
         (Nameless, "`paper` is not stated"),
         (Misspelt, "`losss` is no hook, and nothing calls it; did you mean `loss`?"),
         (Grows, "what changes while training must be an attribute of self"),
+        (FromDrawToMix, "what it leaves on self is of another batch; look it up by `now.index`"),
+        (QueueOfDraws, "where `draw` runs ahead training fails: AssertionError: the last batch has not been mixed yet"),
+        (ExpertsInTheBatch, "the backbone gives features of length 48 for 16 images"),
+        (ForwardLosesTheGradient, "loss has no finite gradient"),
+        (StepReturnsNothing, "step must return the loss"),
+        (PredictsPerExpert, "predict must give logits of shape (16, 5), it gives (16, 2, 5)"),
         (Labels, "it gives (16,); `self.task.one_hot` makes one of labels"),
     ],
 )

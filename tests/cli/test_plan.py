@@ -63,3 +63,19 @@ def test_a_plan_shows_what_the_long_tails_came_out_as(ltbench: Run) -> None:
     assert line.split() == ["digits", "IF50", "10", "353", "128", "2", "3", "3", "4", "500"]
     assert "many (> 50)" in out
     assert "few (< 10)" in out
+
+
+def test_a_factor_that_came_out_otherwise_is_told(ltbench: Run) -> None:
+    """IF 50 of 128 images is 2.56 of the rarest class, so 2; IF 20 is 6.4, so 6: within a tenth."""
+    _, out, _ = ltbench("plan", "quickstart")
+    assert "digits IF50: the imbalance factor came out as 64, not 50: the smallest class has 2 images" in out
+    assert "digits IF20: the imbalance factor" not in out
+
+
+def test_a_head_of_class_names_without_text_names_the_cure(ltbench: Run) -> None:
+    changes = ["--set", "text=null", "--set", "recipes.scratch.head=text"]
+    _, out, err = ltbench("plan", "quickstart", "--only", "ce,text_guided_mixup", *changes)
+    said = out + err
+    assert "`recipes.scratch.head: linear` needs none" in said
+    _, out, err = ltbench("plan", "quickstart", "--only", "text_guided_mixup", "--set", "text=null")
+    assert "head: linear" not in out + err

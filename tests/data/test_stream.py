@@ -258,7 +258,8 @@ def run_steps(
     found = []
     for steps in stages:
         for step in range(first, min(steps, last)):
-            found.append(batches.next(lambda _: batches.state.draws.integers(0, len(batches), 4), step, steps))
+            _, *batch = batches.next(lambda _: batches.state.draws.integers(0, len(batches), 4), step, steps)
+            found.append((batch[0], batch[1]))
         first = 0
     return found
 

@@ -71,6 +71,7 @@ def test_methods_that_train_in_a_way_of_their_own_share_nothing(make_spec: Make)
     alone = {name for name in registry.names() if group_of(make_spec(name), registry.get(name)) is None}
     assert {"ce", "tau_norm", "logit_adjustment", "crt", "cb_sampling"}.isdisjoint(alone)
     assert {"balanced_softmax", "focal", "mixup", "text_guided_mixup", "ldam_drw", "ce_drw", "vs_loss"} <= alone
+    assert {"sam", "ema", "ncm"} <= alone, "a step, or a forward, of their own"
 
 
 def test_a_curve_shows_what_is_predicted_so_it_is_not_shared_with_another_prediction(make_spec: Make) -> None:

@@ -396,6 +396,58 @@ def strange(file: Path) -> None:
     file.write_bytes(b"ltbench checkpoint 1 " + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
 
 
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """`unread(errno.ESTALE, 3)`: the next three reads of a checkpoint fail."""
+    monkeypatch.setattr("ltbench.system.files._PAUSES", (0.0, 0.0, 0.0))
+    left, real = [0], Path.read_bytes
+
+    def arm(number: int, times: int) -> None:
+        def read(file: Path) -> bytes:
+            if file.suffix == ".ckpt" and left[0] > 0:
+                left[0] -= 1
+                raise OSError(number, os.strerror(number), str(file))
+            return real(file)
+
+        left[0] = times
+        monkeypatch.setattr(Path, "read_bytes", read)
+
+    return arm
+
+
+def test_a_read_error_that_passes_costs_nothing(
+    make_spec: Make, site: Site, saving: Site, interrupt: Interrupt, unread: Callable[[int, int], None]
+) -> None:
+    spec = make_spec("crt", recipe=TINY)
+    broken_off(spec, saving, interrupt, 6)
+    unread(errno.ESTALE, 3)
+    resumed = run_trial(spec, saving)
+    assert resumed.environment["resumed"] == 1
+    assert "checkpoint_messages" not in resumed.environment
+    assert_same(run_trial(spec, site), resumed)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_checkpoints_that_cannot_be_read_are_kept_for_a_better_moment(
+    number: int, make_spec: Make, site: Site, saving: Site, interrupt: Interrupt, unread: Callable[[int, int], None]
+) -> None:
+    spec = make_spec("crt", recipe=TINY)
+    broken_off(spec, saving, interrupt, 6)
+    before = {f.name: f.read_bytes() for f in files_of(saving, spec)}
+    unread(number, 10**9)
+    broken_off(spec, saving, interrupt, 9)
+    unread(number, 0)
+    assert {f.name: f.read_bytes() for f in files_of(saving, spec)} == before
+    unread(number, 10**9)
+    record = run_trial(spec, saving)
+    assert record.environment["resumed"] == 0
+    *each, last = record.environment["checkpoint_messages"]
+    assert len(each) == 2
+    assert all("cannot be read" in message and "kept" in message for message in each)
+    assert last.startswith("no checkpoints are taken")
+    assert_same(run_trial(spec, site), record)
+
+
 @pytest.mark.parametrize("damage", [truncate, empty, flip, strange])
 def test_the_checkpoint_before_a_damaged_one_is_used(
     damage: Callable[[Path], None], make_spec: Make, site: Site, saving: Site, interrupt: Interrupt

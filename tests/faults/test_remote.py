@@ -146,10 +146,12 @@ def test_a_listing_that_fails_means_starting_over(
     def lost(*_: Any, **__: Any) -> None:
         raise ConnectionError("reset by peer")
 
+    before = dict(Flaky.objects)
     monkeypatch.setattr(Flaky, "ls", lost)
     record = run_trial(spec, away)
     assert record.environment["resumed"] == 0
     assert "checkpoints could not be looked for (reset by peer); the trial started over" in messages(record)
+    assert before.items() <= Flaky.objects.items(), "good checkpoints are kept"
     assert_same(run_trial(spec, site), record)
 
 

@@ -53,6 +53,15 @@ def loaded(weight: float) -> Moment:
     return Loaded("train", 0.0, np.random.default_rng(0), CPU)
 
 
+EXPERTS = {"ride": 3, "sade": 3}
+"""Methods whose losses and corrections take the logits of several experts, and how many these are."""
+
+
+def out_of(name: str, logits: Tensor) -> Tensor:
+    """What a method's model gives where every expert gives these logits: (N, C), or (N, K, C)."""
+    return logits[:, None].expand(-1, EXPERTS[name], -1) if name in EXPERTS else logits
+
+
 def task_of(counts: tuple[int, ...], text: NDArray[np.float32] | None = None, seed: int = 0) -> Task:
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     names = [f"class {c}" for c in range(len(counts))]

@@ -29,6 +29,7 @@ from tests.methods.made import (
     names_for,
     near_names,
     one_hot,
+    out_of,
     some_logits,
     some_targets,
     task_of,
@@ -90,6 +91,38 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("cb_sampling", {"sampling": "class_balanced"}),
         ("ce_drw", {"beta": 0.9999, "defer": 0.8}),
         ("focal", {"gamma": 1.0}),
+        ("cb_focal", {"gamma": 1.0, "beta": 0.9999}),
+        ("cutmix", {"alpha": 1.0, "probability": 0.5}),
+        ("disalign", {"rho": 1.2, "align_share": 0.1}),
+        ("ema", {"decay": 0.999}),
+        ("lade", {"weight": 0.1, "decay": 0.1}),
+        (
+            "mislas",
+            {
+                "alpha": 1.0,
+                "smooth_head": 0.4,
+                "smooth_tail": 0.1,
+                "classifier_share": 0.05,
+                "classifier_rate": 0.2,
+            },
+        ),
+        ("ncm", {"features": "centred"}),
+        (
+            "ride",
+            {
+                "beta": 0.9999,
+                "defer": 0.8,
+                "max_margin": 0.5,
+                "scale": 30.0,
+                "experts": 3,
+                "own_stages": 2,
+                "diversity": 0.2,
+                "tempering": 0.05,
+            },
+        ),
+        ("sade", {"strength": 2.0, "scale": 30.0, "own_stages": 2}),
+        ("sam", {"rho": 0.05}),
+        ("seesaw", {"p": 0.8, "q": 2.0}),
         ("clip_full_finetune", {"tower_lr": 3e-5, "head_lr": 3e-5, "weight_decay": 0.1}),
         (
             "lift",
@@ -167,20 +200,26 @@ def test_it_leaves_the_batch_it_is_given_alone(name: str) -> None:
     assert torch.equal(y, y_before)
 
 
+HOLDS_FIXED = ("seesaw",)
+"""Methods whose paper takes a part of the loss as a constant: the gradient is not that of the values."""
+
+
 @every_method
 @pytest.mark.parametrize("progress", [0.0, 0.9])
 def test_its_loss_is_one_number_with_the_gradient_of_its_values(name: str, progress: float) -> None:
+    if name in HOLDS_FIXED:
+        return  # its gradient has a test of its own (test_equations.py)
     method, target = make(name, task_of(COUNTS, near_names())), some_targets(6).double()
     logits = some_logits(6, scale=0.5).double().requires_grad_()
-    assert method.loss(logits, target, moment(progress)).shape == ()
-    assert torch.autograd.gradcheck(lambda z: method.loss(z, target, moment(progress)), (logits,))
+    assert method.loss(out_of(name, logits), target, moment(progress)).shape == ()
+    assert torch.autograd.gradcheck(lambda z: method.loss(out_of(name, z), target, moment(progress)), (logits,))
 
 
 @every_method
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 100.0])
 def test_its_loss_is_finite_for_dull_and_for_extreme_logits(name: str, scale: float) -> None:
     method, logits = make(name, task_of(COUNTS, near_names())), some_logits(scale=scale).requires_grad_()
-    loss = method.loss(logits, one_hot(logits.argmax(dim=1)), moment(0.9))
+    loss = method.loss(out_of(name, logits), one_hot(logits.argmax(dim=1)), moment(0.9))
     loss.backward()
     assert torch.isfinite(loss)
     assert logits.grad is not None
@@ -190,12 +229,13 @@ def test_its_loss_is_finite_for_dull_and_for_extreme_logits(name: str, scale: fl
 @every_method
 def test_its_loss_is_lower_where_the_logits_are_right(name: str) -> None:
     method, target = make(name, task_of(COUNTS, near_names())), one_hot(labels_of(16))
-    assert method.loss(target, target, moment()) < method.loss(-target, target, moment())
+    right, wrong = out_of(name, target), out_of(name, -target)
+    assert method.loss(right, target, moment()) < method.loss(wrong, target, moment())
 
 
 @every_method
 def test_its_corrected_logits_have_the_shape_of_the_logits(name: str) -> None:
-    corrected = make(name, task_of(COUNTS)).predict(some_logits(7))
+    corrected = make(name, task_of(COUNTS)).predict(out_of(name, some_logits(7)))
     assert corrected.shape == (7, 5)
     assert torch.isfinite(corrected).all()
 
@@ -204,7 +244,7 @@ def test_its_corrected_logits_have_the_shape_of_the_logits(name: str) -> None:
 def test_its_stages_share_out_the_whole_training(name: str) -> None:
     method, body = make(name, task_of(COUNTS, names_for(name))), build_backbone(body_of(REGISTRY.get(name)), (6, 6, 1))
     stages = list(method.stages(Classifier(body, method.head(body.dim))))
-    assert sum(stage.share for stage in stages) == pytest.approx(1.0)
+    assert sum(stage.share for stage in stages if not stage.plain) == pytest.approx(1.0)
     for stage in stages:
         if stage.class_probs is not None:
             assert stage.class_probs.sum() == pytest.approx(1.0)
@@ -241,12 +281,20 @@ def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     assert check_method(REGISTRY.get(name)) == ([], [])
 
 
+SEEN_LATE = {"ema": 20.0, "disalign": 20.0, "mislas": 20.0}
+"""Epochs until an option shows: an average's memory is as long as the training at first, and a small share of a short
+training is one step, whatever it is."""
+
+
 @pytest.mark.parametrize(("name", "field"), OPTIONS)
 def test_every_other_value_of_an_option_changes_the_result(name: str, field: str) -> None:
-    values, plain = other_values(name, field), final_logits(name)
+    epochs = SEEN_LATE.get(name, 2.0)
+    values, plain = other_values(name, field), final_logits(name, epochs=epochs)
     assert values
     for value in values:
-        assert not np.array_equal(plain, final_logits(name, **{field: value})), f"{field}={value} changes nothing"
+        assert not np.array_equal(plain, final_logits(name, epochs=epochs, **{field: value})), (
+            f"{field}={value} changes nothing"
+        )
 
 
 @pytest.mark.parametrize(("name", "field"), OPTIONS)

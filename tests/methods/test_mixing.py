@@ -200,3 +200,56 @@ def test_the_label_mass_of_head_and_tail_is_the_one_measured_on_the_authors_code
     assert mass[0] / mass[-1] == pytest.approx(ratio, rel=0.06)
     # The 3 % at alpha 0 are weights of Beta(0.2, 0.2) that are 0 or 1 in float32; published is none.
     assert saturated / images_seen == pytest.approx(clamped, abs=0.015)
+
+
+# -- cutmix -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 9)])
+def test_cutmix_shares_the_label_out_by_the_area_of_the_box(height: int, width: int, toy_task: Task) -> None:
+    """Image i is i everywhere: which pixels are whose can be read off."""
+    method, y = make("cutmix", toy_task, probability=1.0), labels_of(12)
+    x, boxes = torch.arange(12.0)[:, None, None, None].expand(-1, 3, height, width), set()
+    for seed in range(60):
+        mixed, target = method.mix(x, y, moment(seed=seed))
+        partner = np.random.default_rng(seed)
+        partner.beta(1.0, 1.0), partner.uniform(0, 1)
+        other = partner.permutation(12)
+        foreign = mixed != x
+        for i in range(12):
+            assert set(mixed[i].unique().tolist()) <= {float(i), float(other[i])}
+        moved = [i for i in range(12) if other[i] != i]
+        box = foreign[moved[0], 0]
+        assert all(torch.equal(foreign[i, channel], box) for i in moved for channel in range(3)), "one box per batch"
+        rows, columns = box.any(dim=1), box.any(dim=0)
+        assert torch.equal(box, rows[:, None] & columns)
+        for edge in (rows, columns):
+            inside = edge.nonzero().flatten().tolist()
+            assert inside == list(range(inside[0], inside[-1] + 1)) if inside else True
+        share = float(box.double().mean())
+        expected = (1 - share) * torch.eye(5)[y] + share * torch.eye(5)[y[torch.from_numpy(other)]]
+        torch.testing.assert_close(target, expected)
+        boxes.add((int(rows.sum()), int(columns.sum())))
+    assert len(boxes) > 8
+
+
+@pytest.mark.parametrize(("weight", "side"), [(0.0, 8), (0.75, 4), (1.0, 0)])
+def test_cutmix_cuts_boxes_of_side_root_1_minus_lambda(weight: float, side: int, toy_task: Task) -> None:
+    method, x = make("cutmix", toy_task, probability=1.0), torch.arange(12.0)[:, None, None, None].expand(-1, 1, 8, 8)
+    now, areas = loaded(weight), []
+    for _ in range(600):
+        mixed, _ = method.mix(x, labels_of(12), now)
+        areas.append(int((mixed != x).sum(dim=(1, 2, 3)).max()))
+    assert max(areas) == side * side
+    assert min(areas) >= (side // 2) ** 2, "cut off at the edges, at most to a quarter"
+
+
+def test_cutmix_mixes_the_stated_share_of_the_batches(toy_task: Task) -> None:
+    method, x = make("cutmix", toy_task, probability=0.3), torch.arange(12.0)[:, None, None, None].expand(-1, 1, 8, 8)
+    now = loaded(0.5)
+    mixed = sum(bool((method.mix(x, labels_of(12), now)[0] != x).any()) for _ in range(600))
+    assert stats.binomtest(mixed, 600, 0.3).pvalue > 1e-3
+    off, y = make("cutmix", toy_task, probability=0.0), labels_of(12)
+    images, target = off.mix(x, y, now)
+    assert torch.equal(images, x)
+    assert torch.equal(target, torch.eye(5)[y])

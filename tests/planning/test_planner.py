@@ -17,7 +17,7 @@ from ltbench.errors import UserError
 from ltbench.execution.run_plan import bring_up_to_date, state_of
 from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan, part_of
-from ltbench.planning.recipes import resolve_precision
+from ltbench.planning.recipes import misfit, resolve_precision
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Plan, Record, Selection, canonical
@@ -298,3 +298,18 @@ def test_a_part_of_a_search_keeps_a_setting_that_another_row_tries_too(data_root
     for label in ("mixup", "mixup_other"):
         chosen = Selection(methods=[label])
         assert part_of(whole, loaded, chosen) == make_plan(loaded, registry, data_root, chosen)[0]
+
+
+@pytest.mark.parametrize("name", ["tau_norm", "vs_loss"])
+def test_what_needs_a_linear_head_is_skipped_on_class_names(name: str) -> None:
+    """VS-loss multiplies logits by class counts: on cosines, all positive, that is a shift against rare classes."""
+    cls = Registry().get(name)
+    assert misfit(cls, {"backbone": "identity", "head": "text"}) == "needs a linear head; this recipe has `head: text`"
+    assert misfit(cls, {"backbone": "identity"}) == ""
+
+
+def test_the_adapters_of_the_features_suite_have_their_rivals_learning_rate() -> None:
+    suite = load_suite("clip_features")
+    rate = suite.recipes["clip"].optimizer.lr
+    adapters = [entry for entry in suite.methods["clip"] if entry.method == "tgm_clip"]
+    assert [entry.hyperparameters["adapter_lr"] for entry in adapters] == [rate, rate]

@@ -17,6 +17,7 @@ from ltbench.errors import UserError
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.notes import notes, of_table
+from ltbench.ranking.formats.render import FORMATS
 from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.spec.cell import ONE_DATASET
 from ltbench.spec.expectation import ExpectedRow, ExpectedSkip
@@ -136,7 +137,7 @@ def test_with_two_seeds_there_is_no_p_value_and_the_reason_is_given() -> None:
     board = build(grid({"ce": 50, "good": 60}, {"a": ["IF10"]}, seeds=2))
     (score,) = row(board, "good").scores.values()
     assert (score.gain.p, score.gain.reason) == (None, Reason.too_few_seeds)
-    assert row(board, "good").gain.verdict is Verdict.unresolved
+    assert row(board, "good").gain.verdict is Verdict.undecided
     assert row(board, "good").rank == (1, 2)
 
 
@@ -377,9 +378,9 @@ def test_columns_without_a_plan_are_in_the_order_of_their_imbalance() -> None:
     assert [c[:2] for c in table(board).columns] == [("a", "IF10"), ("b", "IF10"), ("b", "IF50"), ("b", "IF100")]
 
 
-def test_an_interval_without_zero_that_is_not_resolved_is_explained() -> None:
+def test_an_interval_without_zero_that_is_undecided_is_explained() -> None:
     """Found on the quickstart: -4.3 [-7.9, -0.8] with a `?` reads like a mistake."""
-    explained = "one that leaves out 0 may still carry a ?"
+    explained = "an interval can exclude 0 while the verdict is still ?."
     met = set()
     for spread in (0.1, 0.5, 0.9, 1.3, 1.7, 2.1, 2.5):
         results = grid({"ce": 50, "a": 51, "b": 52, "c": 49, "d": 48}, {"digits": ["IF10"]}, noise=spread)

@@ -69,7 +69,7 @@ def test_pairs_are_tested_from_as_many_data_sets_as_could_show_something(methods
 def test_imbalance_factors_are_no_data_sets() -> None:
     board = build(grid(MEANS, {"a": ["IF10", "IF50", "IF100"], "b": ["IF10"]}))
     assert other(board).blocks == 2
-    assert any("Nothing is said of other data sets: 2 here" in line for line in notes(board))
+    assert any("This board covers two data sets. To compare 3 methods across" in line for line in notes(board))
 
 
 def test_one_data_set_has_ranks_and_no_test() -> None:
@@ -160,8 +160,11 @@ def test_equal_values_have_a_profile() -> None:
     ("means", "lead"),
     [
         ({"ce": 50, "good": 60}, "good is first of 2 methods"),
-        ({"ce": 50, "same": 50}, "These data do not tell the 2 methods apart"),
-        ({"ce": 50, "x": 60, "y": 60}, "share the first place: not told apart"),
+        ({"ce": 50, "same": 50}, "Any of the 2 methods may be the best: no two differ significantly"),
+        (
+            {"ce": 50, "x": 60, "y": 60},
+            "The best of 3 methods may be x or y: no method is significantly better",
+        ),
         ({"ce": 50}, "ce is the only method with a complete set of results"),
     ],
 )

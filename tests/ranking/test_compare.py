@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom, permutation_test
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from ltbench.errors import UserError
 from ltbench.metrics import Predictions, from_predictions
@@ -21,6 +23,7 @@ from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, Result, TrialSpec
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import Verdict
+from ltbench.stats.reasons import Reason
 
 Make = Callable[..., TrialSpec]
 TRUTH = np.repeat(np.arange(4), 25)
@@ -29,10 +32,15 @@ TRAIN = (200, 60, 30, 8)
 
 @pytest.fixture
 def journal(tmp_path: Path, make_spec: Make) -> Journal:
-    """Two methods with predictions: ce is right on 60 % of the images, mixup on 80 %, but never better on class 0."""
-    journal = Journal(tmp_path / "records")
+    """Two methods with predictions and five seeds."""
+    return filled(tmp_path / "records", make_spec, 5)
+
+
+def filled(folder: Path, make_spec: Make, seeds: int) -> Journal:
+    """Two methods: ce is right on 60 % of the images, mixup on 80 %, but never better on class 0."""
+    journal = Journal(folder)
     for method, chance in (("ce", 0.6), ("mixup", 0.8)):
-        for seed in range(5):
+        for seed in range(seeds):
             rng = np.random.default_rng([seed, method == "ce"])
             right = np.where(TRUTH == 0, np.arange(100) % 10 < 9, rng.random(100) < chance)
             label = np.where(right, TRUTH, (TRUTH + 1) % 4).astype(np.uint16)
@@ -144,3 +152,42 @@ def test_metrics_are_shown_in_their_own_unit_and_direction(journal: Journal) -> 
     assert "= <" not in shown
     assert "95% CI over seeds and images" in shown
     assert "95% CI over seeds]" in shown
+
+
+def test_each_pair_of_models_has_mcnemars_test(journal: Journal) -> None:
+    found = compare(both(journal), journal.predictions, "mixup", "ce")
+    ((_, tests),) = found.models.items()
+    assert list(tests) == [0, 1, 2, 3, 4]
+    stored = {
+        (r.spec.label, r.spec.seed): np.load(io.BytesIO(journal.predictions(r.key) or b"")) for r in both(journal)
+    }
+    for seed, test in tests.items():
+        mine, theirs = (stored[m, seed]["label"] == stored[m, seed]["truth"] for m in ("mixup", "ce"))
+        b, c = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+        exact = statsmodels_mcnemar([[0, b], [c, 0]], exact=True).pvalue
+        assert (test.b, test.c) == (b, c)
+        assert test.p == pytest.approx(exact - binom.pmf(min(b, c), b + c, 0.5))
+    shown = comparison_text(found)
+    assert f"McNemar per seed, digits IF20: s0 p {'<0.001' if tests[0].p < 1e-3 else '= '}" in shown
+    assert "Each test is of two trained models, not of the methods." in shown
+
+
+def test_without_predictions_no_pair_of_models_is_tested(journal: Journal) -> None:
+    found = compare(both(journal), lambda key: None, "mixup", "ce")
+    assert found.models == {}
+    assert "McNemar" not in comparison_text(found)
+
+
+def test_six_seeds_have_a_sign_flip_permutation_and_five_have_none(
+    journal: Journal, tmp_path: Path, make_spec: Make
+) -> None:
+    five = compare(both(journal), journal.predictions, "mixup", "ce")
+    assert five.flipped == (None, Reason.too_few_seeds, 5)
+    assert "Sign-flip" not in comparison_text(five)
+    seven = filled(tmp_path / "seven", make_spec, 7)
+    found = compare(both(seven), seven.predictions, "mixup", "ce")
+    values = {(r.spec.label, r.spec.seed): r.metrics["balanced_accuracy"] or 0.0 for r in both(seven)}
+    d = np.array([values["mixup", s] - values["ce", s] for s in range(7)])
+    reference = permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert found.flipped == (pytest.approx(reference.pvalue), None, 7)
+    assert "Sign-flip permutation of the 7 seeds' differences" in comparison_text(found)

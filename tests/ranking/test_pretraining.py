@@ -72,7 +72,7 @@ def test_the_page_heads_both_parts() -> None:
 
 def test_notes_are_said_once_for_all_tables_or_of_the_one_they_hold_for() -> None:
     results = both()
-    assert FORMATS["text"](build(results)).count("Nothing is said of other data sets") == 1
+    assert FORMATS["text"](build(results)).count("This board covers one data set.") == 1
     one = [r for r in results if not r.pretraining or r.seed < 2]
     shown = " ".join(FORMATS["text"](build(one)).split())
     assert "Recipe clip: no p-value (" in shown

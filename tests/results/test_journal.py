@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,9 +88,15 @@ def test_a_metric_that_is_not_a_number_is_never_written(journal: Journal) -> Non
     assert FILE not in files_in(journal)
 
 
-def test_a_record_file_can_be_read_by_others(journal: Journal) -> None:
-    """mkstemp makes files for one's own eyes; a journal on shared storage is for a team."""
-    assert journal.write(NEW).stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_users_umask_says_who_may_read_and_write_a_record(umask: int, mode: int, journal: Journal) -> None:
+    """mkstemp makes files for one's own eyes; a journal on shared storage is for a team, and a private one is not."""
+    before = os.umask(umask)
+    try:
+        file = journal.write(NEW)
+    finally:
+        os.umask(before)
+    assert {f.stat().st_mode & 0o777 for f in (file, file.with_suffix(".npz"))} == {mode}
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------
@@ -109,7 +117,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., Any]
     return arm
 
 
-STEPS = ["os.replace", "os.fsync", "os.chmod", "os.fdopen", "tempfile.mkstemp"]
+STEPS = ["os.replace", "os.fsync", "os.fdopen", "os.open"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -217,11 +225,76 @@ def test_a_damaged_record_does_not_hide_the_others(journal: Journal) -> None:
     assert [type(r) for r in journal] == [Unreadable, Record]
 
 
-def test_a_link_to_a_device_is_no_record_and_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "0123456789ab.json").symlink_to("/dev/zero")
-    (tmp_path / "0123456789ab.npz").symlink_to("/dev/zero")
-    (found,) = Journal(tmp_path)
+# -- what cannot be read is no damage ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`away(errno.ESTALE)`: from now on no file can be read."""
+    monkeypatch.setattr(files_module, "_PAUSES", (0.0, 0.0))
+
+    def arm(number: int) -> None:
+        def read(file: Path) -> bytes:
+            raise OSError(number, os.strerror(number), str(file))
+
+        monkeypatch.setattr(Path, "read_bytes", read)
+
+    return arm
+
+
+UNREAD = [errno.ESTALE, errno.EIO, errno.EACCES]
+
+
+@pytest.mark.parametrize("number", UNREAD)
+def test_a_trial_whose_record_cannot_be_read_does_not_run_again(
+    number: int, journal: Journal, away: Callable[[int], None]
+) -> None:
+    journal.write(NEW)
+    away(number)
+    with pytest.raises(UserError, match=re.escape(f"{FILE}: cannot be read ({os.strerror(number)})")):
+        journal.read(NEW.key)
+
+
+@pytest.mark.parametrize("number", UNREAD)
+def test_a_record_that_cannot_be_read_is_not_set_aside(
+    number: int, journal: Journal, away: Callable[[int], None]
+) -> None:
+    journal.write(OLD)
+    away(number)
+    (found,) = journal
     assert isinstance(found, Unreadable)
-    assert "not a plain file" in found.reason
-    assert Journal(tmp_path).read("0123456789ab") is None
-    assert Journal(tmp_path).predictions("0123456789ab") is None
+    assert not found.damaged
+    journal.write(NEW)
+    assert files_in(journal) == {FILE, f"{NEW.key}.npz"}
+
+
+@pytest.mark.parametrize("number", UNREAD)
+def test_predictions_that_cannot_be_read_are_missing_or_where_they_are_needed_an_error(
+    number: int, journal: Journal, away: Callable[[int], None]
+) -> None:
+    journal.write(NEW)
+    away(number)
+    assert journal.predictions(NEW.key) is None
+    with pytest.raises(UserError, match="cannot be read"):
+        journal.predictions(NEW.key, needed=True)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda file: os.symlink("/dev/zero", file), os.mkdir])
+@pytest.mark.parametrize("ending", ["json", "npz"])
+def test_what_is_no_plain_file_is_neither_waited_for_nor_read_for_ever(
+    make: Callable[[Path], None], ending: str, journal: Journal
+) -> None:
+    journal.folder.mkdir()
+    make(journal.folder / f"{NEW.key}.{ending}")
+    assert [u.reason for u in journal if isinstance(u, Unreadable)] == ["it is no plain file"] * (ending == "json")
+    assert journal.read(NEW.key) is None
+    assert journal.predictions(NEW.key) is None
+
+
+def test_a_link_to_nothing_is_kept_aside_like_other_damage(journal: Journal) -> None:
+    journal.folder.mkdir()
+    (journal.folder / FILE).symlink_to("nowhere")
+    assert journal.read(NEW.key) is None
+    journal.write(NEW)
+    assert journal.read(NEW.key) == NEW
+    assert (journal.folder / f"{FILE}.damaged").is_symlink()

@@ -69,7 +69,7 @@ def test_no_function_answers_nan_or_infinity(kind: str, datasets: int, seeds: in
         one = paired_t(dict(enumerate(x[a, 0].tolist())), dict(enumerate(x[b, 0].tolist())))
         assert (whole.p is None) == (whole.reason is not None)
         assert (one.p is None) == (one.reason is not None)
-        assert verdict(whole, holm([whole.p])[0], 0.5) is Verdict.unresolved or whole.p is not None
+        assert verdict(whole, holm([whole.p])[0], 0.5) is Verdict.undecided or whole.p is not None
         found += [whole, one, bayes_signed_rank(means[:, a] - means[:, b], 0.5), sign_flip(x[a, 0] - x[b, 0])]
         found += [
             probability_of_improvement({t: r[[a]] for t, r in runs.items()}, {t: r[[b]] for t, r in runs.items()})
@@ -163,7 +163,7 @@ def test_a_constant_difference_has_no_spread_to_test_against(shift: float, seeds
     whole = scope_a(by_dataset(b + shift), by_dataset(b))
     assert (whole.diff, whole.se, whole.p, whole.reason) == (pytest.approx(shift), None, None, Reason.zero_variance)
     assert whole.interval_half(0.9) is None
-    assert verdict(whole, whole.p, 0.5) is Verdict.unresolved
+    assert verdict(whole, whole.p, 0.5) is Verdict.undecided
     one = paired_t(dict(enumerate(b[0] + shift)), dict(enumerate(b[0])))
     assert (one.diff, one.half, one.p, one.reason) == (pytest.approx(shift), None, None, Reason.zero_variance)
 
@@ -270,7 +270,7 @@ def test_a_missing_data_set_is_incomplete_from_either_side() -> None:
     part = {t: v for t, v in a.items() if t != "d2"}
     for found in (scope_a(a, part), scope_a(part, a), scope_a(a, {}), scope_a({}, {})):
         assert (found.diff, found.se, found.half, found.p, found.reason) == (None, None, None, None, Reason.incomplete)
-        assert verdict(found, None, 0.5) is Verdict.unresolved
+        assert verdict(found, None, 0.5) is Verdict.undecided
 
 
 def test_a_data_set_without_a_common_seed_is_incomplete() -> None:

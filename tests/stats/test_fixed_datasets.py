@@ -91,7 +91,7 @@ def difference_of(diff: float, sd: float) -> tuple[object, float | None]:
         (0.3, 0.2, Verdict.slightly_better),
         (-0.3, 0.2, Verdict.slightly_worse),
         (0.05, 0.5, Verdict.equivalent),
-        (0.4, 2.0, Verdict.unresolved),
+        (0.4, 2.0, Verdict.undecided),
     ],
 )
 def test_verdicts(diff: float, sd: float, expected: Verdict) -> None:

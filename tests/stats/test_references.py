@@ -109,7 +109,7 @@ def test_equivalent_is_schuirmanns_two_one_sided_tests(seed: int) -> None:
         else:
             size = "slightly_" if abs(d.mean()) < rope else ""
             assert with_its_p.value == size + ("better" if d.mean() > 0 else "worse")
-    assert seen == {Verdict.equivalent, Verdict.unresolved}
+    assert seen == {Verdict.equivalent, Verdict.undecided}
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 2.0])

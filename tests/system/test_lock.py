@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,15 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ltbench.errors import UserError
+from ltbench.results.journal import Journal
 from ltbench.system import lock
 from ltbench.system.lock import NAME, STALE_SECONDS, SuiteLock
+from tests.results.made import NEW, OLD
 
 HOLDER = """
 import sys, time
@@ -197,3 +200,121 @@ def test_the_command_is_refused_while_another_runs_and_reading_is_not(
     assert told.startswith(f"error: {tmp_path / 'quickstart' / NAME}: another ltbench works on this suite")
     assert [f.name for f in (tmp_path / "quickstart").iterdir()] == [NAME], "nothing was written"
     assert ltbench("plan", "quickstart") == (0, "")
+
+
+# -- what others put in the lock's place, and clocks -------------------------------------------------------------------
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UserError) as refused, SuiteLock(folder):
+        pass
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "[1]", "null", '"text"', "\0" * 100, " " * 200_000])
+def test_a_lock_that_says_nothing_is_told_as_damaged_with_the_cure(content: str, tmp_path: Path) -> None:
+    file = forge(tmp_path)
+    file.write_text(content)
+    told = refusal(tmp_path)
+    assert "is damaged" in told
+    assert "remove the file" in told
+    assert "kill" not in told
+    os.utime(file, (1, 1))
+    with SuiteLock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda file: os.symlink("/dev/zero", file)])
+def test_what_is_no_plain_file_is_refused_at_once(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / NAME)
+    assert re.search("no plain file.*remove it", refusal(tmp_path))
+
+
+@pytest.mark.parametrize("pid", [10**30, 2**31, 0, -1, True, 1.5, "1", None])
+def test_a_number_that_is_no_process_is_gone(pid: Any, tmp_path: Path) -> None:
+    forge(tmp_path, pid=pid)
+    with SuiteLock(tmp_path):
+        pass
+
+
+def test_a_time_stamp_in_the_future_is_no_sign_of_life_for_a_day(tmp_path: Path) -> None:
+    file = forge(tmp_path, silent=-86400.0, host="elsewhere")
+    told = refusal(tmp_path)
+    assert "1440 min in the future" in told
+    assert "remove the file" in told
+    assert abs(file.stat().st_mtime - time.time()) < 60, "it goes stale like any other from now on"
+    assert "last sign of life" in refusal(tmp_path)
+
+
+def test_a_clock_that_is_a_little_ahead_is_no_matter(tmp_path: Path) -> None:
+    forge(tmp_path, silent=-20.0, host="elsewhere")
+    assert "last sign of life 0 s ago" in refusal(tmp_path)
+
+
+def test_a_lock_from_before_the_machine_was_started_anew_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge(tmp_path, silent=200.0, machine="another boot")
+    assert "last sign of life 200 s ago" in refusal(tmp_path), "it may be another machine of the same name"
+    monkeypatch.setattr(lock, "_uptime", lambda: 100.0)
+    told: list[str] = []
+    with SuiteLock(tmp_path, told.append):
+        pass
+    assert "started anew since" in told[0]
+
+
+def test_the_advice_names_a_process_to_kill_only_where_it_is_the_holder(tmp_path: Path) -> None:
+    forge(tmp_path, host="node7", pid=1)
+    told = refusal(tmp_path)
+    assert "kill" not in told
+    assert "stop it on node7" in told
+
+
+def test_what_another_wrote_into_the_lock_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    forge(tmp_path, host="node7\x1b[2J\n", command="x" * 10_000)
+    told = refusal(tmp_path)
+    assert told.isprintable()
+    assert len(told) < 1500
+
+
+# -- a holder that was taken over --------------------------------------------------------------------------------------
+
+
+def test_a_holder_that_was_taken_over_writes_no_record_more(tmp_path: Path) -> None:
+    journal_folder = tmp_path / "records"
+    with SuiteLock(tmp_path) as held:
+        journal = Journal(journal_folder, held.check)
+        journal.write(NEW)
+        forge(tmp_path, host="node7", pid=77)
+        with pytest.raises(UserError, match=r"process 77 on node7 .* took this suite over"):
+            journal.write(OLD)
+        assert journal.read(NEW.key) == NEW
+
+
+def test_a_lock_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    with SuiteLock(tmp_path) as held:
+        (tmp_path / NAME).unlink()
+        held.check()
+        assert json.loads((tmp_path / NAME).read_text())["token"] == held._token
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_lock_that_cannot_be_read_for_a_moment_is_still_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SuiteLock(tmp_path) as held:
+        with monkeypatch.context() as away:
+            away.setattr(lock, "_content", stale)
+            held.check()
+        held.check()
+
+
+def stale(file: Path) -> bytes:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(file))
+
+
+def test_a_former_holder_keeps_nobody_elses_lock_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.02)
+    with SuiteLock(tmp_path):
+        file = forge(tmp_path, silent=1000.0)
+        before = file.stat().st_mtime
+        time.sleep(0.2)
+        assert file.stat().st_mtime == before

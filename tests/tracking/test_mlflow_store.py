@@ -127,7 +127,7 @@ def test_a_plan_that_cannot_be_sent_is_no_record_and_is_sent_next_time(
     assert deliver(results, journal) == (1, 0, [])
     plan = replace(PLAN, question="Another one?")
     with monkeypatch.context() as away:
-        away.setattr(mlflow_store, "_client", lambda uri: 1 / 0)
+        away.setattr(mlflow_store, "_opened", lambda *_: 1 / 0)
         _, lacking, warnings = deliver(results, journal, plan=plan)
     assert (lacking, len(warnings)) == (0, 1)
     assert deliver(results, journal, plan=plan) == (0, 0, [])
@@ -176,6 +176,70 @@ def test_a_torn_ledger_line_does_no_harm(results: Path, journal: Journal, record
     ledger.write_text(ledger.read_text()[:20])
     assert deliver(results, journal) == (1, 0, [])
     assert len(mlflow_store.read(delivery.default_uri(results), "test")[0]) == 1
+
+
+def test_two_folders_on_one_store_keep_each_others_runs(results: Path, journal: Journal, record: Record) -> None:
+    """One after the other and again: what is there first stays, and nothing is sent for ever."""
+    uri, others = delivery.default_uri(results), Folders(results / "b", "test").journal
+    others.write(replace(record, environment={**record.environment, "started": 1.0}))
+    assert deliver(results, journal) == (1, 0, [])
+    queued, lacking, (warning,) = deliver(results, others, uri)
+    assert (queued, lacking) == (1, 0)
+    assert f"has the record of {record.key} from another results folder" in warning
+    for there in (journal, others, journal, others):
+        assert deliver(results, there, uri)[0] == 0
+        assert delivery.deliver(uri, "test", there, PLAN, lambda _: None) == (0, 1, 0)
+    client = mlflow_store._client(uri)
+    every = client.search_runs([client.get_experiment_by_name("test").experiment_id], run_view_type=3)
+    assert [run.info.lifecycle_stage for run in every] == ["active"]
+
+
+def test_a_finished_record_takes_the_place_of_anothers_failed_one(
+    results: Path, journal: Journal, record: Record
+) -> None:
+    uri, others = delivery.default_uri(results), Folders(results / "b", "test").journal
+    others.write(Record(spec=record.spec, status="failed", error="x"))
+    assert deliver(results, others, uri) == (1, 0, [])
+    assert deliver(results, journal, uri) == (1, 0, [])
+    assert [r.status for r in mlflow_store.read(uri, "test")[0]] == ["ok"]
+
+
+def test_an_own_store_that_is_of_no_use_is_made_anew_and_sent_everything(
+    results: Path, journal: Journal, record: Record
+) -> None:
+    uri = delivery.default_uri(results)
+    assert deliver(results, journal) == (1, 0, [])
+    (results / "mlflow.db").write_text("no database " * 1000)
+    more = Record(spec=replace(record.spec, seed=1), status="failed", error="x")
+    journal.write(more)
+    queued, lacking, (warning,) = deliver(results, journal)
+    assert (queued, lacking) == (1, 0)
+    assert "kept as mlflow.db.damaged" in warning
+    assert sorted(r.key for r in mlflow_store.read(uri, "test")[0]) == sorted([record.key, more.key])
+    assert deliver(results, journal) == (0, 0, [])
+
+
+@pytest.mark.parametrize("content", [b"no npz", b""])
+def test_damaged_predictions_are_named_and_the_record_goes_without(
+    content: bytes, results: Path, journal: Journal, record: Record
+) -> None:
+    (journal.folder / f"{record.key}.npz").write_bytes(content)
+    queued, lacking, (warning,) = deliver(results, journal)
+    assert (queued, lacking) == (1, 0)
+    assert warning.startswith(f"{record.key}.npz")
+    client = mlflow_store._client(delivery.default_uri(results))
+    (run,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    artifacts = {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert "record.json" in artifacts
+    assert "predictions.npz" not in artifacts
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"store": []}', "[]", '{"store": 1, "key": [], "digest": {}}'])
+def test_a_damaged_ledger_line_does_no_harm(line: str, results: Path, journal: Journal, record: Record) -> None:
+    ledger = journal.folder.parent / "mlflow-sent.jsonl"
+    ledger.write_text(line + "\n")
+    assert deliver(results, journal) == (1, 0, [])
+    assert deliver(results, journal) == (0, 0, [])
 
 
 def test_an_unknown_suite_is_refused_with_those_there_are(results: Path, journal: Journal, record: Record) -> None:

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from ltbench.api import Method, Moment, Task
 from ltbench.models.towers import Preparation, Tower
+from ltbench.parts import Classifier
 from ltbench.planning.planner import make_plan
 from ltbench.suite.load import load_suite
+from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 from tests.data.made import small_lists
@@ -164,3 +167,22 @@ def test_towers_read_streamed_images_with_and_without_kept_features(
     assert len(passes) - asked > asked
     for label, record in plain.items():
         np.testing.assert_allclose(logits(kept[label]), logits(record), atol=2e-3, err_msg=label)
+
+
+def test_a_method_with_a_forward_of_its_own_gets_images() -> None:
+    """What it looks at may be more than the head gives for features."""
+
+    class Looks(Method):
+        """Its own forward."""
+
+        def forward(self, model: Classifier, x: torch.Tensor, now: Moment) -> Any:
+            return model(x)
+
+    model = Classifier(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    recipe = {"tower": {"name": "x"}, "precision": "fp32", "augment": "none"}
+    features = FrozenFeatures(model, recipe, None, torch.device("cpu"))
+    images: Any = object()
+    task = Task(np.array([0, 1]), ["a", "b"])
+    assert features.serve(model, Method(task), optimizer, images)[0] is not model
+    assert features.serve(model, Looks(task), optimizer, images) == (model, images)

@@ -7,7 +7,6 @@ pixel, so it is no part of a trial's identity.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from ltbench.data.images.decode import whole
 from ltbench.errors import UserError
+from ltbench.system.files import new_file_beside
 from ltbench.system.messages import say
 
 PER_FILE = 2048
@@ -121,7 +121,7 @@ class DecodedCache:
 
         sizes = np.zeros((len(rows), 2), dtype=np.int32)
         before = len(broken)
-        handle, scratch = tempfile.mkstemp(prefix=f".{self.part}-", dir=self.folder)
+        handle, scratch = new_file_beside(self.folder / self.part)
         try:
             with os.fdopen(handle, "wb") as stream:
                 for start in range(0, len(rows), _AT_ONCE):
@@ -132,13 +132,13 @@ class DecodedCache:
                             sizes[i] = image.shape[:2]
                             stream.write(np.ascontiguousarray(image).data)
             if len(broken) == before:
-                Path(scratch).replace(self._file(number, "bin"))
+                scratch.replace(self._file(number, "bin"))
                 scratch_sizes = self._file(number, f"{os.getpid()}.npy")
                 np.save(scratch_sizes, sizes)
                 scratch_sizes.replace(self._file(number, "npy"))
         finally:
             with suppress(OSError):
-                Path(scratch).unlink()
+                scratch.unlink()
 
     def pixels(self, row: int) -> NDArray[np.uint8]:
         """Image `row` of the part, (h, w, 3) uint8, memory-mapped."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import UserError
 from ltbench.spec import digest
+from ltbench.system.files import new_folder_in
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ _ARRAY_NAMES = ("train_x", "train_y", "test_x", "test_y")
 def _write_packed(target: Path, arrays: Arrays) -> None:
     """Write beside the target and rename: a reader sees all of it or nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".packing-", dir=target.parent))
+    scratch = new_folder_in(target.parent, ".packing-")
     try:
         for name in _ARRAY_NAMES:
             np.save(scratch / f"{name}.npy", getattr(arrays, name))

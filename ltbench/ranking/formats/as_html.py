@@ -7,7 +7,8 @@ from collections.abc import Collection
 from html import escape
 
 from ltbench.ranking.board import Leaderboard, Table
-from ltbench.ranking.formats.notes import header, legend, not_ranked, seeds_text
+from ltbench.ranking.formats.marks import legend
+from ltbench.ranking.formats.notes import header, not_ranked, seeds_text
 from ltbench.ranking.formats.text_tables import GAIN, Entry, overview
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -25,7 +26,7 @@ _STYLE = """
 .ltbench-board table .worse { background: rgba(213, 94, 0, .25); }
 """
 """Half-transparent colours and the notebook's own ink: legible on white and on black."""
-_TONES = {Verdict.better: "better", Verdict.worse: "worse", Verdict.unresolved: ""}
+_TONES = {Verdict.better: "better", Verdict.worse: "worse", Verdict.undecided: ""}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -44,7 +45,7 @@ def _table(board: Leaderboard, table: Table) -> str:
     lines = overview(table, board.primary)
     numbers = lines[0].keys() - {"rank", "method", GAIN}
     heads = "".join(f'<th scope="col"{_class(head in numbers)}>{_text(head)}</th>' for head in lines[0])
-    tones = {row.label: _TONES.get(row.gain.verdict, "same") if row.gain else "" for row in table.rows}
+    tones = {row.name: _TONES.get(row.gain.verdict, "same") if row.gain else "" for row in table.rows}
     rows = []
     for line in lines:
         tone = tones[line["method"].text]
@@ -70,7 +71,7 @@ def _caption(board: Leaderboard, table: Table) -> str:
     trials += f", {seeds_text(table)} seeds" if table.rows else ""
     lines = [f"<span><b>{_text(ranked)}</b></span>"]
     if board.titled:
-        lines.append(_line(f"recipe {table.recipe_name} ({table.recipe_id}), {table.start}"))
+        lines.append(_line(table.heading_of_recipe))
     lines.append(_line(trials, lacking=bool(board.failed or board.missing)))
     lines.append(_line(tested))
     lines += [_line(line, lacking=True) for line in not_ranked(table)]

@@ -20,7 +20,7 @@ from ltbench.stats.minimum import Test, min_n
 from ltbench.stats.paired import PairTest
 from ltbench.stats.reasons import Reason
 
-SCHEMA = 2
+SCHEMA = 3
 MOST_PAIRS = 5000
 """More pairs than this are left to the pairs' CSV."""
 _TESTS: dict[type, Test] = {PairTest: "paired_t", ScopeATest: "scope_a", Estimate: "bootstrap"}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Table
-from ltbench.ranking.formats.notes import header, notes, of_table, scope, seeds_text, tested_by
-from ltbench.ranking.formats.text_tables import mean_over, places
+from ltbench.ranking.formats.notes import header, made, notes, of_table, scope, seeds_text, tested_by
+from ltbench.ranking.formats.text_tables import mean_over, places, signed
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -18,7 +18,7 @@ _SIGNS = {
     Verdict.slightly_better: r"$\uparrow_{\sim}$",
     Verdict.slightly_worse: r"$\downarrow_{\sim}$",
     Verdict.equivalent: "$=$",
-    Verdict.unresolved: "?",
+    Verdict.undecided: "?",
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SPECIAL = {
@@ -82,12 +82,12 @@ def _gain(row: Row) -> list[str]:
 
 
 def _signed(x: float) -> str:
-    shown = f"{x:z.1f}"
-    return rf"\num[print-implicit-plus]{{{shown}}}" if float(shown) else rf"\num{{{shown}}}"
+    shown = signed(x)
+    return rf"\num[print-implicit-plus]{{{shown.removeprefix('+')}}}" if float(shown) else rf"\num{{{shown}}}"
 
 
 def _emphasis(row: Row) -> str:
-    name = escape(row.label)
+    name = escape(row.name)
     if row.rank[0] == 1:
         return rf"\textbf{{{name}}}"
     return rf"\underline{{{name}}}" if row.rank[0] == 2 else name
@@ -105,15 +105,21 @@ def _caption(board: Leaderboard, table: Table) -> str:
     unit = f" ({escape(metric.unit)})" if metric.unit else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
-        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, last epoch, "
-        f"{escape(table.start)}.",
+        f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, "
+        f"{escape(_made(board, table))}.",
         rf"Intervals are 95\,\% ({escape(scope(board)).lower()}; {tested_by(with_images=table.with_images)}); "
         f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pairs).",
-        rf"Bold: rank interval includes 1. $\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than "
-        rf"{table.rope:g}; $=$: equivalent within {table.rope:g}; ?: not resolved.",
+        rf"Bold: rank interval includes 1; underlined: it begins at 2. "
+        rf"$\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than {table.rope:g}; "
+        rf"$=$: equivalent within {table.rope:g}; ?: undecided.",
     ]
-    lines = [escape(n) for n in of_table(table) if n.startswith(("Nothing is said", "Other data sets", "Not ranked"))]
+    lines = [escape(n) for n in of_table(table) if n.startswith(("This board c", "Other data sets", "Not ranked"))]
     return " ".join([*said, *lines])
+
+
+def _made(board: Leaderboard, table: Table) -> str:
+    """Which epoch, and what training started from, as far as that is known."""
+    return ", ".join(filter(None, (made(board), table.start)))
 
 
 def _partial(table: Table) -> list[str]:

@@ -10,7 +10,7 @@ _STYLES = [
     (_GAIN + r"\^~?", "green"),
     (_GAIN + r"v~?(?=\s|$)", "red"),
     (_GAIN + r"=", "cyan"),
-    (r"(?m)^(Not ranked|Not resolved|Failed|Left out|No p-value|Nothing is said|\*|Tables are apart)[^\n]*", "yellow"),
+    (r"(?m)^(Not ranked|Undecided|Failed|Left out|No p-value|This board c|Stale|\*|Tables are apart)[^\n]*", "yellow"),
     (r"(?m)^-[- ]+$", "dim"),
 ]
 

@@ -11,6 +11,7 @@ from ltbench.ranking.board import ALPHA
 from ltbench.ranking.compare import ClassGain, Comparison
 from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p, signed
 from ltbench.spec import Column
+from ltbench.stats.crossed import McNemar
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict
 from ltbench.stats.paired import PairTest
 
@@ -36,6 +37,8 @@ def comparison_text(comparison: Comparison) -> str:
     blocks += [_classes(comparison, c) for c in comparison.table.columns if comparison.class_gains[c]]
     if comparison.tail:
         blocks.append("\n".join(_tail(comparison, c) for c in comparison.tail))
+    if single := _single_models(comparison):
+        blocks.append("\n".join(single))
     blocks.append(_uncertainty(comparison))
     return "\n\n".join(blocks) + "\n"
 
@@ -55,8 +58,19 @@ def _verdict(comparison: Comparison) -> str:
     datasets = len(comparison.table.datasets)
     seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
     p = f"p {_equals(test.p)}" if test.p is not None else f"no p-value ({test.reason.words if test.reason else ''})"
-    said = _words(comparison, pair.verdict) + _family(comparison)
+    said = _words(comparison, pair.verdict) + _family(comparison) + _sign_flips(comparison)
     return f"{difference(test.diff, test.half, 2)}, {p}, {seen}.\n{said}"
+
+
+def _sign_flips(comparison: Comparison) -> str:
+    """The same question to the seeds alone, without a normal distribution; nothing below 6 seeds."""
+    p, _, seeds = comparison.flipped
+    return (
+        ""
+        if p is None
+        else f"\nSign-flip permutation of the {seeds} seeds' differences (no normal distribution "
+        f"assumed, test images as they are): p {_equals(p)}."
+    )
 
 
 def _family(comparison: Comparison) -> str:
@@ -64,7 +78,7 @@ def _family(comparison: Comparison) -> str:
     p, pairs = comparison.in_family
     if pairs < 2 or p is None:
         return ""
-    still = "" if p < ALPHA or comparison.overall.verdict is Verdict.unresolved else ", not resolved"
+    still = "" if p < ALPHA or comparison.overall.verdict is Verdict.undecided else ", undecided"
     return (
         f"\nThat is for a pair chosen beforehand: no p here is adjusted for others. Chosen from the leaderboard, it is "
         f"one of {pairs}\npairs: p (Holm) {_equals(p)}{still}."
@@ -80,7 +94,7 @@ def _words(comparison: Comparison, verdict: Verdict) -> str:
         Verdict.slightly_better: f"{comparison.a} is better than {comparison.b} {scope}, but by less than {rope:g}.",
         Verdict.slightly_worse: f"{comparison.a} is worse than {comparison.b} {scope}, but by less than {rope:g}.",
         Verdict.equivalent: f"The two are equivalent within {rope:g} {scope}.",
-        Verdict.unresolved: f"Which of the two is better {scope} is not resolved.",
+        Verdict.undecided: f"Which of the two is better {scope} is undecided.",
     }[verdict]
 
 
@@ -98,8 +112,8 @@ def _tail(comparison: Comparison, column: Column) -> str:
     """The wider question: tail classes in general, of which these are a sample."""
     mean, half, classes = comparison.tail[column]
     return (
-        f"few-shot classes as a sample of tail classes, {comparison.table.title(column)}: {signed(mean)} "
-        f"[{signed(mean - half)}, {signed(mean + half)}] over {classes} classes"
+        f"few-shot classes as a sample of tail classes, {comparison.table.title(column)}: {difference(mean, half)} "
+        f"over {classes} classes"
     )
 
 
@@ -130,6 +144,25 @@ def _classes(comparison: Comparison, column: Column) -> str:
 
 def _listed(gains: Sequence[ClassGain]) -> str:
     return ", ".join(f"{c.name} {signed(c.gain)} ({c.train_images:.0f})" for c in gains)
+
+
+def _single_models(comparison: Comparison) -> list[str]:
+    """McNemar's test of each pair of models; how many images only one of the two gets right."""
+    lines = []
+    for column, tests in comparison.models.items():
+        said = ", ".join(f"s{seed} {_mcnemar(test)}" for seed, test in tests.items())
+        lines.append(f"McNemar per seed, {comparison.table.title(column)}: {said}")
+    if lines:
+        lines.append(
+            f"  (images that only {comparison.a} gets right : only {comparison.b}; mid-p. Each test is of two trained "
+            "models, not of the methods.)"
+        )
+    return lines
+
+
+def _mcnemar(test: McNemar) -> str:
+    p = "too few to test" if test.p is None else f"p {_equals(test.p)}"
+    return f"{p} ({test.b}:{test.c})"
 
 
 def _uncertainty(comparison: Comparison) -> str:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 from ltbench.errors import last_line
 from ltbench.metrics import metric_of
-from ltbench.ranking.board import ALPHA, Leaderboard, Pair, ScopeB, Table
+from ltbench.ranking.board import Leaderboard, ScopeB, Table
 from ltbench.ranking.formats.choices import search_notes, tried_notes
+from ltbench.ranking.formats.marks import marks_explained
 from ltbench.ranking.published import Judgement
 from ltbench.ranking.ranking import ALL_PAIRS
-from ltbench.stats.fixed_datasets import ScopeATest, Verdict
-from ltbench.stats.minimum import seeds_to_resolve
-from ltbench.stats.paired import PairTest
 from ltbench.stats.reasons import Reason
 
-
-def legend(board: Leaderboard) -> str:
-    """What the marks mean."""
-    small = "/".join(f"{r:g}" for r in sorted({t.rope for t in board.tables}))
-    return f"^ better  v worse  ~ but by less than {small}  = equivalent within {small}  ? not resolved (p >= 0.05)"
+_NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
 def wide_legend(board: Leaderboard) -> list[str]:
@@ -41,11 +33,26 @@ def header(board: Leaderboard) -> list[str]:
     lower = "" if about.higher_is_better else ", lower is better"
     references = sorted({t.reference for t in board.tables if t.reference})
     return [
-        f"{board.suite}: {about.title}{unit}{same}{lower}, last epoch, "
+        f"{board.suite}: {about.title}{unit}{same}{lower}, {made(board)}, "
         f"{'reference ' + ', '.join(references) if references else 'no reference'}",
-        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing",
+        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing{_places(board)}",
         f"{scope(board)}: {_tests(board)}",
     ]
+
+
+def _places(board: Leaderboard) -> str:
+    """How many trials came from where, if they came from two places."""
+    if not board.places:
+        return ""
+    (first, n), (second, more) = board.places.items()
+    return f" ({n} in {first}, {more} more from {second})"
+
+
+def made(board: Leaderboard) -> str:
+    """Which state of a training the numbers are of, as far as that is known."""
+    if board.file:
+        return f"numbers from {board.file}; how they were trained is not known"
+    return "last epoch"
 
 
 def scope(board: Leaderboard) -> str:
@@ -76,19 +83,25 @@ def tested_by(*, with_images: bool) -> str:
 
 
 def notes(board: Leaderboard) -> list[str]:
-    """What is not resolved, not said, not ranked, missing, failed or left out."""
+    """What is undecided, not said, not ranked, missing, failed or left out."""
     lines = []
+    if board.chosen_afterwards:
+        lines.append(
+            f"No plan declares a primary metric: if {board.primary} was chosen after looking at the numbers, its "
+            f"verdicts are descriptive."
+        )
     if board.declared:
         lines.append(
             f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
             f"afterwards, are descriptive."
         )
-    if board.usual:
-        lines.append(f"Ranked by {board.primary}, as asked for; without that it would be {board.usual}.")
     for dataset, (without, classes) in board.untested.items():
         if any(dataset in table.datasets for table in board.tables):
             lines.append(f"{dataset}: {without} of {classes} classes have no test image; averages over classes are "
                          f"over {classes - without} of {classes}.")  # fmt: skip
+    for why in dict.fromkeys(board.stale.values()):
+        rows = ", ".join(label for label, reason in board.stale.items() if reason == why)
+        lines.append(f"Stale: {rows}: {why}; `ltbench run` trains them anew.")
     if on_val := dict.fromkeys(d for table in board.tables for d in table.tested_on_val):
         lines.append(
             f"{', '.join(on_val)}: tested on the val list, not on the test set, which other papers' numbers are of."
@@ -144,17 +157,17 @@ def _of_tables(board: Leaderboard) -> list[str]:
 
 def of_table(table: Table) -> list[str]:
     """What must be known of one table."""
-    lines = _undecided(table)
+    lines = marks_explained(table)
     for name, block in table.drawn_again.items():
         lines.append(f"{name} is {block} with other training images: the two are averaged and count as one data set.")
-    if _intervals_alone(table):
-        lines.append("An interval is 95 % by itself, p is Holm-adjusted: one that leaves out 0 may still carry a ?.")
     if table.reference is None and len(table.rows) > 1:
         lines.append("No reference, so no gains: `--reference NAME` chooses one of the rows.")
     if table.scope_b is not None:
         lines.append(_other_datasets(table, table.scope_b))
     if len(table.pairs) and not table.with_images:
         lines.append(f"Not in these intervals: the noise of the test images ({table.without_images}).")
+    if table.reference is None:
+        lines += _pairs_without_p(table)
     reasons: dict[Reason, list[str]] = {}
     for row in table.rows:
         for column, score in row.scores.items() if table.reference is not None else ():
@@ -172,36 +185,13 @@ def of_table(table: Table) -> list[str]:
     return [*lines, *not_ranked(table)]
 
 
-def _intervals_alone(table: Table) -> bool:
-    """Whether a reader sees an interval without 0 that is not resolved."""
-    shown: list[tuple[ScopeATest | PairTest | None, float | None]]
-    shown = [(row.gain.test, row.gain.p_holm) for row in table.rows if row.gain is not None]
-    shown += [(s.gain, s.p_holm) for row in table.rows for s in row.scores.values()]
-    return any(
-        test is not None and test.diff is not None and test.half is not None and abs(test.diff) > test.half
-        and p_holm is not None and p_holm >= ALPHA
-        for test, p_holm in shown
-    )  # fmt: skip
-
-
-def _undecided(table: Table) -> list[str]:
-    """For gains that are not resolved: how many seeds would do, were the difference and its spread to stay."""
-    wanted = []
-    for row in table.rows:
-        if row.gain and row.gain.verdict is Verdict.unresolved and row.gain.test.se and row.gain.test.diff is not None:
-            seeds = seeds_that_would_do(row.gain, len(table.pairs))
-            wanted.append(f"{row.label} {seeds or 'over 100'}")
-    return [f"Not resolved; seeds that would do if the difference stays: {', '.join(wanted)}."] if wanted else []
-
-
-def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
-    """Seeds at which this difference would be significant, were it and its spread to stay; None beyond 100. The part of
-    the variance that the test images carry does not shrink with more seeds."""
-    test = pair.test
-    assert test.se is not None
-    assert test.diff is not None
-    by_seeds = math.sqrt(max(test.se**2 - test.images_se**2, 0.0) * test.seeds)
-    return seeds_to_resolve(test.diff, by_seeds, pairs, most=100, floor=test.images_se)
+def _pairs_without_p(table: Table) -> list[str]:
+    """Without a reference there are no gains, so the pairs say which of them were not tested, and why."""
+    return [
+        f"No p-value ({reason.words}): {f'all {n}' if n == len(table.pairs) else f'{n} of {len(table.pairs)}'} "
+        f"pair{'s' * (len(table.pairs) > 1)}."
+        for reason, n in table.pairs.reasons.items()
+    ]
 
 
 def _other_datasets(table: Table, scope_b: ScopeB) -> str:
@@ -214,11 +204,13 @@ def _other_datasets(table: Table, scope_b: ScopeB) -> str:
         else f" Friedman over {sets}: p {_p(scope_b.friedman.p)} " + (f"({scope_b.friedman.how}).")
     )
     if scope_b.reason is Reason.too_few_datasets:
-        several = f"{pairs} pairs" if pairs > 1 else "a pair"
-        needed = f"{scope_b.blocks} here, {scope_b.needs} needed for {several}"
-        return f"Nothing is said of other data sets: {needed}.{overall}"
+        here = f"{_NUMBERS.get(scope_b.blocks, scope_b.blocks)} data set{'s' * (scope_b.blocks > 1)}"
+        return (
+            f"This board covers {here}. To compare {len(table.rows)} methods across data sets in general you need at "
+            f"least {scope_b.needs}.{overall}"
+        )
     if scope_b.reason is not None:
-        return f"Nothing is said of other data sets: {scope_b.reason.words}.{overall}"
+        return f"This board cannot speak of other data sets: {scope_b.reason.words}.{overall}"
     labels = [row.label for row in table.rows]
     clear = [p for p in scope_b.pairs if p.p_holm is not None and p.p_holm < 0.05]
     named = _some([f"{labels[p.a]} over {labels[p.b]}" for p in clear])

@@ -16,7 +16,8 @@ from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_json
 from ltbench.ranking.formats.as_latex import latex
-from ltbench.ranking.formats.notes import header, legend, notes, wide_legend
+from ltbench.ranking.formats.marks import legend
+from ltbench.ranking.formats.notes import header, notes, wide_legend
 from ltbench.ranking.formats.text_tables import GAIN, Line, beside, detail, frame, overview
 from ltbench.spec import Column
 
@@ -73,7 +74,7 @@ def markdown(board: Leaderboard, *, wide: bool = False) -> str:
 
 
 def _title(table: Table) -> str:
-    return f"recipe {table.recipe_name} ({table.recipe_id}), {table.start}"
+    return table.heading_of_recipe
 
 
 def _heading(table: Table, column: Column) -> str:

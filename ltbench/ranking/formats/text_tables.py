@@ -9,23 +9,13 @@ import pandas as pd
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
+from ltbench.ranking.formats.marks import MARKS, OVERALL
 from ltbench.ranking.published import Judgement
 from ltbench.spec import Column
-from ltbench.stats.fixed_datasets import Verdict
 from ltbench.stats.intervals import Interval
 
 GAIN = "gain [95% CI]"
 """Head of the column of gains over the reference."""
-MARKS = {"better": "^", "worse": "v", "undecided": "?", "reference": ""}
-"""`Score.verdict` -> its mark."""
-OVERALL = {
-    Verdict.better: "^",
-    Verdict.worse: "v",
-    Verdict.slightly_better: "^~",
-    Verdict.slightly_worse: "v~",
-    Verdict.equivalent: "=",
-    Verdict.unresolved: "?",
-}
 MOST_COLUMNS = 3
 """More columns than this are shown by data set in the overview, or it would not fit a terminal."""
 
@@ -52,7 +42,7 @@ def overview(table: Table, primary: str, *, wide: bool = False) -> list[Line]:
     rank, interquartile gain, probability of improvement, the gains in the other metrics, and every column."""
     lines = []
     for i, row in enumerate(table.rows):
-        line = {"rank": Entry(row.rank_label, float(row.rank[0])), "method": Entry(row.label)}
+        line = {"rank": Entry(row.rank_label, float(row.rank[0])), "method": Entry(row.name)}
         line["mean"] = _with_half(row.mean, row.half)
         if table.reference is not None:
             line[GAIN] = overall_gain(row)
@@ -84,9 +74,8 @@ def _interquartile(row: Row) -> Entry:
     """`+2.1 [+1.8, +2.5]`; without the interval where there are too few seeds for it."""
     if row.iqm is None:
         return Entry("")
-    low, high = row.iqm.low, row.iqm.high
-    span = "" if low is None or high is None else f" [{signed(low)}, {signed(high)}]"
-    return Entry(f"{signed(row.iqm.value)}{span}", round(row.iqm.value, 1) + 0.0)
+    span = "" if row.iqm.low is None or row.iqm.high is None else f" [{signed(row.iqm.low)}, {signed(row.iqm.high)}]"
+    return Entry(f"{signed(row.iqm.value)}{span}", rounded(row.iqm.value))
 
 
 def places(table: Table, *, every: bool = False) -> dict[str, list[Column]]:
@@ -112,7 +101,7 @@ def overall_gain(row: Row) -> Entry:
 
 
 def _gain(diff: float | None, half: float | None, mark: str) -> Entry:
-    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", round(diff, 1) + 0.0)
+    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", rounded(diff))
 
 
 def difference(diff: float | None, half: float | None, digits: int = 1) -> str:
@@ -123,10 +112,15 @@ def difference(diff: float | None, half: float | None, digits: int = 1) -> str:
     return f"{signed(diff, digits)}{span}"
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """`+2.6`, `-0.3`; what rounds to zero has no sign."""
-    shown = f"{value:+z.{digits}f}"
-    return shown if float(shown) else shown.lstrip("+-")
+def signed(x: float, digits: int = 1) -> str:
+    """`+2.6`, `-0.3`; without a sign where it rounds to 0: a tie has no direction."""
+    shown = f"{x:+.{digits}f}"
+    return shown if float(shown) else shown[1:]
+
+
+def rounded(x: float) -> float:
+    """To one digit, never -0.0."""
+    return round(x, 1) + 0.0
 
 
 def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
@@ -136,7 +130,7 @@ def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
     lines = []
     for row in ordered:
         score = row.scores[column]
-        line = {"method": Entry(row.label), metric_of(board.primary).short: _estimate(score.metrics[board.primary])}
+        line = {"method": Entry(row.name), metric_of(board.primary).short: _estimate(score.metrics[board.primary])}
         line[GAIN], line["p (Holm)"] = _column_gain(score)
         for metric in others:
             interval = score.metrics.get(metric)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 _LIVING_STDLIB = ("types", "argparse", "collections")
 """Modules of the standard library whose objects carry attributes that change, such as SimpleNamespace."""
@@ -50,6 +51,8 @@ def attributes_of(value: Any) -> dict[str, Any]:
         return {"func": value.func, "args": value.args, "keywords": value.keywords}
     found = {k: v for k, v in getattr(value, "__dict__", {}).items() if not _follows(type(value), k, v)}
     found |= {name: getattr(value, name) for name in _slots(value) if hasattr(value, name)}
+    if isinstance(value, RemovableHandle):
+        found.pop("id", None)  # a number of this process
     if isinstance(value, nn.Module):
         found = {k: v for k, v in found.items() if k not in _BOOKKEEPING}
     return dict(sorted(found.items(), key=lambda item: item[0] == "state"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.api import Stage
-from ltbench.training.checkpoints.files import Files, Store, newest_in
+from ltbench.training.checkpoints.files import Damaged, Files, Foreign, Store, newest_in
 from ltbench.training.checkpoints.live import LiveState, check_locals, locals_of, set_torch_rng_state, torch_rng_state
 from ltbench.training.checkpoints.shared_stage import SharedStage, StageEnd
 from ltbench.training.checkpoints.state import NotResumable, capture, restore
@@ -135,23 +135,33 @@ class Checkpoints:
             self._files.clear()
 
     def _newest(self, files: Store) -> dict[str, Any] | None:
-        """The content of the newest checkpoint that is whole and of this trial."""
-        damaged = False
-        for file in newest_in(files, self.messages.append):
+        """The content of the newest checkpoint that is whole and of this trial. Those that cannot be read now are
+        kept: where there is no other, none are taken that would take their place."""
+        there = newest_in(files, self.messages.append)
+        damaged, unread = 0, int(there is None)
+        for file in there or ():
             try:
                 found = files.read(file)
                 other = [k for k, v in self._identity.items() if found["identity"].get(k) != v]
-            except Exception as error:
-                damaged = True
+            except Damaged as error:
+                damaged += 1
                 self.messages.append(f"the checkpoint {file.name} is damaged ({error}); it was left out")
-                with suppress(Exception):
-                    files.remove(file)
+                if not isinstance(error, Foreign):
+                    with suppress(Exception):
+                        files.remove(file)
+                continue
+            except Exception as error:  # a file system or a network that is away
+                unread += 1
+                self.messages.append(f"the checkpoint {file.name} cannot be read ({error}); it was left out, and kept")
                 continue
             if not other:
                 return found
             self.messages.append(f"the checkpoint {file.name} is of another {', '.join(other)}; it was left out")
-        if damaged:
+        if damaged and not unread:
             self.messages.append("no checkpoint was whole; the trial started over")
+        if unread:
+            self.messages.append("no checkpoints are taken, which would take the place of what could not be read")
+            self._files = None
         return None
 
     def _take_up(self, found: Mapping[str, Any], roots: Mapping[str, Any]) -> int:

@@ -13,10 +13,18 @@ from typing import Any, Protocol
 import torch
 
 from ltbench.spec import KEY
-from ltbench.system.files import write_atomically
+from ltbench.system.files import patiently, read_patiently, write_atomically
 from ltbench.system.remote import Remote, RemoteFiles
 
 _MAGIC = b"ltbench checkpoint 1 "
+
+
+class Damaged(ValueError):
+    """The bytes of a checkpoint are not those that were written: its checksum says so."""
+
+
+class Foreign(Damaged):
+    """The checksum fits, and the content is nothing that this version reads."""
 
 
 class Store(Protocol):
@@ -36,7 +44,7 @@ class Store(Protocol):
         """Keep a checkpoint; with `last`, it has arrived when this returns. Raises OSError."""
 
     def read(self, file: Any) -> dict[str, Any]:
-        """The content of a file as `newest_first` lists it. Raises OSError, or ValueError if it is damaged."""
+        """The content of a file as `newest_first` lists it. Raises Damaged, or what keeps it from being read now."""
 
     def remove(self, file: Any) -> None:
         """Remove a file as `newest_first` lists it."""
@@ -73,8 +81,8 @@ class Files:
             old.unlink(missing_ok=True)
 
     def read(self, file: Path) -> dict[str, Any]:
-        """The content of a file. Raises OSError, or ValueError if it is damaged."""
-        return unpack(file.read_bytes())
+        """The content of a file. Raises OSError, or Damaged."""
+        return unpack(read_patiently(file))
 
     def remove(self, file: Path) -> None:
         """Remove one of them. Raises OSError."""
@@ -97,21 +105,26 @@ def pack(content: dict[str, Any]) -> bytes:
 
 
 def unpack(packed: bytes) -> dict[str, Any]:
-    """The inverse; nothing of it is ever run as code. Raises ValueError if it is damaged."""
+    """The inverse; nothing of it is ever run as code. Raises Damaged."""
     head, _, payload = packed.partition(b"\n")
     if head != _MAGIC + hashlib.sha256(payload).hexdigest().encode():
-        raise ValueError("its checksum does not fit")
-    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        raise Damaged("its checksum does not fit")
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise Foreign(str(error)) from error
     return content
 
 
-def newest_in(store: Store, report: Callable[[str], None]) -> Sequence[PurePath]:
-    """The checkpoints of a store, newest first; none, and a message for `report`, where it cannot be asked."""
+def newest_in(store: Store, report: Callable[[str], None]) -> Sequence[PurePath] | None:
+    """The checkpoints of a store, newest first; None, and a message for `report`, where it cannot be asked."""
     try:
-        return store.newest_first()
+        return patiently(store.newest_first)
     except Exception as error:  # a network that comes and goes
         report(f"checkpoints could not be looked for ({error}); the trial started over")
-        return []
+        return None
 
 
 def place_for(checkpoints: Path | Remote | None, key: str) -> Path | RemoteFiles | None:

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from ltbench.api import Method, Task
 from ltbench.system.remote import Remote
-from ltbench.training.checkpoints.files import Files, Store, newest_in, place_for
+from ltbench.training.checkpoints.files import Damaged, Files, Store, newest_in, place_for
 from ltbench.training.checkpoints.live import LiveState, set_torch_rng_state, torch_rng_state
 from ltbench.training.checkpoints.state import capture, restore
 from ltbench.training.device.provenance import peak_memory
 
 _PREFIX = "shared-"
-TRAINS = ("__init__", "head", "draw", "mix", "loss")
+TRAINS = ("__init__", "head", "draw", "mix", "forward", "loss", "step")
 """What a method has to leave as it is in `Method` for its training to be the harness's alone, beside its stages."""
 _OURS = ("torch", "torchvision", "open_clip", "timm", "ltbench")
 """Packages whose modules and optimizers are the same code for all trials of a run."""
@@ -109,11 +109,12 @@ class StageEnd:
             For the record: trained_by (the key of that trial), shared_seconds and peak_memory_bytes of its training.
             None: there is nothing to take.
         """
-        for file in newest_in(self._store, report):
+        for file in newest_in(self._store, report) or ():
             try:
                 found = self._store.read(file)
             except Exception as error:
-                report(f"training that another trial left is damaged ({error}); the trial trained itself")
+                wrong = "is damaged" if isinstance(error, Damaged) else "cannot be read"
+                report(f"training that another trial left {wrong} ({error}); the trial trained itself")
                 continue
             self._stage.restoring = True
             with _in_place(self._model):

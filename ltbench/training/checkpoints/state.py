@@ -259,12 +259,25 @@ class _Restore:
 
     def _fill(self, live: Any, place: str, inside: list[Any]) -> None:
         old = attributes_of(live)
+        if isinstance(live, torch.optim.Optimizer):
+            inside = [[name, _renumbered(node, old.get(name))] for name, node in inside]
         new = {name: self(node, old.get(name, _ABSENT), f"{place}.{name}") for name, node in inside}
         for name in old.keys() - new.keys():
             object.__delattr__(live, name)
         for name, value in new.items():
             if value is not old.get(name, _ABSENT):
                 object.__setattr__(live, name, value)
+
+
+def _renumbered(node: Any, live: Any) -> Any:
+    """An optimizer's hooks, under the numbers that they have in this process: torch numbers all hooks of a process in
+    the order in which they are registered, so that the first trial of a worker has other numbers than the second."""
+    if not isinstance(live, OrderedDict) or not all(callable(hook) for hook in live.values()):
+        return node
+    if node[0] != "container" or len(node[3]) != len(live):
+        return node
+    kind, number, cls, pairs, inside = node
+    return [kind, number, cls, [[key, hook] for key, (_, hook) in zip(live, pairs, strict=True)], inside]
 
 
 def _equal(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:

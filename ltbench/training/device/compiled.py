@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ltbench.errors import UserError
 from ltbench.training.device.batchnorm import keep_whole
 
+Network = TypeVar("Network", bound=nn.Module)
 MODES = ("default", "reduce-overhead")
 """torch.compile's own. The second replays a whole pass as one CUDA graph, which is what small images on a large GPU
 want, where launching kernels takes longer than running them; on a CPU it is the same as the first. Not among them:
@@ -25,13 +27,17 @@ _MOST_VARIANTS = 1024
 numbers are would depend on what its worker did before."""
 
 
-def compiled(network: nn.Module, recipe: Mapping[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
+def compiled(network: Network, recipe: Mapping[str, Any], device: torch.device, *, whole: bool = True) -> Network:
     """`network`, or what torch.compile makes of it where the recipe has `compile`.
 
     Shapes are taken as they come, never generalised, so that the code does not depend on what the process has seen
     before. The same network in a later trial of the process is not compiled again; in another process it comes from
     torch's cache on the disk (`TORCHINDUCTOR_CACHE_DIR`). On a CPU the network's batch-norms become ones that are kept
     whole (ltbench/training/device/batchnorm.py).
+
+    Args:
+        whole: compile it as one; False: its backbone alone, for a method whose `forward` calls the parts of the network
+            by themselves. What is returned then shares all parts with `network`, and is to be called, not changed.
 
     Raises:
         UserError: there is no compiler on this machine.
@@ -48,7 +54,12 @@ def compiled(network: nn.Module, recipe: Mapping[str, Any], device: torch.device
     torch._dynamo.config.accumulated_recompile_limit = _MOST_VARIANTS
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a CPU it misses CUDA, at every start
-    return torch.compile(network, mode=mode, dynamic=False)
+    if whole:
+        return cast(Network, torch.compile(network, mode=mode, dynamic=False))
+    parts = copy.copy(network)
+    backbone: Any = torch.compile(network.get_submodule("backbone"), mode=mode, dynamic=False)
+    parts._modules = {**network._modules, "backbone": backbone}
+    return parts
 
 
 def forget(recipe: Mapping[str, Any], device: torch.device) -> None:

@@ -120,6 +120,8 @@ PATCHES = {
     "hook after a gradient": "model.head.weight.register_post_accumulate_grad_hook(halve)",
     "forward": "inner = model.forward; model.forward = lambda x: inner(x) * 0.5",
     "loss": "self.loss = lambda logits, target, now: 0.5 * Method.loss(self, logits, target, now)",
+    "forward of the method": "self.forward = lambda model, x, now: 0.5 * model(x)",
+    "step of the method": "self.step = lambda gradients, *given: 0.5 * Method.step(self, gradients, *given)",
     "task": "inner = self.task.one_hot; self.task.one_hot = lambda y: inner(y) * 0.5 + 0.05",
     "another task": "self.task = Softer(self.task)",
     "module": "model.head = Half(model.head)",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from ltbench.errors import UserError
+from ltbench.parts import Classifier
 from ltbench.planning.planner import make_plan
 from ltbench.registry import Registry
 from ltbench.spec import Record, TrialSpec
@@ -93,6 +94,36 @@ def test_a_compiled_trial_goes_on_from_a_checkpoint_bit_for_bit(make_spec: Make,
     assert resumed.environment["resumed"]
     assert losses(resumed) == losses(undisturbed)
     assert np.array_equal(logits(resumed), logits(undisturbed))
+
+
+@has_compiler
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_forward_of_the_methods_own_reaches_the_compiled_backbone(make_spec: Make, site: Site) -> None:
+    site = replace(site, keep_logits=True)
+    plain = ran(make_spec("ncm", recipe=CNN), site)
+    assert graphs() == 0
+    record = ran(make_spec("ncm", recipe=CNN | COMPILED), site)
+    assert graphs() == 1, "the backbone, in training; the look at the images and the test are not compiled"
+    assert losses(record) == pytest.approx(losses(plain), rel=1e-3)
+    assert np.abs(logits(record) - logits(plain)).max() < 0.05 * np.abs(logits(plain)).max()
+
+
+def test_compiled_in_parts_a_network_keeps_its_own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda network, **options: nn.Sequential(network))
+    monkeypatch.setattr(module, "_need_a_compiler", lambda device: None)
+    model = Classifier(nn.Linear(2, 3), nn.Linear(3, 4))
+    model.extra = nn.Linear(1, 1)
+    body = model.backbone
+    parts = compiled(model, COMPILED, CPU, whole=False)
+    assert type(parts) is Classifier
+    assert parts.head is model.head
+    assert parts.extra is model.extra
+    assert parts.backbone is not body
+    assert model.backbone is body
+    x = torch.randn(5, 2)
+    assert torch.equal(parts(x), model(x))
+    assert compiled(model, {}, CPU, whole=False) is model
 
 
 def losses(record: Record) -> list[float]:

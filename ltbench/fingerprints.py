@@ -1,21 +1,20 @@
-"""The code that makes a method what it is: its file, what that imports from its folder, the files it reads there."""
+"""What code a method is: a hash of its files, which changes when, and only when, their meaning does."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ltbench.api import Method
 from ltbench.errors import UserError
 
-_LTBENCH = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parent
+"""`ltbench.api` and `ltbench.parts` lie here: they are covered by `spec.NUMERICS`."""
 
 
 def text_of(file: Path) -> str:
-    """A file of Python code, as Python reads it: a byte order mark is no part of it.
+    """The text of a file of code, as Python reads it: a byte order mark is no part of it.
 
     Raises:
         UserError: it cannot be read.
@@ -24,37 +23,6 @@ def text_of(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from error
-
-
-def fingerprint(cls: type[Method]) -> str:
-    """Hash of the code that makes a method what it is: 12 hex digits, computed once per class.
-
-    Covers the files of the class and of its bases, what these import from their folder and below it, and the files
-    there that the code names, such as a table of weights. Of code the syntax trees without docstrings and comments, so
-    that only a change of meaning changes it. `ltbench.api` and `ltbench.parts` are covered by `spec.NUMERICS`.
-    """
-    if cls not in _fingerprints:
-        _fingerprints[cls] = _fingerprint(cls)
-    return _fingerprints[cls]
-
-
-_fingerprints: dict[type[Method], str] = {}
-
-
-def _fingerprint(cls: type[Method]) -> str:
-    code, read = dict[str, Path](), dict[str, Path]()
-    for base in cls.__mro__:
-        file = Path(inspect.getfile(base)) if base not in (Method, object) else None
-        if file is not None:
-            collect(file, file.parent, code)
-            for used in code.values():
-                read |= files_read_by(used, file.parent)
-    whole = hashlib.sha256()
-    for name in sorted(code):
-        whole.update(f"{name}\0{_shape(parsed(code[name]))}\0".encode())
-    for name in sorted(read):
-        whole.update(f"{name}\0{hashlib.sha256(bytes_of(read[name])).hexdigest()}\0".encode())
-    return whole.hexdigest()[:12]
 
 
 def parsed(file: Path) -> ast.Module:
@@ -82,16 +50,21 @@ def bytes_of(file: Path) -> bytes:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error
 
 
-def collect(file: Path, root: Path, code: dict[str, Path]) -> None:
-    """`file` and, recursively, the files of its folder and of packages below `root` that it imports: into `code`, by
-    their path from the root without `.py`."""
-    name = file.relative_to(root).with_suffix("").as_posix() if file.is_relative_to(root) else file.stem
-    if name in code or file.parent == _LTBENCH:
+def collect(file: Path, files: dict[str, Path], root: Path | None = None) -> None:
+    """Put `file` and, recursively, the files of its folder and of packages below it that it imports into `files`, by
+    their paths from the root without `.py`.
+
+    Args:
+        root: the folder of methods; None: that of `file`.
+    """
+    root = root or file.parent
+    name = file.relative_to(root).with_suffix("").as_posix()
+    if name in files or file.parent == _PACKAGE:
         return
-    code[name] = file
+    files[name] = file
     for node in ast.walk(parsed(file)):
         for found in _imported_by(node, file, root):
-            collect(found, root, code)
+            collect(found, files, root)
 
 
 def _imported_by(node: ast.AST, file: Path, root: Path) -> Iterator[Path]:
@@ -118,17 +91,17 @@ def _imported_by(node: ast.AST, file: Path, root: Path) -> Iterator[Path]:
                             if p.is_file() and p.is_relative_to(root))  # fmt: skip
 
 
-def files_read_by(file: Path, root: Path) -> dict[str, Path]:
-    """The files beside a file of code, or in folders beside it, whose names stand in it as texts: by their path from
-    the root. Code is not among them."""
-    constants = [node.value for node in ast.walk(parsed(file)) if isinstance(node, ast.Constant)]
-    texts = {value for value in constants if isinstance(value, str) and _may_be_a_path(value)}
-    folders = [file.parent, *(file.parent / text for text in texts if _is_there(file.parent / text, folder=True))]
+def files_read_by(code: Iterable[Path], root: Path) -> dict[str, Path]:
+    """The files beside files of code, or in folders beside them, whose names stand in the code as texts: by their paths
+    from the root. Code is not among them, nor what lies outside the root."""
     found: dict[str, Path] = {}
-    for folder in folders:
-        for text in texts:
-            place = folder / text
-            if _is_there(place) and place.suffix != ".py" and place.resolve().is_relative_to(root.resolve()):
+    for file in code:
+        constants = [node.value for node in ast.walk(parsed(file)) if isinstance(node, ast.Constant)]
+        texts = {value for value in constants if isinstance(value, str) and _may_be_a_path(value)}
+        folders = [file.parent, *(file.parent / text for text in texts if _is_there(file.parent / text, folder=True))]
+        places = [folder / text for folder in folders for text in texts if _is_there(folder / text)]
+        for place in places:
+            if place.suffix != ".py" and place.resolve().is_relative_to(root.resolve()):
                 found[place.resolve().relative_to(root.resolve()).as_posix()] = place
     return found
 
@@ -142,6 +115,27 @@ def _is_there(place: Path, *, folder: bool = False) -> bool:
         return place.is_dir() if folder else place.is_file()
     except (OSError, ValueError):
         return False
+
+
+def fingerprint_of(files: Mapping[str, Path], read: Mapping[str, Path] | None = None) -> str:
+    """12 hex digits of the syntax trees of these files, without docstrings and comments.
+
+    Args:
+        read: files that the code reads, with their contents.
+    """
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        whole.update(f"{name}\0{_shape(parsed(files[name]))}\0".encode())
+    for name, file in sorted((read or {}).items()):
+        whole.update(f"{name}\0{hashlib.sha256(bytes_of(file)).hexdigest()}\0".encode())
+    return whole.hexdigest()[:12]
+
+
+def fingerprint_of_file(file: Path) -> str:
+    """The fingerprint of the method in a file whose bases lie in the same folder; nothing is imported."""
+    files: dict[str, Path] = {}
+    collect(file, files)
+    return fingerprint_of(files, files_read_by(files.values(), file.parent))
 
 
 def _shape(node: object) -> str:

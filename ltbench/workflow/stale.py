@@ -1,0 +1,78 @@
+"""Which rows of a board were trained with other code than a run would use today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import ltbench
+from ltbench.errors import UserError
+from ltbench.fingerprints import fingerprint_of_file
+from ltbench.results.journal import Journal
+from ltbench.spec import NUMERICS, Expectation, Result, TrialSpec
+
+_ENTRY_POINTS = "ltbench.methods"
+
+
+def stale_rows(
+    results: Iterable[Result], journal: Journal, expectation: Expectation | None, methods: Path | None = None
+) -> dict[str, str]:
+    """Row -> why its results are not what today's code would give. A row whose method is not at hand is not judged.
+
+    One record per row is read: all trials of a row on a board have the same code.
+
+    Args:
+        expectation: the plan, which says which of a row's results are on the board.
+        methods: a user's folder of methods; None: those that come with ltbench or are installed.
+    """
+    rows = expectation.rows if expectation is not None else {}
+    found: dict[str, str] = {}
+    judged: set[str] = set()
+    for result in results:
+        if result.label in judged or (result.label in rows and rows[result.label].variant != result.variant):
+            continue
+        record = journal.read(result.key)
+        if record is not None:
+            judged.add(result.label)
+            if reason := _why_stale(record.spec, methods):
+                found[result.label] = reason
+    return found
+
+
+def _why_stale(spec: TrialSpec, methods: Path | None) -> str:
+    """Nothing where today's code is the recorded one, or where there is nothing to compare it with."""
+    if spec.numerics != NUMERICS:
+        return "trained by a version of ltbench whose numbers are others"
+    code = _code_today(spec.method, methods)
+    return "" if code in (None, spec.code) else f"the code of {spec.method} changed since"
+
+
+def _code_today(method: str, methods: Path | None) -> str | None:
+    """Fingerprint of a method's code as it is now; None where the method is not at hand.
+
+    Built-in methods are read, not imported: torch alone takes longer to import than a board to make.
+    """
+    file = _builtin_folder() / f"{method}.py"
+    if file.is_file():
+        return fingerprint_of_file(file)
+    if methods is None and method not in {entry.name for entry in entry_points(group=_ENTRY_POINTS)}:
+        return None
+    from ltbench.registry import Registry, fingerprint
+
+    registry = Registry(methods)
+    if method not in registry.names():
+        return None
+    try:
+        return fingerprint(registry.get(method))
+    except UserError:  # it cannot be imported any more: there is no code to compare with
+        return None
+
+
+def _builtin_folder() -> Path:
+    """Where the methods that come with ltbench lie: installed, or beside the package in a checkout."""
+    spec = find_spec("ltbench.methods")
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    return Path(ltbench.__file__).parent.parent / "methods"
