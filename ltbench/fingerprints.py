@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ltbench.errors import UserError
@@ -14,40 +14,120 @@ _PACKAGE = Path(__file__).parent
 
 
 def text_of(file: Path) -> str:
-    """A file's text.
+    """The text of a file of code, as Python reads it: a byte order mark is no part of it.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from error
 
 
-def collect(file: Path, files: dict[str, Path]) -> None:
-    """Put `file` and, recursively, the files of the same folder that it imports into `files`, by their stems."""
-    if file.stem in files or file.parent == _PACKAGE:
+def parsed(file: Path) -> ast.Module:
+    """Its syntax tree.
+
+    Raises:
+        UserError: it is no Python.
+    """
+    try:
+        return ast.parse(text_of(file))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise UserError(f"{file}{f', line {line}' if line else ''}: is no Python code: {error}") from error
+
+
+def bytes_of(file: Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def collect(file: Path, files: dict[str, Path], root: Path | None = None) -> None:
+    """Put `file` and, recursively, the files of its folder and of packages below it that it imports into `files`, by
+    their paths from the root without `.py`.
+
+    Args:
+        root: the folder of methods; None: that of `file`.
+    """
+    root = root or file.parent
+    name = file.relative_to(root).with_suffix("").as_posix()
+    if name in files or file.parent == _PACKAGE:
         return
-    files[file.stem] = file
-    for node in ast.walk(ast.parse(text_of(file))):
-        modules: list[str] = []
-        if isinstance(node, ast.ImportFrom):
-            modules = [node.module] if node.module else [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        for module in modules:
-            neighbour = file.parent / f"{module.rpartition('.')[2]}.py"
-            if neighbour.exists():
-                collect(neighbour, files)
+    files[name] = file
+    for node in ast.walk(parsed(file)):
+        for found in _imported_by(node, file, root):
+            collect(found, files, root)
 
 
-def fingerprint_of(files: Mapping[str, Path]) -> str:
-    """12 hex digits of the syntax trees of these files, without docstrings and comments."""
+def _imported_by(node: ast.AST, file: Path, root: Path) -> Iterator[Path]:
+    if isinstance(node, ast.ImportFrom):
+        names = [alias.name for alias in node.names]
+        base = root if not node.level else file.parents[node.level - 1]
+        dotted = [f"{node.module}.{name}" if node.module else name for name in names]
+        last = [node.module] if node.module else names
+    elif isinstance(node, ast.Import):
+        base, last = root, [alias.name for alias in node.names]
+        dotted = last
+    else:
+        return
+    for module in last:  # of the same folder, in whichever way it is spelled
+        neighbour = file.parent / f"{module.rpartition('.')[2]}.py"
+        if neighbour.exists():
+            yield neighbour
+    for module in dotted:
+        parts = module.split(".")
+        for length in range(1, len(parts) + 1):
+            place = base.joinpath(*parts[:length])
+            if place.parent != root or place.is_dir():  # what lies in the root itself is found above
+                yield from (p for p in (place / "__init__.py", place.with_name(f"{place.name}.py"))
+                            if p.is_file() and p.is_relative_to(root))  # fmt: skip
+
+
+def files_read_by(code: Iterable[Path], root: Path) -> dict[str, Path]:
+    """The files beside files of code, or in folders beside them, whose names stand in the code as texts: by their paths
+    from the root. Code is not among them, nor what lies outside the root."""
+    found: dict[str, Path] = {}
+    for file in code:
+        constants = [node.value for node in ast.walk(parsed(file)) if isinstance(node, ast.Constant)]
+        texts = {value for value in constants if isinstance(value, str) and _may_be_a_path(value)}
+        folders = [file.parent, *(file.parent / text for text in texts if _is_there(file.parent / text, folder=True))]
+        places = [folder / text for folder in folders for text in texts if _is_there(folder / text)]
+        for place in places:
+            if place.suffix != ".py" and place.resolve().is_relative_to(root.resolve()):
+                found[place.resolve().relative_to(root.resolve()).as_posix()] = place
+    return found
+
+
+def _may_be_a_path(value: str) -> bool:
+    return 0 < len(value) <= 200 and "\0" not in value and "\n" not in value
+
+
+def _is_there(place: Path, *, folder: bool = False) -> bool:
+    try:
+        return place.is_dir() if folder else place.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def fingerprint_of(files: Mapping[str, Path], read: Mapping[str, Path] | None = None) -> str:
+    """12 hex digits of the syntax trees of these files, without docstrings and comments.
+
+    Args:
+        read: files that the code reads, with their contents.
+    """
     whole = hashlib.sha256()
     for name in sorted(files):
-        tree = ast.parse(text_of(files[name]))
-        whole.update(f"{name}\0{_shape(tree)}\0".encode())
+        whole.update(f"{name}\0{_shape(parsed(files[name]))}\0".encode())
+    for name, file in sorted((read or {}).items()):
+        whole.update(f"{name}\0{hashlib.sha256(bytes_of(file)).hexdigest()}\0".encode())
     return whole.hexdigest()[:12]
 
 
@@ -55,7 +135,7 @@ def fingerprint_of_file(file: Path) -> str:
     """The fingerprint of the method in a file whose bases lie in the same folder; nothing is imported."""
     files: dict[str, Path] = {}
     collect(file, files)
-    return fingerprint_of(files)
+    return fingerprint_of(files, files_read_by(files.values(), file.parent))
 
 
 def _shape(node: object) -> str:

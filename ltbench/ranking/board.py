@@ -235,8 +235,6 @@ class Leaderboard:
     """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None
     """The suite's primary metric, where another was asked for afterwards."""
-    usual: str | None = None
-    """The metric that ltbench ranks scores from elsewhere by, where another was asked for."""
     untested: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Data set -> its classes without a test image, and all of its classes; where there are some."""
     data: str = ""

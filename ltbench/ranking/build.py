@@ -100,7 +100,6 @@ def build(
         stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
         chosen_afterwards=expectation is None and options.primary is not None,
         declared=declared if expectation is not None and context.primary != declared else None,
-        usual=declared if context.primary != declared and expectation is None else None,
         untested=dict(expectation.untested or {}) if expectation else {},
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
@@ -115,17 +114,17 @@ def _wanted(
     suites = {r.suite for r in everything}
     if len(suites) > 1:
         raise UserError(f"the results are of {len(suites)} suites ({', '.join(sorted(suites))}); choose one")
-    planned, left_out = belonging(everything, expectation)
     methods, datasets, seeds = selection.methods, selection.datasets, selection.seeds
     refuse_unknown(methods, "--only", [*(expectation.rows if expectation else ()), *(r.label for r in everything)])
     refuse_unknown(datasets, "--datasets", [r.dataset for r in everything])
-    wanted = [
+    chosen = [
         r
-        for r in planned
+        for r in everything
         if (methods is None or r.label in methods)
         and (datasets is None or r.dataset in datasets)
         and (seeds is None or r.seed in seeds)
     ]
+    wanted, left_out = belonging(chosen, expectation)
     if not wanted:
         refuse_unknown([str(s) for s in seeds or ()], "--seeds", [str(r.seed) for r in everything])
         raise UserError("there are no results to rank" + (f" ({sum(left_out.values())} left out)" if left_out else ""))

@@ -53,6 +53,8 @@ def read_plan(file: Path) -> Expectation | None:
 
     if not file.exists():
         return None
+    if not file.is_file():
+        raise UserError(f"{file}: is not a plain file; remove it; the next run writes it anew")
     try:
         return Expectation.from_json(json.loads(read_patiently(file).decode("utf-8")))
     except OSError as error:

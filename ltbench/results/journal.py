@@ -134,7 +134,7 @@ def read_record(file: Path) -> Record | Unreadable:
             return Unreadable(file, f"it is the record of another trial, {record.key}")
         return record
     except FileNotFoundError:  # a link to nothing
-        return Unreadable(file, "it is a link to a file that is not there")
+        return Unreadable(file, f"{file.name} is a link to a file that is not there")
     except OSError as error:
         return Unreadable(file, f"cannot be read ({error.strerror})", damaged=False)
     except (ValueError, RecursionError, UserError) as error:

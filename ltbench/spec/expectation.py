@@ -137,7 +137,9 @@ def _protocol(value: Any) -> bool:
         "search": _search,
         "tried": lambda v: _mapping(v, is_name, lambda row: _mapping(row, is_name, _values)),
     }
-    return isinstance(value, Mapping) and "seeds" in value and all(c(value[k]) for k, c in checks.items() if k in value)
+    needed = {"seeds", "primary", "report", "reference"}
+    there = isinstance(value, Mapping) and needed <= value.keys()
+    return there and all(c(value[k]) for k, c in checks.items() if k in value)
 
 
 def _search(value: Any) -> bool:

@@ -25,7 +25,10 @@ def is_text(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """True and false are no numbers, nor is infinity."""
-    return type(value) in _NUMBERS and math.isfinite(value)
+    try:
+        return type(value) in _NUMBERS and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def is_whole(value: Any) -> bool:
@@ -73,7 +76,7 @@ def _curves(value: Any) -> bool:
     return _mapping(value) and all(
         isinstance(curve, list)
         and all(isinstance(point, list) and len(point) == 2 for point in curve)
-        and all(type(v) in _NUMBERS and math.isfinite(v) for point in curve for v in point)
+        and all(is_number(v) for point in curve for v in point)
         for curve in value.values()
     )
 

@@ -25,6 +25,7 @@ from ltbench.training.device.compiled import compiled
 from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
+from ltbench.training.hooks import checked_loss, checked_mix
 
 Watch = Callable[[float, float], None]
 """Told at the end of every epoch: the epochs done, and the mean training loss since it was last told."""
@@ -115,7 +116,7 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
             stopwatch.start()
             index, x, y = source.next(draw, step, steps)
             now = clock.at(stage, step / steps, index)
-            x, target = method.mix(x, y, now)
+            x, target = checked_mix(method, method.mix(x, y, now), len(y))
             stopwatch.data_ready()
             loss = method.step(partial(gradients, method, network, optimizer, recipe, x, target, now), optimizer, now)
             schedule.step()
@@ -163,7 +164,7 @@ def gradients(
     optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph's gradients do not outlive it
     with precision(recipe, x.device):
         out = method.forward(network, x, now)
-    loss = method.loss(in_float32(out), target, now)
+    loss = checked_loss(method, method.loss(in_float32(out), target, now))
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 

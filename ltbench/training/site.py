@@ -62,7 +62,7 @@ class Site:
     texts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     towers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cache_features: bool = True
-    methods: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str | bytes] = field(default_factory=dict)
     device: str | None = None
     threads: int | None = None
     decoded_cache: bool | None = None

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.engine import Clock, Diverged, Setup, train
 from ltbench.training.evaluation import logits_of
 from ltbench.training.frozen import FrozenFeatures
+from ltbench.training.hooks import checked_scores, try_predict
 from ltbench.training.site import Site
 
 CURVE_POINTS = 20
@@ -125,9 +127,20 @@ def _outcome(
         return Record(spec=spec, status="failed", error=f"Diverged: {error}")
     except UserError as error:
         return Record(spec=spec, status="failed", error=f"UserError: {error}")
+    except SystemExit as error:  # of the method's own code; whoever else ends the process is let
+        if not _left_by(error, spec):
+            raise
+        return Record(spec=spec, status="failed", error=traceback.format_exc())
     except Exception as error:
         facts = {"out_of_memory": True} if isinstance(error, torch.cuda.OutOfMemoryError) else {}
         return Record(spec=spec, status="failed", error=traceback.format_exc(), environment=facts)
+
+
+def _left_by(error: SystemExit, spec: TrialSpec) -> bool:
+    """Whether `exit()` or `sys.exit()` was called in the method's file or one beside it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    folders = {Path(frame.filename).parent for frame in frames if Path(frame.filename).name == f"{spec.method}.py"}
+    return any(Path(frame.filename).parent in folders for frame in frames[-2:])
 
 
 @dataclass(frozen=True)
@@ -195,6 +208,7 @@ class Trial:
     def train(self) -> Training:
         """Train the model in place, from the checkpoint if there is one."""
         recipe, parts, stopwatch = self._spec.recipe, self._parts, Stopwatch(self._device)
+        try_predict(parts.method, torch.zeros(2, parts.method.task.num_classes, device=self._device))
         began = time.perf_counter()
         self._checkpoints.begin(curves=self._curves)
         batches = self.batches("train", recipe["augment"])
@@ -233,7 +247,8 @@ class Trial:
         if self._features is not None:
             model, batches = self._features.evaluate(model, batches)
         raw = torch.from_numpy(logits_of(model, batches, self._spec.recipe, fold=fold)).to(self._device)
-        return np.asarray(self._parts.method.predict(raw).float().cpu().numpy())
+        method = self._parts.method
+        return np.asarray(checked_scores(method, method.predict(raw), len(raw)).float().cpu().numpy())
 
     def _scores(self, part: str, logits: NDArray[np.float32]) -> _Scores:
         counts = [int(n) for n in self._parts.method.task.class_counts]

@@ -17,6 +17,7 @@ from ltbench.errors import UserError
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.notes import notes, of_table
+from ltbench.ranking.formats.render import FORMATS
 from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.spec.cell import ONE_DATASET
 from ltbench.spec.expectation import ExpectedRow, ExpectedSkip
@@ -444,3 +445,18 @@ def test_two_draws_of_one_data_set_are_one_block(kind: str, blocks: int) -> None
 
 def test_the_kinds_that_are_one_data_set_are_those_without_a_place_of_their_own() -> None:
     assert {kind for kind, cls in source_kinds().items() if not cls.needs_path} == set(ONE_DATASET)
+
+
+def test_what_only_leaves_out_is_put_down_to_no_other_cause() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"]})
+    planned = [r for r in results if r.label == "good"]
+    board = build(results, expectation(planned), Selection(methods=["good"]))
+    assert board.left_out == {}
+
+
+def test_classes_without_a_test_image_are_told_below_the_tables() -> None:
+    results = grid({"ce": 50, "good": 60}, {"a": ["IF10"], "b": ["IF10"]})
+    planned = replace(expectation(results), untested={"a": (1, 10)})
+    for render in (FORMATS["text"], FORMATS["markdown"], FORMATS["latex"]):
+        shown = " ".join(render(build(results, planned)).split())
+        assert "a: 1 of 10 classes have no test image; averages over classes are over 9 of 10." in shown

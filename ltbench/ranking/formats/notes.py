@@ -95,8 +95,6 @@ def notes(board: Leaderboard) -> list[str]:
             f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
             f"afterwards, are descriptive."
         )
-    if board.usual:
-        lines.append(f"Ranked by {board.primary}, as asked for; without that it would be {board.usual}.")
     for dataset, (without, classes) in board.untested.items():
         if any(dataset in table.datasets for table in board.tables):
             lines.append(f"{dataset}: {without} of {classes} classes have no test image; averages over classes are "

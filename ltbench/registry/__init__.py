@@ -5,27 +5,23 @@ The file's name is the method's name. There is no list to edit: a file that appe
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import importlib
 import importlib.util
 import inspect
-import shutil
 import sys
-import tempfile
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ltbench.api import Method
 from ltbench.errors import UserError, did_you_mean, place_of
-from ltbench.fingerprints import collect, fingerprint_of, text_of
-from ltbench.system.messages import say
+from ltbench.fingerprints import collect, files_read_by, fingerprint_of, text_of
+from ltbench.registry.sources import Sources, announce, checked_folder, read_sources, unpack_sources
 
+__all__ = ["ENTRY_POINTS", "Registry", "Sources", "fingerprint", "read_sources", "unpack_sources"]
 ENTRY_POINTS = "ltbench.methods"
-Sources = Mapping[str, str]
-"""File name -> text: a user's folder of methods on its way to a worker that may not see that folder."""
 
 
 class Registry:
@@ -94,7 +90,7 @@ class Registry:
     def _load_entry_point(self, name: str) -> type[Method]:
         try:
             loaded = self._entry_points[name].load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             value = self._entry_points[name].value
             raise UserError(f"method {name!r}: its entry point {value!r} cannot be loaded: {error}") from error
         if not (isinstance(loaded, type) and issubclass(loaded, Method)):
@@ -102,53 +98,17 @@ class Registry:
         return loaded
 
 
-def read_sources(folder: Path) -> Sources:
-    """The Python files of a user's folder, to be shipped to workers."""
-    if not folder.is_dir():
-        raise UserError(f"--methods {folder}: no such folder")
-    _announce(folder.expanduser().resolve())
-    return {f.name: text_of(f) for f in sorted(folder.glob("*.py"))}
-
-
-def _announce(folder: Path) -> None:
-    """Before code from outside ltbench runs, say once which; on a worker, which got it from here, not again."""
-    if folder not in _announced and folder not in map(Path.resolve, _unpacked.values()):
-        _announced.add(folder)
-        names = ", ".join(f.name for f in sorted(folder.glob("*.py")))
-        say(f"code from outside ltbench will run: {folder}: {names or 'no files'}")
-
-
-_announced: set[Path] = set()
-
-
-def unpack_sources(sources: Sources) -> Path:
-    """The inverse of `read_sources` on a worker: a private folder with the files, one per content and process."""
-    content = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
-    if content not in _unpacked:
-        folder = Path(tempfile.mkdtemp(prefix="ltbench-methods-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        for name, text in sources.items():  # the last part: a name from elsewhere leads out of no folder
-            (folder / Path(name).name).write_text(text, encoding="utf-8")
-        _unpacked[content] = folder
-    return _unpacked[content]
-
-
-_unpacked: dict[str, Path] = {}
-
-
 def _builtin_package() -> types.ModuleType:
     """`ltbench.methods`: installed, or, in a checkout that is only on the path, the folder beside the package."""
     try:
         return importlib.import_module("ltbench.methods")
     except ModuleNotFoundError:
-        return _package("ltbench.methods", Path(__file__).parent.parent / "methods")
+        return _package("ltbench.methods", Path(__file__).parents[2] / "methods")
 
 
 def _user_package(folder: Path) -> types.ModuleType:
-    folder = folder.expanduser().resolve()
-    if not folder.is_dir():
-        raise UserError(f"--methods {folder}: no such folder")
-    _announce(folder)
+    folder = checked_folder(folder)
+    announce(folder)
     name = "ltbench_user_" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # so that `import helper` works beside `from .helper import ...`
@@ -180,11 +140,13 @@ def _mentions_a_class(file: Path) -> bool:
 def _method_in(module_name: str) -> type[Method]:
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method that ends the process would end it with nothing done
         file = importlib.util.find_spec(module_name)
         where = file.origin if file and file.origin else module_name
         line = place_of(error, [Path(where)])
-        raise UserError(f"{where}: the method could not be imported: {type(error).__name__}: {error}{line}") from error
+        said = "it calls sys.exit, as argparse does" if isinstance(error, SystemExit) else ""
+        said = said or f"{type(error).__name__}: {error}"
+        raise UserError(f"{where}: the method could not be imported: {said}{line}") from error
     found = [
         c for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module_name
@@ -199,9 +161,9 @@ def _method_in(module_name: str) -> type[Method]:
 def fingerprint(cls: type[Method]) -> str:
     """Hash of the code that makes a method what it is: 12 hex digits, computed once per class.
 
-    Covers the files of the class and of its bases, and the neighbouring files these import; syntax trees without
-    docstrings and comments, so that only a change of meaning changes it. `ltbench.api` and `ltbench.parts` are covered
-    by `spec.NUMERICS`.
+    Covers the files of the class and of its bases, what these import from their folder and below it, and the files
+    there that the code names, such as a table of weights. Of code the syntax trees without docstrings and comments, so
+    that only a change of meaning changes it. `ltbench.api` and `ltbench.parts` are covered by `spec.NUMERICS`.
     """
     if cls not in _fingerprints:
         _fingerprints[cls] = _fingerprint(cls)
@@ -212,8 +174,8 @@ _fingerprints: dict[type[Method], str] = {}
 
 
 def _fingerprint(cls: type[Method]) -> str:
-    files: dict[str, Path] = {}
-    for base in cls.__mro__:
-        if base not in (Method, object):
-            collect(Path(inspect.getfile(base)), files)
-    return fingerprint_of(files)
+    code, read = dict[str, Path](), dict[str, Path]()
+    for file in [Path(inspect.getfile(base)) for base in cls.__mro__ if base not in (Method, object)]:
+        collect(file, code)
+        read |= files_read_by(code.values(), file.parent)
+    return fingerprint_of(code, read)

@@ -1,0 +1,101 @@
+"""A user's folder of methods on its way to a worker that may not see that folder."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from ltbench.errors import UserError
+from ltbench.fingerprints import bytes_of, collect, files_read_by, text_of
+from ltbench.system.messages import say
+
+Sources = Mapping[str, str | bytes]
+"""Path from the folder -> text of a file of code, or bytes of a file that the code reads."""
+_MOST_BYTES = 64 << 20
+
+
+def checked_folder(folder: Path) -> Path:
+    """A folder of methods, in full.
+
+    Raises:
+        UserError: it is none.
+    """
+    full = folder.expanduser().resolve()
+    if full.is_file():
+        raise UserError(f"--methods {folder}: is a file; name its folder, --methods {folder.parent}")
+    if not full.is_dir():
+        raise UserError(f"--methods {folder}: no such folder")
+    return full
+
+
+def read_sources(folder: Path) -> Sources:
+    """The Python files of a user's folder, what they import from below it, and the files there that they read.
+
+    Raises:
+        UserError: no such folder, a file that cannot be read, or files too large to be sent with every trial.
+    """
+    root = checked_folder(folder)
+    announce(root)
+    files = sorted(root.glob("*.py"))
+    code = _collected(files)
+    sources: dict[str, str | bytes] = {file.name: text_of(file) for file in files}
+    sources |= {f"{name}.py": text_of(file) for name, file in code.items()}
+    read = files_read_by(code.values(), root)
+    total = 0
+    for name, file in read.items():
+        total += file.stat().st_size
+        if total > _MOST_BYTES:
+            raise UserError(f"{file}: the files that methods of {root} read have more than {_MOST_BYTES >> 20} MB, too "
+                            f"much to be sent with every trial; give them by an absolute path")  # fmt: skip
+        sources[name] = bytes_of(file)
+    return sources
+
+
+def _collected(files: Iterable[Path]) -> dict[str, Path]:
+    """What `collect` finds from all of these files. One that is no Python is a matter of whoever imports it."""
+    code = dict[str, Path]()
+    for file in files:
+        own = dict(code)
+        with suppress(UserError):
+            collect(file, own)
+            code = own
+    return code
+
+
+def announce(folder: Path) -> None:
+    """Before code from outside ltbench runs, say once which; on a worker, which got it from here, not again."""
+    if folder not in _announced and folder not in map(Path.resolve, _unpacked.values()):
+        _announced.add(folder)
+        names = ", ".join(f.name for f in sorted(folder.glob("*.py")))
+        say(f"code from outside ltbench will run: {folder}: {names or 'no files'}")
+
+
+_announced: set[Path] = set()
+
+
+def unpack_sources(sources: Sources) -> Path:
+    """The inverse of `read_sources` on a worker: a private folder with the files, one per content and process."""
+    content = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
+    if content not in _unpacked:
+        folder = Path(tempfile.mkdtemp(prefix="ltbench-methods-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        for name, held in sources.items():
+            place = folder / _inside(name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(held.encode("utf-8") if isinstance(held, str) else held)
+        _unpacked[content] = folder
+    return _unpacked[content]
+
+
+_unpacked: dict[str, Path] = {}
+
+
+def _inside(name: str) -> PurePosixPath:
+    """A name from elsewhere leads out of no folder."""
+    path = PurePosixPath(name)
+    return PurePosixPath(path.name) if path.is_absolute() or ".." in path.parts else path

@@ -1,0 +1,96 @@
+"""What a method's hooks return, looked at where they do: told with the method's file and line, not deep inside."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltbench.api import Method
+
+
+class WrongResult(TypeError):
+    """A hook of a method returned something else than it must."""
+
+
+def checked_loss(method: Method, loss: Any) -> Tensor:
+    """The loss of a step, where it is one number that can be trained on.
+
+    Raises:
+        WrongResult: it is not.
+    """
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad:
+        return loss
+    hint = ""
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        hint = "; this one does not depend on the logits (detach, item, torch.no_grad?), so nothing would be learned"
+    elif isinstance(loss, Tensor):
+        hint = "; take its mean, for example"
+    raise WrongResult(f"{_place(method, 'loss')} must return one number as a tensor (shape ()) that depends on the "
+                      f"logits, it returned {_words(loss)}{hint}")  # fmt: skip
+
+
+def checked_mix(method: Method, mixed: Any, images: int) -> tuple[Tensor, Any]:
+    """The images and targets that `mix` made of a batch.
+
+    Args:
+        images: how many there were.
+
+    Raises:
+        WrongResult: they are not a pair, or the images are not so many.
+    """
+    if isinstance(mixed, tuple | list) and len(mixed) == 2 and isinstance(mixed[0], Tensor) and len(mixed[0]) > 0:
+        return mixed[0], mixed[1]
+    raise WrongResult(f"{_place(method, 'mix')} must return a pair, the {images} images and their targets, it returned "
+                      f"{_words(mixed)}")  # fmt: skip
+
+
+def checked_scores(method: Method, scores: Any, images: int) -> Tensor:
+    """What `predict` made of the logits: a row of scores for every image.
+
+    Raises:
+        WrongResult: it is something else.
+    """
+    wanted = (images, method.task.num_classes)
+    if isinstance(scores, Tensor) and tuple(scores.shape) == wanted and not scores.is_complex():
+        return scores
+    labels = isinstance(scores, Tensor) and scores.ndim == 1
+    hint = "; labels are not enough: metrics need the scores of all classes" if labels else ""
+    raise WrongResult(f"{_place(method, 'predict')} must return scores of all classes for every image, a tensor of "
+                      f"shape {wanted}, it returned {_words(scores)}{hint}")  # fmt: skip
+
+
+def try_predict(method: Method, logits: Tensor) -> None:
+    """Before the training, what `predict` returns for made-up logits; on a copy, with torch's random numbers put back.
+    One that fails may need what the training brings: it is tried again afterwards.
+
+    Raises:
+        WrongResult: it is not a row of scores for every image.
+    """
+    if type(method).predict is Method.predict:
+        return
+    with torch.random.fork_rng(devices=[logits.device] if logits.device.type == "cuda" else []), torch.no_grad():
+        try:
+            scores = copy.copy(method).predict(logits)
+        except Exception:
+            return
+    checked_scores(method, scores, len(logits))
+
+
+def _place(method: Method, hook: str) -> str:
+    """`loss of mine (mine.py, line 12)`."""
+    function: Callable[..., Any] = inspect.unwrap(getattr(type(method), hook))
+    code = getattr(function, "__code__", None)
+    where = "" if code is None else f" ({Path(code.co_filename).name}, line {code.co_firstlineno})"
+    return f"{hook} of {method.name}{where}"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return "None" if value is None else f"a {type(value).__name__}"
