@@ -16,7 +16,7 @@ from pydantic import BaseModel
 import ltbench
 from ltbench.cli import app
 from ltbench.suite import schema, search
-from ltbench.suite.schema import LARGEST
+from ltbench.suite.strict import LARGEST
 
 Json = Mapping[str, Any]
 

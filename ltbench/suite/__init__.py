@@ -1,5 +1,6 @@
 """A suite's YAML as checked data; every mistake is told with file, line and cure."""
 
-from ltbench.suite.schema import DatasetEntry, MethodEntry, Protocol, Recipe, Suite
+from ltbench.suite.recipe import Recipe
+from ltbench.suite.schema import DatasetEntry, MethodEntry, Protocol, Suite
 
 __all__ = ["DatasetEntry", "MethodEntry", "Protocol", "Recipe", "Suite"]

@@ -7,20 +7,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from ltbench.errors import UserError, clipped, did_you_mean, exponent_hint
+from ltbench.suite.recipe import Adam, Constant, Cosine, Multistep, Recipe, Sgd
 from ltbench.suite.schema import (
-    Adam,
-    Constant,
-    Cosine,
     DatasetEntry,
     Final,
-    Multistep,
     Names,
     PerMethod,
     PerTrial,
     Protocol,
-    Recipe,
     Resources,
-    Sgd,
     Shots,
     Suite,
     TextBundled,
