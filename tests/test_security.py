@@ -39,8 +39,9 @@ SPEC = TrialSpec(
     hyperparameters={}, code="c", recipe_name="r", recipe={"epochs": 1.0}, seed=0,
 )  # fmt: skip
 OUTSIDE = ["../x", "/x", "a/b", "..", ".", "", "a\\..\\b", "a\nb", "a\0b", "-rf", "x" * 81, "~", "a b"]
+PROTOCOL = {"seeds": [0], "primary": "accuracy", "report": ["accuracy"], "reference": "ce"}
 PLAN: dict[str, Any] = {
-    "suite": "s", "question": "?", "protocol": {"seeds": [0]}, "rows": {"ce": ["r", "v"]}, "cells": [["d", "IF2", "m"]],
+    "suite": "s", "question": "?", "protocol": PROTOCOL, "rows": {"ce": ["r", "v"]}, "cells": [["d", "IF2", "m"]],
     "skips": [["ce", "why", ["d IF2"]]], "kinds": {"d": "digits"}, "methods": {"ce": ["ce", {}]},
 }  # fmt: skip
 
@@ -89,8 +90,9 @@ def test_a_plan_goes_through_tags_and_back() -> None:
         {"suite": "../x"},
         {"rows": {"../x": ["r", "v"]}},
         {"methods": {"ce": ["../x", {}]}},
-        {"protocol": {"seeds": [0.5]}},
-        {"protocol": {"seeds": [0], "rope": float("nan")}},
+        {"protocol": {**PROTOCOL, "seeds": [0.5]}},
+        {"protocol": {**PROTOCOL, "rope": float("nan")}},
+        *({"protocol": {k: v for k, v in PROTOCOL.items() if k != part}} for part in PROTOCOL),
     ],
 )
 def test_a_plan_that_someone_changed_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
@@ -132,7 +134,8 @@ def test_a_plan_that_lacks_a_part_is_refused(key: str) -> None:
 
 def test_sources_unpack_into_one_folder_whatever_they_are_called(tmp_path: Path) -> None:
     folder = unpack_sources({"../../escaped.py": "x = 1", "/tmp/absolute.py": "x = 2", "a/b.py": "x = 3"})
-    assert sorted(f.name for f in folder.iterdir()) == ["absolute.py", "b.py", "escaped.py"]
+    found = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.py"))
+    assert found == ["a/b.py", "absolute.py", "escaped.py"], "helpers below the folder keep their place in it"
 
 
 # -- archives and files that can carry code ----------------------------------------------------------------------------
@@ -303,8 +306,11 @@ def test_no_command_tells_or_keeps_a_password(
     kept = "".join(f.read_text(errors="replace") for f in tmp_path.rglob("*") if f.is_file() and not f.is_symlink())
     assert not [secret for secret in ("geheim", "t0ken") if secret in told + kept]
     assert "Traceback" not in told
-    if command[0] == "leaderboard":
-        assert code == 2
+    if command == ["leaderboard"]:
+        assert code == 2, "which suite is meant only the store knows"
+    if command == ["leaderboard", "s"]:
+        assert code == 0, "the records are beside the store"
+        assert "warning: " in told
     if command == ["sync"]:
         assert code == 1
         assert "s: 0 sent, 0 there before, 1 not sent" in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,11 @@ def checked_scores(method: Method, scores: Any, images: int) -> Tensor:
 
 def try_predict(method: Method, logits: Tensor) -> None:
     """Before the training, what `predict` returns for made-up logits; on a copy, with torch's random numbers put back.
-    One that fails may need what the training brings: it is tried again afterwards.
+    One that fails may need what the training brings: it is tried again afterwards. One that wants logits of several
+    experts, (N, K, C), gets those.
+
+    Args:
+        logits: (N, C).
 
     Raises:
         WrongResult: it is not a row of scores for every image.
@@ -79,6 +84,10 @@ def try_predict(method: Method, logits: Tensor) -> None:
             scores = copy.copy(method).predict(logits)
         except Exception:
             return
+        with suppress(Exception):
+            of_experts = copy.copy(method).predict(torch.stack([logits, logits], dim=1))
+            if isinstance(of_experts, Tensor) and of_experts.is_floating_point() and of_experts.shape == logits.shape:
+                return
     checked_scores(method, scores, len(logits))
 
 

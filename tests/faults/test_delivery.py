@@ -33,7 +33,8 @@ SPEC = TrialSpec(
     suite="test", cell=Cell(dataset="digits", kind="digits", imbalance=20.0, manifest="m"), label="ce", method="ce",
     hyperparameters={}, code="c", recipe_name="r", recipe={"epochs": 1.0}, seed=0,
 )  # fmt: skip
-PLAN = Expectation(suite="test", question="", protocol={"seeds": [0]}, rows={}, columns=())
+PROTOCOL = {"seeds": [0], "primary": "accuracy", "report": ["accuracy"], "reference": "ce"}
+PLAN = Expectation(suite="test", question="", protocol=PROTOCOL, rows={}, columns=())
 SECRETS = ("geheim", "t0ken")
 
 
