@@ -173,12 +173,6 @@ def of_table(table: Table) -> list[str]:
         for column, score in row.scores.items() if table.reference is not None else ():
             if score.gain is not None and score.gain.p is None and score.gain.reason is not None:
                 reasons.setdefault(score.gain.reason, []).append(f"{row.label} on {table.title(column)}")
-    if table.reference is None and len(table.pairs):
-        without = [pair for pair in table.pairs if pair.test.p is None and pair.test.reason is not None]
-        for reason in dict.fromkeys(pair.test.reason for pair in without if pair.test.reason is not None):
-            named = [f"{pair.a} and {pair.b}" for pair in without if pair.test.reason is reason]
-            shown = "every pair" if len(named) == len(table.pairs) else _some(named)
-            lines.append(f"No p-value ({reason.words}): {shown}.")
     for absent, where in reasons.items():
         shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
         lines.append(f"No p-value ({absent.words}): {shown}.")
