@@ -340,4 +340,5 @@ def test_it_says_that_it_needs_text() -> None:
         "tau_norm": {"linear_head"},
         "text_guided_mixup": {"text"},
         "tgm_clip": clip,
+        "vs_loss": {"linear_head"},
     }
