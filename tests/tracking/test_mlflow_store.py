@@ -24,7 +24,11 @@ from tests.tracking.made import PATIENT
 pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]
 PLAN = Expectation(
-    suite="test", question="Why?", protocol={"seeds": [0, 1]}, rows={"ce": ExpectedRow("tiny", "x" * 6000)}, columns=()
+    suite="test",
+    question="Why?",
+    protocol={"seeds": [0, 1], "primary": "accuracy", "report": ["accuracy"], "reference": "ce"},
+    rows={"ce": ExpectedRow("tiny", "x" * 6000)},
+    columns=(),
 )
 
 
