@@ -52,7 +52,7 @@ def test_equally_good_methods_are_rarely_told_apart(setting: Setting) -> None:
     assert some(null(setting).p) <= 0.05 + error()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("setting", ALL, ids=str)
 def test_equally_good_methods_are_rarely_told_apart_on_boards_of_any_size(setting: Setting) -> None:
     found = draw(setting, BOARDS)
