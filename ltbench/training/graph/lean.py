@@ -86,7 +86,10 @@ class Lean:
         """Wait for the gradients and put them where autograd puts others; count the batches."""
         if self.stream is not None and self._found:
             torch.cuda.current_stream().wait_stream(self.stream)
-        for weight, gradient in self._found:
+        for weight, found in self._found:
+            # In memory as the weight lies, as autograd has it: a norm over all of it adds up in that order.
+            same = order_in_memory(found) == order_in_memory(weight)
+            gradient = found if same else torch.empty_like(weight).copy_(found)
             weight.grad = gradient if weight.grad is None else weight.grad + gradient
         together: defaultdict[int, list[Tensor]] = defaultdict(list)
         for _, tensor, counter in self._counters:
@@ -94,6 +97,11 @@ class Lean:
         for count, tensors in together.items():
             torch._foreach_add_(tensors, count)
         self._found, self._alive = [], []
+
+
+def order_in_memory(tensor: Tensor) -> tuple[int, ...]:
+    """The strides that matter: a dimension of one has none."""
+    return tuple(stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)
 
 
 class _Counter:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ltbench.api import Method, Moment
-from ltbench.training.graph.lean import Lean
+from ltbench.training.graph.lean import Lean, order_in_memory
 from ltbench.training.graph.ops import Recorded
 from ltbench.training.graph.screen import Screen
 from ltbench.training.graph.watched import Tape, Watched
@@ -259,7 +259,8 @@ def _same_object(a: Any, b: Any) -> bool:
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
+    """Equal to the bit, and alike in memory."""
+    if (a.shape, a.dtype, order_in_memory(a)) != (b.shape, b.dtype, order_in_memory(b)):
         return False
     return bool(((a == b) | ((a != a) & (b != b))).all())
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ltbench.models import build_backbone
-from ltbench.training.graph.lean import Lean
+from ltbench.training.graph.lean import Lean, order_in_memory
 
 
-def network() -> nn.Module:
+def network(layout: torch.memory_format) -> nn.Module:
     torch.manual_seed(0)
     backbone = build_backbone("resnet20", (12, 12, 3))
     head = nn.Linear(backbone.dim, 3)
-    return nn.Sequential(backbone, head).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload,no-any-return]
+    return nn.Sequential(backbone, head).to(memory_format=layout).train()  # type: ignore[call-overload,no-any-return]
 
 
 def results(model: nn.Module) -> list[Tensor]:
@@ -33,15 +33,19 @@ def passed(model: nn.Module, x: Tensor, dtype: torch.dtype, times: int = 1) -> N
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("times", [1, 2])
-def test_gradients_and_statistics_are_equal_to_the_bit(dtype: torch.dtype, times: int) -> None:
-    """Also where the network runs twice in one pass, as on two views of an image."""
-    plain, x = network(), torch.randn(5, 3, 12, 12).to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_gradients_and_statistics_are_equal_to_the_bit(
+    dtype: torch.dtype, times: int, layout: torch.memory_format
+) -> None:
+    """And lie in memory alike. Also where the network runs twice in one pass, as on two views of an image."""
+    plain, x = network(layout), torch.randn(5, 3, 12, 12).to(memory_format=torch.channels_last)
     leaner = copy.deepcopy(plain)
     passed(plain, x, dtype, times)
     with Lean(leaner) as lean:
         passed(leaner, x, dtype, times)
     lean.settle()
-    assert all(torch.equal(a, b) for a, b in zip(results(plain), results(leaner), strict=True))
+    pairs = list(zip(results(plain), results(leaner), strict=True))
+    assert all(torch.equal(a, b) and order_in_memory(a) == order_in_memory(b) for a, b in pairs)
     assert {name: type(m) for name, m in plain.named_modules()} == {n: type(m) for n, m in leaner.named_modules()}
     assert all(vars(a).keys() == vars(b).keys() for a, b in zip(plain.modules(), leaner.modules(), strict=True))
 
