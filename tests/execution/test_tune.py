@@ -55,7 +55,8 @@ def user_methods(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "deadly.py").write_text(HELPER)
     for name, body in METHODS.items():
         (folder / f"{name}.py").write_text(
-            f"from ltbench.api import Method\nfrom .deadly import die, once, time\nMARKER = {str(folder / 'marker')!r}\n\n"
+            "from ltbench.api import Method\nfrom .deadly import die, once, time\n\n"
+            f"MARKER = {str(folder / 'marker')!r}\n\n"
             f"class Mine(Method):\n    '''Fails.'''\n    def loss(self, logits, target, now):\n{body}"
             f"        return super().loss(logits, target, now)\n"
         )
