@@ -5,7 +5,7 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast test-all lint bench storm docs setup clean
+.PHONY: quickstart test test-fast test-all lint bench fuzz storm docs setup clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +36,11 @@ lint: setup
 docs: setup
 	$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Inputs changed by chance, read in earnest: no traceback, bounded time and memory, nothing nonsensical accepted.
+INPUTS ?= 100000
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
 storm: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ltbench.spec.cell import Column
-from ltbench.spec.validation import Check, is_name, is_number, is_text, is_whole
+from ltbench.spec.validation import Check, is_name, is_number, is_plain, is_text, is_whole
 
 
 class ExpectedRow(NamedTuple):
@@ -106,6 +106,8 @@ class Expectation:
 def _check(data: Any) -> None:
     if not isinstance(data, dict):
         raise ValueError("no plan of ltbench")
+    if not is_plain(data):
+        raise ValueError("it has a number that is none (NaN, or infinity)")
     for name, check in _PARTS.items():
         if name in data and not check(data[name]):
             raise ValueError(f"its `{name}` is not what ltbench writes")

@@ -90,16 +90,16 @@ def _environment(value: Any) -> bool:
     times = (value[name] for name in named if name in value)
     rest = (entry for name, entry in value.items() if name != "class_names")
     return (
-        isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times)) and all(map(_plain, rest))
+        isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times)) and all(map(is_plain, rest))
     )
 
 
-def _plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """What JSON can hold: `json` itself reads NaN and infinity, which nobody else does."""
     if isinstance(value, Mapping):
-        return _mapping(value) and all(map(_plain, value.values()))
+        return _mapping(value) and all(map(is_plain, value.values()))
     if isinstance(value, list):
-        return all(map(_plain, value))
+        return all(map(is_plain, value))
     return type(value) is not float or math.isfinite(value)
 
 
