@@ -42,8 +42,11 @@ INPUTS ?= 100000
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
+# A suite while workers, drivers and nodes are killed and the tracking server goes away. Its size is a parameter:
+# make storm STORM="--seeds 34 --kills 90 --node-kills 10 --outages 10" has 204 trials and 100 kills.
+STORM ?=
 storm: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm $(STORM)
 
 bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --out benchmarks/figures.json --markdown benchmarks/figures.md
