@@ -45,7 +45,7 @@ METHODS = {
 }
 
 
-HOURS = Need(hours=4 / 3600, memory_gb=2)
+HOURS = Need(hours=20 / 3600, memory_gb=2)
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,7 @@ def features(folder: Path) -> Try:
 def _changed_array(rng: random.Random, array: Any) -> Any:
     what = rng.randrange(9)
     flat = array.copy().reshape(-1)
-    if not flat.size:
+    if not array.ndim or not flat.size:
         return None
     if what == 0:
         return None

@@ -18,6 +18,7 @@ from ltbench.errors import UserError
 from ltbench.system.memory import memory_of
 
 MOST_SECONDS, MOST_BYTES = 10.0, 4 << 30
+"""Of a processor, and of memory."""
 Try = Callable[[random.Random], None]
 """Reads one input. Raises UserError where it is refused; an AssertionError where something nonsensical is accepted."""
 Target = Callable[[Path], Try]
@@ -50,13 +51,13 @@ def _at_most(seconds: float) -> Iterator[None]:
     def over(number: int, frame: FrameType | None) -> NoReturn:
         raise TooLong
 
-    before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, over)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def run(name: str, target: Target, folder: Path, numbers: Iterable[int], until: float = float("inf")) -> Outcome:

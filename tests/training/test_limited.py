@@ -56,6 +56,8 @@ def run(mine: Path, make_spec: Make, site: Site) -> Iterator[Callable[..., objec
 
     def run(name: str, **limits: float) -> object:
         spec = replace(make_spec("ce"), label=name, method=name, code=fingerprint(Registry(mine).get(name)))
+        if "hours" in limits:  # what a process imports for its first trial is not to be what the time is over in
+            run_limited(make_spec("ce"), there, Limits(hours=1))
         began = time.monotonic()
         return run_limited(spec, there, Limits(**limits)), time.monotonic() - began
 

@@ -73,7 +73,7 @@ def read_list(file: Path) -> Listed:
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ") if "\t" not in line else line.strip().rpartition("\t")
-        if not path or not label.isascii() or not label.isdigit() or len(label) > 6:
+        if not path or "\0" in path or not label.isascii() or not label.isdigit() or len(label) > 6:
             raise UserError(
                 f"{file}, line {number}: expected `relative/path label`, with a label from 0, got {line[:80]!r}"
             )

@@ -48,7 +48,7 @@ def same_images_note(root: Path, train: Sequence[str], test: Sequence[str]) -> l
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except OSError:  # missing images are told where they are read
+    except (OSError, ValueError):  # missing images are told where they are read
         return -1
 
 
