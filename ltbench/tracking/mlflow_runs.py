@@ -14,7 +14,7 @@ import numpy as np
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, confusion
 from ltbench.spec import KEY, SAFE_NAME, Expectation, Record, Result, canonical
-from ltbench.spec.validation import is_number
+from ltbench.spec.validation import is_number, is_text
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
 _CHUNK = 4800
@@ -181,6 +181,8 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
     Raises:
         KeyError, ValueError: it is no run of ltbench.
     """
+    if not all(map(is_text, tags.values())):
+        raise ValueError("a tag of it holds half a character")
     names = ("dataset", "method", "recipe")
     if not (KEY.fullmatch(tags["ltbench.key"]) and all(SAFE_NAME.fullmatch(tags[name]) for name in names)):
         raise ValueError(f"its key {tags['ltbench.key']!r}, data set, method or recipe is no name")
