@@ -59,10 +59,10 @@ SITUATIONS = [
     ),
     run(
         "a helper in a package",
-        HEAD + "from tools.more import ONE\n" + BODY + LOSS + "return ONE * super().loss(logits, target, now)",
+        HEAD + "from mine_tools.more import ONE\n" + BODY + LOSS + "return ONE * super().loss(logits, target, now)",
         "1/1",
         ends=0,
-        files={"mine/tools/__init__.py": "", "mine/tools/more.py": "ONE = 1\n"},
+        files={"mine/mine_tools/__init__.py": "", "mine/mine_tools/more.py": "ONE = 1\n"},
     ),
     run(
         "a table beside it",
