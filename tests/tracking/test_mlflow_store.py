@@ -224,7 +224,7 @@ def test_two_who_send_a_key_to_a_server_at_once_leave_one_run(
 
     monkeypatch.setattr(mine, "_log", late)
     told.append(mine.put(record, journal))
-    client = mlflow_store._client(uri)
+    client = mlflow_client.client_of(uri)
     (kept,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
     assert told[0] is mlflow_store.Put.SENT
     assert told[1] in (mlflow_store.Put.SENT, mlflow_store.Put.ANOTHERS)
