@@ -5,7 +5,7 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast test-all lint gpu bench storm docs setup clean
+.PHONY: quickstart test test-fast test-all lint gpu bench fuzz storm docs setup clean
 
 setup: $(VENV)/.installed
 
@@ -37,8 +37,16 @@ docs: setup
 	$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+# Inputs changed by chance, read in earnest: no traceback, bounded time and memory, nothing nonsensical accepted.
+INPUTS ?= 100000
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS)
+
+# A suite while workers, drivers and nodes are killed and the tracking server goes away. Its size is a parameter:
+# make storm STORM="--seeds 34 --kills 90 --node-kills 10 --outages 10" has 204 trials and 100 kills.
+STORM ?=
 storm: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm $(STORM)
 
 # On a machine with a GPU: are the numbers right, how fast is it? Results in gpu_check_out/.
 gpu: setup

@@ -42,6 +42,17 @@ def harmless(text: str, *, lines: bool = True) -> str:
     return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written down: JSON and YAML let half a character (`\\ud800`) pass."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def clipped(value: object, most: int = 80) -> str:
     """A value from outside in a message: harmless, in one line, and not all of it where it is long.
 

@@ -15,6 +15,9 @@ import numpy as np
 
 from ltbench.errors import UserError, did_you_mean, exponent_hint
 
+_BEYOND = 10**300
+"""Whole numbers from here on are none that a float could hold."""
+
 
 @dataclass(frozen=True)
 class Uniform:
@@ -110,7 +113,7 @@ class Hyperparameter:
         """`value` in the type of the default, or a UserError that says what is allowed."""
         kind = type(self.default)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = float(value) if abs(value) < _BEYOND else math.inf
         if type(value) is not kind:
             hint = exponent_hint(value, whole=kind is int) if kind in (int, float) else ""
             raise UserError(f"{place}: expected {_article(kind)}, got {value!r}.{hint}")

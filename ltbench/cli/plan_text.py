@@ -192,9 +192,10 @@ def _given(room: Room) -> str:
         gpus = f"{room.placed.gpus:g} of a GPU"
     else:
         gpus = f"{room.placed.gpus:g} GPU{'s' * (room.placed.gpus != 1)}"
-    return f"{cpus}, {gpus}{f' (for {room.need.gpu_memory_gb:g} GB)' if wanted and room.placed else ''}".removesuffix(
-        ", "
-    )
+    of_gpu = f" (for {room.need.gpu_memory_gb:g} GB)" if wanted and room.placed else ""
+    memory = f"at most {room.need.memory_gb:g} GB" if room.need.memory_gb is not None else ""
+    hours = f"at most {_duration(3600 * room.need.hours)}" if room.need.hours is not None else ""
+    return ", ".join(part for part in (cpus, f"{gpus}{of_gpu}", memory, hours) if part)
 
 
 def _entry(counts: list[int] | None, later: int = 0) -> str:

@@ -159,8 +159,8 @@ def machines(resources: Resources, trials: Sequence[TrialSpec]) -> list[Machine]
     """The nodes there are; with the memory of their GPUs if a trial asks for some."""
     alive = [n for n in ray.nodes() if n["Alive"]]
     names = _names(alive)
-    found = [Machine(n["NodeID"], names[n["NodeID"]], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0))
-             for n in alive]  # fmt: skip
+    found = [Machine(n["NodeID"], names[n["NodeID"]], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0),
+                     memory=n["Resources"].get("memory")) for n in alive]  # fmt: skip
     if all(resources.of(spec).gpu_memory_gb is None for spec in trials):
         return found
     with_gpus = {m.id: m.name for m in found if m.gpus >= 1}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ltbench.errors import UserError
 from ltbench.execution.resources import Need, Resources
 from ltbench.spec import TrialSpec
+from ltbench.training.limited import NONE, Limits
 from ltbench.training.site import Site
 
 GRAIN = 10_000
@@ -22,7 +23,7 @@ class Machine:
 
     Attributes:
         id: Ray's. name: for messages.
-        gpu_memory: bytes of its smallest GPU; None: not known.
+        gpu_memory: bytes of its smallest GPU; None: not known. memory: bytes that Ray has to give; None: not known.
     """
 
     id: str
@@ -30,16 +31,23 @@ class Machine:
     cpus: float
     gpus: float
     gpu_memory: float | None = None
+    memory: float | None = None
 
 
 @dataclass(frozen=True)
 class Placed:
-    """What a trial is given: CPUs, a share of a GPU (or whole ones), and which machines, by id, it must not be sent to
-    because their GPUs are too small."""
+    """What a trial is given: CPUs, a share of a GPU (or whole ones), which machines, by id, it must not be sent to
+    because their GPUs are too small, and where it is ended."""
 
     cpus: float
     gpus: float
     too_small: tuple[str, ...] = ()
+    limits: Limits = NONE
+
+    @property
+    def memory(self) -> float:
+        """Bytes of the machine that are kept free for it."""
+        return (self.limits.memory_gb or 0.0) * GB
 
     def site(self, site: Site) -> Site:
         """The same site for a trial that is given this."""
@@ -49,13 +57,16 @@ class Placed:
 
     def fits(self, machine: Machine) -> bool:
         """Whether such a trial can run on a machine that runs nothing else."""
-        return machine.cpus >= self.cpus and machine.gpus >= self.gpus and machine.id not in self.too_small
+        room = machine.memory is None or machine.memory >= self.memory
+        return room and machine.cpus >= self.cpus and machine.gpus >= self.gpus and machine.id not in self.too_small
 
     def side_by_side(self, machine: Machine) -> int:
         """How many such trials run at once on a machine that runs nothing else."""
         if not self.fits(machine):
             return 0
         room = machine.cpus / self.cpus
+        if self.memory and machine.memory is not None:
+            room = min(room, machine.memory / self.memory)
         if 0 < self.gpus <= 1:
             room = min(room, int(machine.gpus) * math.floor(1 / self.gpus + 1e-9))
         elif self.gpus:
@@ -95,7 +106,11 @@ def place(need: Need, where: str, machines: Sequence[Machine]) -> Placed:
         gpus = max(share, gpus or 0.0)
     elif gpus is None:
         gpus = 1.0 if any(m.gpus >= 1 for m in machines) else 0.0
-    placed = Placed(need.cpus, gpus, too_small)
+    placed = Placed(need.cpus, gpus, too_small, need.limits)
+    if placed.memory and not any(m.memory is None or m.memory >= placed.memory for m in machines):
+        most = max(m.memory or 0.0 for m in machines) / GB
+        raise UserError(f"{where}.memory_gb: a trial asks for {need.memory_gb:g} GB of memory, but the machines have "
+                        f"at most {most:.1f} GB for trials; lower it, or leave it out")  # fmt: skip
     if not any(placed.fits(m) for m in machines):
         large = [m for m in machines if m.id not in too_small and (m.gpus or not too_small)]
         have = "; ".join(f"{m.cpus:g} CPUs and {m.gpus:g} GPUs" for m in large)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from ltbench.errors import reason_of
+from ltbench.errors import harmless, reason_of
 from ltbench.metrics import METRICS
 from ltbench.spec import Record, TrialSpec
 
@@ -212,7 +212,7 @@ class RunDisplay(Display):
 
     def _print(self, line: str, style: str = "") -> None:
         with suppress(OSError):  # a terminal that was closed, a log on a full disk: the trials go on
-            self._console.print(Text(line, style=style), soft_wrap=True, highlight=False)
+            self._console.print(Text(harmless(line), style=style), soft_wrap=True, highlight=False)
 
     def _eta(self) -> str:
         total = sum(self._work.values())

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from ltbench.spec import Record, TrialSpec
 from ltbench.suite import Suite
+from ltbench.training.limited import Limits
 
 
 class Listener(Protocol):
@@ -36,16 +37,24 @@ class Need:
         gpus: a share of a GPU, or whole ones. None: what `gpu_memory_gb` says, else one if there are any, else none.
         gpu_memory_gb: memory of a GPU in GB (10^9 bytes), CUDA's own part included; becomes a share of the GPUs there
             are, of at least `gpus`.
+        hours, memory_gb: where a trial is ended (training/limited.py). Ray keeps as much memory free for it.
     """
 
     cpus: float = 1.0
     gpus: float | None = None
     gpu_memory_gb: float | None = None
+    hours: float | None = None
+    memory_gb: float | None = None
 
     @property
     def threads(self) -> int:
         """CPU threads of torch."""
         return max(1, int(self.cpus))
+
+    @property
+    def limits(self) -> Limits:
+        """Where a trial is ended."""
+        return Limits(self.hours, self.memory_gb)
 
     def larger(self, environment: Mapping[str, Any]) -> Self:
         """For a trial whose GPU's memory did not suffice: twice the share of a GPU that its record names, at most
@@ -78,7 +87,8 @@ class Resources(Need):
 
     def of_row(self, label: str, method: str) -> Need:
         """What the trials of a row ask for."""
-        return self.methods.get(label) or self.methods.get(method) or Need(self.cpus, self.gpus, self.gpu_memory_gb)
+        whole = Need(self.cpus, self.gpus, self.gpu_memory_gb, self.hours, self.memory_gb)
+        return self.methods.get(label) or self.methods.get(method) or whole
 
     def where(self, spec: TrialSpec) -> str:
         """The place in the suite that says so."""
@@ -97,11 +107,19 @@ def resources_of(suite: Suite) -> Resources:
     methods = {}
     for name, own in given.methods.items():
         gpu = whole if own.gpus is None and own.gpu_memory_gb is None else own
-        methods[name] = Need(whole.cpus if own.cpus is None else own.cpus, gpu.gpus, gpu.gpu_memory_gb)
+        methods[name] = Need(
+            whole.cpus if own.cpus is None else own.cpus,
+            gpu.gpus,
+            gpu.gpu_memory_gb,
+            whole.hours if own.hours is None else own.hours,
+            whole.memory_gb if own.memory_gb is None else own.memory_gb,
+        )
     return Resources(
         whole.cpus,
         whole.gpus,
         whole.gpu_memory_gb,
+        whole.hours,
+        whole.memory_gb,
         retries=given.retries,
         share_training=given.share_training,
         inline=given.executor == "inline",

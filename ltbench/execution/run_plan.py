@@ -24,8 +24,9 @@ from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.checkpoints.files import discard, keys_in
+from ltbench.training.limited import Limits, Lost, run_limited
 from ltbench.training.site import Site
-from ltbench.training.trial import run_trial
+from ltbench.training.trial import Progress
 
 
 class Sink(Protocol):
@@ -173,8 +174,10 @@ class Keeper:
 
 
 def keeps_checkpoints(record: Record) -> bool:
-    """Nothing was wrong with a trial whose worker was lost: `--retry-failed` goes on where it was."""
-    return record.status == "failed" and bool(record.environment.get("workers_lost"))
+    """Nothing was wrong with a trial whose worker was lost, or that passed a limit: `--retry-failed` goes on where it
+    was."""
+    kept = ("workers_lost", "timed_out", "over_memory")
+    return record.status == "failed" and any(record.environment.get(kind) for kind in kept)
 
 
 def _prepare_checkpoints(place: Path | Remote | None, journal: Journal) -> None:
@@ -200,7 +203,7 @@ def _prepare_checkpoints(place: Path | Remote | None, journal: Journal) -> None:
 def run_inline(
     trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
 ) -> None:
-    """One trial after the other in this process, for a debugger."""
+    """One trial after the other, in this process, for a debugger; where there are limits, in one beside it."""
     for spec in trials:
         if interrupt.asked:
             return
@@ -211,7 +214,15 @@ def run_inline(
             listener.progressed(spec, fraction)
 
         with suppress(Stopped):
-            listener.finished(run_trial(spec, site, progress, lambda: interrupt.asked))
+            listener.finished(_run_here(spec, site, resources.of(spec).limits, progress, interrupt))
+
+
+def _run_here(spec: TrialSpec, site: Site, limits: Limits, progress: Progress, interrupt: Interrupt) -> Record:
+    try:
+        return run_limited(spec, site, limits, progress, lambda: interrupt.asked)
+    except Lost as lost:
+        facts = {**site.provenance, "workers_lost": 1}
+        return Record(spec=spec, status="failed", error=str(lost), environment=facts)
 
 
 def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:

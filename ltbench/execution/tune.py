@@ -31,8 +31,8 @@ from ltbench.spec import Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.messages import show_on_stderr
 from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.limited import run_limited
 from ltbench.training.site import Site
-from ltbench.training.trial import run_trial
 
 REPORT_SECONDS = 2.0
 """How often at most a running trial reports how far it is."""
@@ -158,6 +158,8 @@ def _key(config: Mapping[str, Any]) -> str:
 def _bundle(placed: Placed) -> tune.PlacementGroupFactory:
     """What a trial is given, in Ray's words. Nodes are kept out by name, so that one that joins later is not."""
     bundle = {"CPU": placed.cpus, **({"GPU": placed.gpus} if placed.gpus else {})}
+    if placed.memory:
+        bundle["memory"] = placed.memory
     if not placed.too_small:
         return tune.PlacementGroupFactory([bundle])
     elsewhere = {"ray.io/node-id": f"!in({','.join(placed.too_small)})"}
@@ -186,7 +188,7 @@ def _trial(config: dict[str, Any], parts: Sequence[Any], site: Site, home: Home,
         tune.report({"record": Record(spec=spec, status="failed", error=f"UserError: {unfit}")})
         return
     try:
-        tune.report({"record": run_trial(spec, site, progress, stop)})
+        tune.report({"record": run_limited(spec, site, placed.limits, progress, stop)})
     except Stopped:
         tune.report({"stopped": True})
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import UserError
 from ltbench.spec import Plan, TrialSpec
+from ltbench.system.arrays import bad_rows, read_npz
 from ltbench.system.files import write_atomically
 
 if TYPE_CHECKING:  # sources, and with them packages that a machine with torch alone may lack
@@ -37,22 +38,31 @@ def _export_one(spec: TrialSpec, inputs: Inputs, folder: Path) -> Path:
 
 
 def read_bundle(file: Path) -> tuple[TrialSpec, dict[str, str], dict[str, NDArray[np.float32]]]:
-    """A trial exported by `ltbench plan --export`: its spec, data paths, and class-name vectors from texts.npz."""
+    """A trial exported by `ltbench plan --export`: its spec, data paths, and class-name vectors from texts.npz.
+
+    Raises:
+        UserError: the file is no such trial, or its vectors are not there.
+    """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error})") from error
-    if not isinstance(data, dict):
+    paths = data.pop("paths", {}) if isinstance(data, dict) else None
+    if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
         raise UserError(f"{file}: not a trial written by `ltbench plan --export`")
-    paths = data.pop("paths", {})
     try:
         spec = TrialSpec.from_json(data)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    texts: dict[str, NDArray[np.float32]] = {}
-    if spec.text:
-        try:
-            texts[spec.text] = np.load(file.parent / "texts.npz", allow_pickle=False)[spec.text]
-        except (OSError, KeyError) as error:
-            raise UserError(f"{file}: class-name vectors {spec.text} are not in {file.parent / 'texts.npz'}") from error
-    return spec, paths, texts
+    return spec, paths, {spec.text: _vectors(file, spec.text)} if spec.text else {}
+
+
+def _vectors(file: Path, name: str) -> NDArray[np.float32]:
+    stored = file.parent / "texts.npz"
+    matrix = read_npz(stored, [name]).get(name) if stored.is_file() else None
+    if matrix is None:
+        raise UserError(f"{file}: class-name vectors {name} are not in {stored}")
+    if matrix.ndim != 2 or matrix.dtype.kind != "f" or bad_rows(matrix):
+        raise UserError(f"{stored}: the class-name vectors {name} are no matrix of numbers with a vector in every row; "
+                        f"export the trials again")  # fmt: skip
+    return matrix

@@ -26,11 +26,12 @@ def _of_table(table: Table, primary: str, plan: Expectation) -> Iterator[Beside]
     if recipe is None or plan.methods is None or plan.kinds is None:
         return
     for row in table.rows:
-        method, hyperparameters = plan.methods[row.label]
+        method, hyperparameters = plan.methods.get(row.label, (None, {}))
         for column, score in row.scores.items():
             ours = score.metrics.get(primary)
-            if ours is None or column[:2] not in (plan.as_published or ()):
+            kind = plan.kinds.get(column.dataset)
+            if ours is None or method is None or kind is None or column[:2] not in (plan.as_published or ()):
                 continue
-            rows = find(plan.kinds[column.dataset], column.imbalance, method, hyperparameters, primary)
+            rows = find(kind, column.imbalance, method, hyperparameters, primary)
             lines = [Beside(table.recipe_name, row.label, column, p, ours, judge(p, ours, recipe)) for p in rows]
             yield from sorted(lines, key=lambda b: b.judgement is Judgement.OTHER_RECIPE)

@@ -3,6 +3,7 @@ they come from."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,8 +169,8 @@ def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dic
 
 def column_order(column: Column) -> tuple[str, float, str]:
     """By data set, then from the smallest to the largest imbalance factor."""
-    digits = "".join(ch for ch in column.imbalance if ch.isdigit() or ch == ".")
-    return column.dataset, float(digits or 0), column.manifest
+    factor = re.match(r"IF([0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?)", column.imbalance)
+    return column.dataset, float(factor[1]) if factor else 0.0, column.manifest
 
 
 def labels_of(

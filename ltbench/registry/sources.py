@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,13 @@ from ltbench.system.messages import say
 Sources = Mapping[str, str | bytes]
 """Path from the folder -> text of a file of code, or bytes of a file that the code reads."""
 _MOST_BYTES = 64 << 20
+_ABOUT = re.compile(r"readme|licen[cs]e|requirements|changelog|notes|citation", re.IGNORECASE)
+"""Files for people."""
+_DATA = frozenset(
+    {".csv", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth", ".safetensors", ".tsv", ".txt", ".yaml", ".yml"}
+)
+_READS = re.compile(r"\b(open|load\w*|read_\w+|genfromtxt|fromfile|memmap)\(")
+"""How code looks that reads files: of folders where nothing does, nothing is said."""
 
 
 def checked_folder(folder: Path) -> Path:
@@ -54,6 +62,28 @@ def read_sources(folder: Path) -> Sources:
                             f"much to be sent with every trial; give them by an absolute path")  # fmt: skip
         sources[name] = bytes_of(file)
     return sources
+
+
+def unnamed_files(folder: Path) -> list[str]:
+    """Files of data in a user's folder that no code there names, and that so are in no fingerprint and on no worker: by
+    their paths from the folder.
+
+    Raises:
+        UserError: no such folder, or a file that cannot be read.
+    """
+    root = checked_folder(folder)
+    code = _collected(sorted(root.glob("*.py")))
+    named = files_read_by(code.values(), root)
+    if not any(_reads_files(file) for file in code.values()):
+        return []
+    folders = [root, *sorted({file.parent for file in [*code.values(), *named.values()]} - {root})]
+    found = [file for place in folders for file in sorted(place.iterdir()) if file.is_file()]
+    data = [file for file in found if file.suffix.lower() in _DATA and not _ABOUT.match(file.name)]
+    return [name for name in (file.relative_to(root).as_posix() for file in data) if name not in named]
+
+
+def _reads_files(file: Path) -> bool:
+    return _READS.search(text_of(file)) is not None
 
 
 def _collected(files: Iterable[Path]) -> dict[str, Path]:

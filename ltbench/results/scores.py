@@ -19,7 +19,10 @@ REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
 OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
 _NEARLY_NOTHING = ("few", "worst_class", "harmonic_mean")
-_FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step)?", re.IGNORECASE)
+_FACTOR = re.compile(r"(?:IF)?([0-9]{1,12}(?:\.[0-9]+)?)(step)?", re.IGNORECASE)
+_WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+"""As CSVs write them: Python itself reads 1_000 and the digits of all scripts as well."""
 
 
 class _Trial(NamedTuple):
@@ -171,16 +174,15 @@ def _factor(value: str, where: str) -> str:
         return "native"
     match = _FACTOR.fullmatch(given)
     if match is None or not 1 <= float(match[1]) < math.inf:
-        raise UserError(f"{where}: imbalance_factor is {value!r}; expected a number from 1 up, such as 100, 100step "
-                        f"for a step profile, or native")  # fmt: skip
+        raise UserError(f"{where}: imbalance_factor is {clipped(value)!r}; expected a number from 1 up, such as 100, "
+                        f"100step for a step profile, or native")  # fmt: skip
     return f"IF{float(match[1]):g}{(match[2] or '').lower()}"
 
 
 def _seed(value: str, where: str) -> int:
-    try:
-        seed = int(value)
-    except ValueError as error:
-        raise UserError(f"{where}: seed is {value!r}; expected a whole number") from error
+    if not _WHOLE.fullmatch(value.strip()):
+        raise UserError(f"{where}: seed is {clipped(value)!r}; expected a whole number")
+    seed = int(value)
     if seed < 0:
         raise UserError(f"{where}: seed is {seed}; seeds count from 0 up")
     return seed
@@ -189,10 +191,9 @@ def _seed(value: str, where: str) -> int:
 def _value(value: str, where: str) -> float | None:
     if not value.strip():
         return None
-    try:
-        number = float(value)
-    except ValueError as error:
-        raise UserError(f"{where}: value is {value!r}; expected a number, or nothing for a failed trial") from error
+    if not _NUMBER.fullmatch(value.strip()):
+        raise UserError(f"{where}: value is {clipped(value)!r}; expected a number, or nothing for a failed trial")
+    number = float(value)
     return number if math.isfinite(number) else None
 
 

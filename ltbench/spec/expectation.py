@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ltbench.spec.cell import Column
-from ltbench.spec.validation import Check, is_name, is_number, is_text, is_whole
+from ltbench.spec.validation import Check, is_name, is_number, is_plain, is_text, is_whole
 
 
 class ExpectedRow(NamedTuple):
@@ -112,6 +112,8 @@ def _check(data: Any) -> None:
     for name in ("suite", "question", "protocol", "rows", "cells", "skips"):
         if name not in data:
             raise ValueError(f"it has no `{name}`")
+    if not is_plain(data):
+        raise ValueError("it has a number that is none (NaN, or infinity), or half a character")
 
 
 def _list(value: Any, check: Check) -> bool:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ltbench.errors import is_unicode
+
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 KEY = re.compile(r"[0-9a-f]{12}")
 Check = Callable[[Any], bool]
@@ -19,8 +21,8 @@ def is_name(value: Any) -> bool:
 
 
 def is_text(value: Any) -> bool:
-    """A text."""
-    return type(value) is str
+    """A text that can be written down."""
+    return type(value) is str and is_unicode(value)
 
 
 def is_number(value: Any) -> bool:
@@ -90,17 +92,17 @@ def _environment(value: Any) -> bool:
     times = (value[name] for name in named if name in value)
     rest = (entry for name, entry in value.items() if name != "class_names")
     return (
-        isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times)) and all(map(_plain, rest))
+        isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times)) and all(map(is_plain, rest))
     )
 
 
-def _plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """What JSON can hold: `json` itself reads NaN and infinity, which nobody else does."""
     if isinstance(value, Mapping):
-        return _mapping(value) and all(map(_plain, value.values()))
+        return _mapping(value) and all(map(is_plain, value.values()))
     if isinstance(value, list):
-        return all(map(_plain, value))
-    return type(value) is not float or math.isfinite(value)
+        return all(map(is_plain, value))
+    return is_text(value) if type(value) is str else type(value) is not float or math.isfinite(value)
 
 
 CELL: Mapping[str, Check] = {

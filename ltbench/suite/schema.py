@@ -190,6 +190,10 @@ class PerMethod(Strict):
     """None: a whole GPU where there is one, else none."""
     gpu_memory_gb: Positive | None = None
     """Instead of `gpus`: becomes a share of the GPUs there are."""
+    hours: Positive | None = None
+    """How long a trial may run in one go before it is ended as failed; None: as long as it takes."""
+    memory_gb: Positive | None = None
+    """How much memory of the machine, in GB (10^9 bytes), a trial may hold before it is ended as failed; None: any."""
 
     @model_validator(mode="after")
     def _one_way_to_ask_for_a_gpu(self) -> Self:
@@ -233,7 +237,7 @@ class Resources(Strict):
 
     @model_validator(mode="after")
     def _one_who_chooses(self) -> Self:
-        if self.pack is not None and self.per_trial.model_fields_set:
+        if self.pack is not None and self.per_trial.model_fields_set - {"hours", "memory_gb"}:
             raise ValueError(
                 "`pack: auto` chooses what a trial is given; keep either it or `per_trial` (--set "
                 '"resources={pack: auto}" drops all of a suite\'s own resources)'

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ltbench.errors import UserError, clipped
+from ltbench.errors import UserError, clipped, is_unicode
 
 KeyPath = tuple[str | int, ...]
 _LIKE = 0.75
@@ -98,7 +98,7 @@ def _plain(value: Any, path: KeyPath) -> Any:
         return [_plain(inner, (*path, i)) for i, inner in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
-    if value is None or isinstance(value, str | int | float):
+    if (value is None or isinstance(value, str | int | float)) and (not isinstance(value, str) or is_unicode(value)):
         return value
     where = ".".join(map(str, path))
     raise UserError(f"{GIVEN}: {where}: expected plain values, lists and mappings, got a {type(value).__name__}")
@@ -220,7 +220,10 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and node.style is None:
             _refuse_misread(node.value, place)
         try:
-            return self._scalars.construct_object(node, deep=True)
+            value = self._scalars.construct_object(node, deep=True)
+            if isinstance(value, str) and not is_unicode(value):
+                raise ValueError("half a character")
+            return value
         except yaml.MarkedYAMLError:
             raise
         except Exception as error:  # PyYAML fails in half a dozen ways on `!!int ''`, 2020-99-99 and their like

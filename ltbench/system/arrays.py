@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,33 @@ from numpy.typing import NDArray
 from ltbench.errors import UserError
 
 _LFS = b"version https://git-lfs"
+_SHORTEST = 1e-17
+"""A vector's length below which its squares vanish in float32."""
 _PIECE = 1 << 16
 """Rows that are looked at together, so that a large array needs no second copy."""
 
 
-def read_npz(file: Path) -> dict[str, NDArray[Any]]:
+def read_npz(file: Path, wanted: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file by name.
+
+    Args:
+        wanted: those that are read, if they are there; None: all.
 
     Raises:
         UserError: no file, not an .npz file, or a damaged one.
     """
-    found = read_arrays(file)
+    found = read_arrays(file, wanted)
     if isinstance(found, np.ndarray):
         raise UserError(f"{file}: is an .npy file, which holds one array; an .npz file with several named ones is "
                         f"needed (numpy.savez)")  # fmt: skip
     return found
 
 
-def read_arrays(file: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+def read_arrays(file: Path, wanted: Collection[str] | None = None) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """The arrays of an .npz file by name, or the one of an .npy file.
+
+    Args:
+        wanted: arrays of an .npz file that are read, if they are there; None: all.
 
     Raises:
         UserError: no file, neither of the two, or a damaged one.
@@ -45,7 +53,8 @@ def read_arrays(file: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
                 return loaded
             found = {}
             for name in loaded.files:
-                found[name] = loaded[name]
+                if wanted is None or name in wanted:
+                    found[name] = loaded[name]
             return found
     except UserError:
         raise
@@ -73,11 +82,14 @@ def _refuse_other(file: Path, head: bytes) -> None:
 
 
 def bad_rows(x: NDArray[Any]) -> list[int]:
-    """The rows of a matrix that are zero or have an entry that is not a finite number."""
+    """The rows of a matrix that cannot be brought to unit length: zero, an entry that is not a finite number, or
+    numbers so large or small that their squares are none."""
     found: list[int] = []
     for start in range(0, len(x), _PIECE):
         piece = np.asarray(x[start : start + _PIECE])
-        wrong = ~np.isfinite(piece).all(axis=1) | (np.linalg.norm(piece, axis=1) == 0)
+        with np.errstate(over="ignore"):
+            length = np.linalg.norm(piece, axis=1)
+        wrong = ~np.isfinite(length) | (length < _SHORTEST)
         found += (start + np.flatnonzero(wrong)).tolist()
     return found
 

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-from ltbench.errors import UserError, did_you_mean
+from ltbench.errors import UserError, clipped, did_you_mean
 
 _SQLITE = "sqlite:///"
 _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME")
@@ -27,10 +27,12 @@ def default_uri(results: Path) -> str:
         UserError: the path has a character that means something in a URI.
     """
     file = (results / "mlflow.db").absolute()
-    if "?" in str(file):
-        raise UserError(f"--results {results}: after a ? in the path MLflow's sqlite store reads options, and so the "
-                        f"store would lie elsewhere; rename the folder, or name a store of your own: --tracking-uri "
-                        f"sqlite:///FILE.db")  # fmt: skip
+    meant = "after a ? in the path MLflow's sqlite store reads options" if "?" in str(file) else ""
+    if code := re.search(r"%[0-9a-fA-F]{2}", str(file)):
+        meant = f"MLflow reads {code[0]} in the path as the character {clipped(unquote(code[0]))!r}"
+    if meant:
+        raise UserError(f"--results {results}: {meant}, and so the store would lie elsewhere; rename the folder, or "
+                        f"name a store of your own: --tracking-uri sqlite:///FILE.db")  # fmt: skip
     return f"{_SQLITE}{file}"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, confusion
 from ltbench.spec import KEY, SAFE_NAME, Expectation, Record, Result, canonical
+from ltbench.spec.validation import is_number, is_text
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
 _CHUNK = 4800
@@ -180,13 +181,19 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
     Raises:
         KeyError, ValueError: it is no run of ltbench.
     """
+    if not all(map(is_text, tags.values())):
+        raise ValueError("a tag of it holds half a character")
     names = ("dataset", "method", "recipe")
     if not (KEY.fullmatch(tags["ltbench.key"]) and all(SAFE_NAME.fullmatch(tags[name]) for name in names)):
         raise ValueError(f"its key {tags['ltbench.key']!r}, data set, method or recipe is no name")
+    if tags["ltbench.status"] not in FINISHED:
+        raise ValueError(f"its status is {tags['ltbench.status']!r}")
+    if not (tags["seed"].isascii() and tags["seed"].isdecimal()):
+        raise ValueError(f"its seed is {tags['seed']!r}")
     ok = tags["ltbench.status"] == "ok"
     values = {name: metrics.get(f"test/{name}") for name in METRICS} if ok else {}
     for name, value in values.items():
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+        if value is not None and not is_number(value):
             raise ValueError(f"its metric {name} is {value!r}")
     return Result(
         key=tags["ltbench.key"],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ltbench.errors import clipped
 from ltbench.execution.resources import Resources, resources_of
 from ltbench.models.towers import weights_of
 from ltbench.planning.inputs import Inputs
@@ -14,6 +15,7 @@ from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.search import Read
 from ltbench.planning.towers import refuse_without_weights
 from ltbench.registry import Registry, read_sources
+from ltbench.registry.sources import unnamed_files
 from ltbench.results.folders import Folders, folders_of
 from ltbench.spec import Plan, Selection, search_suite
 from ltbench.suite import Suite
@@ -137,11 +139,21 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
     registry, data = Registry(request.methods), data_folder(request.data)
     chosen = None if whole else request.chosen
     plan, inputs = make_plan(suite, registry, data, chosen, searched_in(request, suite))
+    if request.methods is not None:
+        _tell_unnamed(request.methods, request.warn)
     for name, source in inputs.sources.items():
         for note in source.facts().notes:
             request.warn(f"data set {name!r}: {note}")
     part = part_of(plan, suite, request.chosen) if whole else plan
     return Prepared(request, suite, registry, data, part, plan, inputs)
+
+
+def _tell_unnamed(folder: Path, warn: Callable[[str], object]) -> None:
+    if unnamed := unnamed_files(folder):
+        shown = ", ".join(clipped(name) for name in unnamed[:4]) + (" ..." if len(unnamed) > 4 else "")
+        warn(f"--methods {folder}: no code there names {shown}: if a method reads such a file by a name that it puts "
+             f"together, a change of the file is not noticed, and workers do not have it; write the whole name in the "
+             f"code")  # fmt: skip
 
 
 def searched_in(request: Request, suite: Suite) -> Read:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -329,6 +330,43 @@ def test_the_version_is_printed(ltbench: Run) -> None:
 
 def test_the_ui_of_a_server_is_the_servers_own(ltbench: Run) -> None:
     code, out, _ = ltbench("ui", "--tracking-uri", "http://user:secret@tracking.example:5000")
+    assert code == 0
+    assert "tracking.example" in out
+    assert "secret" not in out
+
+
+class _Server:
+    """Stands for MLflow's server; remembers how it was started."""
+
+    started: ClassVar[list[tuple[list[str], dict[str, str]]]] = []
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self.started.append((command, env))
+
+    def wait(self) -> int:
+        return 0
+
+
+def test_the_ui_says_who_can_reach_it_and_listens_on_this_machine_alone(
+    ltbench: Run, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setattr("subprocess.Popen", _Server)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    code, out, err = ltbench("ui", "--results", str(tmp_path), "--port", "5077")
+    assert code == 0, err
+    assert "http://127.0.0.1:5077" in out
+    assert "everybody who is logged in on this machine can read the store" in out
+    assert "change and delete" in out
+    ((command, environment),) = _Server.started
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert environment["MLFLOW_BACKEND_STORE_URI"] not in command
+
+
+def test_the_ui_of_a_server_is_its_own(ltbench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its password."""
+    monkeypatch.setattr("subprocess.Popen", None)
+    code, out, _ = ltbench("ui", "--tracking-uri", "http://me:secret@tracking.example:5000")
     assert code == 0
     assert "tracking.example" in out
     assert "secret" not in out

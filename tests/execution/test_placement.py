@@ -71,6 +71,17 @@ def test_a_gpu_whose_memory_is_not_known_is_kept_out() -> None:
         place(Need(gpu_memory_gb=4), HERE, [unknown])
 
 
+def test_memory_of_the_machine_is_kept_free() -> None:
+    """Ray gives no more trials to a machine than there is memory for."""
+    small, large = replace(PLAIN, memory=10 * GB), replace(PLAIN, memory=100 * GB)
+    placed = place(Need(memory_gb=8, hours=2), HERE, [small, large])
+    assert (placed.limits.hours, placed.limits.memory_gb) == (2, 8)
+    assert [placed.side_by_side(m) for m in (small, large, PLAIN)] == [1, 12, 32]
+    assert not place(Need(memory_gb=20), HERE, [small, large]).fits(small)
+    with pytest.raises(UserError, match=r"per_trial\.memory_gb: .* 200 GB .* at most 100\.0 GB for trials; lower it"):
+        place(Need(memory_gb=200), HERE, [small, large])
+
+
 def test_memory_that_no_gpu_has_is_refused() -> None:
     with pytest.raises(UserError, match=r"methods\.big\.gpu_memory_gb: .* 30 GB .* the largest GPU has 24\.0 GB"):
         place(Need(gpu_memory_gb=30), "resources.methods.big", [SMALL, LARGE])

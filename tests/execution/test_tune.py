@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltbench.execution.resources import Resources
+from ltbench.execution.resources import Need, Resources
 from ltbench.execution.sharing import Sharing
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.results.folders import Folders
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]
 
 HELPER = """
-import os, pathlib, signal
+import os, pathlib, signal, time
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -41,7 +41,11 @@ METHODS = {
     "raises": "        raise ValueError('a mistake of the author')\n",
     "dies": "        die()\n",
     "dies_once": "        if once(MARKER):\n            die()\n",
+    "hangs": "        time.sleep(600)\n",
 }
+
+
+HOURS = Need(hours=20 / 3600, memory_gb=2)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,8 @@ def user_methods(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "deadly.py").write_text(HELPER)
     for name, body in METHODS.items():
         (folder / f"{name}.py").write_text(
-            f"from ltbench.api import Method\nfrom .deadly import die, once\nMARKER = {str(folder / 'marker')!r}\n\n"
+            "from ltbench.api import Method\nfrom .deadly import die, once, time\n\n"
+            f"MARKER = {str(folder / 'marker')!r}\n\n"
             f"class Mine(Method):\n    '''Fails.'''\n    def loss(self, logits, target, now):\n{body}"
             f"        return super().loss(logits, target, now)\n"
         )
@@ -99,7 +104,7 @@ def outcome(specs: dict[str, TrialSpec], site: Site, user_methods: Path, shared_
     notes, there = Notes(), replace(site, methods=read_sources(user_methods))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", shared_cluster.address)
-        run_on_ray(list(specs.values()), there, Resources(retries=1), notes)
+        run_on_ray(list(specs.values()), there, Resources(retries=1, methods={"hangs": HOURS}), notes)
     return notes
 
 
@@ -134,6 +139,13 @@ def test_a_worker_that_keeps_dying_becomes_a_failed_record(outcome: Notes, specs
 
 def test_a_worker_that_dies_once_is_retried(outcome: Notes, specs: dict[str, TrialSpec]) -> None:
     assert outcome.records[specs["dies_once"].key].status == "ok"
+
+
+def test_a_trial_that_hangs_is_ended_and_not_retried(outcome: Notes, specs: dict[str, TrialSpec]) -> None:
+    record = outcome.records[specs["hangs"].key]
+    assert record.environment["timed_out"] is True
+    assert "hangs.py" in (record.error or "")
+    assert outcome.started_keys.count(record.key) == 1
 
 
 # -- GPUs that Ray is told of and that nobody has ----------------------------------------------------------------------

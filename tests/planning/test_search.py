@@ -422,7 +422,7 @@ def test_a_search_that_was_stopped_goes_on_before_anything_follows_from_it(
             os.kill(os.getpid(), signal.SIGTERM)
         return run_trial(spec, *rest)
 
-    monkeypatch.setattr("ltbench.execution.run_plan.run_trial", stopped_in_the_third)
+    monkeypatch.setattr("ltbench.training.limited.run_trial", stopped_in_the_third)
     code, out, err = ltbench(*command)
     assert code == 143
     assert "stopped: 4 of 6 trials are left, 1 of them with a checkpoint; the same command continues" in err

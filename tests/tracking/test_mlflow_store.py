@@ -208,6 +208,30 @@ def test_a_finished_record_takes_the_place_of_anothers_failed_one(
     assert [r.status for r in mlflow_store.read(uri, "test")[0]] == ["ok"]
 
 
+def test_two_who_send_a_key_to_a_server_at_once_leave_one_run(
+    results: Path, journal: Journal, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither sees the other's before it has sent its own; afterwards both keep the same one."""
+    uri = delivery.default_uri(results)
+    mine, yours = (mlflow_store.Store(uri, "test", PLAN) for _ in range(2))
+    for each in (mine, yours):
+        each._file = None  # no lock between them, as on a server
+    told, log = [], mine._log
+
+    def late(*sent: Any) -> Any:
+        told.append(yours.put(record, journal))
+        return log(*sent)
+
+    monkeypatch.setattr(mine, "_log", late)
+    told.append(mine.put(record, journal))
+    client = mlflow_client.client_of(uri)
+    (kept,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    assert told[0] is mlflow_store.Put.SENT
+    assert told[1] in (mlflow_store.Put.SENT, mlflow_store.Put.ANOTHERS)
+    assert kept.info.status == "FINISHED"
+    assert mine.put(record, journal) is yours.put(record, journal) is mlflow_store.Put.THERE
+
+
 def test_an_own_store_that_is_of_no_use_is_made_anew_and_sent_everything(
     results: Path, journal: Journal, record: Record
 ) -> None:

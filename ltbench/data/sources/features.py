@@ -72,8 +72,10 @@ class Features(Source):
         """(C, D) vectors of the class names that came with the features, or None."""
         if "text" not in self._stored:
             return None
-        matrix = np.asarray(self._stored["text"], dtype=np.float32)
-        facts = self.facts()
+        stored, facts = self._stored["text"], self.facts()
+        if stored.dtype.kind != "f":
+            raise self._bad(f"`text` holds {stored.dtype}; numbers are needed")
+        matrix = np.asarray(stored, dtype=np.float32)
         if matrix.shape != (len(facts.class_names), facts.shape[2]):
             raise self._bad(
                 f"`text` has shape {matrix.shape}; {len(facts.class_names)} classes and {facts.shape[2]} numbers each "
@@ -82,11 +84,12 @@ class Features(Source):
         return matrix
 
     def _vectors(self, name: str) -> NDArray[np.float32]:
-        x = np.asarray(self._stored[name], dtype=np.float32)
-        length = np.linalg.norm(x, axis=1, keepdims=True)
+        with np.errstate(over="ignore"):
+            x = np.asarray(self._stored[name], dtype=np.float32)
         if rows := bad_rows(x):
-            raise self._bad(f"`{name}` has a vector that is zero or not a number: {rows_text(rows, len(x))}; remove "
-                            f"it, and its label")  # fmt: skip
+            raise self._bad(f"`{name}` has a vector that is zero, not a number or too large: {rows_text(rows, len(x))}"
+                            f"; remove it, and its label")  # fmt: skip
+        length = np.linalg.norm(x, axis=1, keepdims=True)
         return np.ascontiguousarray(x / length) if self.chosen["unit_length"] else x
 
     @property
@@ -117,9 +120,9 @@ class Features(Source):
 
     def _check_part(self, part: str, classes: int) -> None:
         x, y = self._stored[f"{part}_x"], self._stored[f"{part}_y"]
-        if x.ndim != 2 or x.dtype.kind != "f" or x.shape[1] != self._stored["train_x"].shape[-1]:
-            raise self._bad(f"`{part}_x` must be numbers of shape (images, {self._stored['train_x'].shape[-1]}), "
-                            f"it is {x.dtype} {x.shape}")  # fmt: skip
+        dim = self._stored["train_x"].shape[-1] if self._stored["train_x"].ndim == 2 else "D"
+        if x.ndim != 2 or x.dtype.kind != "f" or x.shape[1] != dim or not dim:
+            raise self._bad(f"`{part}_x` must be numbers of shape (images, {dim or 'D'}), it is {x.dtype} {x.shape}")
         if y.shape != (len(x),) or y.dtype.kind not in "iu":
             raise self._bad(f"`{part}_y` must be {len(x)} whole numbers, it is {y.dtype} {y.shape}")
         if len(y) and (y.min() < 0 or y.max() >= classes):

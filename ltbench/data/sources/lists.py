@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.data.sources.files import MEAN, OPTIONS, STD, FileSource, check_files
-from ltbench.data.sources.notes import plain, untested_note
+from ltbench.data.sources.notes import plain, same_images_note, untested_note
 from ltbench.data.sources.source import Facts
 from ltbench.errors import UserError
 from ltbench.spec import digest
@@ -73,7 +73,7 @@ def read_list(file: Path) -> Listed:
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ") if "\t" not in line else line.strip().rpartition("\t")
-        if not path or not label.isascii() or not label.isdigit() or len(label) > 6:
+        if not path or "\0" in path or not label.isascii() or not label.isdigit() or len(label) > 6:
             raise UserError(
                 f"{file}, line {number}: expected `relative/path label`, with a label from 0, got {line[:80]!r}"
             )
@@ -141,13 +141,20 @@ class Lists(FileSource):
             shape=(size, size, 3),
             streams=self.streams,
             named=names is not None,
-            notes=tuple(untested_note(names or [f"class_{c}" for c in range(num_classes)], counts[test.file].tolist())),
+            notes=(
+                *untested_note(names or [f"class_{c}" for c in range(num_classes)], counts[test.file].tolist()),
+                *self.same_images(train, test),
+            ),
             mean=self.mean if self.streams else None,
             std=self.std if self.streams else None,
         )
 
     def verify(self, train: Listed, test: Listed) -> None:
         """Whether these are the lists that the name of the data set promises. Raises UserError."""
+
+    def same_images(self, train: Listed, test: Listed) -> list[str]:
+        """What is to be told of test images that are training images under another name."""
+        return same_images_note(self.root, train.paths, test.paths)
 
     def identity(self, listed: Listed) -> str:
         """What stands for a list in the data set's fingerprint."""

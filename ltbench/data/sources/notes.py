@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from ltbench.errors import clipped
+
+_MOST_FILES, _MOST_BYTES = 50_000, 1 << 30
 
 
 def some(names: Sequence[str], most: int = 4) -> str:
@@ -17,6 +21,42 @@ def some(names: Sequence[str], most: int = 4) -> str:
 def plain(name: str) -> str:
     """A name as people see it: letters with accents in one Unicode form (NFC), no blanks around it."""
     return unicodedata.normalize("NFC", name).strip()
+
+
+def same_images_note(root: Path, train: Sequence[str], test: Sequence[str]) -> list[str]:
+    """Test images that are training images under another name: files of the same content. Where there are very many
+    files, or much to read, it is not looked for."""
+    if len(train) + len(test) > _MOST_FILES:
+        return []
+    by_size: dict[int, list[str]] = {}
+    for name in train:
+        by_size.setdefault(_size(root / name), []).append(name)
+    suspect = {name: size for name in test if (size := _size(root / name)) >= 0 and size in by_size}
+    alike = {other: size for size in set(suspect.values()) for other in by_size[size]}
+    if sum(suspect.values()) + sum(alike.values()) > _MOST_BYTES:
+        return []
+    trained = {_content(root / name): name for name in alike}
+    same = {name: trained[found] for name in suspect if (found := _content(root / name)) and found in trained}
+    if not same:
+        return []
+    shown = some([f"{name} is {other}" for name, other in same.items()], 2)
+    are = "are" if len(same) > 1 else "is"
+    return [f"{len(same):,} of the test images {are} in the training list under another name ({shown}); what is "
+            f"tested on must not be trained on"]  # fmt: skip
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except (OSError, ValueError):  # missing images are told where they are read
+        return -1
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError:
+        return b""
 
 
 def alike_note(names: Sequence[str]) -> list[str]:

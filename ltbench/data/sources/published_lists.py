@@ -53,6 +53,10 @@ class FieldLists(Lists):
     expected: ClassVar[Mapping[str, Expected]]
     """By the list's name: train, test, val."""
 
+    def same_images(self, train: Listed, test: Listed) -> list[str]:
+        """The lists are known, and so are their images."""
+        return []
+
     def list_of(self, part: str) -> str:
         """The name of the list that a part is read from."""
         return str(self.chosen.get("tested_on", self.test_list)) if part == "test" else part
