@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,45 +23,65 @@ class ClassCycles:
 
     def __init__(self, labels: Index, num_classes: int, rng: np.random.Generator | None = None) -> None:
         by_class = np.argsort(labels, kind="stable").astype(np.int64)
-        bounds = np.cumsum(np.bincount(labels, minlength=num_classes))[:-1]
-        self._decks: list[Index] = np.split(by_class, bounds)
+        self._sizes = np.bincount(labels, minlength=num_classes)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        self._decks: list[Index] = np.split(by_class, self._starts[1:])
         self._next = np.zeros(num_classes, dtype=np.int64)
         self._shuffled = False
         if rng is not None:
             self.prepare(rng)
 
+    @cached_property
+    def _cards(self) -> Index:
+        """(N,) all decks one after the other, in one piece of memory that the decks then share."""
+        cards = np.concatenate(self._decks)
+        self._decks = np.split(cards, self._starts[1:])
+        return cards
+
     def pick(self, classes: Index, rng: np.random.Generator) -> Index:
         """(B,) classes -> (B,) positions in the training set. Raises ValueError for a class without images."""
         self.prepare(rng)
-        picked = np.empty(len(classes), dtype=np.int64)
-        if len(classes) == 0:
-            return picked
-        order = np.argsort(classes, kind="stable")
+        cards = self._cards
+        # Numbers of 16 bits are sorted in a third of the time.
+        order = (classes.astype(np.int16) if len(self._next) < 1 << 15 else classes).argsort(kind="stable")
         ordered = classes[order]
-        starts: list[int] = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]).tolist()
-        for begin, end in zip(starts, [*starts[1:], len(ordered)], strict=True):
-            picked[order[begin:end]] = self._deal(int(ordered[begin]), int(end - begin), rng)
+        # An image's place in the deck of its class: how far this is dealt, and how many before it want the same class.
+        place = self._next[ordered] + np.arange(len(ordered)) - ordered.searchsorted(ordered)
+        inside = place < self._sizes[ordered]
+        hand = cards.take(self._starts[ordered] + place, mode="clip")
+        self._next[ordered] = place + 1  # of several images of a class the last one counts
+        if not inside.all():
+            for c in dict.fromkeys(ordered[~inside].tolist()):
+                begin, end = ordered.searchsorted([c, c + 1]).tolist()
+                self._next[c] = place[begin]
+                hand[begin:end] = self._deal(c, end - begin, rng)
+        picked = np.empty(len(classes), dtype=np.int64)
+        picked[order] = hand
         return picked
 
     def prepare(self, rng: np.random.Generator) -> None:
         """Shuffle the decks if they never were."""
         if not self._shuffled:
-            self._decks = [rng.permutation(deck) for deck in self._decks]
+            for deck in self._decks:
+                deck[:] = rng.permutation(deck)
             self._shuffled = True
 
     def _deal(self, c: int, n: int, rng: np.random.Generator) -> Index:
-        if len(self._decks[c]) == 0:
+        """The next n images of a class whose deck ends among them."""
+        deck, size = self._decks[c], int(self._sizes[c])
+        if size == 0:
             raise ValueError(f"class {c} has no training images to draw")
-        hand: list[Index] = []
-        while n > 0:
-            if self._next[c] == len(self._decks[c]):
-                self._decks[c] = rng.permutation(self._decks[c])
+        hand, dealt = np.empty(n, dtype=np.int64), 0
+        while dealt < n:
+            if self._next[c] == size:
+                deck[:] = rng.permutation(deck)
                 self._next[c] = 0
-            cards = self._decks[c][self._next[c] : self._next[c] + n]
-            self._next[c] += len(cards)
-            n -= len(cards)
-            hand.append(cards)
-        return np.concatenate(hand)
+            first = int(self._next[c])
+            several = min(size - first, n - dealt)
+            hand[dealt : dealt + several] = deck[first : first + several]
+            self._next[c] = first + several
+            dealt += several
+        return hand
 
 
 class BatchOrder:

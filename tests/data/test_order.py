@@ -91,6 +91,45 @@ def test_the_same_seed_deals_the_same_decks() -> None:
     np.testing.assert_array_equal(cycles(3).pick(asked, generator(4)), cycles(3).pick(asked, generator(4)))
 
 
+class OneByOne:
+    """What `ClassCycles` does, as a loop over images: the reference."""
+
+    def __init__(self, labels: NDArray[np.int64], num_classes: int, rng: np.random.Generator) -> None:
+        self.decks = [rng.permutation(np.flatnonzero(labels == c)) for c in range(num_classes)]
+        self.next = [0] * num_classes
+
+    def pick(self, classes: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
+        picked = [0] * len(classes)
+        for c in range(len(self.decks)):
+            for i in np.flatnonzero(classes == c).tolist():
+                if self.next[c] == len(self.decks[c]):
+                    self.decks[c], self.next[c] = rng.permutation(self.decks[c]), 0
+                picked[i] = int(self.decks[c][self.next[c]])
+                self.next[c] += 1
+        return picked
+
+
+@careful
+@given(batches=st.lists(st.lists(st.integers(0, 3), max_size=70), min_size=1, max_size=8), seed=st.integers(0, 99))
+def test_picks_are_those_of_a_loop_over_images_with_the_same_generator(batches: list[list[int]], seed: int) -> None:
+    made, reference = cycles(seed), OneByOne(LABELS, 4, generator(seed))
+    one, other = generator(seed + 1), generator(seed + 1)
+    for classes in batches:
+        asked = np.array(classes, dtype=np.int64)
+        assert made.pick(asked, one).tolist() == reference.pick(asked, other)
+    assert one.integers(1 << 62) == other.integers(1 << 62), "both have drawn as many numbers"
+
+
+def test_decks_that_were_filled_from_outside_are_dealt() -> None:
+    """As from a checkpoint, also of a version that kept each deck by itself."""
+    made, fresh, rng = cycles(), cycles(7), generator(1)
+    asked = np.array([0, 1, 2, 3] * 5)
+    made.pick(asked, rng)
+    fresh._decks, fresh._next = [deck.copy() for deck in made._decks], made._next.copy()
+    for _ in range(5):
+        np.testing.assert_array_equal(fresh.pick(asked, generator(2)), made.pick(asked, generator(2)))
+
+
 # -- batches ----------------------------------------------------------------------------------------------------------
 
 
