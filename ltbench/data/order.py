@@ -51,10 +51,10 @@ class ClassCycles:
         hand = cards.take(self._starts[ordered] + place, mode="clip")
         self._next[ordered] = place + 1  # of several images of a class the last one counts
         if not inside.all():
-            for c in dict.fromkeys(ordered[~inside].tolist()):
-                begin, end = ordered.searchsorted([c, c + 1]).tolist()
-                self._next[c] = place[begin]
-                hand[begin:end] = self._deal(c, end - begin, rng)
+            ending = list(dict.fromkeys(ordered[~inside].tolist()))
+            begins, ends = ordered.searchsorted(ending).tolist(), ordered.searchsorted(ending, "right").tolist()
+            for c, begin, end in zip(ending, begins, ends, strict=True):
+                self._next[c] = self._deal(c, int(place[begin]), hand[begin:end], rng)
         picked = np.empty(len(classes), dtype=np.int64)
         picked[order] = hand
         return picked
@@ -63,25 +63,22 @@ class ClassCycles:
         """Shuffle the decks if they never were."""
         if not self._shuffled:
             for deck in self._decks:
-                deck[:] = rng.permutation(deck)
+                rng.shuffle(deck)  # in place; the numbers are those of permutation, which copies
             self._shuffled = True
 
-    def _deal(self, c: int, n: int, rng: np.random.Generator) -> Index:
-        """The next n images of a class whose deck ends among them."""
-        deck, size = self._decks[c], int(self._sizes[c])
-        if size == 0:
+    def _deal(self, c: int, dealt: int, hand: Index, rng: np.random.Generator) -> int:
+        """Fill `hand` from the deck of a class that ends meanwhile, of which `dealt` are gone -> how many are then."""
+        deck, given = self._decks[c], 0
+        if len(deck) == 0:
             raise ValueError(f"class {c} has no training images to draw")
-        hand, dealt = np.empty(n, dtype=np.int64), 0
-        while dealt < n:
-            if self._next[c] == size:
-                deck[:] = rng.permutation(deck)
-                self._next[c] = 0
-            first = int(self._next[c])
-            several = min(size - first, n - dealt)
-            hand[dealt : dealt + several] = deck[first : first + several]
-            self._next[c] = first + several
-            dealt += several
-        return hand
+        while True:
+            several = min(len(deck) - dealt, len(hand) - given)
+            hand[given : given + several] = deck[dealt : dealt + several]
+            given += several
+            if given == len(hand):
+                return dealt + several
+            rng.shuffle(deck)
+            dealt = 0
 
 
 class BatchOrder:
