@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.api import Method
+from ltbench.data.images.policies import POLICIES
 from ltbench.data.sources.source import Facts
 from ltbench.errors import UserError, at
 from ltbench.models import check_backbone, has_blocks
@@ -46,12 +47,12 @@ def recipe_of(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
 
 def _check_augment(place: str, augment: str, facts: Facts) -> None:
     """Raise UserError for an augmentation that these images cannot have."""
-    if facts.streams and augment in ("crop", "crop_flip"):
+    if facts.streams and augment in ("crop", "crop_flip", *POLICIES):
         raise UserError(f"{place}: {augment!r} pads small images; images of {facts.shape[0]} pixels are streamed and "
                         f"take none, flip, resized_crop_flip or resized_crop_flip_jitter")  # fmt: skip
     if not facts.streams and augment.startswith("resized_crop"):
         raise UserError(f"{place}: {augment!r} is for images that are streamed; these are packed at {facts.shape[0]} "
-                        f"pixels and take none, flip, crop or crop_flip")  # fmt: skip
+                        f"pixels and take none, flip, crop, crop_flip, {', '.join(POLICIES)}")  # fmt: skip
 
 
 def are_vectors(facts: Facts) -> bool:
