@@ -9,7 +9,7 @@ from ltbench.api import Method
 from ltbench.data.images.policies import POLICIES
 from ltbench.data.sources.source import Facts
 from ltbench.errors import UserError, at
-from ltbench.models import check_backbone, has_blocks
+from ltbench.models import check_backbone, has_blocks, has_stages
 from ltbench.models.towers import weights_of
 from ltbench.planning.towers import tower_of, weights_for
 from ltbench.suite import Suite
@@ -68,6 +68,8 @@ def misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
         return "needs a linear head; this recipe has `head: text`"
     if "blocks" in cls.needs and not has_blocks(recipe["backbone"]):
         return f"needs transformer blocks to put adapters into; the backbone {recipe['backbone']} has none"
+    if "stages" in cls.needs and not has_stages(recipe["backbone"]):
+        return f"needs a backbone in stages, the last of which its experts have each; {recipe['backbone']} has none"
     return ""
 
 
