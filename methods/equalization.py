@@ -22,7 +22,7 @@ class Equalization(Method):
         0.9, "how often a rare class is left out; 0 is cross-entropy", search=Choice(0.7, 0.9, 0.95), low=0.0, high=1.0
     )
     rare: float = hp(
-        0.5, "classes of fewer images than this times the mean are rare", search=Choice(0.3, 0.5, 1.0), low=0.0
+        0.5, "classes of fewer images than this times the mean are rare", search=Choice(0.2, 0.5, 1.0), low=0.0
     )
 
     @cached_property

@@ -18,7 +18,7 @@ from ltbench.parts import Classifier, cross_entropy, power_weights
 
 
 class InfluenceBalanced(Method):
-    """Plain training, then images weighted by the inverse of their influence and of their class's frequency."""
+    """Plain training, then images weighted by the inverse of their influence and class frequency."""
 
     paper = (
         "Park, Lim, Jeon, Choi. Influence-Balanced Loss for Imbalanced Visual Classification. ICCV 2021, equations 6 "

@@ -19,7 +19,7 @@ REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
 OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
 _NEARLY_NOTHING = ("few", "worst_class", "harmonic_mean")
-_FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step)?", re.IGNORECASE)
+_FACTOR = re.compile(r"(?:IF)?(\d+(?:\.\d+)?)(step(?:0\.\d+)?)?", re.IGNORECASE)
 
 
 class _Trial(NamedTuple):

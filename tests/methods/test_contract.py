@@ -305,7 +305,7 @@ def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     assert check_method(REGISTRY.get(name)) == ([], [])
 
 
-SEEN_LATE = {"ema": 20.0, "disalign": 20.0, "mislas": 20.0}
+SEEN_LATE = {"ema": 20.0, "disalign": 20.0, "mislas": 20.0, "cmo": 20.0, "weight_balancing": 20.0}
 """Epochs until an option shows: an average's memory is as long as the training at first, and a small share of a short
 training is one step, whatever it is."""
 
