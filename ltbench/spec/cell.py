@@ -57,7 +57,7 @@ class Cell:
 
     @property
     def imbalance_label(self) -> str:
-        """`IF100`, `IF100step`, `IF100step0.2` or `native`, and what it was tested on where that is not the test set."""
+        """`IF100`, `IF100step`, `IF100step0.2` or `native`, and what it was tested on if that is not the test set."""
         step = self.profile.replace(":", "") if self.profile.startswith("step") else ""
         label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
         label += TESTED_ON_VAL if self.options.get("tested_on") == "val" else ""
