@@ -55,14 +55,11 @@ class BilateralBranch(Method):
     def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
         """Both images of a pair get the pair's label: (2 B, C)."""
         plain, inverse = self.task.one_hot(y).chunk(2)
-        alpha = self.alpha(now)
-        return x, (alpha * plain + (1 - alpha) * inverse).repeat(2, 1)
-
-    def alpha(self, now: Moment) -> float:
-        """The weight of the first branch."""
-        return 1 - now.progress**2
+        # The weight of the first branch, as a tensor: `forward` can then be recorded as a CUDA graph.
+        self.alpha = torch.full((), 1 - now.progress**2, device=x.device)
+        return x, (self.alpha * plain + (1 - self.alpha) * inverse).repeat(2, 1)
 
     def forward(self, model: Classifier, x: Tensor, now: Moment) -> Any:
-        alpha, (plain, inverse) = self.alpha(now), model.backbone(x).chunk(2)
-        pair = torch.stack([2 * alpha * plain[:, 0], 2 * (1 - alpha) * inverse[:, 1]], dim=1)
+        plain, inverse = model.backbone(x).chunk(2)
+        pair = torch.stack([2 * self.alpha * plain[:, 0], 2 * (1 - self.alpha) * inverse[:, 1]], dim=1)
         return model.classify(pair).repeat(2, 1)
