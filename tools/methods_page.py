@@ -35,8 +35,8 @@ PAGE, COSTS = ROOT / "methods" / "README.md", ROOT / "tools" / "method_costs.jso
 STEPS, BATCH = 40, 32
 HEAD = """# The methods
 
-One file each. A method is its difference from plain cross-entropy: the table says which of the eight hooks it changes, by
-itself or through the methods that it builds on. `ltbench methods NAME` shows one in full, and
+One file each. A method is its difference from plain cross-entropy: the table says which of the eight hooks it changes,
+by itself or through the methods that it builds on. `ltbench methods NAME` shows one in full, and
 [a template](_template.py) begins a new one.
 
 * **cost**: CPU time of a whole training, against that of `ce` on the same images: a ResNet-20, {steps} steps of {batch}

@@ -125,6 +125,7 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("seesaw", {"p": 0.8, "q": 2.0}),
         ("batchformer", {"heads": 4, "dropout": 0.5}),
         ("bbn", {}),
+        ("ce_tuned", {"rate": 1.0, "decay": 0.0}),
         ("cmo", {"alpha": 1.0, "probability": 0.5, "power": 1.0, "begin": 0.02, "end": 0.985}),
         ("crt_mixup", {"alpha": 1.0, "classifier_share": 0.13}),
         ("equalization", {"gamma": 0.9, "rare": 0.5}),

@@ -388,6 +388,17 @@ def test_kd_teacher_is_ce_and_its_student_starts_where_it_has_started() -> None:
     assert not torch.equal(model.head.get_parameter("weight"), method.teacher.head.get_parameter("weight"))
 
 
+# -- tuned cross-entropy ----------------------------------------------------------------------------------------------
+
+
+def test_ce_tuned_is_ce_until_it_is_tuned() -> None:
+    plain, tuned = (trained(make(name, task_of(COUNTS))).state_dict() for name in ("ce", "ce_tuned"))
+    assert all(torch.equal(plain[k], tuned[k]) for k in plain)
+    method = make("ce_tuned", task_of(COUNTS), rate=2.0, decay=1e-3)
+    stage = next(iter(method.stages(model_of(method))))
+    assert [(g["lr"], g["weight_decay"]) for g in stage.optimizer.param_groups] == [(0.1, 1e-3)]
+
+
 # -- BatchFormer ------------------------------------------------------------------------------------------------------
 
 
