@@ -69,10 +69,10 @@ def page() -> str:
 
 def _row(name: str, cls: type[Method], costs: dict[str, float]) -> str:
     lines = len(Path(inspect.getfile(cls)).read_text(encoding="utf-8").splitlines())
-    numbers = dict.fromkeys(f"{number.value:.1f} ({number.recipe})" for number in _numbers(name, cls))
+    numbers = {number.recipe: number.value for number in reversed(_numbers(name, cls))}  # the first of each recipe
     cost = f"{costs[name]:.2f}" if name in costs else "-"
     cells = [f"[{name}]({name}.py)", cls.summary().rstrip("."), venue(cls.paper), ", ".join(hooks(cls)) or "none",
-             str(lines), cost, ", ".join(numbers) or "-"]  # fmt: skip
+             str(lines), cost, ", ".join(f"{value:.1f} ({recipe})" for recipe, value in sorted(numbers.items())) or "-"]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -101,6 +101,7 @@ def measure(costs: dict[str, float]) -> None:
     those that need class-name vectors in one space with the features."""
     torch.set_num_threads(1)
     registry = Registry()
+    _seconds(Method)  # the first training also warms up
     for name in registry.names():
         cls = registry.get(name)
         if name not in costs and not cls.needs & {"clip", "blocks"}:

@@ -327,7 +327,7 @@ def test_experts_are_skipped_where_a_backbone_has_no_stages(name: str) -> None:
         assert misfit(cls, {"backbone": backbone}) == ""
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "squeezenet1_0", "shufflenet_v2_x0_5", "regnet_y_400mf"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf"])
 def test_what_is_said_of_stages_is_what_the_network_has(name: str) -> None:
     size = 32 if name == "resnet20" else 224
     network = build_backbone(name, (size, size, 3))
