@@ -69,10 +69,11 @@ def page() -> str:
 
 def _row(name: str, cls: type[Method], costs: dict[str, float]) -> str:
     lines = len(Path(inspect.getfile(cls)).read_text(encoding="utf-8").splitlines())
-    numbers = {number.recipe: number.value for number in reversed(_numbers(name, cls))}  # the first of each recipe
+    first = {number.recipe: number.value for number in reversed(_numbers(name, cls))}  # of each recipe
+    numbers = [f"{value:.1f} ({recipe})" for recipe, value in sorted(first.items())]
     cost = f"{costs[name]:.2f}" if name in costs else "-"
     cells = [f"[{name}]({name}.py)", cls.summary().rstrip("."), venue(cls.paper), ", ".join(hooks(cls)) or "none",
-             str(lines), cost, ", ".join(f"{value:.1f} ({recipe})" for recipe, value in sorted(numbers.items())) or "-"]  # fmt: skip
+             str(lines), cost, ", ".join(numbers) or "-"]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
 
 
