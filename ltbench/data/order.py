@@ -23,13 +23,25 @@ class ClassCycles:
 
     def __init__(self, labels: Index, num_classes: int, rng: np.random.Generator | None = None) -> None:
         by_class = np.argsort(labels, kind="stable").astype(np.int64)
-        self._sizes = np.bincount(labels, minlength=num_classes)
-        self._starts = np.cumsum(self._sizes) - self._sizes
-        self._decks: list[Index] = np.split(by_class, self._starts[1:])
+        bounds = np.cumsum(np.bincount(labels, minlength=num_classes))[:-1]
+        self._decks: list[Index] = np.split(by_class, bounds)
         self._next = np.zeros(num_classes, dtype=np.int64)
         self._shuffled = False
         if rng is not None:
             self.prepare(rng)
+
+    # What follows from the decks alone is made when it is wanted: checkpoints need not hold it.
+    @cached_property
+    def _sizes(self) -> Index:
+        sizes = np.array([len(deck) for deck in self._decks], dtype=np.int64)
+        sizes.setflags(write=False)
+        return sizes
+
+    @cached_property
+    def _starts(self) -> Index:
+        starts = np.cumsum(self._sizes) - self._sizes
+        starts.setflags(write=False)
+        return starts
 
     @cached_property
     def _cards(self) -> Index:

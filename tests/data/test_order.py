@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ltbench.data.order import BatchOrder, ClassCycles
+from ltbench.training.checkpoints.state import capture, restore
 
 careful = settings(max_examples=100, deadline=None, derandomize=True)
 COUNTS = (40, 12, 7, 1)
@@ -120,14 +121,25 @@ def test_picks_are_those_of_a_loop_over_images_with_the_same_generator(batches: 
     assert one.integers(1 << 62) == other.integers(1 << 62), "both have drawn as many numbers"
 
 
-def test_decks_that_were_filled_from_outside_are_dealt() -> None:
-    """As from a checkpoint, also of a version that kept each deck by itself."""
+@pytest.mark.parametrize("picked_before", [False, True])
+@pytest.mark.parametrize("older", [False, True])
+def test_a_checkpoint_holds_the_decks(picked_before: bool, older: bool) -> None:
+    """Also one of a version that kept each deck by itself: its decks share no memory, and nothing else is there."""
     made, fresh, rng = cycles(), cycles(7), generator(1)
     asked = np.array([0, 1, 2, 3] * 5)
-    made.pick(asked, rng)
-    fresh._decks, fresh._next = [deck.copy() for deck in made._decks], made._next.copy()
-    for _ in range(5):
-        np.testing.assert_array_equal(fresh.pick(asked, generator(2)), made.pick(asked, generator(2)))
+    for _ in range(3):
+        made.pick(asked, rng)
+    if older:
+        saved = cycles(0)
+        vars(saved).clear()
+        saved._decks, saved._next, saved._shuffled = [d.copy() for d in made._decks], made._next.copy(), True
+    state = capture({"cycles": saved if older else made})
+    if picked_before:
+        fresh.pick(asked, generator(3))
+    restore({"cycles": fresh}, state)
+    one, other = generator(2), generator(2)
+    for _ in range(8):
+        np.testing.assert_array_equal(fresh.pick(asked, one), made.pick(asked, other))
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------
