@@ -323,7 +323,7 @@ class Looks(Sound):
 
 @pytest.mark.parametrize("cls", [Sound, ByItsRows, FollowsItsLoss, Hooked, Looks])
 def test_the_contract_finds_nothing_in_what_is_right(cls: type[Method]) -> None:
-    assert check_method(cls) == ([], [])
+    assert check_method(cls) == ([], [], None)
 
 
 def test_the_contract_says_what_it_is_trying() -> None:
@@ -335,7 +335,7 @@ def test_the_contract_says_what_it_is_trying() -> None:
 
 
 def test_the_contract_finds_nothing_in_a_sound_method() -> None:
-    assert check_method(Sound) == ([], [])
+    assert check_method(Sound) == ([], [], None)
 
 
 @pytest.mark.parametrize(
