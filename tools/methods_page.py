@@ -41,7 +41,8 @@ by itself or through the methods that it builds on. `ltbench methods NAME` shows
 
 * **cost**: CPU time of a whole training, against that of `ce` on the same images: a ResNet-20, {steps} steps of {batch}
   images of 32 x 32 pixels, one core. Stages share out the same steps. It says how much computation a method adds, to a
-  tenth or so; it is not what a GPU needs for it.
+  tenth or so; it is not what a GPU needs for it. The training is as short as one epoch, so a look at all training
+  images (`ncm`) weighs more than it would in a real one.
 * **published**: accuracy on CIFAR-100-LT, imbalance factor 100, ResNet-32, with these hyper-parameters, by recipe
   ([below](#recipes-of-the-published-numbers)). [published.csv](../ltbench/ranking/published.csv) has the sources, and
   what differs from ours. A leaderboard shows our numbers beside these.
