@@ -323,13 +323,13 @@ class Looks(Sound):
 
 @pytest.mark.parametrize("cls", [Sound, ByItsRows, FollowsItsLoss, Hooked, Looks])
 def test_the_contract_finds_nothing_in_what_is_right(cls: type[Method]) -> None:
-    assert check_method(cls) == ([], [], None)
+    assert check_method(cls)[:2] == ([], [])
 
 
 def test_the_contract_says_what_it_is_trying() -> None:
     told: list[str] = []
     check_method(FollowsItsLoss, told.append)
-    assert len(told) == 7
+    assert len(told) == 8
     assert told[0] == "one batch through all hooks"
     assert told[-1] == "trainings with other values of temperature"
 

@@ -73,9 +73,12 @@ def test_most_passes_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pass_is_recorded_for_each_way_that_progress_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded: list[int] = []
     plain = passes.RecordedPasses._record
-    monkeypatch.setattr(
-        passes.RecordedPasses, "_record", lambda self, *given: (recorded.append(1), plain(self, *given))
-    )
+
+    def counted(self: Any, *given: Any) -> None:
+        recorded.append(1)
+        plain(self, *given)
+
+    monkeypatch.setattr(passes.RecordedPasses, "_record", counted)
     assert same(trained(REGISTRY.get("ce_drw")), trained(REGISTRY.get("ce_drw"), GraphUse.emulated()))
     assert len(recorded) == 2
 
