@@ -9,7 +9,19 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import board, evaluating, memory, overhead, packing, reading, streaming, together, towers, training
+from benchmarks import (
+    augmenting,
+    board,
+    evaluating,
+    memory,
+    overhead,
+    packing,
+    reading,
+    streaming,
+    together,
+    towers,
+    training,
+)
 from benchmarks.timing import machine
 
 Row = tuple[str, str, str]
@@ -25,7 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         default="",
-        help="of: training, evaluating, streaming, towers, memory, packing, together, overhead, board",
+        help="of: training, evaluating, augmenting, streaming, towers, memory, packing, together, overhead, board",
     )
     chosen = parser.parse_args()
     wanted = set(chosen.only.split(",")) - {""}
@@ -65,6 +77,13 @@ def _evaluating(smoke: bool) -> Iterator[Row]:
     yield from _ratios(evaluating.ratios(rates))
     for name, rate in evaluating.metrics(2 if smoke else 30).items():
         yield f"{name}: ms", f"{rate.median:.1f}", f"{rate.low:.1f} to {rate.high:.1f}"
+
+
+def _augmenting(smoke: bool) -> Iterator[Row]:
+    rates = augmenting.measure(batches=1, rounds=1) if smoke else augmenting.measure()
+    for name, rate in rates.items():
+        yield f"{name}: images/s", f"{rate.median:,.0f}", rate.spread
+    yield from _ratios(augmenting.ratios(rates))
 
 
 def _streaming(smoke: bool) -> Iterator[Row]:
@@ -115,7 +134,7 @@ def _reading(smoke: bool) -> Iterator[Row]:
     yield f"leaderboard from MLflow, {10 if smoke else 2_000:,} runs, CPU s", f"{read.leaderboard:.1f}", ""
 
 
-PARTS = (_training, _evaluating, _streaming, _towers, _memory, _packing, _together, _overhead, _board)
+PARTS = (_training, _evaluating, _augmenting, _streaming, _towers, _memory, _packing, _together, _overhead, _board)
 
 
 if __name__ == "__main__":

@@ -161,8 +161,8 @@ class Method:
 
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
     defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `blocks`: a
-    backbone of transformer blocks; `linear_head`: class vectors of different lengths), and declares hyper-parameters
-    with `hp`.
+    backbone of transformer blocks; `stages`: one that experts can share; `linear_head`: class vectors of different
+    lengths), and declares hyper-parameters with `hp`.
     """
 
     paper: ClassVar[str] = ""

@@ -26,6 +26,7 @@ class Ride(LdamDrw):
         "Wang, Lian, Miao, Liu, Yu. Long-tailed Recognition by Routing Diverse Experts. ICLR 2021, equations 3 to 5."
     )
     defaults_from = "RIDE, config_imbalance_cifar100_ride (3 experts, diversity 0.2, LDAM-DRW as there)"
+    needs = frozenset({"stages"})
     experts: int = hp(3, "how many experts", search=Choice(2, 3, 4), low=1, high=8)
     own_stages: int = hp(
         2, "how many of the backbone's last stages each expert has for itself", search=Choice(1, 2), low=1, high=2

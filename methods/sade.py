@@ -24,6 +24,7 @@ class Sade(Method):
         "Recognition. NeurIPS 2022, equations 2 to 4."
     )
     defaults_from = "SADE, config_cifar100_ir100_sade (lambda 2, cosine heads of scale 30)"
+    needs = frozenset({"stages"})
     strength: float = hp(2.0, "how strongly the third expert's long tail is inverted", search=Choice(1.0, 2.0), low=0.0)
     scale: float = hp(30.0, "what the cosines are multiplied by before the softmax", above=0.0)
     own_stages: int = hp(

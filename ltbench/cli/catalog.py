@@ -64,6 +64,8 @@ def dataset_list() -> str:
         lines += [
             f"{'':<{width}}  {title}: {text}" for title, text in (("options", options), ("where", places)) if text
         ]
-    lines.append("\nEach is made long-tailed by imbalance: [..] and profile: exp or step, or taken as it is: native.")
+    lines.append(
+        "\nEach is made long-tailed by imbalance: [..] and profile: exp, step or step:0.2, or taken as it is: native."
+    )
     lines.append("The keys are explained in docs/datasets.md.")
     return "\n".join(lines) + "\n"

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltbench.data.images.policies import POLICIES
 from ltbench.data.stream import StreamBatches
 
-AUGMENTS = ("none", "flip", "crop", "crop_flip")
+AUGMENTS = ("none", "flip", "crop", "crop_flip", *POLICIES)
 Index = NDArray[np.int64]
 
 
@@ -50,7 +51,7 @@ class ImageBatches(InMemory):
         x: (N, H, W, channels) uint8. y: (N,) int64.
         mean, std: per channel on the 0..1 scale.
         augment: none, flip (mirror, p = 0.5), crop (zero-pad an eighth of the side, random crop), or crop_flip: for
-            32x32 images the padding is 4, the classic recipe of CIFAR.
+            32x32 images the padding is 4, the classic recipe of CIFAR; or a policy after it (images/policies.py).
         rng: generator of the augmentation; None: a fixed one, for evaluation.
     """
 
@@ -67,7 +68,8 @@ class ImageBatches(InMemory):
     ) -> None:
         self.device = torch.device(device)
         self.size = x.shape[1]
-        self._crop, self._flip = "crop" in augment, "flip" in augment
+        self._policy = POLICIES[augment](self.size, self.device) if augment in POLICIES else None
+        self._crop, self._flip = ("crop" in augment, "flip" in augment) if self._policy is None else (True, True)
         self._pad = max(1, self.size // 8) if self._crop else 0
         self.rng = rng or np.random.default_rng(0)
         pad = ((0, 0), (self._pad, self._pad), (self._pad, self._pad), (0, 0))
@@ -99,7 +101,10 @@ class ImageBatches(InMemory):
         if self._flip:
             columns = torch.where(mirrored[:, None].bool(), self.size - 1 - columns, columns)
         y, x = (self._side + dy[:, None])[:, :, None], (columns + dx[:, None])[:, None, :]
-        return self._normalise(self._x[rows[:, None, None], y, x]), self._y[rows]
+        pixels = self._x[rows[:, None, None], y, x]
+        if self._policy is not None:
+            pixels = self._policy(pixels, self.rng)
+        return self._normalise(pixels), self._y[rows]
 
     def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
         """All images from `first` on in their order, not augmented: (<= batch_size, channels, H, W) at a time."""

@@ -25,9 +25,13 @@ def class_shares(num_classes: int, imbalance: float, profile: str) -> list[float
     """Size of each class as a fraction of the head, head first.
 
     exp: (1/IF) ** (c / (C-1)). step: the first half (rounded down) 1, the rest 1/IF. Cao et al., section 4.
+    step:R: the first R of the classes (rounded down, at least one, and one less than all) 1, the rest 1/IF: how many
+    classes are frequent, beside by how much.
     """
-    if profile == "step":
-        return [1.0 if c < num_classes // 2 else 1.0 / imbalance for c in range(num_classes)]
+    if profile.startswith("step"):
+        head = int(num_classes * float(profile.partition(":")[2] or 0.5) + 1e-9)
+        head = head if profile == "step" else max(1, min(head, num_classes - 1))
+        return [1.0 if c < head else 1.0 / imbalance for c in range(num_classes)]
     return [(1.0 / imbalance) ** (c / (num_classes - 1.0)) if num_classes > 1 else 1.0 for c in range(num_classes)]
 
 

@@ -74,6 +74,11 @@ def has_blocks(name: str) -> bool:
     return name.startswith("vit_")
 
 
+def has_stages(name: str) -> bool:
+    """Whether a backbone is one in stages, of which experts can have the last ones each (parts.split_last_stage)."""
+    return name != "identity" and (name in BACKBONES or name.startswith(("resne", "wide_resne", "vit_")))
+
+
 def _check_known(name: str) -> None:
     known = import_module("ltbench.models.torchvision").names()
     if name not in known:

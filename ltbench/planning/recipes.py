@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ltbench.data.images.policies import POLICIES
 from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError, at
 from ltbench.models import BACKBONES, check_backbone
@@ -61,12 +62,12 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
 
 def _check_augment(place: str, augment: str, facts: Facts) -> None:
     """Raise UserError for an augmentation that these images cannot have."""
-    if facts.streams and augment in ("crop", "crop_flip"):
+    if facts.streams and augment in ("crop", "crop_flip", *POLICIES):
         raise UserError(f"{place}: {augment!r} pads small images; images of {facts.shape[0]} pixels are streamed and "
                         f"take none, flip, resized_crop_flip or resized_crop_flip_jitter")  # fmt: skip
     if not facts.streams and augment.startswith("resized_crop"):
         raise UserError(f"{place}: {augment!r} is for images that are streamed; these are packed at {facts.shape[0]} "
-                        f"pixels and take none, flip, crop or crop_flip")  # fmt: skip
+                        f"pixels and take none, flip, crop, crop_flip, {', '.join(POLICIES)}")  # fmt: skip
 
 
 def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.api import Method
-from ltbench.models import has_blocks
+from ltbench.models import has_blocks, has_stages
 from ltbench.models.text import NoText
 from ltbench.planning.rows import Row
 from ltbench.planning.texts import ClassTexts
@@ -67,4 +67,6 @@ def misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
         return "needs a linear head; this recipe has `head: text`"
     if "blocks" in cls.needs and not has_blocks(recipe["backbone"]):
         return f"needs transformer blocks to put adapters into; the backbone {recipe['backbone']} has none"
+    if "stages" in cls.needs and not has_stages(recipe["backbone"]):
+        return f"needs a backbone in stages, the last of which its experts have each; {recipe['backbone']} has none"
     return ""

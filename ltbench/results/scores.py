@@ -19,7 +19,7 @@ REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
 OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
 _NEARLY_NOTHING = ("few", "worst_class", "harmonic_mean")
-_FACTOR = re.compile(r"(?:IF)?([0-9]{1,12}(?:\.[0-9]+)?)(step)?", re.IGNORECASE)
+_FACTOR = re.compile(r"(?:IF)?([0-9]{1,12}(?:\.[0-9]+)?)(step(?:0\.[0-9]+)?)?", re.IGNORECASE)
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 """As CSVs write them: Python itself reads 1_000 and the digits of all scripts as well."""

@@ -42,7 +42,8 @@ class Cell:
     kind: str
     imbalance: float | None
     """The imbalance factor n_max / n_min that was asked for; None for the native profile."""
-    profile: Literal["exp", "step", "native"] = "exp"
+    profile: str = "exp"
+    """exp, step, step:R (R of the classes are frequent), or native."""
     subset_seed: int = 0
     class_order: str = "label"
     holdout_per_class: int = 0
@@ -56,8 +57,8 @@ class Cell:
 
     @property
     def imbalance_label(self) -> str:
-        """`IF100`, `IF100step` or `native`, and what it was tested on where that is not the test set."""
-        step = "step" if self.profile == "step" else ""
+        """`IF100`, `IF100step`, `IF100step0.2` or `native`, and what it was tested on if that is not the test set."""
+        step = self.profile.replace(":", "") if self.profile.startswith("step") else ""
         label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
         label += TESTED_ON_VAL if self.options.get("tested_on") == "val" else ""
         return label + (HELD_OUT if self.scored_on == "holdout" else "")

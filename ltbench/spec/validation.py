@@ -105,11 +105,13 @@ def is_plain(value: Any) -> bool:
     return is_text(value) if type(value) is str else type(value) is not float or math.isfinite(value)
 
 
+STEP = r"step:0\.\d*[1-9]"
+"""The profile of a step behind a share of the classes."""
 CELL: Mapping[str, Check] = {
     "dataset": is_name,
     "kind": is_name,
     "imbalance": optional(lambda v: is_number(v) and v >= 1),
-    "profile": _one_of("exp", "step", "native"),
+    "profile": lambda v: v in ("exp", "step", "native") or (is_text(v) and re.fullmatch(STEP, v) is not None),
     "subset_seed": is_count,
     "class_order": lambda v: is_text(v) or is_count(v),
     "holdout_per_class": is_count,

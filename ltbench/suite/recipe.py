@@ -90,8 +90,11 @@ class Recipe(Strict):
     """What takes the steps."""
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
     """How the learning rate moves while training."""
-    augment: Literal["none", "flip", "crop", "crop_flip", "resized_crop_flip", "resized_crop_flip_jitter"] = "none"
-    """How training images are varied; those with `resized` are for streamed images."""
+    augment: Literal[
+        "none", "flip", "crop", "crop_flip", "rotation15", "autoaugment_cutout", "randaugment",
+        "resized_crop_flip", "resized_crop_flip_jitter",
+    ] = "none"  # fmt: skip
+    """How training images are varied; those with `resized` are for streamed images, those without for small ones."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """The arithmetic: bf16 is autocast; auto is bf16 where the machine has it."""
     compile: Literal["none", "default", "reduce-overhead"] = "none"

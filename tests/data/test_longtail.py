@@ -324,3 +324,17 @@ def test_a_real_sources_subset_has_the_asked_counts(digits: Source) -> None:
     labels = np.asarray(digits.arrays().train_y)
     found = np.bincount(labels[to_index(labels, train)], minlength=10).tolist()
     assert found == long_tail_counts(counts, 20, "exp")
+
+
+@pytest.mark.parametrize(
+    ("profile", "classes", "heads"),
+    [("step:0.2", 10, 2), ("step:0.8", 10, 8), ("step:0.5", 9, 4), ("step:0.05", 10, 1), ("step:0.999", 10, 9)],
+)
+def test_a_step_may_come_behind_any_share_of_the_classes(profile: str, classes: int, heads: int) -> None:
+    counts = long_tail_counts([500] * classes, 100, profile)
+    assert counts == [500] * heads + [5] * (classes - heads)
+
+
+def test_a_step_in_the_middle_is_the_classic_one() -> None:
+    for classes in (2, 5, 9, 10, 100):
+        assert long_tail_counts([500] * classes, 50, "step:0.5") == long_tail_counts([500] * classes, 50, "step")

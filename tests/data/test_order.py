@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ltbench.data.order import BatchOrder, ClassCycles
+from ltbench.training.checkpoints.state import capture, restore
 
 careful = settings(max_examples=100, deadline=None, derandomize=True)
 COUNTS = (40, 12, 7, 1)
@@ -89,6 +90,56 @@ def test_a_class_without_images_is_refused_by_its_number() -> None:
 def test_the_same_seed_deals_the_same_decks() -> None:
     asked = np.array([0, 1, 2, 3] * 20)
     np.testing.assert_array_equal(cycles(3).pick(asked, generator(4)), cycles(3).pick(asked, generator(4)))
+
+
+class OneByOne:
+    """What `ClassCycles` does, as a loop over images: the reference."""
+
+    def __init__(self, labels: NDArray[np.int64], num_classes: int, rng: np.random.Generator) -> None:
+        self.decks = [rng.permutation(np.flatnonzero(labels == c)) for c in range(num_classes)]
+        self.next = [0] * num_classes
+
+    def pick(self, classes: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
+        picked = [0] * len(classes)
+        for c in range(len(self.decks)):
+            for i in np.flatnonzero(classes == c).tolist():
+                if self.next[c] == len(self.decks[c]):
+                    self.decks[c], self.next[c] = rng.permutation(self.decks[c]), 0
+                picked[i] = int(self.decks[c][self.next[c]])
+                self.next[c] += 1
+        return picked
+
+
+@careful
+@given(batches=st.lists(st.lists(st.integers(0, 3), max_size=70), min_size=1, max_size=8), seed=st.integers(0, 99))
+def test_picks_are_those_of_a_loop_over_images_with_the_same_generator(batches: list[list[int]], seed: int) -> None:
+    made, reference = cycles(seed), OneByOne(LABELS, 4, generator(seed))
+    one, other = generator(seed + 1), generator(seed + 1)
+    for classes in batches:
+        asked = np.array(classes, dtype=np.int64)
+        assert made.pick(asked, one).tolist() == reference.pick(asked, other)
+    assert one.integers(1 << 62) == other.integers(1 << 62), "both have drawn as many numbers"
+
+
+@pytest.mark.parametrize("picked_before", [False, True])
+@pytest.mark.parametrize("older", [False, True])
+def test_a_checkpoint_holds_the_decks(picked_before: bool, older: bool) -> None:
+    """Also one of a version that kept each deck by itself: its decks share no memory, and nothing else is there."""
+    made, fresh, rng = cycles(), cycles(7), generator(1)
+    asked = np.array([0, 1, 2, 3] * 5)
+    for _ in range(3):
+        made.pick(asked, rng)
+    if older:
+        saved = cycles(0)
+        vars(saved).clear()
+        saved._decks, saved._next, saved._shuffled = [d.copy() for d in made._decks], made._next.copy(), True
+    state = capture({"cycles": saved if older else made})
+    if picked_before:
+        fresh.pick(asked, generator(3))
+    restore({"cycles": fresh}, state)
+    one, other = generator(2), generator(2)
+    for _ in range(8):
+        np.testing.assert_array_equal(fresh.pick(asked, one), made.pick(asked, other))
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------

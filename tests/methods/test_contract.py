@@ -123,6 +123,31 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("sade", {"strength": 2.0, "scale": 30.0, "own_stages": 2}),
         ("sam", {"rho": 0.05}),
         ("seesaw", {"p": 0.8, "q": 2.0}),
+        ("batchformer", {"heads": 4, "dropout": 0.5}),
+        ("bbn", {}),
+        ("ce_tuned", {"rate": 1.0, "decay": 0.0}),
+        ("cmo", {"alpha": 1.0, "probability": 0.5, "power": 1.0, "begin": 0.02, "end": 0.985}),
+        ("crt_mixup", {"alpha": 1.0, "classifier_share": 0.13}),
+        ("equalization", {"gamma": 0.9, "rare": 0.5}),
+        ("etf", {}),
+        ("influence_balanced", {"strength": 1000.0, "epsilon": 0.001, "balanced_share": 0.5, "rate": 0.01}),
+        ("kd", {"temperature": 4.0, "taught": 0.9, "teacher_share": 0.5}),
+        ("lws", {"scales_share": 0.13}),
+        ("manifold_mixup", {"alpha": 1.0}),
+        ("progressive_sampling", {}),
+        ("task_res", {"alpha": 0.5, "lr": 2e-3}),
+        ("unimix", {"alpha": 0.8, "tau": -0.1}),
+        (
+            "weight_balancing",
+            {
+                "weight_decay": 5e-3,
+                "classifier_share": 0.05,
+                "classifier_decay": 0.1,
+                "classifier_lr": 0.01,
+                "threshold": 0.1,
+                "beta": 0.9999,
+            },
+        ),
         ("clip_full_finetune", {"tower_lr": 3e-5, "head_lr": 3e-5, "weight_decay": 0.1}),
         (
             "lift",
@@ -281,7 +306,7 @@ def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     assert check_method(REGISTRY.get(name)) == ([], [], None)
 
 
-SEEN_LATE = {"ema": 20.0, "disalign": 20.0, "mislas": 20.0}
+SEEN_LATE = {"ema": 20.0, "disalign": 20.0, "mislas": 20.0, "cmo": 20.0, "weight_balancing": 20.0}
 """Epochs until an option shows: an average's memory is as long as the training at first, and a small share of a short
 training is one step, whatever it is."""
 
@@ -334,11 +359,17 @@ def test_it_says_that_it_needs_text() -> None:
     needing = {name: set(REGISTRY.get(name).needs) for name in NAMES if REGISTRY.get(name).needs}
     clip = {"text", "clip"}
     assert needing == {
+        "bbn": {"stages", "linear_head"},
         "clip_full_finetune": clip,
         "clip_zero_shot": clip,
+        "etf": {"linear_head"},
         "lift": clip | {"blocks"},
+        "ride": {"stages"},
+        "sade": {"stages"},
+        "task_res": clip,
         "tau_norm": {"linear_head"},
         "text_guided_mixup": {"text"},
         "tgm_clip": clip,
         "vs_loss": {"linear_head"},
+        "weight_balancing": {"linear_head"},
     }

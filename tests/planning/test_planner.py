@@ -15,6 +15,7 @@ from PIL import Image
 
 from ltbench.errors import UserError
 from ltbench.execution.run_plan import bring_up_to_date, state_of
+from ltbench.models import build_backbone, has_stages
 from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.recipes import resolve_precision
@@ -307,6 +308,31 @@ def test_what_needs_a_linear_head_is_skipped_on_class_names(name: str) -> None:
     cls = Registry().get(name)
     assert misfit(cls, {"backbone": "identity", "head": "text"}) == "needs a linear head; this recipe has `head: text`"
     assert misfit(cls, {"backbone": "identity"}) == ""
+
+
+@pytest.mark.parametrize("name", ["ride", "sade", "bbn"])
+def test_experts_are_skipped_where_a_backbone_has_no_stages(name: str) -> None:
+    cls = Registry().get(name)
+    for backbone in ("identity", "densenet121", "clip_vit_b32", "vgg11"):
+        assert "needs a backbone in stages" in misfit(cls, {"backbone": backbone})
+    for backbone in (
+        "resnet32",
+        "cnn_small",
+        "mlp",
+        "vit_small",
+        "resnet10",
+        "resnext50_32x4d",
+        "wide_resnet50_2",
+        "vit_b_16",
+    ):
+        assert misfit(cls, {"backbone": backbone}) == ""
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf"])
+def test_what_is_said_of_stages_is_what_the_network_has(name: str) -> None:
+    size = 32 if name == "resnet20" else 224
+    network = build_backbone(name, (size, size, 3))
+    assert has_stages(name) == (len(getattr(network, "stages", ())) > 1)
 
 
 def test_the_adapters_of_the_features_suite_have_their_rivals_learning_rate() -> None:

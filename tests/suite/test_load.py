@@ -342,3 +342,21 @@ def test_extends_merges_any_two_files_by_one_rule(
     (folder / "below.yaml").write_text(yaml.safe_dump(below))
     (folder / "above.yaml").write_text(yaml.safe_dump({**above, "extends": "below.yaml"}))
     assert read_suite_file(folder / "above.yaml").data == merged(below, above)
+
+
+@pytest.mark.parametrize("name", ["zoo_quick", "cifar_lt_strong", "cifar_lt_zoo"])
+def test_the_large_suites_have_every_method_that_trains_a_network_from_scratch(name: str) -> None:
+    """All but those for pre-trained towers, and ce_tuned, which is ce where nothing is searched."""
+    registry = Registry()
+    scratch = {m for m in registry.names() if not registry.get(m).needs & {"clip", "blocks"}}
+    rows = [entry.method for entry in load_suite(name).methods["scratch"]]
+    assert set(rows) == scratch - {"clip_linear_probe", "lp_ft", "ce_tuned"}
+    assert len(rows) == len(set(rows))
+
+
+def test_the_two_tracks_differ_in_their_recipe_alone() -> None:
+    classic, strong = load_suite("cifar_lt_zoo"), load_suite("cifar_lt_strong")
+    assert classic.recipes["scratch"] == load_suite("cifar_lt").recipes["scratch"]
+    assert classic.methods == strong.methods
+    assert classic.datasets == strong.datasets
+    assert strong.recipes["scratch"].augment == "autoaugment_cutout"
