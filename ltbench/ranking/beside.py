@@ -26,6 +26,8 @@ def _of_table(table: Table, primary: str, plan: Expectation) -> Iterator[Beside]
     if recipe is None or plan.methods is None or plan.kinds is None:
         return
     for row in table.rows:
+        if row.label not in plan.methods:  # from elsewhere
+            continue
         method, hyperparameters = plan.methods[row.label]
         for column, score in row.scores.items():
             ours = score.metrics.get(primary)

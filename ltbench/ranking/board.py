@@ -63,13 +63,15 @@ class Row:
     """Interquartile mean of the gain over the reference; None for the reference itself."""
     stale: bool = False
     """Its results are not what today's code of the method would give."""
+    elsewhere: bool = False
+    """Its predictions were taken over: ltbench did not train the models."""
     improvement: float | None = None
     """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
 
     @property
     def name(self) -> str:
-        """The label, marked where the row is stale."""
-        return f"{self.label} (stale)" if self.stale else self.label
+        """The label, marked where the row is stale or from elsewhere."""
+        return self.label + " (stale)" * self.stale + " (elsewhere)" * self.elsewhere
 
     @property
     def rank_label(self) -> str:
@@ -137,7 +139,7 @@ class Table:
     blocks: Mapping[str, str] = field(default_factory=dict)
     """Data set -> its block: two draws of the training images of one data set are one block."""
     elsewhere: bool = False
-    """Its numbers were made by something else than ltbench."""
+    """Its models were trained by something else than ltbench: how, is not known."""
     with_images: bool = False
     """The noise of the test images is in the intervals of the primary metric."""
     without_images: str = ""

@@ -54,7 +54,9 @@ def belonging(results: Sequence[Result], expectation: Expectation | None) -> tup
     kept = []
     for r in results:
         row = expectation.rows.get(r.label)
-        if row is None:
+        if r.elsewhere and row is None and r.column in columns and r.seed in expectation.protocol["seeds"]:
+            kept.append(r)
+        elif row is None:
             left_out["of rows that the suite no longer has"] += 1
         elif row.variant != r.variant:
             left_out["of other code, hyper-parameters or recipe than the suite's now"] += 1
@@ -145,8 +147,9 @@ def groups(
 
 
 def columns_of(results: Sequence[Result], expectation: Expectation | None, selection: Selection) -> list[Column]:
-    """The columns that a recipe's results should fill: the plan's, in its order; without one, those that are there."""
-    if expectation is None:
+    """The columns that a recipe's results should fill: the plan's, in its order; without one, or of
+    results from elsewhere alone, those that are there."""
+    if expectation is None or (results and all(r.elsewhere for r in results)):
         return sorted({r.column for r in results}, key=column_order)
     return [c for c in expectation.columns if selection.datasets is None or c.dataset in selection.datasets]
 
@@ -179,6 +182,7 @@ def labels_of(
     if expectation is None:
         return list(dict.fromkeys(r.label for r in results))
     planned = [label for label, row in expectation.rows.items() if row.recipe == recipe]
+    planned += dict.fromkeys(r.label for r in results if r.elsewhere)
     return [label for label in planned if selection.methods is None or label in selection.methods]
 
 

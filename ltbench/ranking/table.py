@@ -83,7 +83,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         recipe_name=recipe.name,
         recipe_id=recipe.digest,
         pretraining=_pretraining(recipe.name, results, context),
-        elsewhere=context.origin.elsewhere,
+        elsewhere=context.origin.elsewhere or (bool(results) and all(r.elsewhere for r in results)),
         reference=reference,
         columns=tuple(columns),
         rows=rows,
@@ -117,6 +117,7 @@ def _rows(
 ) -> tuple[Row, ...]:
     runs = runs_of(ranking, reference)
     iqm, improvement = interquartile_gains(ranking, reference, runs), improvements(ranking, reference, runs)
+    of_others = {r.label for r in trials.values() if r.elsewhere}
     others = _other_gains(ranking.labels, trials, columns, reference, context)
     return tuple(
         Row(
@@ -129,6 +130,7 @@ def _rows(
             others=others.get(m, {}),
             iqm=iqm.get(m),
             stale=m in context.origin.stale,
+            elsewhere=m in of_others,
             improvement=improvement.get(m),
         )
         for m in ranking.labels

@@ -52,6 +52,8 @@ def made(board: Leaderboard) -> str:
     """Which state of a training the numbers are of, as far as that is known."""
     if board.file:
         return f"numbers from {board.file}; how they were trained is not known"
+    if board.tables and all(table.elsewhere for table in board.tables):
+        return "predictions from elsewhere; how they were trained is not known"
     return "last epoch"
 
 
@@ -158,6 +160,9 @@ def _of_tables(board: Leaderboard) -> list[str]:
 def of_table(table: Table) -> list[str]:
     """What must be known of one table."""
     lines = marks_explained(table)
+    if taken := [row.label for row in table.rows if row.elsewhere]:
+        lines.append(f"From elsewhere: {', '.join(taken)}: predictions for this split that were taken over. ltbench "
+                     f"computed their metrics and did not train them.")  # fmt: skip
     for name, block in table.drawn_again.items():
         lines.append(f"{name} is {block} with other training images: the two are averaged and count as one data set.")
     if table.reference is None and len(table.rows) > 1:
