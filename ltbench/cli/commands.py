@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ltbench.cli.boards import compare, leaderboard, report
-from ltbench.cli.exchange import split_
+from ltbench.cli.exchange import diff, split_
 from ltbench.cli.options import (
     DEFAULT_RESULTS,
     Data,
@@ -168,6 +168,7 @@ app.command()(doctor)
 app.command()(fetch)
 app.command()(trial)
 app.command(name="split")(split_)
+app.command()(diff)
 app.command()(verify)
 
 

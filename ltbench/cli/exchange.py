@@ -1,4 +1,4 @@
-"""`ltbench split`: what other repositories need to train on the same images."""
+"""`ltbench split` and `ltbench diff`: the images for other repositories, and two sets of results side by side."""
 
 from __future__ import annotations
 
@@ -54,3 +54,29 @@ def split_(
     written = write_split(split, out)
     typer.echo(split.summary)
     typer.echo(f"Wrote {', '.join(map(str, written))}")
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="a folder of results or of records, or an MLflow store's URI")],
+    b: Annotated[str, typer.Argument(metavar="B", help="the same; differences are B - A")],
+    suite: Annotated[str | None, typer.Option(help="which suite, where there are several")] = None,
+    primary: Annotated[str | None, typer.Option(help="the metric; default: that of A's suite")] = None,
+    rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
+    out: Annotated[Path | None, typer.Option(help="write the cells to a CSV, too")] = None,
+) -> None:
+    """Two sets of results side by side: which cells moved, by how much, and which trials are not the same. Exit code 1:
+    some cell moved."""
+    from ltbench.cli.output import tell
+    from ltbench.errors import UserError, harmless
+    from ltbench.ranking.formats.moves_text import moves_frame, moves_text
+    from ltbench.workflow.exchange.diff import diff as find
+
+    found = find(a, b, suite, primary, rope, tell)
+    typer.echo(harmless(moves_text(found.moves, found.a, found.b)), nl=False)
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            moves_frame(found.moves).to_csv(out, index=False, lineterminator="\n")
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+    raise typer.Exit(1 if found.moves.moved else 0)

@@ -1,4 +1,4 @@
-"""`ltbench.split` and `ltbench.import_predictions`: what other repositories need, and what comes back from them."""
+"""`ltbench.split`, `import_predictions` and `diff`: what other repositories need, what comes back, what changed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ltbench.frames.words import AnyPath, folder_of, path_of, table_html
+from ltbench.ranking.formats.moves_text import moves_frame, moves_text
 from ltbench.results.splits import Split, write_split
 from ltbench.workflow.exchange import take_over
+from ltbench.workflow.exchange.diff import Diff
+from ltbench.workflow.exchange.diff import diff as compare_two
 from ltbench.workflow.exchange.make_split import SplitRequest, make_split
 from ltbench.workflow.exchange.take_over import TakenOver
 from ltbench.workflow.prepare import data_folder
@@ -156,3 +159,60 @@ def import_predictions(
     """
     return take_over.import_predictions(Path(file).expanduser(), Path(split).expanduser(), suite, folder_of(results),
                                         recipe, tell)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DiffResult:
+    """Two sets of results side by side."""
+
+    found: Diff
+
+    @property
+    def moved(self) -> list[str]:
+        """The cells that moved by more than the region of practical equivalence: `ce digits IF10`."""
+        return [cell.place.title for cell in self.found.moves.moved]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line per cell: method, dataset, imbalance, a, b, diff (b - a) with its interval, p, p_holm, finding
+        (`identical`, `equivalent`, `moved`, ...), and changes: what differs between the trials."""
+        return moves_frame(self.found.moves)
+
+    def __repr__(self) -> str:
+        return moves_text(self.found.moves, self.found.a, self.found.b)
+
+    def _repr_html_(self) -> str:
+        return table_html(self.to_frame(), f"A: {self.found.a}; B: {self.found.b}")
+
+
+def diff(
+    a: AnyPath,
+    b: AnyPath,
+    *,
+    suite: str | None = None,
+    primary: str | None = None,
+    rope: float | None = None,
+    tell: Tell = tell_nobody,
+) -> DiffResult:
+    """Compare two sets of results cell by cell.
+
+    Args:
+        a: a suite's folder of results, a folder of records, or the URI of an MLflow store.
+        b: the same; differences are b - a.
+        suite: which suite, where there are several.
+        primary: the metric; default: that of a's suite.
+        rope: differences below this are practically none; default: the suite's.
+        tell: called with lines that the user should know; default: nobody is told.
+
+    Returns:
+        The comparison: `moved`, `to_frame()`; printed, it is the text of the command.
+
+    Raises:
+        ltbench.errors.UserError: no results there, or no row, column and seed in common.
+
+    Examples:
+        >>> import ltbench
+        >>> found = ltbench.diff("results/reference/quickstart", "results/reference/quickstart")
+        >>> found.moved, set(found.to_frame()["finding"])
+        ([], {'identical'})
+    """
+    return DiffResult(compare_two(str(a), str(b), suite, primary, rope, tell))

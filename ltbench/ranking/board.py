@@ -208,6 +208,20 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """What `ltbench verify` found of the trials of a board.
+
+    Attributes:
+        held: how many ran again and hold. denied: keys of those that do not. machines: where they ran again, with the
+            last day: `cpu, torch 2.13.0 (2026-01-31)`.
+    """
+
+    held: int
+    denied: tuple[str, ...]
+    machines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Everything a printer needs; all formats carry these numbers."""
 
@@ -233,6 +247,8 @@ class Leaderboard:
     """Where trials were found -> how many; empty where all came from one place."""
     stale: Mapping[str, str] = field(default_factory=dict)
     """Row -> why its results are not what today's code would give."""
+    verified: Verified | None = None
+    """What became of those that ran again; None: none did."""
     chosen_afterwards: bool = False
     """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None

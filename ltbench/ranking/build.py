@@ -12,7 +12,7 @@ from typing import Any
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, metric_of, usual_primary
 from ltbench.ranking.beside import beside
-from ltbench.ranking.board import Leaderboard
+from ltbench.ranking.board import Leaderboard, Verified
 from ltbench.ranking.images import Predictions
 from ltbench.ranking.pairs import ALPHA
 from ltbench.ranking.selection import (
@@ -98,6 +98,7 @@ def build(
         file=origin.file,
         places=origin.places(r.key for r in wanted),
         stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
+        verified=_verified(wanted, origin),
         chosen_afterwards=expectation is None and options.primary is not None,
         declared=declared if expectation is not None and context.primary != declared else None,
         untested=dict(expectation.untested or {}) if expectation else {},
@@ -213,6 +214,18 @@ def _rope(primary: str, protocol: Mapping[str, Any], chosen: float | None) -> fl
 def _balanced(results: Sequence[Result]) -> bool:
     pairs = [(r.metrics.get("accuracy"), r.metrics.get("balanced_accuracy")) for r in results if r.status == "ok"]
     return bool(pairs) and all(a is not None and b is not None and abs(a - b) < 1e-6 for a, b in pairs)
+
+
+def _verified(results: Sequence[Result], origin: Origin) -> Verified | None:
+    """What became of those of the results that ran again."""
+    again = {r.key: origin.again[r.key] for r in results if r.key in origin.again and r.status == "ok"}
+    if not again:
+        return None
+    days: dict[str, str] = {}
+    for one in again.values():
+        days[one.machine] = max(one.when, days.get(one.machine, ""))
+    denied = tuple(sorted(key for key, one in again.items() if not one.holds))
+    return Verified(len(again) - len(denied), denied, tuple(f"{name} ({day})" for name, day in sorted(days.items())))
 
 
 def _digest(results: Sequence[Result]) -> str:

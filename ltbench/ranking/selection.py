@@ -14,6 +14,19 @@ from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL, Column
 from ltbench.spec.expectation import ExpectedSkip
 
 
+@dataclass(frozen=True)
+class Again:
+    """A trial that ran again.
+
+    Attributes:
+        holds: its record is confirmed. machine: where. when: the day.
+    """
+
+    holds: bool
+    machine: str
+    when: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """What is known of the numbers that a board was made of.
@@ -23,12 +36,14 @@ class Origin:
         journal: the folder of records that completes what MLflow has; empty where all came from one place.
         only_there: keys of the trials that the journal alone has.
         stale: row -> why its results are not what today's code would give.
+        again: key -> what came of a trial that `ltbench verify` ran again.
     """
 
     file: str = ""
     journal: str = ""
     only_there: frozenset[str] = frozenset()
     stale: Mapping[str, str] = field(default_factory=dict)
+    again: Mapping[str, Again] = field(default_factory=dict)
 
     @property
     def elsewhere(self) -> bool:

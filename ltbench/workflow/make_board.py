@@ -16,7 +16,7 @@ from ltbench.results.folders import Folders, folders_of
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Plan, Result, Selection
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
-from ltbench.workflow.stale import stale_rows
+from ltbench.workflow.stale import run_again, stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody
 
 
@@ -82,7 +82,8 @@ def make_board(request: BoardRequest) -> RankedResults:
         journal = folders_of(request.results, found.results[0].suite).journal if found.results else None
     origin = found.origin
     if journal is not None:
-        origin = replace(origin, stale=stale_rows(found.results, journal, found.expectation, request.methods))
+        stale = stale_rows(found.results, journal, found.expectation, request.methods)
+        origin = replace(origin, stale=stale, again=run_again(found.results, journal))
     predictions = left_out if request.seeds_only else found.predictions
     board = build(
         found.results,

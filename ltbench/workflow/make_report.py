@@ -13,7 +13,7 @@ from ltbench.ranking.selection import Origin
 from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
 from ltbench.workflow.find_results import journal_of, suite_name
-from ltbench.workflow.stale import stale_rows
+from ltbench.workflow.stale import run_again, stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
@@ -68,7 +68,7 @@ def make_report(
     if not records:
         raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
     results_there = [Result.of(r) for r in records]
-    origin = Origin(stale=stale_rows(results_there, journal, expectation))
+    origin = Origin(stale=stale_rows(results_there, journal, expectation), again=run_again(results_there, journal))
     board = build(results_there, expectation, chosen, predictions=journal.predictions, origin=origin)
     folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
     files = write_report(

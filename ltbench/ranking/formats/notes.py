@@ -86,7 +86,7 @@ def tested_by(*, with_images: bool) -> str:
 
 def notes(board: Leaderboard) -> list[str]:
     """What is undecided, not said, not ranked, missing, failed or left out."""
-    lines = []
+    lines = _verified(board)
     if board.chosen_afterwards:
         lines.append(
             f"No plan declares a primary metric: if {board.primary} was chosen after looking at the numbers, its "
@@ -134,6 +134,17 @@ def notes(board: Leaderboard) -> list[str]:
         lines.append(
             f"Tables are apart because their recipes differ{starts}; rows of different tables are not comparable."
         )
+    return lines
+
+
+def _verified(board: Leaderboard) -> list[str]:
+    """How many trials ran again, and those whose records do not hold."""
+    found = board.verified
+    if found is None:
+        return []
+    lines = [f"Verified: {found.held} of {board.finished} trials ran again and hold, on {'; '.join(found.machines)}."]
+    if found.denied:
+        lines.append(f"NOT CONFIRMED: {len(found.denied)} ran again and came out otherwise: {_some([*found.denied])}.")
     return lines
 
 
