@@ -42,15 +42,25 @@ def leaderboard(
     higher_is_better: Annotated[
         list[str], typer.Option("--higher-is-better", metavar="METRIC", help="the same, the other way")
     ] = [],  # noqa: B006
+    columns: Annotated[
+        str | None,
+        typer.Option(help="metrics to show, comma-separated: also forward50, worst_class, few_thirds, ece_few ..."),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="rank by accuracy under a test prior: forward50, uniform, backward50 ..., or a file"),
+    ] = None,
     seeds_only: Annotated[
         bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
     ] = False,
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
     from ltbench.ranking.build import BoardOptions
+    from ltbench.ranking.views.derived import primary_of_prior
     from ltbench.workflow.make_board import BoardRequest, make_board
 
     format_ = format_of(format_, out)
+    primary, priors = primary_of_prior(primary, prior)
     told: list[str] = []
     request = BoardRequest(
         suite=suite,
@@ -62,6 +72,8 @@ def leaderboard(
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(lower_is_better),
         higher_is_better=tuple(higher_is_better),
+        columns=tuple(columns.split(",")) if columns else None,
+        priors=priors,
         seeds_only=seeds_only,
         tell=told.append,
     )

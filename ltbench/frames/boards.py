@@ -21,6 +21,7 @@ from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_html import board_html
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.formats.render import renderer
+from ltbench.ranking.views.derived import primary_of_prior
 from ltbench.system.uris import store_uri
 from ltbench.workflow.make_board import BoardRequest, RankedResults, compare_rows, make_board
 from ltbench.workflow.make_report import make_report
@@ -130,6 +131,8 @@ def leaderboard(
     rope: float | None = None,
     lower_is_better: Names = None,
     higher_is_better: Names = None,
+    columns: Names = None,
+    prior: str | None = None,
     seeds_only: bool = False,
     tell: Tell = tell_nobody,
 ) -> Board:
@@ -150,6 +153,10 @@ def leaderboard(
         lower_is_better: metrics of your own in scores of which a lower value is better. Names such as `error_rate` or
             `test_loss` say it themselves.
         higher_is_better: those of which a higher value is better.
+        columns: the metrics to show beside the one that ranks, also such as follow from the records: `forward50`,
+            `geometric_mean`, `few_thirds`, `ece_few`; default: the suite's.
+        prior: rank by accuracy under this test distribution: `forward50` ... `backward50`, `uniform`, or a file with a
+            weight for every class.
         seeds_only: leave the noise of the test images out of the intervals.
         tell: called with lines that the user should know; default: nobody is told.
 
@@ -167,6 +174,8 @@ def leaderboard(
         >>> sorted(dir(board.plot))[:2]
         ['by_imbalance', 'classes']
     """
+    primary, priors = primary_of_prior(primary, prior)
+    shown = names_of(columns)
     request = BoardRequest(
         suite=suite,
         results=folder_of(results),
@@ -176,6 +185,8 @@ def leaderboard(
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(names_of(lower_is_better) or ()),
         higher_is_better=tuple(names_of(higher_is_better) or ()),
+        columns=None if shown is None else tuple(shown),
+        priors=priors,
         seeds_only=seeds_only,
         tell=tell,
     )

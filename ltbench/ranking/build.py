@@ -6,8 +6,11 @@ Nothing is imputed. Rows are compared only when they share the images (manifest)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, metric_of, usual_primary
@@ -28,7 +31,7 @@ from ltbench.ranking.selection import (
     with_metric,
 )
 from ltbench.ranking.table import Context, make_table
-from ltbench.spec import Expectation, Result, Selection, digest
+from ltbench.spec import Column, Expectation, Result, Selection, digest
 
 DEFAULT_REPORT = ("balanced_accuracy", "many", "medium", "few", "worst_class")
 
@@ -38,12 +41,14 @@ class BoardOptions:
     """What a user asks for instead of what the plan says; None is as the plan has it.
 
     primary: the metric to rank by. reference: the label of the row that gains are over. rope: the region of practical
-    equivalence, in the primary metric's unit: differences below it are practically none.
+    equivalence, in the primary metric's unit: differences below it are practically none. columns: the metrics that
+    tables show beside the primary one.
     """
 
     primary: str | None = None
     reference: str | None = None
     rope: float | None = None
+    columns: tuple[str, ...] | None = None
 
 
 EVERYTHING, AS_PLANNED = Selection(), BoardOptions()
@@ -57,6 +62,7 @@ def build(
     *,
     predictions: Predictions | None = None,
     origin: Origin = LTBENCH,
+    class_weights: Mapping[Column, NDArray[np.float64]] | None = None,
 ) -> Leaderboard:
     """Make a leaderboard of results.
 
@@ -66,13 +72,16 @@ def build(
         selection: the methods (by label), data sets and seeds to look at.
         predictions: key -> stored predictions. Where every trial's are at hand, intervals cover new test images too.
         origin: where the results come from, for the header.
+        class_weights: column -> weights of its classes, where the primary metric is the accuracy under a test prior.
 
     Raises:
         UserError: no results, results of two suites, two different results for one method, column and seed, or a
             metric or reference that is not there.
     """
     wanted, left_out = _wanted(unique(results), expectation, selection)
-    context = _context(wanted, expectation, selection, options, predictions, origin)
+    context = replace(
+        _context(wanted, expectation, selection, options, predictions, origin), class_weights=class_weights or {}
+    )
     if expectation is None:
         wanted, of_others = with_metric(wanted, context.primary)
         left_out = {**left_out, **of_others}
@@ -150,7 +159,7 @@ def _context(
     return Context(
         primary=primary,
         metrics=metrics,
-        report=tuple(protocol["report"]),
+        report=tuple(protocol["report"]) if options.columns is None else options.columns,
         reference=options.reference or protocol["reference"],
         seeds=tuple(s for s in protocol["seeds"] if selection.seeds is None or s in selection.seeds),
         rope=_rope(primary, protocol, options.rope),
@@ -161,6 +170,7 @@ def _context(
         predictions=predictions,
         blocks=blocks_of(wanted, expectation),
         origin=origin,
+        class_weights={},
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Row, Score, Table
@@ -53,6 +54,8 @@ class Context:
     blocks: Mapping[str, str]
     """Data set -> its block."""
     origin: Origin
+    class_weights: Mapping[Column, NDArray[np.float64]]
+    """Where the primary metric is the accuracy under a test prior."""
 
     @property
     def sign(self) -> float:
@@ -179,7 +182,7 @@ def _images(
     """What test images contribute, or None and why."""
     keys = {(m, c, s): trials[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
     try:
-        return contributions(keys, context.predictions, context.primary, context.blocks), ""
+        return contributions(keys, context.predictions, context.primary, context.blocks, context.class_weights), ""
     except NoImages as reason:
         return None, str(reason)
 
