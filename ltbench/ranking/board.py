@@ -117,6 +117,24 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Redrawn:
+    """What drawing the training images of a data set again moves.
+
+    Attributes:
+        block: the data set. draws: how many there are.
+        mean_sd: standard deviation over draws of a method's mean, the seeds' noise taken out; median over methods.
+        gain_sd: the same of a gain over the reference; None without one.
+        share: part of a gain's variance that the draws carry, beside seeds and the two together; median over gains.
+    """
+
+    block: str
+    draws: int
+    mean_sd: float
+    gain_sd: float | None
+    share: float | None
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows that may be compared: one recipe, the same columns."""
 
@@ -138,6 +156,8 @@ class Table:
     """Trials of this table without a result, apart from skipped ones."""
     blocks: Mapping[str, str] = field(default_factory=dict)
     """Data set -> its block: two draws of the training images of one data set are one block."""
+    redrawn: tuple[Redrawn, ...] = ()
+    """Data sets whose draw of the training images is random in every interval of this table."""
     elsewhere: bool = False
     """Its models were trained by something else than ltbench: how, is not known."""
     with_images: bool = False

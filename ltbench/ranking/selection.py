@@ -173,11 +173,12 @@ def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dic
     """Name of a data set -> name of its block. A data set that is listed twice, with other training images drawn from
     it, has the same test images and classes under both names: it is one block, named by the first."""
     planned = (expectation.kinds if expectation else None) or {}
+    draws = expectation.protocol.get("draws", {}) if expectation else {}
     kinds = {r.dataset: r.kind for r in results if r.kind} | dict(planned)
     first: dict[tuple[str, bool], str] = {}
     blocks: dict[str, str] = {}
     for r in results:
-        kind, block = kinds.get(r.dataset, ""), r.dataset
+        kind, block = kinds.get(r.dataset, ""), draws.get(r.dataset, r.dataset)
         if kind in ONE_DATASET:
             block = first.setdefault((kind, TESTED_ON_VAL in r.imbalance), r.dataset)
         blocks.setdefault(r.dataset, block)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Row, Score, Table
-from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, runs_of
+from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, redrawn, runs_of
 from ltbench.ranking.images import ByColumn, NoImages, Predictions, contributions
 from ltbench.ranking.pairs import ALPHA, NO_PAIRS, Pair
-from ltbench.ranking.ranking import Ranking, Values, quality_by_dataset, rank
+from ltbench.ranking.ranking import Ranking, Values, by_draw, quality_by_dataset, rank
 from ltbench.ranking.selection import Origin, RecipeKey, columns_of, labels_of, skip_reason
 from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.spec.expectation import ExpectedSkip
@@ -94,6 +94,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         incomplete=tuple(incomplete.items()),
         comparisons=sum(m != reference for m in ranked) if reference else 0,
         rope=context.rope,
+        redrawn=redrawn({m: by_draw(m, columns, values, context.sign, context.blocks) for m in ranked}, reference),
         blocks={c.dataset: context.blocks.get(c.dataset, c.dataset) for c in columns},
         missing=_missing(trials, labels, columns, context),
         with_images=images is not None,
@@ -269,7 +270,11 @@ def _other_gains(
         about = metric_of(metric)
         sign = 1.0 if about.higher_is_better else -1.0
         quality = {m: quality_by_dataset(m, shared, values, sign, context.blocks) for m in labels}
-        tests = {m: scope_a(quality[m], quality[reference]) for m in labels if m != reference}
+        drawn = {m: by_draw(m, shared, values, sign, context.blocks) for m in labels}
+        tests = {
+            m: scope_a(quality[m], quality[reference], draws=(drawn[m], drawn[reference]) if drawn[m] else None)
+            for m in labels if m != reference
+        }  # fmt: skip
         for (m, test), p in zip(tests.items(), holm([t.p for t in tests.values()]), strict=True):
             gains[m][metric] = Pair(m, reference, test, p, verdict(test, p, about.rope, ALPHA))
     return gains
