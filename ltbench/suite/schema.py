@@ -240,6 +240,8 @@ class Resources(Strict):
     """Whether images too large for memory are kept decoded on the disk; None: where half of what is free suffices."""
     data_workers: Annotated[int, Field(ge=0, le=32)] | None = None
     """Processes that decode large images for a trial; None: one per CPU of a trial on a GPU, else none."""
+    step: Literal["auto", "graph", "eager"] = "auto"
+    """How a training step runs on a GPU: as a CUDA graph where it can, only so, or operation by operation."""
     checkpoint_seconds: Positive = 60.0
     """How often a running trial leaves a checkpoint, beside the ends of its stages."""
     share_training: bool = True

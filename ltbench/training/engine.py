@@ -25,6 +25,7 @@ from ltbench.training.device.compiled import compiled
 from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
+from ltbench.training.graph.use import GraphUse
 from ltbench.training.hooks import checked_loss, checked_mix
 
 Watch = Callable[[float, float], None]
@@ -69,6 +70,7 @@ class Setup:
         checkpoints: where training begins from, and what it leaves on its way. By default the start, and nothing.
         stopwatch: learns where the time goes; None where nobody asks.
         features: of a frozen tower, for stages that train only what sits on it. None: the tower runs in every step.
+        graphs: whether passes are recorded as CUDA graphs, which changes no number; None: they are not.
     """
 
     batches: Batches | PreparedBatches
@@ -79,6 +81,7 @@ class Setup:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     stopwatch: Stopwatch | None = None
     features: FrozenFeatures | None = None
+    graphs: GraphUse | None = None
 
 
 def train(model: Classifier, method: Method, setup: Setup) -> float | None:
@@ -90,8 +93,15 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
     Raises:
         Diverged: the mean loss of an epoch is NaN or infinite.
         NotResumable: the checkpoint does not fit the method.
+        Unfaithful: a recorded pass does not compute what the method does.
         ValueError: the method's stages do not share out exactly the recipe's steps.
     """
+    graphs = setup.graphs or GraphUse("eager", setup.batches.device)
+    with graphs.stream():
+        return _train(model, method, setup, graphs)
+
+
+def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) -> float | None:
     batches, recipe, clock = setup.batches, setup.recipe, setup.clock
     stopwatch = setup.stopwatch or Stopwatch(batches.device)
     meter = LossMeter(len(batches) / recipe["batch_size"], recipe["epochs"])
@@ -111,6 +121,9 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
             network = compiled(model, recipe, batches.device, whole=type(method).forward is Method.forward)
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
         draw = partial(_draw, method, setup.order, clock, stage, steps)
+        eager = partial(gradients, method, network, optimizer, recipe)
+        passes = graphs.passes(eager, network, method, optimizer, steps)
+        updates = graphs.updates(method, optimizer)
         live = LiveState(model, method, setup.order, batches.state, clock.rng, meter, stage, optimizer, schedule)
         for step in setup.checkpoints.steps(live, steps, meter.total, stages):
             stopwatch.start()
@@ -118,7 +131,7 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
             now = clock.at(stage, step / steps, index)
             x, target = checked_mix(method, method.mix(x, y, now), len(y))
             stopwatch.data_ready()
-            loss = method.step(partial(gradients, method, network, optimizer, recipe, x, target, now), optimizer, now)
+            loss = method.step(partial(passes, x, target, now), updates, now)
             schedule.step()
             stopwatch.stop()
             meter.add(loss.detach())

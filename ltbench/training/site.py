@@ -46,6 +46,7 @@ class Site:
             numbers agree to rounding.
         texts: digest -> (C, D) class-name vectors. methods: files of the user's methods.
         device: `cpu`, `cuda` or None for the best there is. threads: CPU threads of torch; None leaves them.
+        step: how a training step runs on a GPU: auto, graph or eager (graph/use.py); changes no number.
         decoded_cache: whether large images are kept decoded on the disk; None: if there is room.
         data_workers: processes that decode large images for a trial; None: one per thread where it trains on a GPU.
         keep_logits: store the test logits with the predictions.
@@ -65,6 +66,7 @@ class Site:
     methods: Mapping[str, str | bytes] = field(default_factory=dict)
     device: str | None = None
     threads: int | None = None
+    step: str = "auto"
     decoded_cache: bool | None = None
     data_workers: int | None = None
     keep_logits: bool = False

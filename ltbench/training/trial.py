@@ -36,6 +36,8 @@ from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.engine import Clock, Diverged, Setup, train
 from ltbench.training.evaluation import logits_of
 from ltbench.training.frozen import FrozenFeatures
+from ltbench.training.graph.passes import Unfaithful
+from ltbench.training.graph.use import GraphUse
 from ltbench.training.hooks import checked_scores, try_predict
 from ltbench.training.site import Site
 
@@ -118,6 +120,11 @@ def _outcome(
     try:
         try:
             return Trial(spec, site, device, checkpoints, progress).run()
+        except Unfaithful as error:
+            if site.step == "graph":
+                raise
+            checkpoints.train_anew()
+            site = replace(site, step=f"eager: {error}")
         except Exception as error:
             if not checkpoints.replaying:
                 raise
@@ -184,6 +191,7 @@ class Trial:
             rng=parts.generators.augment, draws=parts.generators.draw,
             workers=_workers(site, device), device=device,
         )  # fmt: skip
+        self._graphs = GraphUse(site.step, device, spec.recipe.get("compile", "none"))
         cached = tower is not None and site.cache_features
         self._features = FrozenFeatures(parts.model, spec.recipe, site.data, device) if cached else None
         self._curves: dict[str, list[list[float]]] = {"train/loss": []}
@@ -213,13 +221,16 @@ class Trial:
         self._checkpoints.begin(curves=self._curves)
         batches = self.batches("train", recipe["augment"])
         clock = Clock(parts.generators.method, self._device, parts.generators.draw if parts.facts.streams else None)
-        setup = Setup(batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features)
+        setup = Setup(
+            batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features, self._graphs
+        )
         try:
             first_loss = train(parts.model, parts.method, setup)
             data_seconds, step_seconds = stopwatch.seconds()
             return Training(began, time.perf_counter(), data_seconds, step_seconds, first_loss, _waiting(batches))
         finally:
             batches.close()
+            self._graphs.close()
             forget(recipe, self._device)
 
     def watch(self, epochs: float, loss: float) -> None:
@@ -277,6 +288,8 @@ class Trial:
             environment["images_per_second"] = recipe["epochs"] * len(parts.data.train_y) / train_seconds
         if training.first_loss is not None:
             environment["first_loss"] = training.first_loss
+        if (steps := self._graphs.told()) is not None:
+            environment["step"] = steps
         environment["class_names"] = list(parts.facts.class_names)
         kept_logits = logits if self._site.keep_logits else None
         return Record(

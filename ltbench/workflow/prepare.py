@@ -116,6 +116,7 @@ class Prepared:
             methods=read_sources(methods) if methods else {},
             decoded_cache=given.decoded_cache,
             data_workers=given.data_workers,
+            step=given.step,
             keep_logits=protocol.save_logits,
             provenance=git_commit(_folder_of(self.request.suite)),
             checkpoints=checkpoints,

@@ -130,6 +130,10 @@ class Checkpoints:
             )
             return
         self.messages.append(f"the checkpoint could not be used ({reason}); the trial started over")
+        self.train_anew()
+
+    def train_anew(self) -> None:
+        """What was trained so far is of no use; the next `begin` looks for none of it."""
         self._found, self._anew = None, True
         if self._files is not None:
             self._files.clear()

@@ -1,0 +1,1 @@
+"""A step's forward and backward pass as one CUDA graph."""
