@@ -10,7 +10,7 @@ import typer
 
 from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
 from ltbench.cli.output import format_of, print_board, tell
-from ltbench.errors import harmless
+from ltbench.errors import UserError, harmless
 
 
 def leaderboard(
@@ -25,10 +25,14 @@ def leaderboard(
     methods: Methods = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="text, markdown, latex, csv, pairs or json; default: by the name of --out"),
+        typer.Option("--format", help="text, markdown, latex, paper, csv, pairs or json; default: by --out"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write to a file instead of the screen")] = None,
     wide: Annotated[bool, typer.Option("--wide", help="more columns: ranks, IQM, gains in all metrics")] = False,
+    names: Annotated[
+        Path | None, typer.Option(help="for --format paper: a CSV with method,name,cite: how rows are called and cited")
+    ] = None,
+    intervals: Annotated[bool, typer.Option("--intervals", help="for --format paper: with 95 % intervals")] = False,
     only: Only = None,
     datasets: Datasets = None,
     seeds: Seeds = None,
@@ -56,10 +60,14 @@ def leaderboard(
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
     from ltbench.ranking.build import BoardOptions
+    from ltbench.ranking.formats.as_paper import PaperStyle, read_names
     from ltbench.ranking.views.derived import primary_of_prior
     from ltbench.workflow.make_board import BoardRequest, make_board
 
     format_ = format_of(format_, out)
+    if (names is not None or intervals) and format_ != "paper":
+        raise UserError("--names and --intervals are for --format paper")
+    style = PaperStyle(read_names(names) if names is not None else {}, intervals)
     primary, priors = primary_of_prior(primary, prior)
     told: list[str] = []
     request = BoardRequest(
@@ -78,7 +86,7 @@ def leaderboard(
         tell=told.append,
     )
     try:
-        print_board(make_board(request).board, format_, out, wide=wide)
+        print_board(make_board(request).board, format_, out, wide=wide, style=style)
     finally:  # after the table, which would push them out of sight, and also where there is none
         sys.stdout.flush()
         for line in told:

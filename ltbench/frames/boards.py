@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from ltbench.ranking.build import BoardOptions
 from ltbench.ranking.compare import Comparison
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_html import board_html
+from ltbench.ranking.formats.as_paper import Named, PaperStyle
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.formats.render import renderer
 from ltbench.ranking.views.derived import primary_of_prior
@@ -60,8 +61,17 @@ class Board:
         """One line per pair of methods: difference, interval, p, p_holm, verdict: the columns of `pairs.csv`."""
         return as_csv.pairs(self.board)
 
-    def render(self, format_: str = "text", *, wide: bool = False) -> str:
-        """The board as `text`, `markdown`, `latex`, `csv`, `pairs` or `json`; `wide`: more columns, for text.
+    def render(
+        self,
+        format_: str = "text",
+        *,
+        wide: bool = False,
+        names: Mapping[str, str | tuple[str, str]] | None = None,
+        intervals: bool = False,
+    ) -> str:
+        """The board as `text`, `markdown`, `latex`, `paper` (a two-column LaTeX table), `csv`, `pairs` or `json`.
+        `wide`: more columns, for text. For `paper`: `names` of rows, or name and citation key; `intervals` beside the
+        values.
 
         Raises:
             ltbench.errors.UserError: no such format.
@@ -70,7 +80,8 @@ class Board:
 
         if format_ not in FORMATS:
             raise UserError(f"format {format_!r}: unknown. {did_you_mean(format_, FORMATS)}")
-        return renderer(format_, wide=wide)(self.board)
+        named = {row: Named(*([x] if isinstance(x, str) else x)) for row, x in (names or {}).items()}
+        return renderer(format_, wide=wide, style=PaperStyle(named, intervals))(self.board)
 
     @cached_property
     def plot(self) -> Plots:

@@ -189,6 +189,7 @@ def _config(context: Context, expectation: Expectation | None) -> dict[str, Any]
         "block": "data set",
         "bootstrap_seed": 0,
         "plan": digest(expectation.to_json()) if expectation is not None else None,
+        "recipes": dict(expectation.recipes or {}) if expectation is not None else {},
         **{name: context.protocol[name] for name in ("search", "shots", "tried") if name in context.protocol},
     }
 
