@@ -112,7 +112,7 @@ def report(
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
-    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell)
+    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri)
     typer.echo(str(made.page))
     if upload and from_ is None:
         made.upload(store_uri(tracking_uri, results), tell)

@@ -317,7 +317,8 @@ def report(
         'report.html'
     """
     folder = folder_of(results)
-    made = make_report(suite, folder, path_of(from_), path_of(out), selection_of(only, datasets, seeds), tell)
+    chosen = selection_of(only, datasets, seeds)
+    made = make_report(suite, folder, path_of(from_), path_of(out), chosen, tell, tracking_uri)
     if mlflow:
         made.upload(store_uri(tracking_uri, folder), tell)
     return Report(made.page, list(made.files))
