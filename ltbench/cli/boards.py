@@ -60,7 +60,7 @@ def leaderboard(
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
     from ltbench.ranking.build import BoardOptions
-    from ltbench.ranking.formats.as_paper import PaperStyle, read_names
+    from ltbench.ranking.formats.latex.paper import PaperStyle, read_names
     from ltbench.ranking.views.derived import primary_of_prior
     from ltbench.workflow.make_board import BoardRequest, make_board
 

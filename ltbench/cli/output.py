@@ -12,7 +12,7 @@ from ltbench.errors import UserError
 
 if TYPE_CHECKING:
     from ltbench.ranking.board import Leaderboard
-    from ltbench.ranking.formats.as_paper import PaperStyle
+    from ltbench.ranking.formats.latex.paper import PaperStyle
 
 
 def tell(line: str) -> None:
@@ -62,7 +62,7 @@ def print_board(
     Raises:
         UserError: the file cannot be written.
     """
-    from ltbench.ranking.formats.as_paper import USUAL
+    from ltbench.ranking.formats.latex.paper import USUAL
     from ltbench.ranking.formats.render import renderer
 
     rendered = renderer(format_, wide=wide, style=style or USUAL)(board)

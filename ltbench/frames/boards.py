@@ -19,8 +19,8 @@ from ltbench.ranking.build import BoardOptions
 from ltbench.ranking.compare import Comparison
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_html import board_html
-from ltbench.ranking.formats.as_paper import Named, PaperStyle
 from ltbench.ranking.formats.compare_text import comparison_text
+from ltbench.ranking.formats.latex.paper import Named, PaperStyle
 from ltbench.ranking.formats.render import renderer
 from ltbench.ranking.views.derived import primary_of_prior
 from ltbench.system.uris import store_uri

@@ -15,8 +15,8 @@ from tabulate import tabulate
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_json
-from ltbench.ranking.formats.as_latex import latex
-from ltbench.ranking.formats.as_paper import USUAL, PaperStyle, paper
+from ltbench.ranking.formats.latex.board import latex
+from ltbench.ranking.formats.latex.paper import USUAL, PaperStyle, paper
 from ltbench.ranking.formats.marks import legend
 from ltbench.ranking.formats.notes import header, notes, wide_legend
 from ltbench.ranking.formats.text_tables import GAIN, Line, beside, detail, frame, overview

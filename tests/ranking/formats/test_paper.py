@@ -14,7 +14,7 @@ from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_data
-from ltbench.ranking.formats.as_paper import Named, PaperStyle, paper, read_names
+from ltbench.ranking.formats.latex.paper import Named, PaperStyle, paper, read_names
 from ltbench.spec import Result
 from tests.ranking.made import plan_of, records
 
