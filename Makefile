@@ -5,7 +5,7 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast test-all lint bench storm docs setup clean
+.PHONY: quickstart test test-fast test-all lint gpu bench storm docs setup clean
 
 setup: $(VENV)/.installed
 
@@ -39,6 +39,10 @@ docs: setup
 
 storm: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm
+
+# On a machine with a GPU: are the numbers right, how fast is it? Results in gpu_check_out/.
+gpu: setup
+	PYTHON=$(BIN)/python bash benchmarks/gpu/check.sh cuda
 
 bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --out benchmarks/figures.json --markdown benchmarks/figures.md

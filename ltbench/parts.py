@@ -200,27 +200,29 @@ class Queue(nn.Module):
     """The last `size` feature vectors and their labels; the oldest make room. `.to(device)` puts it there.
 
     Attributes:
-        features: (size, dim) float32. labels: (size,) int64; -1 where there is nothing yet.
+        features: (size, dim) float32. labels: (size,) int64; -1 where there is nothing yet. place: () int64, where the
+            next one goes; a tensor, so that a recorded pass counts on (training/graph).
     """
 
     features: Tensor
     labels: Tensor
+    place: Tensor
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("features", torch.zeros(size, dim))
         self.register_buffer("labels", torch.full((size,), -1))
-        self._next = 0
+        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def push(self, features: Tensor, labels: Tensor) -> None:
         """Put in features (N, dim) and labels (N,); of more than `size` the last."""
         size = len(self.labels)
         features, labels = features[-size:], labels[-size:]
-        places = (torch.arange(len(labels), device=self.labels.device) + self._next) % size
+        places = (torch.arange(len(labels), device=self.labels.device) + self.place) % size
         self.features.index_copy_(0, places, features.to(self.features))
         self.labels.index_copy_(0, places, labels)
-        self._next = (self._next + len(labels)) % size
+        self.place.add_(len(labels)).remainder_(size)
 
 
 def transformer_blocks(backbone: nn.Module) -> list[nn.Module]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long begins first: rows, then files with slow tests."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, item.path not in slow))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What the imports made stays for good: the garbage collector need not walk through it, a second each time, all
+    day (statsmodels calls it in every correction)."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freeze_late_imports() -> Iterator[None]:
+    """The same for what the tests of a file imported."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 RECIPE: dict[str, Any] = {

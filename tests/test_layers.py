@@ -230,7 +230,7 @@ def test_a_board_is_made_without_torch() -> None:
     ("package", "files"),
     [
         ("ray", {"ltbench/execution/tune.py", "ltbench/execution/cluster.py"}),
-        ("mlflow", {"ltbench/tracking/mlflow_store.py"}),
+        ("mlflow", {"ltbench/tracking/mlflow_client.py", "ltbench/tracking/mlflow_store.py"}),
         ("open_clip", {"ltbench/models/clip.py"}),
         ("yaml", {"ltbench/suite/yaml_file.py"}),
         ("fsspec", {"ltbench/system/remote.py"}),

@@ -29,6 +29,8 @@ from ltbench.errors import UserError, place_of
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.engine import Clock
 from ltbench.training.evaluation import logits_of
+from ltbench.training.graph.passes import Unfaithful
+from ltbench.training.graph.use import GraphUse
 from ltbench.training.madeup import (
     RECIPE,
     DrawnAhead,
@@ -48,10 +50,12 @@ class Checked(NamedTuple):
     Attributes:
         problems: everything in which it breaks the contract; none is a pass.
         waits: where every step would wait for a GPU: right, but slow.
+        eager: why its steps would not run as CUDA graphs: right, but slow; None: they would.
     """
 
     problems: list[str]
     waits: list[str]
+    eager: str | None = None
 
 
 def check_method(cls: type[Method], tell: Callable[[str], None] = lambda what: None) -> Checked:
@@ -84,13 +88,16 @@ def check_method(cls: type[Method], tell: Callable[[str], None] = lambda what: N
             problems += _ahead_problems(cls)
     if np.array_equal(first, other):
         problems.append("two seeds give the same result: the seed is ignored")
+    tell("a training whose passes are recorded, as in a CUDA graph")
+    eager, wrong = _recorded(cls, first)
+    problems += wrong
     tell("a training in bf16")
     problems += _bf16_problems(cls)
     tell("a training without numbers, as on a GPU")
     rehearsal = rehearse(cls)
     if rehearsal.failure:
         problems.append(f"on a GPU training would fail: {rehearsal.failure}")
-    return Checked(problems + list(_idle_options(cls, first, tell)), rehearsal.waits)
+    return Checked(problems + list(_idle_options(cls, first, tell)), rehearsal.waits, eager)
 
 
 def _idle_functions(cls: type[Method]) -> Iterator[str]:
@@ -173,6 +180,19 @@ def _resume_problems(cls: type[Method], plain: NDArray[np.float32]) -> Iterator[
         )
 
 
+def _recorded(cls: type[Method], plain: NDArray[np.float32]) -> tuple[str | None, list[str]]:
+    """A training whose passes are recorded and run again: why they cannot be, and what is wrong where they are."""
+    graphs = GraphUse.emulated()
+    try:
+        logits = _logits(cls, 0, graphs=graphs)
+    except Unfaithful as error:
+        return str(error), []
+    if not np.array_equal(plain, logits):
+        return None, ["recorded as a CUDA graph, `forward` and `loss` give other numbers: what changes from step to "
+                      "step must be a tensor that is changed in place, or come from `now`"]  # fmt: skip
+    return graphs.problem, []
+
+
 def _bf16_problems(cls: type[Method]) -> Iterator[str]:
     """A training under autocast, where features and images meet in two precisions."""
     try:
@@ -228,6 +248,7 @@ def _logits(
     precision: str = "fp32",
     source: ImageBatches | None = None,
     clock: Clock | None = None,
+    graphs: GraphUse | None = None,
 ) -> NDArray[np.float32]:
     """Corrected test logits after a short training."""
     task = task_for(cls, seed)
@@ -236,6 +257,6 @@ def _logits(
     model = model_for(method)
     checkpoints = checkpoints or Checkpoints()
     checkpoints.begin()
-    train_on_it(method, model, seed, watch, checkpoints, clock, precision, source)
+    train_on_it(method, model, seed, watch, checkpoints, clock, precision, source, graphs)
     raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": precision}))
     return np.asarray(method.predict(raw).numpy())

@@ -86,11 +86,13 @@ def check(
         raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
                         f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
     method = registry.get(file.stem)
-    problems, waits = check_method(method, lambda what: tell(f"trying {what} ..."))
+    problems, waits, eager = check_method(method, lambda what: tell(f"trying {what} ..."))
     for problem in problems:
         typer.echo(f"problem: {problem}")
     for wait in waits if not problems else []:
         typer.echo(f"slow on a GPU: {wait}")
+    if not problems:
+        typer.echo(f"graph: {'yes' if eager is None else f'no: {eager}'}")
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")
     raise typer.Exit(1 if problems else 0)

@@ -12,6 +12,7 @@ from ltbench.errors import UserError
 from ltbench.models.towers import CONTENT
 from ltbench.planning.cells import SuiteData
 from ltbench.planning.inputs import Inputs
+from ltbench.planning.recipes import recipes_of
 from ltbench.planning.rows import chosen_of, rows_of
 from ltbench.planning.search import Read, search
 from ltbench.planning.texts import ClassTexts
@@ -41,10 +42,14 @@ def make_plan(
             the data cannot give.
     """
     chosen = chosen or Selection()
-    rows, datasets = rows_of(suite, registry, chosen.methods), SuiteData(suite, data)
-    planner = TrialPlanner(suite, datasets, ClassTexts(suite, data))
+    rows = rows_of(suite, registry, chosen.methods)
+    datasets = SuiteData(suite, data)
     cells = datasets.cells(chosen_of(datasets.names, chosen.datasets, "--datasets"))
-    outcome = search(suite, rows, datasets.cells_of_search(), planner.trial_of, searched)
+    search_cells = datasets.cells_of_search()
+    recipes = recipes_of(suite.recipes, [row.recipe for row in rows], datasets.sources)
+    texts = ClassTexts(suite, datasets.sources, data)
+    planner = TrialPlanner(suite, recipes, texts)
+    outcome = search(suite, rows, search_cells, planner.trial_of, searched)
     templates: list[TrialSpec] = []
     later: list[TrialSpec] = []
     skips: list[Skip] = []
@@ -70,7 +75,7 @@ def make_plan(
         later=_with_seeds(later, seeds),
         untested=_untested(datasets.sources),
     )
-    return plan, Inputs(datasets.sources, planner.texts.used, _checkpoints(suite, templates))
+    return plan, Inputs(datasets.sources, texts.used, _checkpoints(suite, templates))
 
 
 def _untested(sources: Mapping[str, Source]) -> dict[str, tuple[int, int]]:

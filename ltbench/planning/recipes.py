@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ltbench.api import Method
-from ltbench.data.sources.source import Facts
+from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError, at
-from ltbench.models import check_backbone, has_blocks
-from ltbench.models.towers import weights_of
-from ltbench.planning.towers import tower_of, weights_for
-from ltbench.suite import Suite
+from ltbench.models import BACKBONES, check_backbone
+from ltbench.models.towers import NAMED, is_tower, weights_of
+from ltbench.suite import Recipe
+
+_OF_TOWERS = ("image_size", "interpolation")
+"""Keys of a recipe that are for image towers alone."""
 
 
-def recipe_of(suite: Suite, group: str, facts: Facts) -> dict[str, Any]:
-    """The recipe's contents as a trial's identity has them: what is not used is not in it."""
-    recipe = suite.recipes[group].model_dump()
-    with at(f"recipes.{group}.backbone"):
+def recipes_of(
+    recipes: Mapping[str, Recipe], groups: Iterable[str], sources: Mapping[str, Source]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """(Recipe's name, data set) -> the contents of the recipe on that data set.
+
+    Args:
+        groups: the names of the recipes that are wanted. sources: the data sets.
+
+    Raises:
+        UserError: a recipe does not fit a data set, or is wrong in itself.
+    """
+    names = list(dict.fromkeys(groups))
+    return {(name, data): recipe_of(recipes[name], name, sources[data].facts()) for data in sources for name in names}
+
+
+def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
+    """A recipe's contents as a trial's identity has them: what is not used is not in it.
+
+    Raises:
+        UserError: it does not fit the data, or is wrong in itself.
+    """
+    place, recipe = f"recipes.{name}", written.model_dump()
+    with at(f"{place}.backbone"):
         check_backbone(recipe["backbone"], facts.shape)
     if are_vectors(facts) and recipe["augment"] != "none":
-        raise UserError(f"recipes.{group}.augment: feature vectors cannot be augmented; take `augment: none`")
-    _check_augment(f"recipes.{group}.augment", recipe["augment"], facts)
+        raise UserError(f"{place}.augment: feature vectors cannot be augmented; take `augment: none`")
+    _check_augment(f"{place}.augment", recipe["augment"], facts)
     recipe["precision"] = resolve_precision(recipe["precision"])
-    tower = tower_of(suite.recipes[group], f"recipes.{group}")
-    weights = weights_for(suite.recipes[group], f"recipes.{group}")
+    pretrained = _pretrained(written, place)
     for key in ("pretrained", "trainable", "image_size", "interpolation"):
         del recipe[key]
-    if weights is not None:
-        recipe["weights"] = weights
+    for kind, model in pretrained.items():
+        recipe[kind] = model
         if recipe["pretraining"] == "none":
-            recipe["pretraining"] = f"torchvision {weights_of(weights)}"
-    if tower is not None:
-        recipe["tower"] = tower
-        if recipe["pretraining"] == "none":
-            recipe["pretraining"] = f"open_clip {weights_of(tower)}"
+            recipe["pretraining"] = f"{'open_clip' if kind == 'tower' else 'torchvision'} {weights_of(model)}"
     if recipe["compile"] == "none":
         del recipe["compile"]
     if recipe["head"] == "linear":
@@ -54,20 +69,50 @@ def _check_augment(place: str, augment: str, facts: Facts) -> None:
                         f"pixels and take none, flip, crop or crop_flip")  # fmt: skip
 
 
+def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:
+    """The description of a recipe's image tower (models/towers.py) as `tower`, or of the pre-trained weights of its
+    network (models/weights.py) as `weights`; nothing for a network from scratch. Fetches nothing.
+
+    Raises:
+        UserError: unknown architecture, tag or file, or a key that has no effect.
+    """
+    backbone, pretrained, partly = recipe.backbone, recipe.pretrained, recipe.trainable != "all"
+    if partly and (pretrained is None or is_tower(backbone)):
+        raise UserError(f"{place}.trainable: {recipe.trainable!r} is for networks of torchvision with `pretrained:` "
+                        f"weights; remove it, or name some")  # fmt: skip
+    if is_tower(backbone):
+        if pretrained is None and backbone not in NAMED:
+            raise UserError(f"{place}.pretrained: is missing: a tag of {backbone!r}, or a checkpoint's path")
+        from ltbench.models.clip import describe
+
+        return {"tower": describe(backbone, pretrained or "openai", recipe.image_size, recipe.interpolation, place)}
+    for key in _OF_TOWERS:
+        if getattr(recipe, key) is not None:
+            raise UserError(f"{place}.{key}: has no effect with backbone {backbone!r}, which is no image tower; "
+                            f"remove it, or take one: {', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
+    if pretrained is None:
+        return {}
+    if backbone in BACKBONES:
+        raise UserError(f"{place}.pretrained: has no effect with backbone {backbone!r}, which is trained from "
+                        f"scratch; remove it, or take a network of torchvision or an image tower: "
+                        f"{', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
+    from ltbench.models.weights import describe_weights
+
+    weights = describe_weights(backbone, pretrained, f"{place}.pretrained")
+    if not partly:
+        return {"weights": weights}
+    import torch
+
+    from ltbench.models.torchvision import build
+
+    with torch.device("meta"):  # only to see whether it can be done
+        build(backbone, (224, 224, 3), None, recipe.trainable)
+    return {"weights": {**weights, "trainable": recipe.trainable}}
+
+
 def are_vectors(facts: Facts) -> bool:
     """Whether the data are feature vectors and not images."""
     return facts.shape[:2] == (1, 1)
-
-
-def misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
-    """Why a method cannot run under a recipe, if it cannot."""
-    if "clip" in cls.needs and "head" not in recipe:
-        return "needs class-name vectors in one space with the features: a recipe with `head: text`"
-    if "linear_head" in cls.needs and "head" in recipe:
-        return "needs a linear head; this recipe has `head: text`"
-    if "blocks" in cls.needs and not has_blocks(recipe["backbone"]):
-        return f"needs transformer blocks to put adapters into; the backbone {recipe['backbone']} has none"
-    return ""
 
 
 def resolve_precision(wanted: str) -> str:

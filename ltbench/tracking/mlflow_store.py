@@ -1,11 +1,9 @@
-"""Records -> MLflow runs, runs -> Results. The only file that imports mlflow; `delivery` decides what is sent when,
-`mlflow_runs` what a run looks like."""
+"""Records -> MLflow runs, runs -> Results. `delivery` decides what is sent when, `mlflow_runs` what a run looks like,
+`mlflow_client` opens the store."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import tempfile
 import time
 import warnings
@@ -15,16 +13,12 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-# MLflow would repeat a request that made a run but whose answer was lost, and so make a second; `delivery` tries again.
-os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-# It prints the address of every run, with the password in it.
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+# First: it sets what MLflow reads when it is imported.
+from ltbench.tracking.mlflow_client import client_of, experiment_of, opened, runs_of
 
+# isort: split
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
 from ltbench.errors import UserError
@@ -48,66 +42,7 @@ from ltbench.tracking.mlflow_runs import (
     result_of,
     tags_of,
 )
-from ltbench.tracking.sqlite_making import Tools, alone, make_ready
-
-
-def _client(uri: str) -> MlflowClient:
-    return _opened(uri)[0]
-
-
-def _opened(uri: str, own: bool = False) -> tuple[MlflowClient, str | None]:
-    """A client, and why the records are to be sent again, if they are: the store was made just now.
-
-    Args:
-        own: the store may be set aside where it is of no use, and made anew.
-    """
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    file, made = sqlite_file(uri), None
-    if file is None:
-        return MlflowClient(tracking_uri=uri), None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with alone(file):
-        made = make_ready(file, Tools(_use, _upgrade, _forget), own)
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-        return client, made
-
-
-def _use(file: Path) -> None:
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments(max_results=1)
-
-
-def _upgrade(file: Path) -> None:
-    engine = create_sqlalchemy_engine(f"sqlite:///{file}")
-    try:
-        _upgrade_db(engine)
-    finally:
-        engine.dispose()
-
-
-def _forget(file: Path) -> None:
-    """MLflow keeps connections by address, and they would go on with a file that was renamed."""
-    engine = SqlAlchemyStore._engine_map.pop(f"sqlite:///{file}", None)
-    if engine is not None:
-        engine.dispose()
-
-
-def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """The experiment of that name, made if need be. The artifacts of a store in a sqlite file lie beside it."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        file = sqlite_file(uri)
-        location = None if file is None else (file.absolute().parent / name.replace(" ", "-") / "artifacts").as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)  # another command was quicker
-            if found is None:
-                raise
-    if found.lifecycle_stage == LifecycleStage.DELETED:
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+from ltbench.tracking.sqlite_making import alone
 
 
 class _Known(NamedTuple):
@@ -138,10 +73,10 @@ class Store:
 
     def __init__(self, uri: str, suite: str, expectation: Expectation | None, own: bool = False) -> None:
         self.notes = list[str]()
-        self._client, self.made = _opened(uri, own)
+        self._client, self.made = opened(uri, own)
         self._file = sqlite_file(uri)
         with self._one_at_a_time():  # MLflow fails where two set the same tag for the first time
-            self._experiment = _experiment(self._client, uri, suite)
+            self._experiment = experiment_of(self._client, uri, suite)
             if expectation is None:  # imported records may come without a plan; they are a suite all the same
                 self._client.set_experiment_tag(self._experiment, KIND, "suite")
             else:
@@ -151,7 +86,7 @@ class Store:
         """What there is under a key now: others write to the store, too."""
         return [
             _Known(run.info.run_id, run.info.status, run.data.tags.get("ltbench.digest"))
-            for run in _runs(self._client, self._experiment, f"tags.`ltbench.key` = '{key}'")
+            for run in runs_of(self._client, self._experiment, f"tags.`ltbench.key` = '{key}'")
             if run.data.tags.get(KIND) == "trial"
         ]
 
@@ -251,16 +186,6 @@ def _dataset_input(record: Record) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
-def _runs(client: MlflowClient, experiment: str, wanted: str = "") -> Iterable[Run]:
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], wanted, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 def _end(client: MlflowClient, run: Run) -> None:
     """End a run now, or at its start if the clock was set back since."""
     client.set_terminated(run.info.run_id, end_time=max(int(1000 * time.time()), run.info.start_time))
@@ -276,12 +201,12 @@ def put_board(uri: str, suite: str, digest: str, runs: Sequence[Aggregate], file
     Returns:
         The experiment's name.
     """
-    client, name = _client(uri), f"{suite} leaderboard"
+    client, name = client_of(uri), f"{suite} leaderboard"
     there = client.get_experiment_by_name(name)
     # Restoring brings back every run that was ever in it, those that were replaced as well.
     restored = there is not None and there.lifecycle_stage == LifecycleStage.DELETED
-    location = _experiment(client, uri, name)
-    before = list(_runs(client, location))
+    location = experiment_of(client, uri, name)
+    before = list(runs_of(client, location))
     reports = [r for r in before if r.data.tags.get(KIND) == "report" and r.info.status == "FINISHED"]
     if not restored and any(r.data.tags.get("ltbench.data") == digest for r in reports):
         return name
@@ -309,7 +234,7 @@ def suites(uri: str) -> list[str]:
         UserError: the store cannot be reached.
     """
     with _reading(uri):
-        found = [e for e in _client(uri).search_experiments() if PLAN in e.tags or KIND in e.tags]
+        found = [e for e in client_of(uri).search_experiments() if PLAN in e.tags or KIND in e.tags]
         return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
 
 
@@ -321,12 +246,12 @@ def read(uri: str, suite: str) -> tuple[list[Result], Expectation | None]:
     """
     # Without collecting: MLflow makes fifty objects per run, and looking through them takes two thirds of the time.
     with _reading(uri), without_collecting():
-        client = _client(uri)
+        client = client_of(uri)
         experiment = client.get_experiment_by_name(suite)
         if experiment is None:
             known = ", ".join(suites(uri)) or "none"
             raise UserError(f"no suite {suite!r} in the MLflow store {shown_uri(uri)}; it has: {known}")
-        trials = _runs(client, experiment.experiment_id, f"tags.`{KIND}` = 'trial'")
+        trials = runs_of(client, experiment.experiment_id, f"tags.`{KIND}` = 'trial'")
         return _results(trials, suite), plan_of(experiment.tags)
 
 

@@ -17,6 +17,7 @@ from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.engine import Clock, Setup, train
+from ltbench.training.graph.use import GraphUse
 
 COUNTS = (120, 60, 24, 12, 6)
 RECIPE: dict[str, Any] = {
@@ -108,13 +109,15 @@ def train_on_it(
     clock: Clock | None = None,
     precision: str = "fp32",
     source: ImageBatches | None = None,
+    graphs: GraphUse | None = None,
 ) -> None:
     """All steps of the recipe, on the task's device; from `batches` where no other source is given."""
     device = method.task.device
     order = order_for(seed)
     clock = clock or Clock(np.random.default_rng([seed, 2]), device)
     recipe = {**RECIPE, "precision": precision}
-    train(model, method, Setup(source or batches(device), order, clock, recipe, watch, checkpoints or Checkpoints()))
+    setup = Setup(source or batches(device), order, clock, recipe, watch, checkpoints or Checkpoints(), graphs=graphs)
+    train(model, method, setup)
 
 
 def _backbone(cls: type[Method]) -> str:

@@ -19,7 +19,7 @@ from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Record, TrialSpec
 from ltbench.system.uris import default_uri
-from ltbench.tracking import mlflow_store
+from ltbench.tracking import mlflow_client, mlflow_store
 from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.delivery import Tracker, deliver
 from ltbench.tracking.ledger import Ledger
@@ -164,8 +164,8 @@ def test_records_sent_while_the_ledger_cannot_be_written_arrive_and_the_command_
 
 
 def _runs(folder: Path) -> list[object]:
-    client = mlflow_store._client(default_uri(folder))
-    return list(mlflow_store._runs(client, client.get_experiment_by_name("test").experiment_id))
+    client = mlflow_client.client_of(default_uri(folder))
+    return list(mlflow_client.runs_of(client, client.get_experiment_by_name("test").experiment_id))
 
 
 @pytest.mark.slow
@@ -265,7 +265,7 @@ def test_what_is_in_mlflow_has_no_negative_duration(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(time, "time", Backwards())
     assert deliver(default_uri(tmp_path), "test", journal).sent == 1
     mlflow_store.put_board(default_uri(tmp_path), "test", "v", [Aggregate("ce", {}, {"mean": 1.0})], {})
-    client = mlflow_store._client(default_uri(tmp_path))
+    client = mlflow_client.client_of(default_uri(tmp_path))
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments)
     assert len(runs) == 3

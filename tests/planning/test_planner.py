@@ -17,7 +17,8 @@ from ltbench.errors import UserError
 from ltbench.execution.run_plan import bring_up_to_date, state_of
 from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan, part_of
-from ltbench.planning.recipes import misfit, resolve_precision
+from ltbench.planning.recipes import resolve_precision
+from ltbench.planning.trials import misfit
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Plan, Record, Selection, canonical

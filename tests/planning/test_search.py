@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from ltbench.api import Choice, LogUniform, Uniform
 from ltbench.errors import UserError
 from ltbench.execution.exported import main as run_bundle
+from ltbench.hyperparameters import Draws, ranges_of, settings_of
 from ltbench.planning.planner import make_plan
-from ltbench.planning.rows import settings_of, space_of
 from ltbench.planning.search import choose
 from ltbench.ranking.formats.choices import choice_text, search_notes
 from ltbench.registry import Registry
@@ -114,7 +114,10 @@ def drawn(method: str, search: Search, given_: dict[str, Any] | None = None, **r
         {"method": method, "label": method, "hyperparameters": given_ or {}, "search": ranges or None}
     )
     cls = REGISTRY.get(method)
-    return settings_of(row, cls, space_of(row, cls), search)
+    own = {name: given.range for name, given in row.search.items()} if row.search else None
+    declared, place = cls.hyperparameters, f"{method}.search"
+    where, written = ranges_of(declared, row.hyperparameters, own, place), cls.complete(row.hyperparameters, method)
+    return settings_of(declared, written, where, Draws(search.seed, search.trials), place)
 
 
 def test_the_first_setting_is_the_row_as_it_is_written() -> None:

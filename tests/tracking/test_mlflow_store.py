@@ -15,7 +15,7 @@ from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Record, Result, TrialSpec
 from ltbench.spec.expectation import ExpectedRow
-from ltbench.tracking import delivery, mlflow_store
+from ltbench.tracking import delivery, mlflow_client, mlflow_store
 from ltbench.tracking.delivery import Tracker
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -81,7 +81,7 @@ def test_names_that_matplotlibs_font_lacks_print_nothing(
 
 def test_a_run_shows_what_a_reader_of_the_ui_looks_for(results: Path, journal: Journal, record: Record) -> None:
     deliver(results, journal)
-    client = mlflow_store._client(delivery.default_uri(results))
+    client = mlflow_client.client_of(delivery.default_uri(results))
     experiment = client.get_experiment_by_name("test")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "text_guided_mixup digits IF20 s0"
@@ -131,7 +131,7 @@ def test_a_plan_that_cannot_be_sent_is_no_record_and_is_sent_next_time(
     assert deliver(results, journal) == (1, 0, [])
     plan = replace(PLAN, question="Another one?")
     with monkeypatch.context() as away:
-        away.setattr(mlflow_store, "_opened", lambda *_: 1 / 0)
+        away.setattr(mlflow_store, "opened", lambda *_: 1 / 0)
         _, lacking, warnings = deliver(results, journal, plan=plan)
     assert (lacking, len(warnings)) == (0, 1)
     assert deliver(results, journal, plan=plan) == (0, 0, [])
@@ -151,7 +151,7 @@ def test_a_run_left_half_written_by_a_crash_is_replaced(results: Path, journal: 
     tags = {mlflow_store.KIND: "trial", "ltbench.key": record.key}
     store._client.create_run(store._experiment, run_name="torn", tags=tags)
     deliver(results, journal)
-    client = mlflow_store._client(delivery.default_uri(results))
+    client = mlflow_client.client_of(delivery.default_uri(results))
     runs = client.search_runs([client.get_experiment_by_name("test").experiment_id])
     assert [r.info.status for r in runs] == ["FINISHED"]
 
@@ -193,7 +193,7 @@ def test_two_folders_on_one_store_keep_each_others_runs(results: Path, journal: 
     for there in (journal, others, journal, others):
         assert deliver(results, there, uri)[0] == 0
         assert delivery.deliver(uri, "test", there, PLAN, lambda _: None) == (0, 1, 0)
-    client = mlflow_store._client(uri)
+    client = mlflow_client.client_of(uri)
     every = client.search_runs([client.get_experiment_by_name("test").experiment_id], run_view_type=3)
     assert [run.info.lifecycle_stage for run in every] == ["active"]
 
@@ -231,7 +231,7 @@ def test_damaged_predictions_are_named_and_the_record_goes_without(
     queued, lacking, (warning,) = deliver(results, journal)
     assert (queued, lacking) == (1, 0)
     assert warning.startswith(f"{record.key}.npz")
-    client = mlflow_store._client(delivery.default_uri(results))
+    client = mlflow_client.client_of(delivery.default_uri(results))
     (run,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
     artifacts = {f.path for f in client.list_artifacts(run.info.run_id)}
     assert "record.json" in artifacts

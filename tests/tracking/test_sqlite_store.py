@@ -16,7 +16,7 @@ from ltbench.errors import UserError
 from ltbench.results.journal import Journal
 from ltbench.spec import Record
 from ltbench.system.uris import default_uri
-from ltbench.tracking import mlflow_store, sqlite_store
+from ltbench.tracking import mlflow_client, mlflow_store, sqlite_store
 from tests.ranking.made import plan_of, record, spec
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
         store = mlflow_store.Store(default_uri(results), suite, plan_of(kept))
         for one in kept:
             store.put(one, Journal(results / suite / "records"))
-        runs = list(mlflow_store._runs(store._client, store._experiment))
+        runs = list(mlflow_client.runs_of(store._client, store._experiment))
         by_key = {r.data.tags["ltbench.key"]: r.info.run_id for r in runs}
         store._client.delete_run(by_key[kept[2].key])
         store._client.create_run(store._experiment, tags={mlflow_store.KIND: "trial", "ltbench.key": "0123456789ab"})

@@ -16,7 +16,7 @@ from ltbench.errors import UserError
 from ltbench.planning.planner import Selection
 from ltbench.results.folders import Folders
 from ltbench.spec import Record, canonical
-from ltbench.tracking import mlflow_store
+from ltbench.tracking import mlflow_client, mlflow_store
 from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.delivery import Tracker, default_uri
 from ltbench.workflow.make_report import Made, make_report
@@ -44,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[
 
 
 def sent(results: Path, name: str = NAME) -> list[Any]:
-    client = mlflow_store._client(default_uri(results))
+    client = mlflow_client.client_of(default_uri(results))
     found = client.get_experiment_by_name(name)
     return [] if found is None else list(client.search_runs([found.experiment_id]))
 
@@ -96,7 +96,7 @@ def test_a_report_is_sent_once_and_apart_from_the_trials(
 @pytest.mark.slow
 def test_the_report_run_has_the_files(store: tuple[Path, list[Record]], uploaded: Callable[..., list[Any]]) -> None:
     (run,) = (r for r in uploaded() if r.info.run_name == "report")
-    client = mlflow_store._client(default_uri(store[0]))
+    client = mlflow_client.client_of(default_uri(store[0]))
     there = {f.path for f in client.list_artifacts(run.info.run_id)}
     assert {"report.html", "figures", "scores.csv", "pairs.csv", "leaderboard.json", "leaderboard.tex"} <= there
     assert "figures/ranks.svg" in {f.path for f in client.list_artifacts(run.info.run_id, "figures")}
@@ -138,8 +138,8 @@ def test_the_leaderboard_reads_the_trials_alone(
     uploaded()
     out = shown()
     assert "6 of 6 trials" in out
-    mlflow_store._client(default_uri(store[0])).delete_experiment(
-        mlflow_store._client(default_uri(store[0])).get_experiment_by_name(NAME).experiment_id
+    mlflow_client.client_of(default_uri(store[0])).delete_experiment(
+        mlflow_client.client_of(default_uri(store[0])).get_experiment_by_name(NAME).experiment_id
     )
     assert shown() == out
     assert len(uploaded()) == 5, "a deleted experiment comes back"

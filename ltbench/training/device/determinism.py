@@ -12,7 +12,7 @@ def use_deterministic_algorithms(device: torch.device) -> None:
     """Have torch, cuDNN and cuBLAS compute deterministically in this process, and on this GPU. A CPU does so anyway.
 
     What has no deterministic form is computed all the same, and torch names it in a warning: of what torch lists,
-    the adaptive pooling of torchvision's VGG and AlexNet, and what a method brings along. Not yet run on a GPU.
+    the adaptive pooling of torchvision's VGG and AlexNet, attention, and what a method brings along.
     Memory is not filled before its use, as torch would then do: that is for finding programs that read it.
     """
     if device.type != "cuda":

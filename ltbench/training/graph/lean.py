@@ -84,7 +84,7 @@ class Lean:
     @torch.no_grad()
     def settle(self) -> None:
         """Wait for the gradients and put them where autograd puts others; count the batches."""
-        if self.stream is not None:
+        if self.stream is not None and self._found:
             torch.cuda.current_stream().wait_stream(self.stream)
         for weight, gradient in self._found:
             weight.grad = gradient if weight.grad is None else weight.grad + gradient

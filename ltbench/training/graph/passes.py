@@ -9,7 +9,6 @@ step by step now and then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +72,6 @@ class RecordedPasses:
         eager: a pass step by step. model, method, parameters: what it works on; parameters are those that train.
         make: a new recording that may share the memory of an earlier one, `None` for the first.
         lean: makes the network leaner while a pass is recorded; None: it stays as it is.
-        compiled: whether the network is compiled; its operations are then not looked at one by one.
 
     Attributes:
         problem: why passes run step by step; None: they are recorded, or will be.
@@ -88,10 +86,9 @@ class RecordedPasses:
         parameters: list[nn.Parameter],
         make: Callable[[Any], Recorded],
         lean: Callable[[], Lean] | None = None,
-        compiled: bool = False,
     ) -> None:
         self._eager, self._model, self._method, self._parameters = eager, model, method, parameters
-        self._make, self._lean, self._compiled = make, lean, compiled
+        self._make, self._lean = make, lean
         self._ways: list[Way] = []
         self._pool: Any = None
         self._last: dict[str, Any] = {}
@@ -153,10 +150,10 @@ class RecordedPasses:
         return loss
 
     def _watched(self, tape: Tape, x: Tensor, target: Any, now: Moment) -> Tensor:
-        screen: AbstractContextManager[Any] = nullcontext() if self._compiled else Screen()
+        screen = Screen()
         with screen:
             loss = self._eager(x, target, Watched.of(now, tape))
-        found = [*tape.reasons, *(screen.reasons if isinstance(screen, Screen) else ())]
+        found = [*tape.reasons, *screen.reasons]
         if found and self._ways:  # what the very first pass makes for all others may be read and moved
             self.problem = found[0]
         return loss

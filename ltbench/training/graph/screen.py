@@ -17,6 +17,7 @@ _SIZED_BY_NUMBERS = (
     _aten.nonzero, _aten.masked_select, _aten._unique2, _aten.unique_dim, _aten.unique_consecutive, _aten.bincount,
 )  # fmt: skip
 _INDEXING = (_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_)
+_MOVING = (_aten._to_copy, _aten.copy_, *_INDEXING)
 _OURS = str(Path(__file__).parents[1])
 _TORCH = str(Path(torch.__file__).parent)
 
@@ -39,10 +40,9 @@ class Screen(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note("reads a number of the device")
         elif packet in _SIZED_BY_NUMBERS or (packet in _INDEXING and _by_mask(args[1])):
             self._note("makes a tensor of a size that only the numbers tell")
-        else:
-            given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.ndim]
-            made = [t for t in tree_leaves(result) if isinstance(t, Tensor)]
-            if len({t.device for t in (*given, *made)}) > 1:
+        elif packet in _MOVING:
+            both = [t for t in tree_leaves((args, result)) if isinstance(t, Tensor)]
+            if len({t.device for t in both}) > 1:
                 self._note("moves a tensor between the host and the device")
         return result
 

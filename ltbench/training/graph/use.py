@@ -57,8 +57,8 @@ class GraphUse:
             return self._step.partition(": ")[2] or "asked for"
         if self._device.type != "cuda" and not self._own:
             return "there is no GPU"
-        if self._compile == "reduce-overhead":
-            return "`compile: reduce-overhead` makes graphs of its own"
+        if self._compile != "none":
+            return "the network is compiled"
         return None
 
     def stream(self) -> AbstractContextManager[Any]:
@@ -75,9 +75,8 @@ class GraphUse:
         if self.problem is not None or steps < FEWEST_STEPS:
             return eager
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        compiled = self._compile != "none"
-        lean = None if compiled or not self.lean else partial(Lean, model, self._beside_stream())
-        self._passes = RecordedPasses(eager, model, method, parameters, self._make, lean, compiled)
+        lean = partial(Lean, model, self._beside_stream()) if self.lean else None
+        self._passes = RecordedPasses(eager, model, method, parameters, self._make, lean)
         return self._passes
 
     def updates(self, method: Method, optimizer: torch.optim.Optimizer) -> Any:

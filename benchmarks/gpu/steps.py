@@ -1,0 +1,193 @@
+"""A training step operation by operation and as CUDA graphs: the same numbers? how fast?
+
+    python -m benchmarks.gpu.steps [--device cuda] [--out FILE] [PART...]
+
+Parts: methods (every method on a small task), equal (ResNet-32 on images of CIFAR's shape), speed. Each prints JSON
+lines. On a CPU a stand-in takes the graphs' place, with small sizes: to see that every line runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench.api import Method, Stage, Task
+from ltbench.data.loader import ImageBatches
+from ltbench.data.order import BatchOrder
+from ltbench.models import build_backbone
+from ltbench.parts import Classifier
+from ltbench.registry import Registry
+from ltbench.training.checkpoints.checkpoint import Checkpoints
+from ltbench.training.checkpoints.live import LiveState
+from ltbench.training.device.determinism import use_deterministic_algorithms
+from ltbench.training.engine import Clock, Setup, train
+from ltbench.training.graph.use import GraphUse
+from ltbench.training.madeup import model_for, task_for, train_on_it
+
+PLANS = (
+    ("ce", "bf16"), ("ce", "fp32"), ("text_guided_mixup", "bf16"), ("ldam_drw", "bf16"), ("mixup", "bf16"),
+    ("seesaw", "bf16"), ("cb_sampling", "bf16"), ("sam", "bf16"), ("ride", "bf16"), ("ema", "bf16"),
+)  # fmt: skip
+FULL = 16_949
+"""Steps of 200 epochs of CIFAR-100-LT, IF 100."""
+
+
+class Timed(Checkpoints):
+    """Takes the time from a step on; the host waits for the device before and after.
+
+    Attributes:
+        seconds: of one step.
+    """
+
+    def __init__(self, first: int, device: torch.device) -> None:
+        super().__init__()
+        self._first, self._device = first, device
+        self.seconds = float("nan")
+
+    def steps(self, live: LiveState, steps: int, total: int, stages: Iterator[Stage]) -> Iterator[int]:
+        """As in Checkpoints."""
+        began = time.perf_counter()
+        for step in super().steps(live, steps, total, stages):
+            if step == self._first:
+                self._wait()
+                began = time.perf_counter()
+            yield step
+        self._wait()
+        self.seconds = (time.perf_counter() - began) / (steps - self._first)
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+class Lab:
+    """The measurements on one device."""
+
+    def __init__(self, device: torch.device, out: str | None) -> None:
+        self.device, self._out, self._cuda = device, out, device.type == "cuda"
+        self.bad = 0
+        images, side, self._batch = (10_847, 32, 128) if self._cuda else (200, 8, 4)
+        rng = np.random.default_rng(0)
+        self._y = rng.permutation(np.arange(images) % 100)
+        self._x = rng.integers(0, 256, (images, side, side, 3), dtype=np.uint8)
+        text = rng.normal(size=(100, 64)).astype(np.float32)
+        self._text = text / np.linalg.norm(text, axis=1, keepdims=True)
+
+    def say(self, **values: Any) -> None:
+        """One JSON line."""
+        line = json.dumps(values, default=str)
+        print(line, flush=True)
+        if self._out:
+            with open(self._out, "a") as stream:
+                stream.write(line + "\n")
+
+    def graphs(self, as_graph: bool) -> GraphUse | None:
+        """How steps run; None: operation by operation."""
+        if not as_graph:
+            return None
+        return GraphUse("graph", self.device) if self._cuda else GraphUse.emulated()
+
+    def methods(self) -> None:
+        """Every method on the made-up task of `ltbench check`."""
+        for name in Registry().names():
+            for precision in ("fp32", "bf16"):
+                try:
+                    found = [self._small(Registry().get(name), precision, as_graph) for as_graph in (False, True)]
+                    same, told = torch.equal(found[0][0], found[1][0]), found[1][1]
+                    self.bad += not same
+                    self.say(part="methods", method=name, precision=precision, same=same, step=told)
+                except Exception as error:
+                    self._failed("methods", name, precision, error)
+
+    def _small(self, cls: type[Method], precision: str, as_graph: bool) -> tuple[Tensor, str | None]:
+        torch.manual_seed(0)
+        method, graphs = cls(task_for(cls, device=self.device)), self.graphs(as_graph)
+        model = model_for(method).to(memory_format=torch.channels_last)
+        train_on_it(method, model, precision=precision, graphs=graphs)
+        return _weights(model), graphs.told() if graphs else None
+
+    def equal(self) -> None:
+        """ResNet-32: the weights after 60 steps."""
+        count = 60 if self._cuda else 30
+        for name, precision in PLANS:
+            try:
+                plain, seconds, _ = self._large(name, precision, False, count, count // 3)
+                graph, _, told = self._large(name, precision, True, count, count // 3)
+                same = torch.equal(plain, graph)
+                self.bad += not same
+                self.say(part="equal", method=name, precision=precision, same=same, step=told,
+                         eager_ms=round(1e3 * seconds, 3))  # fmt: skip
+            except Exception as error:
+                self._failed("equal", name, precision, error)
+
+    def speed(self) -> None:
+        """ResNet-32: milliseconds a step, comparisons with a pass operation by operation included."""
+        count, first = (1100, 100) if self._cuda else (40, 25)
+        for name, precision in PLANS:
+            try:
+                _, seconds, told = self._large(name, precision, True, count, first)
+                self.say(part="speed", method=name, precision=precision, step=told, ms=round(1e3 * seconds, 3),
+                         images_s=round(self._batch / seconds), trial_s=round(FULL * seconds, 1))  # fmt: skip
+            except Exception as error:
+                self._failed("speed", name, precision, error)
+
+    def _large(
+        self, name: str, precision: str, as_graph: bool, steps: int, first: int
+    ) -> tuple[Tensor, float, str | None]:
+        torch.manual_seed(0)
+        optimizer = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 2e-4}
+        task = Task(
+            self._y, [str(c) for c in range(100)], device=self.device, text=self._text, optimizer=optimizer
+        )  # fmt: skip
+        method = Registry().get(name)(task)
+        backbone = build_backbone("resnet32" if self._cuda else "resnet20", self._x.shape[1:])
+        model = Classifier(backbone, method.head(backbone.dim)).to(self.device)
+        model.to(memory_format=torch.channels_last)
+        batches = ImageBatches(
+            self._x, self._y, (0.5,) * 3, (0.25,) * 3, augment="crop_flip", device=self.device
+        )  # fmt: skip
+        schedule = {"name": "multistep", "milestones": [0.8, 0.9], "gamma": 0.01, "warmup": 0.025, "warmup_stairs": 5}
+        recipe = {"batch_size": self._batch, "epochs": (steps - 0.5) * self._batch / len(self._y),
+                  "precision": precision, "schedule": schedule}  # fmt: skip
+        order = BatchOrder(self._y, 100, self._batch, np.random.default_rng(1))
+        clock, timed, graphs = Clock(np.random.default_rng(2), self.device), Timed(first, self.device), None
+        graphs = self.graphs(as_graph)
+        train(model, method, Setup(batches, order, clock, recipe, checkpoints=timed, graphs=graphs))
+        return _weights(model), timed.seconds, graphs.told() if graphs else None
+
+    def _failed(self, part: str, name: str, precision: str, error: Exception) -> None:
+        self.bad += 1
+        message = f"{type(error).__name__}: {str(error)[:400]}"
+        self.say(part=part, method=name, precision=precision, error=message)
+
+
+def _weights(model: torch.nn.Module) -> Tensor:
+    """All weights and statistics in one vector on the CPU."""
+    return torch.cat([value.double().flatten() for value in model.state_dict().values()]).cpu()
+
+
+def main() -> int:
+    """0: all numbers are the same."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["methods", "equal", "speed"], metavar="PART")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", help="file that the lines are added to")
+    chosen = parser.parse_args()
+    device = torch.device(chosen.device)
+    use_deterministic_algorithms(device)
+    lab = Lab(device, chosen.out)
+    for part in chosen.parts:
+        getattr(lab, part)()
+    return int(lab.bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
