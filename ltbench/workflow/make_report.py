@@ -74,6 +74,8 @@ def make_report(
         name = journal.folder.parent.name
         both = find_results(name, results, tracking_uri, None)  # what is left out was told above
         there, expectation, origin = both.results, both.expectation, both.origin
+        if all(r.key in origin.only_there for r in there):  # all of one place, the records
+            origin = Origin()
     origin = replace(origin, stale=stale_rows(there, journal, expectation), again=run_again(there, journal))
     board = build(there, expectation, chosen, predictions=journal.predictions, origin=origin)
     folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
