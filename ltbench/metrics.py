@@ -39,6 +39,39 @@ METRICS: dict[str, Metric] = {
     "nll": Metric("negative log-likelihood", "NLL", higher_is_better=False, rope=0.02, unit=""),
 }
 
+BUCKETS = ("many", "medium", "few")
+SHOTS = {
+    "le20": "many > 100, few <= 20 training images",
+    "thirds": "thirds of the classes by training images",
+    "if100": "the partition of imbalance factor 100",
+}
+"""Conventions of many, medium and few beside a suite's own."""
+RATIOS = (2, 5, 10, 25, 50)
+"""Imbalance of the test distributions of SADE (Zhang et al., NeurIPS 2022)."""
+DERIVED: dict[str, Metric] = {
+    "geometric_mean": Metric("geometric mean of recalls", "geom", rope=1.0),
+    "uniform": Metric("accuracy, uniform test prior", "uniform"),
+    **{
+        f"{way}{r}": Metric(f"accuracy, {way} test prior {r}", f"{way} {r}")
+        for way in ("forward", "backward")
+        for r in RATIOS
+    },
+    **{
+        f"{bucket}_{name}": Metric(f"{METRICS[bucket].title} ({words})", f"{bucket} {name}", rope=METRICS[bucket].rope)
+        for name, words in SHOTS.items()
+        for bucket in BUCKETS
+    },
+    **{
+        f"{metric}_{bucket}": METRICS[metric]._replace(
+            title=f"{METRICS[metric].title} of {bucket}-shot classes",
+            short=f"{METRICS[metric].short} {bucket}",
+        )
+        for metric in ("ece", "nll")
+        for bucket in BUCKETS
+    },
+}
+"""Metrics that follow from what a trial left, computed when they are asked for: no record has them."""
+
 
 _SHARES_LOWER = (
     *("error", "errors", "err", "ece", "mce", "tce", "ace", "fpr", "fnr", "fpr95", "far", "frr", "eer", "hter", "wer"),
@@ -93,11 +126,18 @@ def declare_directions(lower: Iterable[str] = (), higher: Iterable[str] = ()) ->
         _declared[name] = up
 
 
+def declare_prior(name: str) -> str:
+    """Make the accuracy under a test prior of the user's own known; the metric's name."""
+    DERIVED[f"prior_{name}"] = Metric(f"accuracy, test prior {name}", f"prior {name}")
+    return f"prior_{name}"
+
+
 def known_name(name: str) -> str:
     """The name that ltbench has for a metric written in another case, with spaces or dashes, or by its title; else the
     name as it is."""
     flat = _flat(name)
-    return next((own for own, about in METRICS.items() if flat in (_flat(own), _flat(about.title))), name)
+    known = {**METRICS, **DERIVED}.items()
+    return next((own for own, about in known if flat in (_flat(own), _flat(about.title))), name)
 
 
 def _flat(name: str) -> str:
@@ -109,8 +149,8 @@ def direction_of(name: str) -> bool | None:
     nothing says it."""
     if name in _declared:
         return _declared[name]
-    if name in METRICS:
-        return METRICS[name].higher_is_better
+    if name in METRICS or name in DERIVED:
+        return metric_of(name).higher_is_better
     words = _words(name)
     lower, higher = any(_is_in(w, _LOWER) for w in words), any(_is_in(w, _HIGHER) for w in words)
     if lower and higher and not any(_is_in(w, _HIGHER - _WHICH) for w in words):
@@ -138,8 +178,8 @@ def _is_in(word: str, known: frozenset[str]) -> bool:
 def metric_of(name: str) -> Metric:
     """A metric by name. Of one that ltbench does not know (from a file of scores) the words of its name say which way
     is better, as far as they do, and in which unit it is."""
-    if name in METRICS:
-        return METRICS[name]
+    if name in METRICS or name in DERIVED:
+        return METRICS[name] if name in METRICS else DERIVED[name]
     words = _words(name)
     percent = any(_is_in(w, _PERCENT) for w in words) and not {"mean", "squared", "absolute"} & set(words)
     nats = any(_is_in(w, _NATS) for w in words)

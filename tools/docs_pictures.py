@@ -39,6 +39,7 @@ QUESTIONS = {
     "profile": "How large are the gains, run by run?",
     "improvement": "How likely is a run with this method to be better than one with the reference?",
     "classes": "Which classes does a method help?",
+    "priors": "What if the test images were distributed otherwise?",
     "reliability": "Is a model as sure as it is right?",
     "curve": "How did training go?",
     "best-epoch": "What would choosing the best test epoch have added?",

@@ -175,7 +175,7 @@ def checks_text(checks: Sequence[Check], primary: str, of: int) -> str:
     heads = ["trial", "verdict", "recorded", "now", "first loss off", "remark"]
     if not any(check.words for check in checks):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
-    machines = {label: sorted({_machine(getattr(c, label)) for c in checks}) for label in ("then", "now")}
+    machines = {label: sorted({machine_of(getattr(c, label)) for c in checks}) for label in ("then", "now")}
     counted = [
         f"{sum(c.verdict is v for c in checks)} {v.value}" for v in Verdict if any(c.verdict is v for c in checks)
     ]
@@ -189,6 +189,7 @@ def checks_text(checks: Sequence[Check], primary: str, of: int) -> str:
     )  # fmt: skip
 
 
-def _machine(record: Record) -> str:
+def machine_of(record: Record) -> str:
+    """Device and torch that a record was made with."""
     facts = record.environment
     return f"{facts.get('device', 'an unknown device')}, torch {facts.get('torch', 'unknown')}"

@@ -10,7 +10,7 @@ import typer
 
 from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
 from ltbench.cli.output import format_of, print_board, tell
-from ltbench.errors import harmless
+from ltbench.errors import UserError, harmless
 
 
 def leaderboard(
@@ -25,10 +25,14 @@ def leaderboard(
     methods: Methods = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="text, markdown, latex, csv, pairs or json; default: by the name of --out"),
+        typer.Option("--format", help="text, markdown, latex, paper, csv, pairs or json; default: by --out"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write to a file instead of the screen")] = None,
     wide: Annotated[bool, typer.Option("--wide", help="more columns: ranks, IQM, gains in all metrics")] = False,
+    names: Annotated[
+        Path | None, typer.Option(help="for --format paper: a CSV with method,name,cite: how rows are called and cited")
+    ] = None,
+    intervals: Annotated[bool, typer.Option("--intervals", help="for --format paper: with 95 % intervals")] = False,
     only: Only = None,
     datasets: Datasets = None,
     seeds: Seeds = None,
@@ -42,15 +46,29 @@ def leaderboard(
     higher_is_better: Annotated[
         list[str], typer.Option("--higher-is-better", metavar="METRIC", help="the same, the other way")
     ] = [],  # noqa: B006
+    columns: Annotated[
+        str | None,
+        typer.Option(help="metrics to show, comma-separated: also forward50, worst_class, few_thirds, ece_few ..."),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="rank by accuracy under a test prior: forward50, uniform, backward50 ..., or a file"),
+    ] = None,
     seeds_only: Annotated[
         bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
     ] = False,
 ) -> None:
     """Rank the methods of a suite, with intervals and tests; say what is missing."""
     from ltbench.ranking.build import BoardOptions
+    from ltbench.ranking.formats.latex.paper import PaperStyle, read_names
+    from ltbench.ranking.views.derived import primary_of_prior
     from ltbench.workflow.make_board import BoardRequest, make_board
 
     format_ = format_of(format_, out)
+    if (names is not None or intervals) and format_ != "paper":
+        raise UserError("--names and --intervals are for --format paper")
+    style = PaperStyle(read_names(names) if names is not None else {}, intervals)
+    primary, priors = primary_of_prior(primary, prior)
     told: list[str] = []
     request = BoardRequest(
         suite=suite,
@@ -62,11 +80,13 @@ def leaderboard(
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(lower_is_better),
         higher_is_better=tuple(higher_is_better),
+        columns=tuple(columns.split(",")) if columns else None,
+        priors=priors,
         seeds_only=seeds_only,
         tell=told.append,
     )
     try:
-        print_board(make_board(request).board, format_, out, wide=wide)
+        print_board(make_board(request).board, format_, out, wide=wide, style=style)
     finally:  # after the table, which would push them out of sight, and also where there is none
         sys.stdout.flush()
         for line in told:
@@ -92,7 +112,7 @@ def report(
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
-    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell)
+    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri)
     typer.echo(str(made.page))
     if upload and from_ is None:
         made.upload(store_uri(tracking_uri, results), tell)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ltbench.cli.boards import compare, leaderboard, report
+from ltbench.cli.exchange import diff, split_
 from ltbench.cli.options import (
     DEFAULT_RESULTS,
     Data,
@@ -166,19 +167,40 @@ app.command()(check)
 app.command()(doctor)
 app.command()(fetch)
 app.command()(trial)
+app.command(name="split")(split_)
+app.command()(diff)
 app.command()(verify)
 
 
 @app.command(name="import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="a folder of records made elsewhere")],
+    source: Annotated[Path, typer.Argument(help="a folder of records, or a .csv or .npz of predictions for a split")],
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
+    split: Annotated[
+        Path | None, typer.Option(help="of predictions: the file of `ltbench split` that the models were trained on")
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="of predictions: the suite whose board they go on")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="of predictions: rank them with this recipe of the suite; default: in a table of their own"),
+    ] = None,
 ) -> None:
-    """Take over records from another machine: into the journal, then into MLflow."""
+    """Take over records from another machine, or predictions of models that were trained elsewhere on a split."""
+    if source.suffix.lower() in (".csv", ".npz"):
+        from ltbench.workflow.exchange.take_over import import_predictions
+
+        if split is None or suite is None:
+            raise UserError(f"{source}: predictions need --split FILE (of `ltbench split`) and --suite NAME")
+        done = import_predictions(source, split, suite, results, recipe, tell)
+        for method, models in done.rows.items():
+            typer.echo(f"{suite}: {method}: {models} model{'s' * (models > 1)}, in the table of recipe {done.recipe}")
+        return
     from ltbench.workflow.import_records import import_records
 
-    for suite, count in import_records(folder, results, tracking_uri, tell).items():
+    if split or suite or recipe:
+        raise UserError(f"{source}: --split, --suite and --recipe are for predictions, a .csv or .npz file")
+    for suite, count in import_records(source, results, tracking_uri, tell).items():
         typer.echo(f"{suite}: {count} new records")
 
 

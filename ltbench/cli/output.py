@@ -12,6 +12,7 @@ from ltbench.errors import UserError
 
 if TYPE_CHECKING:
     from ltbench.ranking.board import Leaderboard
+    from ltbench.ranking.formats.latex.paper import PaperStyle
 
 
 def tell(line: str) -> None:
@@ -45,18 +46,26 @@ def format_of(chosen: str | None, out: Path | None) -> str:
     return chosen
 
 
-def print_board(board: Leaderboard, format_: str = "text", out: Path | None = None, *, wide: bool = False) -> None:
+def print_board(
+    board: Leaderboard,
+    format_: str = "text",
+    out: Path | None = None,
+    *,
+    wide: bool = False,
+    style: PaperStyle | None = None,
+) -> None:
     """Write a board to the screen or into a file.
 
     Args:
-        wide: more columns.
+        wide: more columns. style: of a paper's table; None: the usual.
 
     Raises:
         UserError: the file cannot be written.
     """
+    from ltbench.ranking.formats.latex.paper import USUAL
     from ltbench.ranking.formats.render import renderer
 
-    rendered = renderer(format_, wide=wide)(board)
+    rendered = renderer(format_, wide=wide, style=style or USUAL)(board)
     if out is not None:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)

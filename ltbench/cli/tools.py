@@ -113,6 +113,9 @@ def verify(
     datasets: Datasets = None,
     seeds: Seeds = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
+    mark: Annotated[
+        bool, typer.Option("--mark", help="with --from: leave the mark for boards there, too, as in RESULTS")
+    ] = False,
 ) -> None:
     """Run some finished trials again, here, and say whether their records hold."""
     from ltbench.checks.verify import checks_text
@@ -122,8 +125,10 @@ def verify(
     chosen = selection(only, datasets, seeds)
     request = Request(suite=suite, overrides=set_, chosen=chosen, results=results, data=data, methods=methods,
                       tell=tell)  # fmt: skip
-    found = verify_suite(request, from_, trials, draw, device)
+    found = verify_suite(request, from_, trials, draw, device, mark)
     typer.echo(checks_text(found.checks, found.primary, found.finished))
+    if found.marked is not None:
+        tell(f"{found.marked}: boards of these records say so")
     raise typer.Exit(0 if found.holds else 1)
 
 

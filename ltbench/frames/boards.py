@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,9 @@ from ltbench.ranking.compare import Comparison
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_html import board_html
 from ltbench.ranking.formats.compare_text import comparison_text
+from ltbench.ranking.formats.latex.paper import Named, PaperStyle
 from ltbench.ranking.formats.render import renderer
+from ltbench.ranking.views.derived import primary_of_prior
 from ltbench.system.uris import store_uri
 from ltbench.workflow.make_board import BoardRequest, RankedResults, compare_rows, make_board
 from ltbench.workflow.make_report import make_report
@@ -59,8 +61,17 @@ class Board:
         """One line per pair of methods: difference, interval, p, p_holm, verdict: the columns of `pairs.csv`."""
         return as_csv.pairs(self.board)
 
-    def render(self, format_: str = "text", *, wide: bool = False) -> str:
-        """The board as `text`, `markdown`, `latex`, `csv`, `pairs` or `json`; `wide`: more columns, for text.
+    def render(
+        self,
+        format_: str = "text",
+        *,
+        wide: bool = False,
+        names: Mapping[str, str | tuple[str, str]] | None = None,
+        intervals: bool = False,
+    ) -> str:
+        """The board as `text`, `markdown`, `latex`, `paper` (a two-column LaTeX table), `csv`, `pairs` or `json`.
+        `wide`: more columns, for text. For `paper`: `names` of rows, or name and citation key; `intervals` beside the
+        values.
 
         Raises:
             ltbench.errors.UserError: no such format.
@@ -69,7 +80,8 @@ class Board:
 
         if format_ not in FORMATS:
             raise UserError(f"format {format_!r}: unknown. {did_you_mean(format_, FORMATS)}")
-        return renderer(format_, wide=wide)(self.board)
+        named = {row: Named(*([x] if isinstance(x, str) else x)) for row, x in (names or {}).items()}
+        return renderer(format_, wide=wide, style=PaperStyle(named, intervals))(self.board)
 
     @cached_property
     def plot(self) -> Plots:
@@ -130,6 +142,8 @@ def leaderboard(
     rope: float | None = None,
     lower_is_better: Names = None,
     higher_is_better: Names = None,
+    columns: Names = None,
+    prior: str | None = None,
     seeds_only: bool = False,
     tell: Tell = tell_nobody,
 ) -> Board:
@@ -150,6 +164,10 @@ def leaderboard(
         lower_is_better: metrics of your own in scores of which a lower value is better. Names such as `error_rate` or
             `test_loss` say it themselves.
         higher_is_better: those of which a higher value is better.
+        columns: the metrics to show beside the one that ranks, also such as follow from the records: `forward50`,
+            `geometric_mean`, `few_thirds`, `ece_few`; default: the suite's.
+        prior: rank by accuracy under this test distribution: `forward50` ... `backward50`, `uniform`, or a file with a
+            weight for every class.
         seeds_only: leave the noise of the test images out of the intervals.
         tell: called with lines that the user should know; default: nobody is told.
 
@@ -167,6 +185,8 @@ def leaderboard(
         >>> sorted(dir(board.plot))[:2]
         ['by_imbalance', 'classes']
     """
+    primary, priors = primary_of_prior(primary, prior)
+    shown = names_of(columns)
     request = BoardRequest(
         suite=suite,
         results=folder_of(results),
@@ -176,6 +196,8 @@ def leaderboard(
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(names_of(lower_is_better) or ()),
         higher_is_better=tuple(names_of(higher_is_better) or ()),
+        columns=None if shown is None else tuple(shown),
+        priors=priors,
         seeds_only=seeds_only,
         tell=tell,
     )
@@ -295,7 +317,8 @@ def report(
         'report.html'
     """
     folder = folder_of(results)
-    made = make_report(suite, folder, path_of(from_), path_of(out), selection_of(only, datasets, seeds), tell)
+    chosen = selection_of(only, datasets, seeds)
+    made = make_report(suite, folder, path_of(from_), path_of(out), chosen, tell, tracking_uri)
     if mlflow:
         made.upload(store_uri(tracking_uri, folder), tell)
     return Report(made.page, list(made.files))

@@ -65,6 +65,7 @@ def verify(
     data: AnyPath | None = None,
     methods: AnyPath | None = None,
     device: str | None = None,
+    mark: bool = False,
     tell: Tell = tell_nobody,
 ) -> VerifyResult:
     """Run some finished trials again, here, and say whether their records hold.
@@ -82,6 +83,7 @@ def verify(
         data: where data sets and caches lie; default: the user's cache folder.
         methods: a folder with methods of your own; their code is run.
         device: `"cpu"` or `"cuda"`; default: the best there is.
+        mark: leave the mark for boards beside the records of `from_`, too, as it is left in `results`.
         tell: called with the trial that runs; default: nobody is told.
 
     Returns:
@@ -105,4 +107,4 @@ def verify(
         methods=path_of(methods),
         tell=tell,
     )
-    return VerifyResult(verify_suite(request, path_of(from_), trials, draw, device))
+    return VerifyResult(verify_suite(request, path_of(from_), trials, draw, device, mark))

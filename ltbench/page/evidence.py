@@ -27,6 +27,8 @@ class Classes:
 
     names: tuple[str, ...]
     train_images: Floats
+    tested: NDArray[np.bool_]
+    """Which have test images."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def gather(
 def _classes(record: Record) -> Classes:
     images = np.array(record.per_class["train_images"])
     names = record.environment.get("class_names") or [str(c) for c in range(len(images))]
-    return Classes(tuple(str(n) for n in names), images)
+    return Classes(tuple(str(n) for n in names), images, np.array(record.per_class["test_images"]) > 0)
 
 
 def _curves(rows: Sequence[Record]) -> Iterator[tuple[str, Curve]]:

@@ -16,7 +16,7 @@ from ltbench.page.evidence import Evidence
 from ltbench.page.words import definitions, in_a_sentence, no_diagram, verdict
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.as_json import as_data, as_json
-from ltbench.ranking.formats.as_latex import latex
+from ltbench.ranking.formats.latex.board import latex
 from ltbench.ranking.formats.marks import legend
 from ltbench.ranking.formats.notes import header, notes
 from ltbench.ranking.formats.render import csv, pairs_csv

@@ -13,6 +13,7 @@ from ltbench.page.drawing import FAINT, MOST_PANELS, Figure, canvas, look, panel
 from ltbench.page.evidence import Evidence, Floats
 from ltbench.page.plots_cost import cost
 from ltbench.page.plots_epochs import best_epoch
+from ltbench.page.plots_prior import priors
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.selection import column_order
 from ltbench.spec import Column
@@ -29,6 +30,8 @@ def figures(board: Leaderboard, table: Table, evidence: Evidence) -> Iterator[Fi
     hardest = _hardest(table, columns)
     if hardest:
         yield classes(table, evidence, hardest, first)
+    if len(table.rows) > 1 and (other := priors(table, evidence)) is not None:
+        yield other
     calibrated = next((c for c in hardest if any((m, c) in evidence.reliability for m in first)), None)
     if calibrated is not None:
         yield reliability(table, evidence, calibrated, first)

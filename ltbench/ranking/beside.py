@@ -26,7 +26,7 @@ def _of_table(table: Table, primary: str, plan: Expectation) -> Iterator[Beside]
     if recipe is None or plan.methods is None or plan.kinds is None:
         return
     for row in table.rows:
-        method, hyperparameters = plan.methods.get(row.label, (None, {}))
+        method, hyperparameters = plan.methods.get(row.label, (None, {}))  # None: from elsewhere
         for column, score in row.scores.items():
             ours = score.metrics.get(primary)
             kind = plan.kinds.get(column.dataset)

@@ -63,13 +63,15 @@ class Row:
     """Interquartile mean of the gain over the reference; None for the reference itself."""
     stale: bool = False
     """Its results are not what today's code of the method would give."""
+    elsewhere: bool = False
+    """Its predictions were taken over: ltbench did not train the models."""
     improvement: float | None = None
     """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
 
     @property
     def name(self) -> str:
-        """The label, marked where the row is stale."""
-        return f"{self.label} (stale)" if self.stale else self.label
+        """The label, marked where the row is stale or from elsewhere."""
+        return self.label + " (stale)" * self.stale + " (elsewhere)" * self.elsewhere
 
     @property
     def rank_label(self) -> str:
@@ -115,6 +117,24 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Redrawn:
+    """What drawing the training images of a data set again moves.
+
+    Attributes:
+        block: the data set. draws: how many there are.
+        mean_sd: standard deviation over draws of a method's mean, the seeds' noise taken out; median over methods.
+        gain_sd: the same of a gain over the reference; None without one.
+        share: part of a gain's variance that the draws carry, beside seeds and the two together; median over gains.
+    """
+
+    block: str
+    draws: int
+    mean_sd: float
+    gain_sd: float | None
+    share: float | None
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows that may be compared: one recipe, the same columns."""
 
@@ -136,8 +156,10 @@ class Table:
     """Trials of this table without a result, apart from skipped ones."""
     blocks: Mapping[str, str] = field(default_factory=dict)
     """Data set -> its block: two draws of the training images of one data set are one block."""
+    redrawn: tuple[Redrawn, ...] = ()
+    """Data sets whose draw of the training images is random in every interval of this table."""
     elsewhere: bool = False
-    """Its numbers were made by something else than ltbench."""
+    """Its models were trained by something else than ltbench: how, is not known."""
     with_images: bool = False
     """The noise of the test images is in the intervals of the primary metric."""
     without_images: str = ""
@@ -206,6 +228,20 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """What `ltbench verify` found of the trials of a board.
+
+    Attributes:
+        held: how many ran again and hold. denied: keys of those that do not. machines: where they ran again, with the
+            last day: `cpu, torch 2.13.0 (2026-01-31)`.
+    """
+
+    held: int
+    denied: tuple[str, ...]
+    machines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Everything a printer needs; all formats carry these numbers."""
 
@@ -231,6 +267,8 @@ class Leaderboard:
     """Where trials were found -> how many; empty where all came from one place."""
     stale: Mapping[str, str] = field(default_factory=dict)
     """Row -> why its results are not what today's code would give."""
+    verified: Verified | None = None
+    """What became of those that ran again; None: none did."""
     chosen_afterwards: bool = False
     """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None

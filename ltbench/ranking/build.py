@@ -6,13 +6,16 @@ Nothing is imputed. Rows are compared only when they share the images (manifest)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, metric_of, usual_primary
 from ltbench.ranking.beside import beside
-from ltbench.ranking.board import Leaderboard
+from ltbench.ranking.board import Leaderboard, Verified
 from ltbench.ranking.images import Predictions
 from ltbench.ranking.pairs import ALPHA
 from ltbench.ranking.selection import (
@@ -28,7 +31,7 @@ from ltbench.ranking.selection import (
     with_metric,
 )
 from ltbench.ranking.table import Context, make_table
-from ltbench.spec import Expectation, Result, Selection, digest
+from ltbench.spec import Column, Expectation, Result, Selection, digest
 
 DEFAULT_REPORT = ("balanced_accuracy", "many", "medium", "few", "worst_class")
 
@@ -38,12 +41,14 @@ class BoardOptions:
     """What a user asks for instead of what the plan says; None is as the plan has it.
 
     primary: the metric to rank by. reference: the label of the row that gains are over. rope: the region of practical
-    equivalence, in the primary metric's unit: differences below it are practically none.
+    equivalence, in the primary metric's unit: differences below it are practically none. columns: the metrics that
+    tables show beside the primary one.
     """
 
     primary: str | None = None
     reference: str | None = None
     rope: float | None = None
+    columns: tuple[str, ...] | None = None
 
 
 EVERYTHING, AS_PLANNED = Selection(), BoardOptions()
@@ -57,6 +62,7 @@ def build(
     *,
     predictions: Predictions | None = None,
     origin: Origin = LTBENCH,
+    class_weights: Mapping[Column, NDArray[np.float64]] | None = None,
 ) -> Leaderboard:
     """Make a leaderboard of results.
 
@@ -66,13 +72,16 @@ def build(
         selection: the methods (by label), data sets and seeds to look at.
         predictions: key -> stored predictions. Where every trial's are at hand, intervals cover new test images too.
         origin: where the results come from, for the header.
+        class_weights: column -> weights of its classes, where the primary metric is the accuracy under a test prior.
 
     Raises:
         UserError: no results, results of two suites, two different results for one method, column and seed, or a
             metric or reference that is not there.
     """
     wanted, left_out = _wanted(unique(results), expectation, selection)
-    context = _context(wanted, expectation, selection, options, predictions, origin)
+    context = replace(
+        _context(wanted, expectation, selection, options, predictions, origin), class_weights=class_weights or {}
+    )
     if expectation is None:
         wanted, of_others = with_metric(wanted, context.primary)
         left_out = {**left_out, **of_others}
@@ -98,6 +107,7 @@ def build(
         file=origin.file,
         places=origin.places(r.key for r in wanted),
         stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
+        verified=_verified(wanted, origin),
         chosen_afterwards=expectation is None and options.primary is not None,
         declared=declared if expectation is not None and context.primary != declared else None,
         untested=dict(expectation.untested or {}) if expectation else {},
@@ -149,7 +159,7 @@ def _context(
     return Context(
         primary=primary,
         metrics=metrics,
-        report=tuple(protocol["report"]),
+        report=tuple(protocol["report"]) if options.columns is None else options.columns,
         reference=options.reference or protocol["reference"],
         seeds=tuple(s for s in protocol["seeds"] if selection.seeds is None or s in selection.seeds),
         rope=_rope(primary, protocol, options.rope),
@@ -160,6 +170,7 @@ def _context(
         predictions=predictions,
         blocks=blocks_of(wanted, expectation),
         origin=origin,
+        class_weights={},
     )
 
 
@@ -178,6 +189,7 @@ def _config(context: Context, expectation: Expectation | None) -> dict[str, Any]
         "block": "data set",
         "bootstrap_seed": 0,
         "plan": digest(expectation.to_json()) if expectation is not None else None,
+        "recipes": dict(expectation.recipes or {}) if expectation is not None else {},
         **{name: context.protocol[name] for name in ("search", "shots", "tried") if name in context.protocol},
     }
 
@@ -213,6 +225,18 @@ def _rope(primary: str, protocol: Mapping[str, Any], chosen: float | None) -> fl
 def _balanced(results: Sequence[Result]) -> bool:
     pairs = [(r.metrics.get("accuracy"), r.metrics.get("balanced_accuracy")) for r in results if r.status == "ok"]
     return bool(pairs) and all(a is not None and b is not None and abs(a - b) < 1e-6 for a, b in pairs)
+
+
+def _verified(results: Sequence[Result], origin: Origin) -> Verified | None:
+    """What became of those of the results that ran again."""
+    again = {r.key: origin.again[r.key] for r in results if r.key in origin.again and r.status == "ok"}
+    if not again:
+        return None
+    days: dict[str, str] = {}
+    for one in again.values():
+        days[one.machine] = max(one.when, days.get(one.machine, ""))
+    denied = tuple(sorted(key for key, one in again.items() if not one.holds))
+    return Verified(len(again) - len(denied), denied, tuple(f"{name} ({day})" for name, day in sorted(days.items())))
 
 
 def _digest(results: Sequence[Result]) -> str:

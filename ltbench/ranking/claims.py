@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from ltbench.ranking.board import Profile, ScopeB
+from ltbench.ranking.board import Profile, Redrawn, ScopeB
 from ltbench.ranking.ranking import Ranking
 from ltbench.stats.aggregate import (
     Estimate,
@@ -14,6 +16,7 @@ from ltbench.stats.aggregate import (
     probability_of_improvement,
     profile_band,
 )
+from ltbench.stats.fixed_datasets import ByDraw
 from ltbench.stats.minimum import min_n
 from ltbench.stats.random_datasets import (
     BayesSignedRank,
@@ -76,6 +79,58 @@ def _bayes(ranking: Ranking, scores: Matrix, reference: str | None, rope: float)
         for i, m in enumerate(ranking.labels)
         if m != reference
     }
+
+
+def redrawn(drawn: Mapping[str, ByDraw], reference: str | None) -> tuple[Redrawn, ...]:
+    """What drawing the training images again moves, for the data sets that were drawn several times.
+
+    Args:
+        drawn: method -> its values by draw and seed.
+    """
+    found = []
+    for block in next(iter(drawn.values()), {}):
+        tables = {m: _by_draw_and_seed(of[block]) for m, of in drawn.items() if block in of}
+        parts = [_components(x) for x in tables.values()]
+        base = tables.get(reference) if reference is not None else None
+        gains = [] if base is None else [
+            _components(x - base) for m, x in tables.items() if m != reference and x.shape == base.shape
+        ]  # fmt: skip
+        moved = [] if base is None else [_sd(of, len(base)) for of, _ in gains]
+        shares = [of / total for of, total in gains if total > 0]
+        found.append(
+            Redrawn(
+                block=block,
+                draws=len(next(iter(tables.values()))),
+                mean_sd=float(np.median([_sd(of, len(x)) for (of, _), x in zip(parts, tables.values(), strict=True)])),
+                gain_sd=float(np.median(moved)) if moved else None,
+                share=float(np.median(shares)) if shares else None,
+            )
+        )
+    return tuple(found)
+
+
+def _by_draw_and_seed(values: Mapping[str, Mapping[int, float]]) -> Matrix:
+    """(draws, seeds), for the seeds that all draws have."""
+    seeds = sorted(set.intersection(*(set(x) for x in values.values())))
+    return np.array([[values[r][s] for s in seeds] for r in sorted(values)], dtype=np.float64)
+
+
+def _components(x: Matrix) -> tuple[float, float]:
+    """Of the variance of the mean of x, (draws, seeds): the draws' own part, and all of it; a negative part is 0."""
+    draws, seeds = x.shape
+    if seeds < 2:
+        return float(x.mean(axis=1).var(ddof=1)) / draws, 0.0
+    mean, by_draw, by_seed = x.mean(), x.mean(axis=1, keepdims=True), x.mean(axis=0, keepdims=True)
+    ms_r = seeds * float(((by_draw - mean) ** 2).sum()) / (draws - 1)
+    ms_s = draws * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
+    ms_e = float(((x - by_draw - by_seed + mean) ** 2).sum()) / ((draws - 1) * (seeds - 1))
+    of_draws, of_seeds, both = (max(part, 0.0) / x.size for part in (ms_r - ms_e, ms_s - ms_e, ms_e))
+    return of_draws, of_draws + of_seeds + both
+
+
+def _sd(of_draws: float, draws: int) -> float:
+    """Of a single draw, from the part of the mean's variance."""
+    return float(np.sqrt(of_draws * draws))
 
 
 def runs_of(ranking: Ranking, reference: str | None) -> Runs | None:

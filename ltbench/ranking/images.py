@@ -39,12 +39,14 @@ def contributions(
     predictions: Predictions | None,
     metric: str,
     blocks: Mapping[str, str] | None = None,
+    class_weights: Mapping[Column, NDArray[np.float64]] | None = None,
 ) -> ByColumn:
     """What every test image contributes to a method's value, for all the trials of a table.
 
     Args:
         keys: (method, column, seed) -> key of the finished trial.
         blocks: data set -> its block; those of one block have the same test images.
+        class_weights: column -> a weight for every class, where the metric is the accuracy under a test prior.
 
     Raises:
         NoImages: the metric is no share of right images, a trial's predictions are not at hand, or two trials of a
@@ -52,12 +54,13 @@ def contributions(
     """
     if predictions is None:
         raise NoImages("no predictions are at hand")
-    if metric not in LINEAR:
+    if metric not in LINEAR and not class_weights:
         raise NoImages(f"{metric} is no share of right images")
     if len({label for label, _, _ in keys}) > MOST_METHODS:
         raise NoImages(f"more than {MOST_METHODS} methods")
     found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
-    weights: dict[str, tuple[NDArray[Any], NDArray[np.float32]]] = {}
+    truths: dict[str, NDArray[Any]] = {}
+    weights: dict[Column, NDArray[np.float32]] = {}
     lost: list[str] = []
     for (label, column, seed), key in keys.items():
         kept = _read(predictions(key))
@@ -68,10 +71,12 @@ def contributions(
             continue
         predicted, truth = kept
         block = (blocks or {}).get(column.dataset, column.dataset)
-        known, weight = weights.setdefault(block, (truth, _weights(truth, metric)))
+        known = truths.setdefault(block, truth)
         if known is not truth and not np.array_equal(known, truth):
             raise NoImages(f"trials of {column.dataset} were tested on different images")
-        found.setdefault((label, column), {})[seed] = weight * (predicted == truth)
+        if column not in weights:
+            weights[column] = _weights(truth, metric, (class_weights or {}).get(column))
+        found.setdefault((label, column), {})[seed] = weights[column] * (predicted == truth)
     if lost:
         which = "" if len(lost) == len(keys) else f": {lost[0]}" + (", ..." if len(lost) > 1 else "")
         raise NoImages(f"predictions of {len(lost)} of {len(keys)} trials are not at hand or damaged{which}")
@@ -96,11 +101,26 @@ def read_arrays(stored: bytes | None, *names: str) -> list[NDArray[Any]] | None:
     return found if len({x.shape for x in found}) == 1 and found[0].ndim == 1 and len(found[0]) > 1 else None
 
 
-def _weights(truth: NDArray[Any], metric: str) -> NDArray[np.float32]:
-    """Points that a right image adds to the mean: 100, or for balanced accuracy more for rarer test classes."""
+def read_logits(stored: bytes | None, images: int) -> NDArray[Any] | None:
+    """Logits of a trial's predictions, (images, C); None where they were not kept, or are damaged."""
+    if stored is None:
+        return None
+    try:
+        found = np.asarray(np.load(io.BytesIO(stored), allow_pickle=False)["logits"])
+    except (OSError, EOFError, ValueError, LookupError, NotImplementedError, RuntimeError, *_ZIP):
+        return None
+    return found if found.ndim == 2 and len(found) == images else None
+
+
+def _weights(truth: NDArray[Any], metric: str, by_class: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+    """Points that a right image adds to the mean: 100, or for balanced accuracy more for rarer test classes, or as much
+    as its class weighs."""
     if metric == "accuracy":
         return np.full(len(truth), 100.0, dtype=np.float32)
-    counts = np.bincount(truth.astype(np.int64))
+    counts = np.bincount(truth.astype(np.int64), minlength=0 if by_class is None else len(by_class))
+    if by_class is not None:
+        whole = by_class[counts > 0].sum()
+        return np.asarray(100.0 * len(truth) * by_class[truth] / (whole * counts[truth]), dtype=np.float32)
     return np.asarray(100.0 * len(truth) / (np.count_nonzero(counts) * counts[truth]), dtype=np.float32)
 
 

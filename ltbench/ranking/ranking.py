@@ -15,11 +15,13 @@ from ltbench.ranking.images import ByColumn, by_dataset
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.spec import Column
 from ltbench.stats.allpairs import all_pairs
-from ltbench.stats.fixed_datasets import ByDataset, ByImage, rank_intervals, scope_a, verdict
+from ltbench.stats.fixed_datasets import ByDataset, ByDraw, ByImage, rank_intervals, scope_a, verdict
 from ltbench.stats.paired import holm, holm_array
 
 ALL_PAIRS = 10
 """Up to this many methods every verdict is of the family of all pairs; above it, gains are a family of their own."""
+MIN_DRAWS = 3
+"""Fewest draws of the training images that are taken as a sample of draws."""
 Values = Mapping[tuple[str, Column], Mapping[int, float]]
 """(method, column) -> seed -> value."""
 
@@ -63,7 +65,9 @@ def rank(
     means = {label: _mean(label, columns, values, blocks) for label in labels}
     ordered = sorted(labels, key=lambda label: -sign * means[label])
     by_image = None if images is None else [by_dataset(label, columns, images, blocks) for label in ordered]
-    tests = all_pairs([quality[label] for label in ordered], by_image)
+    drawn = [by_draw(label, columns, values, sign, blocks) for label in ordered]
+    draws = drawn if all(drawn) else None
+    tests = all_pairs([quality[label] for label in ordered], by_image, draws)
     adjusted = holm_array(tests.p)
     pairs = Pairs(ordered, tests, adjusted, rope)
     found = np.flatnonzero(adjusted < ALPHA)
@@ -73,7 +77,9 @@ def rank(
     return Ranking(
         labels=tuple(ordered),
         means=means,
-        halves={m: _half(quality[m], by_image[i] if by_image else None) for i, m in enumerate(ordered)},
+        halves={
+            m: _half(quality[m], by_image[i] if by_image else None, drawn[i] or None) for i, m in enumerate(ordered)
+        },
         quality=quality,
         ranks=rank_intervals(ordered, significant),
         pairs=pairs,
@@ -95,6 +101,29 @@ def quality_by_dataset(
     return whole
 
 
+def by_draw(
+    label: str, columns: Sequence[Column], values: Values, sign: float, blocks: Mapping[str, str] | None = None
+) -> dict[str, dict[str, dict[int, float]]]:
+    """Quality by data set (block), draw of its training images and seed. Only of blocks that were drawn at least 3
+    times, each draw with the same imbalance factors: with fewer, a draw is what it is and not a sample."""
+    names: dict[str, dict[str, list[Column]]] = {}
+    for column in columns:
+        block = (blocks or {}).get(column.dataset, column.dataset)
+        names.setdefault(block, {}).setdefault(column.dataset, []).append(column)
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for block, draws in names.items():
+        if len(draws) < MIN_DRAWS or len({tuple(c.imbalance for c in some) for some in draws.values()}) > 1:
+            continue
+        whole = set.intersection(*(set(values[label, c]) for some in draws.values() for c in some))
+        if not whole:
+            continue
+        found[block] = {
+            name: {s: sign * sum(values[label, c][s] for c in some) / len(some) for s in sorted(whole)}
+            for name, some in draws.items()
+        }
+    return found
+
+
 def _mean(label: str, columns: Sequence[Column], values: Values, blocks: Mapping[str, str] | None) -> float:
     """Mean over data sets of the mean over imbalance factors, to 10 decimals."""
     factors: dict[str, list[float]] = {}
@@ -104,13 +133,16 @@ def _mean(label: str, columns: Sequence[Column], values: Values, blocks: Mapping
     return round(float(np.mean([np.mean(v) for v in factors.values()])), 10)
 
 
-def _half(quality: ByDataset, images: ByImage | None) -> float | None:
+def _half(quality: ByDataset, images: ByImage | None, drawn: ByDraw | None) -> float | None:
     """Half-width of the 95 % interval of a method's own mean: its difference from nothing."""
+    draws = None
+    if drawn is not None:
+        draws = drawn, {t: {r: dict.fromkeys(x, 0.0) for r, x in some.items()} for t, some in drawn.items()}
     nothing = {dataset: dict.fromkeys(by_seed, 0.0) for dataset, by_seed in quality.items()}
     if images is None:
-        return scope_a(quality, nothing).half
+        return scope_a(quality, nothing, draws=draws).half
     dark = {dataset: {s: np.zeros_like(x) for s, x in by_seed.items()} for dataset, by_seed in images.items()}
-    return scope_a(quality, nothing, (images, dark)).half
+    return scope_a(quality, nothing, (images, dark), draws).half
 
 
 def _gains(pairs: Pairs, reference: str, labels: Sequence[str], rope: float) -> dict[str, Pair]:

@@ -15,6 +15,19 @@ from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL, Column
 from ltbench.spec.expectation import ExpectedSkip
 
 
+@dataclass(frozen=True)
+class Again:
+    """A trial that ran again.
+
+    Attributes:
+        holds: its record is confirmed. machine: where. when: the day.
+    """
+
+    holds: bool
+    machine: str
+    when: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """What is known of the numbers that a board was made of.
@@ -24,12 +37,14 @@ class Origin:
         journal: the folder of records that completes what MLflow has; empty where all came from one place.
         only_there: keys of the trials that the journal alone has.
         stale: row -> why its results are not what today's code would give.
+        again: key -> what came of a trial that `ltbench verify` ran again.
     """
 
     file: str = ""
     journal: str = ""
     only_there: frozenset[str] = frozenset()
     stale: Mapping[str, str] = field(default_factory=dict)
+    again: Mapping[str, Again] = field(default_factory=dict)
 
     @property
     def elsewhere(self) -> bool:
@@ -55,7 +70,9 @@ def belonging(results: Sequence[Result], expectation: Expectation | None) -> tup
     kept = []
     for r in results:
         row = expectation.rows.get(r.label)
-        if row is None:
+        if r.elsewhere and row is None and r.column in columns and r.seed in expectation.protocol["seeds"]:
+            kept.append(r)
+        elif row is None:
             left_out["of rows that the suite no longer has"] += 1
         elif row.variant != r.variant:
             left_out["of other code, hyper-parameters or recipe than the suite's now"] += 1
@@ -146,8 +163,9 @@ def groups(
 
 
 def columns_of(results: Sequence[Result], expectation: Expectation | None, selection: Selection) -> list[Column]:
-    """The columns that a recipe's results should fill: the plan's, in its order; without one, those that are there."""
-    if expectation is None:
+    """The columns that a recipe's results should fill: the plan's, in its order; without one, or of
+    results from elsewhere alone, those that are there."""
+    if expectation is None or (results and all(r.elsewhere for r in results)):
         return sorted({r.column for r in results}, key=column_order)
     return [c for c in expectation.columns if selection.datasets is None or c.dataset in selection.datasets]
 
@@ -156,11 +174,12 @@ def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dic
     """Name of a data set -> name of its block. A data set that is listed twice, with other training images drawn from
     it, has the same test images and classes under both names: it is one block, named by the first."""
     planned = (expectation.kinds if expectation else None) or {}
+    draws = expectation.protocol.get("draws", {}) if expectation else {}
     kinds = {r.dataset: r.kind for r in results if r.kind} | dict(planned)
     first: dict[tuple[str, bool], str] = {}
     blocks: dict[str, str] = {}
     for r in results:
-        kind, block = kinds.get(r.dataset, ""), r.dataset
+        kind, block = kinds.get(r.dataset, ""), draws.get(r.dataset, r.dataset)
         if kind in ONE_DATASET:
             block = first.setdefault((kind, TESTED_ON_VAL in r.imbalance), r.dataset)
         blocks.setdefault(r.dataset, block)
@@ -180,6 +199,7 @@ def labels_of(
     if expectation is None:
         return list(dict.fromkeys(r.label for r in results))
     planned = [label for label, row in expectation.rows.items() if row.recipe == recipe]
+    planned += dict.fromkeys(r.label for r in results if r.elsewhere)
     return [label for label in planned if selection.methods is None or label in selection.methods]
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltbench.metrics import metric_of
 from ltbench.ranking.board import Row, Score, Table
-from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, runs_of
+from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, redrawn, runs_of
 from ltbench.ranking.images import ByColumn, NoImages, Predictions, contributions
 from ltbench.ranking.pairs import ALPHA, NO_PAIRS, Pair
-from ltbench.ranking.ranking import Ranking, Values, quality_by_dataset, rank
+from ltbench.ranking.ranking import Ranking, Values, by_draw, quality_by_dataset, rank
 from ltbench.ranking.selection import Origin, RecipeKey, columns_of, labels_of, skip_reason
 from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.spec.expectation import ExpectedSkip
@@ -53,6 +54,8 @@ class Context:
     blocks: Mapping[str, str]
     """Data set -> its block."""
     origin: Origin
+    class_weights: Mapping[Column, NDArray[np.float64]]
+    """Where the primary metric is the accuracy under a test prior."""
 
     @property
     def sign(self) -> float:
@@ -83,7 +86,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         recipe_name=recipe.name,
         recipe_id=recipe.digest,
         pretraining=_pretraining(recipe.name, results, context),
-        elsewhere=context.origin.elsewhere,
+        elsewhere=context.origin.elsewhere or (bool(results) and all(r.elsewhere for r in results)),
         reference=reference,
         columns=tuple(columns),
         rows=rows,
@@ -91,6 +94,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         incomplete=tuple(incomplete.items()),
         comparisons=sum(m != reference for m in ranked) if reference else 0,
         rope=context.rope,
+        redrawn=redrawn({m: by_draw(m, columns, values, context.sign, context.blocks) for m in ranked}, reference),
         blocks={c.dataset: context.blocks.get(c.dataset, c.dataset) for c in columns},
         missing=_missing(trials, labels, columns, context),
         with_images=images is not None,
@@ -117,6 +121,7 @@ def _rows(
 ) -> tuple[Row, ...]:
     runs = runs_of(ranking, reference)
     iqm, improvement = interquartile_gains(ranking, reference, runs), improvements(ranking, reference, runs)
+    of_others = {r.label for r in trials.values() if r.elsewhere}
     others = _other_gains(ranking.labels, trials, columns, reference, context)
     return tuple(
         Row(
@@ -129,6 +134,7 @@ def _rows(
             others=others.get(m, {}),
             iqm=iqm.get(m),
             stale=m in context.origin.stale,
+            elsewhere=m in of_others,
             improvement=improvement.get(m),
         )
         for m in ranking.labels
@@ -177,7 +183,7 @@ def _images(
     """What test images contribute, or None and why."""
     keys = {(m, c, s): trials[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
     try:
-        return contributions(keys, context.predictions, context.primary, context.blocks), ""
+        return contributions(keys, context.predictions, context.primary, context.blocks, context.class_weights), ""
     except NoImages as reason:
         return None, str(reason)
 
@@ -264,7 +270,11 @@ def _other_gains(
         about = metric_of(metric)
         sign = 1.0 if about.higher_is_better else -1.0
         quality = {m: quality_by_dataset(m, shared, values, sign, context.blocks) for m in labels}
-        tests = {m: scope_a(quality[m], quality[reference]) for m in labels if m != reference}
+        drawn = {m: by_draw(m, shared, values, sign, context.blocks) for m in labels}
+        tests = {
+            m: scope_a(quality[m], quality[reference], draws=(drawn[m], drawn[reference]) if drawn[m] else None)
+            for m in labels if m != reference
+        }  # fmt: skip
         for (m, test), p in zip(tests.items(), holm([t.p for t in tests.values()]), strict=True):
             gains[m][metric] = Pair(m, reference, test, p, verdict(test, p, about.rope, ALPHA))
     return gains

@@ -12,6 +12,9 @@ TESTED_ON_VAL = ", tested on val"
 HELD_OUT = ", held out"
 """Ends the label of a column whose numbers are of training images that were held out: those of a search."""
 
+ELSEWHERE = "elsewhere"
+"""The role of a result that was not trained by ltbench, and the recipe of one of which nobody says how."""
+
 ONE_DATASET = ("digits", "cifar10", "cifar100", "imagenet_lt", "places_lt", "inaturalist2018")
 """Kinds that are one data set wherever they lie. Of the others (folder, lists, features) the name says which it is."""
 

@@ -73,7 +73,7 @@ class Plan:
         return Expectation(
             suite=self.suite,
             question=self.question,
-            protocol=dict(self.protocol),
+            protocol={**self.protocol, **({"draws": draws} if (draws := _draws(cells)) else {})},
             rows={t.label: ExpectedRow(t.recipe_name, t.variant) for t in self.trials},
             columns=tuple({c.label: c.column for c in cells}.values()),
             skips=tuple(ExpectedSkip(label, reason, tuple(where)) for (label, reason), where in skips.items()),
@@ -83,3 +83,10 @@ class Plan:
             untested={d: n for d, n in self.untested.items() if d in {c.dataset for c in cells}} or None,
             methods={t.label: ExpectedMethod(t.method, dict(t.hyperparameters)) for t in self.trials},
         )
+
+
+def _draws(cells: Sequence[Cell]) -> dict[str, str]:
+    """Data set -> the one that it is another draw of: what a suite's `subset_seeds` names NAME+SEED."""
+    kinds = {c.dataset: c.kind for c in cells}
+    named = {c.dataset: c.dataset.removesuffix(f"+{c.subset_seed}") for c in cells}
+    return {name: base for name, base in named.items() if base != name and kinds.get(base) == kinds[name]}

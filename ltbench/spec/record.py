@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ltbench.errors import UserError
-from ltbench.spec.cell import Column
+from ltbench.spec.cell import ELSEWHERE, Column
 from ltbench.spec.trial import TrialSpec
 from ltbench.spec.validation import RECORD, check
 
@@ -82,6 +82,8 @@ class Result:
     """What the model started from, where it was not from scratch."""
     kind: str = ""
     """Of the data set; empty where nothing says so."""
+    elsewhere: bool = False
+    """Predictions that were taken over: ltbench did not train the model."""
 
     @property
     def column(self) -> Column:
@@ -108,4 +110,5 @@ class Result:
             error=record.error,
             pretraining=str(spec.recipe.get("pretraining", "")),
             kind=spec.cell.kind,
+            elsewhere=spec.role == ELSEWHERE,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ltbench.stats.behrens_fisher import half_width, tail
 from ltbench.stats.crossed import at_least_interaction
-from ltbench.stats.fixed_datasets import ByDataset, ByImage, ScopeATest, scope_a
+from ltbench.stats.fixed_datasets import ByDataset, ByDraw, ByImage, ScopeATest, scope_a
 from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
 Floats = NDArray[np.float64]
@@ -50,11 +50,14 @@ def _number(x: float) -> float | None:
     return None if np.isnan(x) else float(x)
 
 
-def all_pairs(values: Sequence[ByDataset], images: Sequence[ByImage] | None = None) -> AllPairs:
-    """`scope_a` of every pair of methods: values one by one, images the same methods' contributions by test image."""
+def all_pairs(
+    values: Sequence[ByDataset], images: Sequence[ByImage] | None = None, draws: Sequence[ByDraw] | None = None
+) -> AllPairs:
+    """`scope_a` of every pair of methods: values one by one, images the same methods' contributions by test image,
+    draws the same methods' values by draw of the training images."""
     first, second = (side.astype(np.int64) for side in np.triu_indices(len(values), 1))
     if len(first) == 0 or not _dense(values):
-        return _one_by_one(values, images, first, second)
+        return _one_by_one(values, images, first, second, draws)
     parts = []
     for dataset in sorted(values[0]):
         seeds = sorted(values[0][dataset])
@@ -62,6 +65,8 @@ def all_pairs(values: Sequence[ByDataset], images: Sequence[ByImage] | None = No
         if images is not None:
             stacked = np.array([[m[dataset][s] for s in seeds] for m in images], dtype=np.float64)
             part = _crossed(stacked, part, first, second)
+        if draws is not None and dataset in draws[0]:
+            part = _redrawn([m[dataset] for m in draws], seeds, part, first)
         parts.append(part)
     fewest = min(len(seeds) for seeds in values[0].values())
     return _combined(parts, fewest, first, second, with_images=images is not None)
@@ -81,7 +86,7 @@ class _Part:
 
     diff: Floats
     variance: Floats
-    df: float
+    df: float | Floats
     differ: NDArray[np.bool_]
     components: Floats | None = None
 
@@ -121,6 +126,17 @@ def _crossed(x: Floats, part: _Part, first: NDArray[np.int64], second: NDArray[n
     components[~something] = 0
     variance = at_least_interaction(part.variance, components[:, 1], components[:, 2])
     return replace(part, variance=variance, differ=part.differ | something, components=components)
+
+
+def _redrawn(
+    draws: Sequence[Mapping[str, Mapping[int, float]]], seeds: Sequence[int], part: _Part, first: NDArray[np.int64]
+) -> _Part:
+    """The same with the draw of the training images as a second random factor."""
+    names = sorted(draws[0])
+    means = np.array([[np.mean([m[r][s] for s in seeds]) for r in names] for m in draws])
+    found = _seeds_only(means, first)
+    df = np.where(found.variance > 0, np.minimum(part.df, found.df), part.df)
+    return replace(part, variance=part.variance + found.variance, df=df)
 
 
 def _distances(x: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
@@ -169,12 +185,14 @@ def _combined(
     )
 
 
-def _pooled(parts: Sequence[tuple[Floats, float]]) -> tuple[Floats, Floats]:
+def _pooled(parts: Sequence[tuple[Floats, float | Floats]]) -> tuple[Floats, Floats]:
     """Sum of the data sets' variances and its degrees of freedom (Satterthwaite)."""
     total = np.sum([variance for variance, _ in parts], axis=0)
     square = np.sum([variance**2 / df for variance, df in parts], axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return total, np.where(total > 0, total**2 / square, sum(df for _, df in parts))
+        return total, np.where(
+            total > 0, total**2 / square, np.sum([np.broadcast_to(df, total.shape) for _, df in parts], axis=0)
+        )
 
 
 def _one_by_one(
@@ -182,11 +200,13 @@ def _one_by_one(
     images: Sequence[ByImage] | None,
     first: NDArray[np.int64],
     second: NDArray[np.int64],
+    draws: Sequence[ByDraw] | None,
 ) -> AllPairs:
     """Methods with different seeds: each pair on the seeds both have."""
     tests = []
     for a, b in zip(first.tolist(), second.tolist(), strict=True):
-        tests.append(scope_a(values[a], values[b], (images[a], images[b]) if images is not None else None))
+        by_image = None if images is None else (images[a], images[b])
+        tests.append(scope_a(values[a], values[b], by_image, None if draws is None else (draws[a], draws[b])))
 
     def numbers(get: str) -> Floats:
         found = [getattr(t, get) for t in tests]

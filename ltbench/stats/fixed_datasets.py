@@ -24,6 +24,10 @@ ByDataset = Mapping[str, Mapping[int, float]]
 ByImage = Mapping[str, Mapping[int, NDArray[np.floating]]]
 """Data set -> seed -> (images,) contributions in points, imbalance factors averaged: their mean is the value."""
 
+ByDraw = Mapping[str, Mapping[str, Mapping[int, float]]]
+"""Data set -> draw of its training images -> seed -> value, imbalance factors averaged. Data sets that were drawn once
+are left out."""
+
 Components = tuple[float, float, float]
 """Variance of a mean that seeds, test images and their interaction carry."""
 
@@ -56,7 +60,12 @@ class ScopeATest:
         return float(half_width(max(self.se**2 - images, 0.0), self.df, images, level))
 
 
-def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None = None) -> ScopeATest:
+def scope_a(
+    a: ByDataset,
+    b: ByDataset,
+    images: tuple[ByImage, ByImage] | None = None,
+    draws: tuple[ByDraw, ByDraw] | None = None,
+) -> ScopeATest:
     """a - b over the data sets and seeds that both have.
 
     D = mean_t d_t, with d_t the mean of the S_t paired differences of data set t. Their variance v_t gives the seeds'
@@ -68,8 +77,12 @@ def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None =
         images: contributions of the test images to a and b; they add their own part to the variance, as
             `crossed.variances` says, and p is that of `behrens_fisher.tail`. Test sets of different data sets are taken
             as independent.
+        draws: values by draw of the training images, where there are several draws: crossed with the seeds, they are
+            random, too. With R draws the variance of the R mean differences, divided by R, is added to that of the
+            seeds; the two share the smaller of their degrees of freedom, which errs on the safe side (Hsu, Statistical
+            Research Memoirs 1938; Mickey and Brown, Annals of Mathematical Statistics 1966).
     """
-    rows, crossed = [], []
+    rows, crossed, redrawn = [], [], list[Floats | None]()
     for dataset in sorted(a.keys() & b.keys()):
         seeds = sorted(a[dataset].keys() & b[dataset].keys())
         if seeds:
@@ -77,6 +90,7 @@ def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None =
             if images is not None:
                 by_image = np.array([images[0][dataset][s] - images[1][dataset][s] for s in seeds])
                 crossed.append(variances(by_image)[1])
+            redrawn.append(None if draws is None else by_draw(draws[0], draws[1], dataset, seeds))
     if not rows or len(rows) < len(a.keys() | b.keys()):
         return ScopeATest(None, None, None, None, None, Reason.incomplete, 0)
     fewest = min(len(d) for d in rows)
@@ -85,10 +99,25 @@ def scope_a(a: ByDataset, b: ByDataset, images: tuple[ByImage, ByImage] | None =
         return ScopeATest(0.0, None, None, None, None, Reason.identical, fewest)
     if fewest < 2:
         return ScopeATest(diff, None, None, None, None, Reason.too_few_seeds, fewest)
-    return _tested(diff, rows, crossed, fewest)
+    return _tested(diff, rows, crossed, fewest, redrawn)
 
 
-def _tested(diff: float, rows: Sequence[Floats], crossed: Sequence[Components], fewest: int) -> ScopeATest:
+def by_draw(a: ByDraw, b: ByDraw, dataset: str, seeds: Sequence[int]) -> Floats | None:
+    """Mean difference of every draw of a data set over the seeds, (draws,); None where it was drawn once."""
+    if dataset not in a or dataset not in b:
+        return None
+    both = sorted(a[dataset].keys() & b[dataset].keys())
+    d = np.array([[a[dataset][r][s] - b[dataset][r][s] for s in seeds] for r in both])
+    return np.asarray(np.round(d.mean(axis=1), 10), dtype=np.float64)
+
+
+def _tested(
+    diff: float,
+    rows: Sequence[Floats],
+    crossed: Sequence[Components],
+    fewest: int,
+    redrawn: Sequence[Floats | None],
+) -> ScopeATest:
     """The test of at least two seeds everywhere, from the differences of each data set."""
     parts = np.array([0.0 if np.ptp(d) < NOISE else d.var(ddof=1) / len(d) for d in rows])
     of_images = 0.0
@@ -96,10 +125,14 @@ def _tested(diff: float, rows: Sequence[Floats], crossed: Sequence[Components], 
         _, images, both = np.array(crossed).T
         parts = at_least_interaction(parts, images, both)
         of_images = float(images.sum()) / len(rows) ** 2
+    dfs = np.array([len(d) - 1.0 for d in rows])
+    for t, means in enumerate(redrawn):
+        if means is not None and np.ptp(means) >= NOISE:
+            parts[t] += means.var(ddof=1) / len(means)
+            dfs[t] = min(dfs[t], len(means) - 1.0)
     of_seeds = float(parts.sum()) / len(rows) ** 2
     if of_seeds + of_images == 0:
         return ScopeATest(diff, None, None, None, None, Reason.zero_variance, fewest)
-    dfs = np.array([len(d) - 1.0 for d in rows])
     df = float(parts.sum() ** 2 / np.sum(parts**2 / dfs)) if of_seeds else float(dfs.sum())
     few = fewest < MIN_SEEDS or df < 2 - NOISE
     return ScopeATest(

@@ -60,7 +60,7 @@ def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = ())
     except ValidationError as error:
         raise explain(source, error) from error
     _check_names(source, checked)
-    return checked
+    return checked.model_copy(update={"datasets": [draw for entry in checked.datasets for draw in entry.draws()]})
 
 
 def _arrange(source: SuiteData) -> None:
@@ -144,6 +144,7 @@ def _check_names(source: SuiteData, suite: Suite) -> None:
             raise source.error(("datasets", i, "name"), f"{entry.name!r} names two data sets; give each its own name")
         seen[entry.name] = i
         _check_dataset(source, i, entry)
+    _check_draws(source, suite.datasets)
     _check_tested_on(source, suite.datasets)
     for group, entries in suite.methods.items():
         _check_safe(source, ("methods", group), group)
@@ -266,3 +267,21 @@ def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) ->
         raise source.error(("protocol", "curves"), "`holdout` needs `holdout_per_class:` of at least 1")
     if protocol.shots.few > protocol.shots.many:
         raise source.error(("protocol", "shots"), "`few` must not be above `many`")
+
+
+def _check_draws(source: SuiteData, datasets: Sequence[DatasetEntry]) -> None:
+    """Every draw is another one, and has a name that no other data set has."""
+    names = [entry.name for entry in datasets]
+    for i, entry in enumerate(datasets):
+        seeds, place = entry.subset_seeds, ("datasets", i, "subset_seeds")
+        if seeds is None:
+            continue
+        if len(set(seeds)) < len(seeds):
+            raise source.error(place, "names a seed twice; each draw is another one")
+        if "subset_seed" in entry.model_fields_set:
+            raise source.error(place, "stands in place of `subset_seed`; remove one of the two")
+        if entry.profile == "native":
+            raise source.error(place, "needs a profile: a data set that is taken as it is has nothing to draw")
+        for draw in entry.draws()[1:]:
+            if draw.name in names:
+                raise source.error(place, f"makes a data set {draw.name!r}, and there is one; rename it")

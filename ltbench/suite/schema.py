@@ -108,8 +108,24 @@ class DatasetEntry(BaseModel):
     classes (`step:0.2`), or as they are."""
     subset_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Which images are kept; 0: the subset of LDAM-DRW."""
+    subset_seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] | None = None
+    """Several draws of the images that are kept, in place of `subset_seed`: every row runs on each. From 3 on, the draw
+    is a random factor of every interval."""
     class_order: Literal["label", "frequency"] | Annotated[int, Field(ge=0, lt=2**32)] = "label"
     """From head to tail: by label, by frequency, or a number that seeds a permutation."""
+
+    def draws(self) -> list[DatasetEntry]:
+        """An entry for every draw: the first has the name, the others NAME+SEED."""
+        seeds, kind = self.subset_seeds or [self.subset_seed], self.kind or self.name
+        if self.subset_seeds is None:
+            return [self]
+        return [
+            self.model_copy(
+                update={"name": f"{self.name}+{seed}" if i else self.name, "kind": kind, "subset_seed": seed,
+                        "subset_seeds": None}
+            )
+            for i, seed in enumerate(seeds)
+        ]  # fmt: skip
 
 
 class MethodEntry(Strict):

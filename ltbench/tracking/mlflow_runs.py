@@ -13,7 +13,7 @@ import numpy as np
 
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, confusion
-from ltbench.spec import KEY, SAFE_NAME, Expectation, Record, Result, canonical
+from ltbench.spec import ELSEWHERE, KEY, SAFE_NAME, Expectation, Record, Result, canonical
 from ltbench.spec.validation import is_number, is_text
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
@@ -211,4 +211,5 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
         error=tags.get("ltbench.error"),
         pretraining=tags.get("ltbench.pretraining", ""),
         kind=tags.get("ltbench.dataset_kind", ""),
+        elsewhere=tags.get("role") == ELSEWHERE,
     )

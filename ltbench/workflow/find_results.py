@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError
+from ltbench.metrics import BUCKETS
 from ltbench.ranking.selection import LTBENCH, Origin
 from ltbench.results.folders import checked_name, read_plan, suites_in
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
@@ -113,9 +114,18 @@ def _from_both(store: str, suite: str, results: Path, tell: Tell) -> Results:
     known = {r.key for r in found}
     kept = [r for r in found if r.key not in read and (r.status == "ok" or r.key not in finished)]
     origin = Origin(journal=folder.as_posix(), only_there=frozenset(read.keys() - known))
-    return Results(
-        [*kept, *read.values()], read_plan(results / suite / "plan.json") or plan, journal.predictions, origin
-    )
+    plan = read_plan(results / suite / "plan.json") or plan
+    return Results(_without_absent([*kept, *read.values()]), plan, journal.predictions, origin)
+
+
+def _without_absent(results: list[Result]) -> list[Result]:
+    """MLflow does not tell a metric that is undefined from one that nobody computed. Without a value anywhere, only
+    buckets of classes are undefined; others are left out."""
+    there = {name for r in results for name, value in r.metrics.items() if value is not None} | {*BUCKETS}
+    absent = {name for r in results for name in r.metrics} - there
+    if not absent:
+        return results
+    return [replace(r, metrics={n: v for n, v in r.metrics.items() if n not in absent}) for r in results]
 
 
 def _in_mlflow(store: str, suite: str, tell: Tell, *, may_lack: bool) -> tuple[list[Result], Expectation | None]:

@@ -15,8 +15,9 @@ from ltbench.ranking.images import left_out
 from ltbench.results.folders import Folders, folders_of
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Plan, Result, Selection
+from ltbench.workflow.exchange.views import with_views
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
-from ltbench.workflow.stale import stale_rows
+from ltbench.workflow.stale import run_again, stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody
 
 
@@ -33,6 +34,9 @@ class BoardRequest:
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
         lower_is_better, higher_is_better: metrics of one's own in a file of scores, by which way is better.
+        columns: the metrics that tables show beside the one that ranks, also those of `metrics.DERIVED`; None: the
+            suite's.
+        priors: files with a weight for every class: accuracy under these test distributions is a column, too.
         seeds_only: leave the noise of the test images out of the intervals.
         tell: told what the user should know.
     """
@@ -46,6 +50,8 @@ class BoardRequest:
     options: BoardOptions = field(default_factory=BoardOptions)
     lower_is_better: tuple[str, ...] = ()
     higher_is_better: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    priors: tuple[str, ...] = ()
     seeds_only: bool = False
     tell: Tell = tell_nobody
 
@@ -82,15 +88,17 @@ def make_board(request: BoardRequest) -> RankedResults:
         journal = folders_of(request.results, found.results[0].suite).journal if found.results else None
     origin = found.origin
     if journal is not None:
-        origin = replace(origin, stale=stale_rows(found.results, journal, found.expectation, request.methods))
-    predictions = left_out if request.seeds_only else found.predictions
+        stale = stale_rows(found.results, journal, found.expectation, request.methods)
+        origin = replace(origin, stale=stale, again=run_again(found.results, journal))
+    results, options, weights = with_views(found.results, request.columns, request.priors, options, journal)
     board = build(
-        found.results,
+        results,
         found.expectation,
         request.chosen,
         options,
-        predictions=predictions,
+        predictions=left_out if request.seeds_only else found.predictions,
         origin=origin,
+        class_weights=weights,
     )
     return RankedResults(board, found.expectation, journal)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltbench.errors import UserError
@@ -12,8 +12,8 @@ from ltbench.ranking.build import build
 from ltbench.ranking.selection import Origin
 from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
-from ltbench.workflow.find_results import journal_of, suite_name
-from ltbench.workflow.stale import stale_rows
+from ltbench.workflow.find_results import find_results, journal_of, suite_name
+from ltbench.workflow.stale import run_again, stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
@@ -52,8 +52,10 @@ def make_report(
     out: Path | None,
     chosen: Selection,
     tell: Tell = tell_nobody,
+    tracking_uri: str | None = None,
 ) -> Made:
-    """Write the report of a suite.
+    """Write the report of a suite. Its board is that of `ltbench leaderboard`: of MLflow and the records beside it, or
+    of `source` alone. What stands behind the board comes from the records.
 
     Raises:
         UserError: no such suite, no results, or a folder that cannot be written.
@@ -67,9 +69,15 @@ def make_report(
             warner(tell)(f"{found.file}: left out: {found.reason}")
     if not records:
         raise UserError(f"{journal.folder}: holds no records; run the suite first: ltbench run {suite or 'SUITE'}")
-    results_there = [Result.of(r) for r in records]
-    origin = Origin(stale=stale_rows(results_there, journal, expectation))
-    board = build(results_there, expectation, chosen, predictions=journal.predictions, origin=origin)
+    there, origin = [Result.of(r) for r in records], Origin()
+    if source is None:
+        name = journal.folder.parent.name
+        both = find_results(name, results, tracking_uri, None)  # what is left out was told above
+        there, expectation, origin = both.results, both.expectation, both.origin
+        if all(r.key in origin.only_there for r in there):  # all of one place, the records
+            origin = Origin()
+    origin = replace(origin, stale=stale_rows(there, journal, expectation), again=run_again(there, journal))
+    board = build(there, expectation, chosen, predictions=journal.predictions, origin=origin)
     folder = out or (journal.folder.parent / "report" if source is None else Path("report"))
     files = write_report(
         board,

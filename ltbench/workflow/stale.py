@@ -1,4 +1,4 @@
-"""Which rows of a board were trained with other code than a run would use today."""
+"""Whether results still hold: rows trained with other code than today's, and trials that `ltbench verify` ran again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import ltbench
 from ltbench.errors import UserError
 from ltbench.fingerprints import fingerprint_of_file
+from ltbench.ranking.selection import Again
 from ltbench.results.journal import Journal
+from ltbench.results.verified import read_marks
 from ltbench.spec import NUMERICS, Expectation, Result, TrialSpec
 
 _ENTRY_POINTS = "ltbench.methods"
@@ -39,6 +41,18 @@ def stale_rows(
             if reason := _why_stale(record.spec, methods):
                 found[result.label] = reason
     return found
+
+
+def run_again(results: Iterable[Result], journal: Journal) -> dict[str, Again]:
+    """Key -> what came of a trial that ran again, as far as the result is still the one that was compared."""
+    marks = read_marks(journal.folder)
+    if not marks:
+        return {}
+    return {
+        r.key: Again(mark.holds, mark.machine, mark.when)
+        for r in results
+        if (mark := marks.get(r.key)) is not None and mark.is_of(r.metrics)
+    }
 
 
 def _why_stale(spec: TrialSpec, methods: Path | None) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
-from ltbench.checks.verify import Check, verify
+from ltbench.checks.verify import Check, machine_of, verify
 from ltbench.errors import UserError
+from ltbench.results.verified import Mark, write_marks
 from ltbench.training.site import checked_device
 from ltbench.workflow.find_results import journal_of
 from ltbench.workflow.prepare import Request, prepare
@@ -19,11 +21,13 @@ class Verification:
 
     Attributes:
         checks: one for each trial that ran again. finished: how many could have. primary: the metric compared.
+        marked: the file in which the verdicts are kept for the boards; None: they are not.
     """
 
     checks: Sequence[Check]
     finished: int
     primary: str
+    marked: Path | None = None
 
     @property
     def holds(self) -> bool:
@@ -32,7 +36,12 @@ class Verification:
 
 
 def verify_suite(
-    request: Request, source: Path | None = None, trials: int = 3, draw: int = 0, device: str | None = None
+    request: Request,
+    source: Path | None = None,
+    trials: int = 3,
+    draw: int = 0,
+    device: str | None = None,
+    mark: bool = False,
 ) -> Verification:
     """Run some finished trials of a suite again, and compare them with their records.
 
@@ -41,6 +50,8 @@ def verify_suite(
         trials: how many run again.
         draw: which ones: another number picks others.
         device: cpu or cuda; None: the best there is.
+        mark: keep the verdicts beside the records, also where these are of `source`. Those of the request's results
+            always are.
 
     Raises:
         UserError: the suite cannot be planned, or there is no finished trial of it as it is.
@@ -66,4 +77,14 @@ def verify_suite(
         tell=request.tell,
         prepare=lambda name: prepared.inputs.sources[name].prepare(),
     )
-    return Verification(checks, finished, primary)
+    marked = None
+    if (mark or source is None) and journal.folder.name == "records":
+        marked = write_marks(journal.folder, {check.then.key: _mark(check) for check in checks})
+    elif mark:
+        request.warn(f"{journal.folder}: is no folder `records` of a suite's results, so no mark is left")
+    return Verification(checks, finished, primary, marked)
+
+
+def _mark(check: Check) -> Mark:
+    return Mark(check.verdict.value, check.holds, machine_of(check.now), date.today().isoformat(),
+                dict(check.then.metrics))  # fmt: skip

@@ -13,6 +13,7 @@ import pytest
 
 from ltbench.checks.verify import Verdict, checks_text, compare, pick, verify
 from ltbench.metrics import summarise
+from ltbench.results.verified import read_marks
 from ltbench.spec import Record, TrialSpec
 from ltbench.stats.intervals import apart
 from ltbench.training.site import Site
@@ -151,6 +152,7 @@ def test_the_reference_holds(ltbench: Run) -> None:
     code, out, err = ltbench("verify", "quickstart", "--from", str(REFERENCE), "--trials", "2", "--only", "ce,mixup")
     assert code == 0, out + err
     assert "2 of 20 trials: 2 " in out
+    assert not (REFERENCE / "verified.json").exists(), "somebody else's folder gets no mark unasked"
     assert out.count("recorded on AMD EPYC, torch") == 1
 
 
@@ -160,10 +162,14 @@ def test_a_record_that_was_made_better_is_found(ltbench: Run, tmp_path: Path) ->
         data: dict[str, Any] = json.loads(file.read_text())
         data["metrics"]["balanced_accuracy"] += 1.0
         file.write_text(json.dumps(data))
-    code, out, _ = ltbench("verify", "quickstart", "--from", str(tmp_path / "copy"), "--trials", "1")
+    code, out, _ = ltbench("verify", "quickstart", "--from", str(tmp_path / "copy"), "--trials", "1", "--mark")
     assert code == 1
     assert "differs" in out
     assert "1 of 50 trials: 1 differs" in out
+    (mark,) = read_marks(tmp_path / "copy" / "records").values()
+    assert (mark.verdict, mark.holds) == ("differs", False)
+    _, out, _ = ltbench("leaderboard", "--from", str(tmp_path / "copy"))
+    assert "NOT CONFIRMED: 1 ran again and came out otherwise" in out
 
 
 def test_records_of_another_suite_are_refused_with_the_cure(ltbench: Run) -> None:

@@ -69,7 +69,7 @@ def texts_in(drawing: str) -> list[str]:
 
 def test_a_whole_suite_has_every_figure_once(figures: dict[str, Figure]) -> None:
     assert set(figures) == {"intervals", "ranks", "trade-off", "by-imbalance", "profile", "improvement", "classes",
-                            "reliability", "curve-train-loss", "cost"}  # fmt: skip
+                            "reliability", "curve-train-loss", "cost", "priors"}  # fmt: skip
 
 
 @pytest.mark.parametrize("field", ["title", "caption", "alt"])

@@ -102,7 +102,7 @@ def test_the_report_is_a_page_figures_and_tables(suite: Path) -> None:
     assert {Path(f).stem for f in figures if f.endswith(".svg")} == {
         Path(f).stem for f in figures if f.endswith(".png")
     }
-    assert len(figures) == 20
+    assert len(figures) == 22
 
 
 def test_nothing_is_asked_of_the_network(page: str) -> None:
@@ -373,7 +373,7 @@ def test_every_figure_has_words_and_data(visit: Any) -> None:
         """(all) => all.map((f) => [f.querySelector("svg").getAttribute("role"),
              f.querySelector("svg").getAttribute("aria-label"), f.querySelectorAll("details tbody tr").length])""",
     )
-    assert len(figures) == 10
+    assert len(figures) == 11
     assert {role for role, _, _ in figures} == {"img"}
     assert all(label and rows for _, label, rows in figures)
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltbench.ranking.board import Leaderboard
-from ltbench.ranking.formats.as_latex import escape
+from ltbench.ranking.formats.latex.board import escape
 from ltbench.ranking.formats.render import FORMATS, renderer
 from ltbench.spec import Record
 from tests.ranking import made

@@ -14,11 +14,12 @@ from ltbench.cli import boards
 from ltbench.fingerprints import fingerprint_of_file
 from ltbench.registry import Registry, fingerprint
 from ltbench.results.journal import Journal
-from ltbench.spec import Record, canonical
+from ltbench.spec import Record, Selection, canonical
 from ltbench.system.uris import default_uri
 from ltbench.tracking import mlflow_store
 from ltbench.workflow import find_results
 from ltbench.workflow.make_board import BoardRequest, make_board
+from ltbench.workflow.make_report import make_report
 from tests.ranking.made import plan_of, record, spec
 
 Run = Callable[..., tuple[int, str, str]]
@@ -176,3 +177,12 @@ def test_a_method_that_is_not_at_hand_is_not_judged_and_is_with_its_folder(
 def test_a_built_in_method_s_fingerprint_is_the_same_without_importing_it(name: str) -> None:
     registry = Registry()
     assert fingerprint_of_file(registry.builtin_folder / f"{name}.py") == fingerprint(registry.get(name))
+
+
+@pytest.mark.parametrize("in_mlflow", [0, 4, 6])
+def test_the_report_has_the_board_of_the_leaderboard(fill: Callable[..., Path], tmp_path: Path, in_mlflow: int) -> None:
+    results = fill(RECORDS[:in_mlflow], RECORDS)
+    board = make_board(BoardRequest(suite="made", results=results)).board
+    found = make_report("made", results, None, tmp_path / "out", Selection()).board
+    assert replace(found, places={}) == replace(board, places={})
+    assert found.places == (board.places if in_mlflow else {})

@@ -10,13 +10,13 @@ import pandas as pd
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.notes import tested_by
 from ltbench.ranking.pairs import Pair
-from ltbench.spec import Column
+from ltbench.spec import Column, canonical
 from ltbench.stats.intervals import Interval
 
 SCORE_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "method", "rank_low", "rank_high", "dataset",
                  "imbalance", "manifest", "metric", "mean", "sd", "ci95_half", "ci_kind", "seeds", "failed", "missing",
                  "column_rank_low", "column_rank_high", "gain", "gain_ci95_half", "p", "p_holm", "verdict",
-                 "reason"]  # fmt: skip
+                 "reason", "recipe_values"]  # fmt: skip
 PAIR_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "a", "b", "scope", "test", "metric", "diff", "se", "df",
                 "ci95_low", "ci95_high", "p", "p_holm", "n", "share_seeds", "share_images", "share_both", "verdict",
                 "reason"]  # fmt: skip
@@ -47,8 +47,14 @@ def _score_line(
         score.finished, score.failed, score.missing, low, high,
         *((tested.diff, tested.half, tested.p, score.p_holm) if tested else (None, None, None, None)),
         score.verdict if primary else None,
-        str(tested.reason) if tested and tested.reason else None,
+        str(tested.reason) if tested and tested.reason else None, recipe_values(board, table),
     )  # fmt: skip
+
+
+def recipe_values(board: Leaderboard, table: Table) -> str | None:
+    """Everything in the recipe of a table's rows, as JSON; None where it is not known."""
+    known = board.config.get("recipes", {}).get(table.recipe_name)
+    return None if known is None else canonical(known)
 
 
 def interval_kind(table: Table, *, primary: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltbench.errors import last_line
 from ltbench.metrics import metric_of
-from ltbench.ranking.board import Leaderboard, ScopeB, Table
+from ltbench.ranking.board import Leaderboard, Redrawn, ScopeB, Table
 from ltbench.ranking.formats.choices import search_notes, tried_notes
 from ltbench.ranking.formats.marks import marks_explained
 from ltbench.ranking.published import Judgement
@@ -52,6 +52,8 @@ def made(board: Leaderboard) -> str:
     """Which state of a training the numbers are of, as far as that is known."""
     if board.file:
         return f"numbers from {board.file}; how they were trained is not known"
+    if board.tables and all(table.elsewhere for table in board.tables):
+        return "predictions from elsewhere; how they were trained is not known"
     return "last epoch"
 
 
@@ -84,7 +86,7 @@ def tested_by(*, with_images: bool) -> str:
 
 def notes(board: Leaderboard) -> list[str]:
     """What is undecided, not said, not ranked, missing, failed or left out."""
-    lines = []
+    lines = _verified(board)
     if board.chosen_afterwards:
         lines.append(
             f"No plan declares a primary metric: if {board.primary} was chosen after looking at the numbers, its "
@@ -135,6 +137,17 @@ def notes(board: Leaderboard) -> list[str]:
     return lines
 
 
+def _verified(board: Leaderboard) -> list[str]:
+    """How many trials ran again, and those whose records do not hold."""
+    found = board.verified
+    if found is None:
+        return []
+    lines = [f"Verified: {found.held} of {board.finished} trials ran again and hold, on {'; '.join(found.machines)}."]
+    if found.denied:
+        lines.append(f"NOT CONFIRMED: {len(found.denied)} ran again and came out otherwise: {_some([*found.denied])}.")
+    return lines
+
+
 def _chosen(board: Leaderboard) -> list[str]:
     """A family of tests that was made smaller by hand has smaller p-values."""
     given = {"methods": "--only", "datasets": "--datasets"}
@@ -158,7 +171,14 @@ def _of_tables(board: Leaderboard) -> list[str]:
 def of_table(table: Table) -> list[str]:
     """What must be known of one table."""
     lines = marks_explained(table)
+    if taken := [row.label for row in table.rows if row.elsewhere]:
+        lines.append(f"From elsewhere: {', '.join(taken)}: predictions for this split that were taken over. ltbench "
+                     f"computed their metrics and did not train them.")  # fmt: skip
+    random = {found.block for found in table.redrawn}
+    lines += [_redrawn(found) for found in table.redrawn]
     for name, block in table.drawn_again.items():
+        if block in random:
+            continue
         lines.append(f"{name} is {block} with other training images: the two are averaged and count as one data set.")
     if table.reference is None and len(table.rows) > 1:
         lines.append("No reference, so no gains: `--reference NAME` chooses one of the rows.")
@@ -177,6 +197,15 @@ def of_table(table: Table) -> list[str]:
         shown = "every comparison" if len(where) == table.comparisons * len(table.columns) else _some(where)
         lines.append(f"No p-value ({absent.words}): {shown}.")
     return [*lines, *not_ranked(table)]
+
+
+def _redrawn(found: Redrawn) -> str:
+    """How far another draw of the training images moves things."""
+    gain = "" if found.gain_sd is None else f" and a gain by {found.gain_sd:.1f}"
+    share = "" if found.share is None else f"; draws carry {100 * found.share:.0f} % of a gain's variance"
+    return (f"{found.block}: {found.draws} draws of the training images, random in every interval over all data sets. "
+            f"Re-drawing moves a method's mean by {found.mean_sd:.1f}{gain} (standard deviation, median over "
+            f"methods){share}.")  # fmt: skip
 
 
 def _pairs_without_p(table: Table) -> list[str]:

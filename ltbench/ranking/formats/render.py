@@ -15,7 +15,8 @@ from tabulate import tabulate
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_json
-from ltbench.ranking.formats.as_latex import latex
+from ltbench.ranking.formats.latex.board import latex
+from ltbench.ranking.formats.latex.paper import USUAL, PaperStyle, paper
 from ltbench.ranking.formats.marks import legend
 from ltbench.ranking.formats.notes import header, notes, wide_legend
 from ltbench.ranking.formats.text_tables import GAIN, Line, beside, detail, frame, overview
@@ -113,6 +114,7 @@ FORMATS: dict[str, Callable[[Leaderboard], str]] = {
     "text": text,
     "markdown": markdown,
     "latex": latex,
+    "paper": paper,
     "csv": csv,
     "pairs": pairs_csv,
     "json": as_json,
@@ -120,8 +122,10 @@ FORMATS: dict[str, Callable[[Leaderboard], str]] = {
 SUFFIXES = {".txt": "text", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 
 
-def renderer(name: str, *, wide: bool = False) -> Callable[[Leaderboard], str]:
-    """The function of a format; `wide` matters for text and Markdown, the others always carry everything."""
+def renderer(name: str, *, wide: bool = False, style: PaperStyle = USUAL) -> Callable[[Leaderboard], str]:
+    """The function of a format; `wide` matters for text and Markdown, `style` for the table of a paper."""
+    if name == "paper":
+        return partial(paper, style=style)
     return (
         partial({"text": text, "markdown": markdown}[name], wide=True)
         if wide and name in ("text", "markdown")

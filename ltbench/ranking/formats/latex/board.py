@@ -35,10 +35,10 @@ def latex(board: Leaderboard) -> str:
     them."""
     head = [
         r"% \usepackage[T1]{fontenc} \usepackage{booktabs,siunitx,textcomp}",
-        *(f"% {_comment(line)}" for line in header(board)),
+        *(comment(line) for line in header(board)),
     ]
     tables = [_table(board, table) for table in board.tables if table.rows]
-    foot = [f"% {_comment(line)}" for line in notes(board)]
+    foot = [comment(line) for line in notes(board)]
     return "\n".join([*head, *tables, *foot]) + "\n"
 
 
@@ -54,7 +54,8 @@ def _table(board: Leaderboard, table: Table) -> str:
     rows = [_row(board, table, row, titles.values()) for row in table.rows]
     return "\n".join([
         r"\begin{table}", r"\centering", r"\sisetup{detect-weight=true, mode=text}",
-        rf"\caption{{{_caption(board, table)}}}", rf"\label{{{_label(board, table)}}}", rf"\begin{{tabular}}{{{spec}}}",
+        rf"\caption{{{caption(board, table)}}}", rf"\label{{{label_of(board, table)}}}",
+        rf"\begin{{tabular}}{{{spec}}}",
         r"\toprule", " & ".join(heads) + r" \\", r"\midrule", *rows, r"\bottomrule", r"\end{tabular}",
         *_partial(table), r"\end{table}", "",
     ])  # fmt: skip
@@ -97,8 +98,12 @@ def _number(value: str, row: Row) -> str:
     return rf"\bfseries {value}" if row.rank[0] == 1 else value
 
 
-def _caption(board: Leaderboard, table: Table) -> str:
-    """How it was tested, in sentences for a caption."""
+def caption(board: Leaderboard, table: Table, *, marks: bool = True) -> str:
+    """How it was tested, in sentences for a caption.
+
+    Args:
+        marks: also what bold, underlined and the signs beside gains mean.
+    """
     metric = metric_of(board.primary)
     blocks = len(table.datasets) - len(table.drawn_again)
     sets = f"{blocks} data set" + "s" * (blocks > 1)
@@ -114,7 +119,7 @@ def _caption(board: Leaderboard, table: Table) -> str:
         rf"$=$: equivalent within {table.rope:g}; ?: undecided.",
     ]
     lines = [escape(n) for n in of_table(table) if n.startswith(("This board c", "Other data sets", "Not ranked"))]
-    return " ".join([*said, *lines])
+    return " ".join([*(said if marks else said[:2]), *lines])
 
 
 def _made(board: Leaderboard, table: Table) -> str:
@@ -128,7 +133,7 @@ def _partial(table: Table) -> list[str]:
     return []
 
 
-def _label(board: Leaderboard, table: Table) -> str:
+def label_of(board: Leaderboard, table: Table) -> str:
     """For `\\ref`: the suite, and the recipe where there are several."""
     name = board.suite + (f"-{table.recipe_name}-{table.recipe_id}" if len(board.tables) > 1 else "")
     return "tab:" + re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
@@ -145,5 +150,6 @@ def escape(value: str) -> str:
     return re.sub(r"([-,])(?=\1)", r"\1{}", "".join(_SPECIAL.get(character, character) for character in flat))
 
 
-def _comment(line: str) -> str:
-    return _CONTROL.sub("", " ".join(line.splitlines()))
+def comment(line: str) -> str:
+    """A line that LaTeX does not read."""
+    return "% " + _CONTROL.sub("", " ".join(line.splitlines()))

@@ -1,0 +1,110 @@
+"""`ltbench diff A B`: two folders of results, two stores, or one of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltbench.errors import UserError
+from ltbench.ranking.views.moved import Moves, Side, moves
+from ltbench.results.folders import suites_in
+from ltbench.results.journal import Journal, Unreadable
+from ltbench.spec import Expectation, Record, Result, TrialSpec
+from ltbench.system.uris import shown_uri
+from ltbench.workflow.find_results import find_results, journal_in
+from ltbench.workflow.tell import Tell, tell_nobody, warner
+
+_NOWHERE = Path("no folder of results")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One side: its results, its plan, and how it is shown."""
+
+    side: Side
+    plan: Expectation | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Diff:
+    """The comparison, and what A and B are."""
+
+    moves: Moves
+    a: str
+    b: str
+
+
+def diff(
+    a: str,
+    b: str,
+    suite: str | None = None,
+    primary: str | None = None,
+    rope: float | None = None,
+    tell: Tell = tell_nobody,
+) -> Diff:
+    """Compare two sets of results cell by cell.
+
+    Args:
+        a, b: a suite's folder of results, a folder of records, a folder of results with suites in it, or the URI of an
+            MLflow store.
+        suite: which suite, where there are several; a store's last used if None.
+        primary: the metric; None: that of A's plan.
+        rope: differences below it are practically none; None: that of A's plan, or the metric's.
+        tell: told which files are left out.
+
+    Raises:
+        UserError: nothing there, or nothing in common.
+    """
+    one, other = side_of(a, suite, tell), side_of(b, suite, tell)
+    plan = one.plan or other.plan
+    protocol = plan.protocol if plan is not None else {}
+    metric = primary or protocol.get("primary")
+    if rope is None and metric == protocol.get("primary"):
+        rope = protocol.get("rope")
+    return Diff(moves(one.side, other.side, metric, rope), one.name, other.name)
+
+
+def side_of(place: str, suite: str | None, tell: Tell) -> Found:
+    """The results at a place. Of a plan kept with them, those that belong to it."""
+    specs: dict[str, TrialSpec] = {}
+    if "://" in place:
+        found = find_results(suite, _NOWHERE, place, None, tell)
+        results, plan, name = found.results, found.expectation, shown_uri(place)
+    else:
+        folder = _folder(Path(place).expanduser(), suite)
+        journal, plan = journal_in(folder)
+        records = _readable(journal, tell)
+        if suite is not None:
+            records = [r for r in records if r.spec.suite == suite]
+        results, specs, name = [Result.of(r) for r in records], {r.key: r.spec for r in records}, str(journal.folder)
+    if not any(r.status == "ok" for r in results):
+        raise UserError(f"{place}: holds no finished trial" + (f" of {suite}" if suite else ""))
+    if plan is not None:
+        of_plan = [r for r in results if r.label in plan.rows and plan.rows[r.label].variant == r.variant]
+        results = of_plan or results
+    return Found(
+        Side(tuple(results), specs), plan, f"{name} ({sum(r.status == 'ok' for r in results)} finished trials)"
+    )
+
+
+def _folder(folder: Path, suite: str | None) -> Path:
+    """The suite's folder below a folder of results; else the folder itself."""
+    if (folder / "records").is_dir() or not folder.is_dir():
+        return folder
+    there = suites_in(folder)
+    if suite is not None and suite in there:
+        return folder / suite
+    if len(there) > 1:
+        raise UserError(f"{folder}: holds {len(there)} suites ({', '.join(there)}); choose one with --suite")
+    return folder / there[0] if there else folder
+
+
+def _readable(journal: Journal, tell: Tell) -> list[Record]:
+    records = []
+    for record in journal:
+        if isinstance(record, Unreadable):
+            warner(tell)(f"{record.file}: left out: {record.reason}")
+        else:
+            records.append(record)
+    return records
