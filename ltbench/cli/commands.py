@@ -25,6 +25,7 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
+from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, trial, verify
 from ltbench.errors import UserError, harmless, on_a_screen
@@ -160,6 +161,8 @@ def plan(
 app.command()(leaderboard)
 app.command()(report)
 app.command()(compare)
+app.command()(site)
+app.command()(submit)
 app.command(name="methods")(methods_)
 app.command(name="datasets")(datasets_)
 app.command()(features)

@@ -122,9 +122,11 @@ def _absolute(source: SuiteData, value: str, path: KeyPath) -> Path:
 
 
 def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:
-    """`ce`, or `{logit_adjustment: {tau: 2, as: la_tau2}}`."""
+    """`ce`, or `{logit_adjustment: {tau: 2, as: la_tau2}}`, or as the suite.json beside results has it."""
     if isinstance(entry, str):
         return {"method": entry, "label": entry}
+    if isinstance(entry, dict) and {"method", "label"} <= entry.keys():
+        return entry
     if isinstance(entry, dict) and len(entry) == 1:
         method, values = next(iter(entry.items()))
         if isinstance(values, dict):
