@@ -190,6 +190,7 @@ def _recorded(cls: type[Method], plain: NDArray[np.float32]) -> tuple[str | None
     if not np.array_equal(plain, logits):
         return None, ["recorded as a CUDA graph, `forward` and `loss` give other numbers: what changes from step to "
                       "step must be a tensor that is changed in place, or come from `now`"]  # fmt: skip
+    graphs.close()
     return graphs.problem, []
 
 
