@@ -14,7 +14,7 @@ from ltbench.execution.progress import Display, Show, show_nothing
 from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.sharing import Sharing, sharing_text, trainers
 from ltbench.metrics import summarise
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, TrialSpec
