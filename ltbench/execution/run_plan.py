@@ -22,11 +22,11 @@ from ltbench.suite import Suite
 from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
+from ltbench.training.attempt import Progress
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.checkpoints.files import discard, keys_in
 from ltbench.training.limited import Limits, Lost, run_limited
 from ltbench.training.site import Site
-from ltbench.training.trial import Progress
 
 
 class Sink(Protocol):
