@@ -20,7 +20,7 @@ from ltbench.results.folders import Folders, folders_of
 from ltbench.spec import Plan, Selection, search_suite
 from ltbench.suite import Suite
 from ltbench.suite.load import load_suite
-from ltbench.suite.yaml_file import Overrides
+from ltbench.suite.places import Overrides
 from ltbench.system.remote import Remote
 from ltbench.system.uris import store_uri
 from ltbench.training.device.provenance import git_commit

@@ -17,7 +17,8 @@ from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.suite import Suite
 from ltbench.suite.load import load_suite
-from ltbench.suite.yaml_file import KeyPath, SuiteData, read_suite_file
+from ltbench.suite.places import KeyPath, SuiteData
+from ltbench.suite.yaml_file import read_suite_file
 
 SUITES = Path(__file__).parents[2] / "suites"
 SHIPPED = sorted(SUITES.glob("*.yaml"))
