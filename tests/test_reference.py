@@ -16,6 +16,7 @@ from torch import nn
 
 from ltbench.models import build_backbone
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record
@@ -37,7 +38,7 @@ def records() -> dict[str, Record]:
 
 @pytest.fixture(scope="module")
 def laid_out(data_root: Path) -> tuple[Plan, Site]:
-    plan, inputs = make_plan(load_suite(str(ROOT / "suites" / "quickstart.yaml")), Registry(), data_root)
+    plan, inputs = make_plan(resolve(load_suite(str(ROOT / "suites" / "quickstart.yaml")), Registry(), data_root))
     return plan, Site(data_root, texts=inputs.texts, device="cpu", threads=1)
 
 

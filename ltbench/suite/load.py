@@ -14,16 +14,9 @@ from ltbench.errors import UserError, clipped, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.explain import explain
+from ltbench.suite.places import KeyPath, Overrides, SuiteData
 from ltbench.suite.schema import DatasetEntry, Protocol, Suite
-from ltbench.suite.yaml_file import (
-    KeyPath,
-    Overrides,
-    SuiteData,
-    read_suite_file,
-    read_suite_mapping,
-    shipped,
-    shipped_suites,
-)
+from ltbench.suite.yaml_file import read_suite_file, read_suite_mapping, shipped, shipped_suites
 
 
 def find_suite(name: str) -> Path:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.results.folders import Folders
 from ltbench.spec import Record
@@ -108,7 +109,7 @@ def storm(
     if cluster is not None:
         environment |= cluster.environment
         command += ["--address", cluster.address]
-    plan, inputs = make_plan(load_suite(str(suite), []), Registry(), data)
+    plan, inputs = make_plan(resolve(load_suite(str(suite), []), Registry(), data))
     report, journal = Report(len(plan.trials)), Folders(results, "storm").journal
     events = ["kill"] * kills + ["outage"] * outages + ["node"] * node_kills
     rng.shuffle(events)
