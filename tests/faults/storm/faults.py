@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ from ltbench.system.lock import NAME
 from tests.faults.storm.side import Side
 from tests.faults.storm.stage import Clock, Server, processes_of
 
-STARTS = 8.0
-"""Seconds after which a driver has started Ray."""
 AT_ONCE = 0.02
 """Chance that a fault does not wait for a checkpoint; five times a second."""
+STARTING = 0.05
+"""Chance that a signal comes now while a driver starts; five times a second."""
 Mend = Callable[[], object]
 
 
@@ -62,8 +61,8 @@ def _trains_at_home(stage: Stage, side: Side) -> bool:
 
 
 def _starts(stage: Stage, side: Side) -> bool:
-    """Its age is drawn, so that the signal comes while Python, ltbench, or Ray starts."""
-    return time.monotonic() - side.began > stage.rng.uniform(0.5, STARTS) and not side.workers()
+    """Python, ltbench, or Ray starts: a chance at every look spreads signals over all of it."""
+    return stage.rng.random() < STARTING and not side.workers()
 
 
 def _kill_worker(stage: Stage, side: Side) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
 
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, TrialSpec
@@ -17,8 +14,7 @@ from ltbench.training.trial import run_trial
 
 def undisturbed(trials: Sequence[TrialSpec], site: Site) -> dict[str, Record]:
     """The records of the trials, run here one by one; by key."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        return {record.key: record for record in pool.map(partial(run_trial, site=site), trials)}
+    return {spec.key: run_trial(spec, site) for spec in trials}
 
 
 def differences(name: str, expected: Mapping[str, Record], journal: Journal) -> Iterator[str]:

@@ -128,8 +128,9 @@ def _set_up(folder: Path, arguments: list[str], seed: int) -> Stage:
     checkpoints = Remote(CHECKPOINTS)
     checkpoints.open()[0].mkdir("storm")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
-    environment |= {"HF_HUB_OFFLINE": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5", **clock.environment}
-    nodes = Nodes(2, f"{folder.name}-away", {**s3, **clock.environment})
+    ray = {"RAY_worker_niceness": "0"}  # else trials would wait for whatever else the machine does
+    environment |= {"HF_HUB_OFFLINE": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5", **ray, **clock.environment}
+    nodes = Nodes(2, f"{folder.name}-away", {**s3, **ray, **clock.environment})
     command = [*arguments, "--tracking-uri", tracking.uri]
     sides = [
         Side("home", folder, command, environment),
