@@ -1,5 +1,5 @@
-"""`python -m tests.faults.storm [--seeds N] [--kills N] [--seed N]`: exit code 1 if something was lost, doubled or
-unequal."""
+"""`python -m tests.faults.storm [--seeds N] [--kills N] [--seed N] [--minutes N]`: exit code 1 if something
+was lost, doubled or unequal, or not all faults came."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=4, help="twelve trials each, six a side (default: 4)")
     parser.add_argument("--kills", type=int, default=25, help="other faults come in proportion (default: 25)")
     parser.add_argument("--seed", type=int, default=0, help="of the storm itself")
+    parser.add_argument("--minutes", type=float, default=30.0, help="after so long no more faults come (default: 30)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="storm-") as folder:
-        report = storm(Path(folder), chosen.seeds, chosen.kills, chosen.seed)
+        report = storm(Path(folder), chosen.seeds, chosen.kills, chosen.seed, chosen.minutes)
     print(report)
-    return int(bool(report.problems))
+    return int(bool(report.problems or report.left))
 
 
 if __name__ == "__main__":

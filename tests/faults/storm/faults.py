@@ -15,10 +15,6 @@ from ltbench.system.lock import NAME
 from tests.faults.storm.side import Side
 from tests.faults.storm.stage import Clock, Server, processes_of
 
-AT_ONCE = 0.02
-"""Chance that a fault does not wait for a checkpoint; five times a second."""
-STARTING = 0.05
-"""Chance that a signal comes now while a driver starts; five times a second."""
 Mend = Callable[[], object]
 
 
@@ -51,9 +47,8 @@ class Fault:
 
 
 def _trains(stage: Stage, side: Side) -> bool:
-    """As a rule a fault waits for a checkpoint, so that there is something to go on from."""
-    asked = "object store" in stage.mends or stage.rng.random() < AT_ONCE or side.has_checkpoint()
-    return asked and bool(side.workers())
+    """There is something to go on from."""
+    return bool(side.workers()) and ("object store" in stage.mends or side.has_checkpoint())
 
 
 def _trains_at_home(stage: Stage, side: Side) -> bool:
@@ -61,8 +56,8 @@ def _trains_at_home(stage: Stage, side: Side) -> bool:
 
 
 def _starts(stage: Stage, side: Side) -> bool:
-    """Python, ltbench, or Ray starts: a chance at every look spreads signals over all of it."""
-    return stage.rng.random() < STARTING and not side.workers()
+    """Python, ltbench, or Ray."""
+    return not side.workers()
 
 
 def _kill_worker(stage: Stage, side: Side) -> None:
@@ -123,6 +118,7 @@ def _set_clock(stage: Stage, side: Side) -> None:
 FAULTS = {
     "worker": Fault(True, _trains, _kill_worker),
     "driver": Fault(True, _trains, _kill_driver),
+    "driver at start": Fault(True, _starts, _kill_driver),
     "raylet": Fault(True, _trains_at_home, partial(_kill_ray, "raylet")),
     "gcs": Fault(True, _trains_at_home, partial(_kill_ray, "gcs_server")),
     "node": Fault(True, lambda stage, side: side.nodes is not None and _trains(stage, side), _kill_node),
@@ -134,6 +130,7 @@ FAULTS = {
     "clock": Fault(False, _trains, _set_clock),
 }
 """By name."""
-SHARES = {"worker": 9, "driver": 5, "raylet": 2, "gcs": 2, "node": 3, "signal at start": 2, "signal": 2,
-          "second driver": 1, "tracking server": 2.5, "object store": 1, "clock": 1.5}  # fmt: skip
+SHARES = {"worker": 9, "driver": 4, "driver at start": 1, "raylet": 2, "gcs": 2, "node": 3,
+          "signal at start": 2, "signal": 2, "second driver": 1, "tracking server": 2.5,
+          "object store": 1, "clock": 1.5}  # fmt: skip
 """How many there are of each in 25 kills."""

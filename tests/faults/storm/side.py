@@ -48,7 +48,7 @@ class Side:
         self.rival: subprocess.Popen[bytes] | None = None
         self.codes, self.struck, self.began, self.commands = {0}, False, 0.0, 0
         self.problems: list[str] = []
-        self._known: set[str] = set()
+        self._known: set[str] | None = None
         self._offset = 0
 
     def _popen(self) -> subprocess.Popen[bytes]:
@@ -59,7 +59,7 @@ class Side:
     def start(self) -> None:
         """Give the command."""
         self.driver, self.codes, self.struck, self.began = self._popen(), {0}, False, time.monotonic()
-        self.commands, self._known = self.commands + 1, self._checkpoints()
+        self.commands, self._known = self.commands + 1, None
 
     def start_rival(self) -> None:
         """Give it once more beside the one that runs."""
@@ -106,8 +106,15 @@ class Side:
         return workers_of(self.mark)
 
     def has_checkpoint(self) -> bool:
-        """One was taken since this driver began."""
-        return bool(self._checkpoints() - self._known)
+        """One was taken since this was asked first, after the driver began or after the last fault."""
+        there = self._checkpoints()
+        if self._known is None:
+            self._known = there
+        return bool(there - self._known)
+
+    def was_struck(self) -> None:
+        """Something else is to be there before the next fault."""
+        self._known = None
 
     def _checkpoints(self) -> set[str]:
         system, root = self.checkpoints.open()

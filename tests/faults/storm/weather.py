@@ -44,12 +44,12 @@ class Slow({{parent}}):
 """
 PARENTS = {"slow_ce": ("ce", "CrossEntropy"), "slow_crt": ("crt", "ClassifierRetraining"),
            "slow_mixup": ("text_guided_mixup", "TextGuidedMixup")}  # fmt: skip
-PAUSE, REPAIR = (0.5, 3.0), (2.0, 6.0)
-"""Seconds between faults, and until one is mended."""
-AHEAD = 6
-"""So many of the faults to come are looked at for one that can come now."""
+CHANCE = 0.05
+"""Of a fault over a side, five times a second: trials have seconds to get on."""
+REPAIR = (2.0, 6.0)
+"""Seconds until what is broken is mended."""
 LIMIT = 1800.0
-"""Seconds after which the storm gives up."""
+"""Seconds that a command without faults has to end."""
 CHECKPOINTS = "s3://storm/checkpoints"
 
 
@@ -66,6 +66,8 @@ class Report:
     resumed: list[int] = field(default_factory=list)
     """How often each trial went on from a checkpoint, of those that did."""
     problems: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """Faults that did not come: all trials were there, or the time was over."""
 
     def __str__(self) -> str:
         kills = sum(number for name, number in self.faults.items() if FAULTS[name].kill)
@@ -74,19 +76,21 @@ class Report:
             ", ".join(f"{name}: {self.faults[name]}" for name in FAULTS),
             f"{self.hit} running trials were hit; {len(self.resumed)} trials went on from a checkpoint, "
             f"{sum(self.resumed)} times in all",
+            f"did not come: {', '.join(self.left) or 'none'}",
             *(f"PROBLEM: {problem}" for problem in self.problems),
             f"{len(self.problems)} problems",
         ])  # fmt: skip
 
 
-def storm(folder: Path, seeds: int, kills: int, seed: int = 0) -> Report:
+def storm(folder: Path, seeds: int, kills: int, seed: int = 0, minutes: float = 30.0) -> Report:
     """Two drivers run a suite of `6 * seeds` trials at the same time: one with its own Ray and checkpoints in its
     folder, one on a cluster of two nodes with checkpoints in an object store. Faults come over them, then they run
     until they are done, and it is looked at what is there: every key once in each journal and once in MLflow, every
     record that of an undisturbed run.
 
     Args:
-        folder: for all of it. kills: of all kinds together. seed: of what comes when.
+        folder: for all of it. kills: of all kinds together. seed: of what comes when. minutes: after so long no more
+            faults come.
     """
     suite, methods, data = folder / "storm.yaml", folder / "methods", folder / "data"
     suite.write_text(SUITE.format(seeds=list(range(seeds))))
@@ -97,7 +101,7 @@ def storm(folder: Path, seeds: int, kills: int, seed: int = 0) -> Report:
     stage = _set_up(folder, ["run", str(suite), "--methods", str(methods), "--data", str(data)], seed)
     report, began = Report(2 * len(plan.trials)), time.monotonic()
     try:
-        left = _blow(stage, _faults(kills, stage.rng), report)
+        report.left = _blow(stage, _faults(kills, stage.rng), report, began + 60 * minutes)
         for side in stage.sides:
             side.finish(LIMIT)
         report.seconds, report.hit = time.monotonic() - began, stage.hit
@@ -109,7 +113,6 @@ def storm(folder: Path, seeds: int, kills: int, seed: int = 0) -> Report:
             facts = [record.environment for record in side.folders.journal.records().values()]
             report.resumed += [resumed for fact in facts if (resumed := fact.get("resumed", 0))]
         report.problems += in_mlflow(stage.tracking.uri, {*expected})
-        report.problems += [f"{name} never came: the suite was too short" for name in left]
     finally:
         _take_down(stage)
     return report
@@ -157,20 +160,21 @@ def _faults(kills: int, rng: np.random.Generator) -> list[str]:
     return names
 
 
-def _blow(stage: Stage, coming: list[str], report: Report) -> list[str]:
+def _blow(stage: Stage, coming: list[str], report: Report, until: float) -> list[str]:
     """Strike while there is something to strike; the faults that never came."""
-    began, due, trials = time.monotonic(), 0.0, report.trials // len(stage.sides)
-    while (coming or stage.mends) and (now := time.monotonic()) - began < LIMIT:
+    trials = report.trials // len(stage.sides)
+    while (coming or stage.mends) and time.monotonic() < until:
         time.sleep(0.2)
         for name, (when, mend) in [*stage.mends.items()]:
-            if now > when:
+            if time.monotonic() > when:
                 mend()
                 del stage.mends[name]
         standing = [side for side in stage.sides if _drives(side, trials)]
         if not standing:
             break
-        if now > due and _strike(stage, coming, [side for side in standing if not side.struck], report):
-            due = now + stage.rng.uniform(*PAUSE)
+        for side in standing:
+            if not side.struck and stage.rng.random() < CHANCE:
+                _strike(stage, coming, side, report)
     for _, mend in stage.mends.values():
         mend()
     stage.tracking.wait()
@@ -186,15 +190,15 @@ def _drives(side: Side, trials: int) -> bool:
     return side.driver is not None
 
 
-def _strike(stage: Stage, coming: list[str], sides: list[Side], report: Report) -> bool:
-    """The first of the next few faults that can come over a side, if there is one."""
-    for i in stage.rng.permutation(len(sides)):
-        for name in dict.fromkeys(coming[:AHEAD]):
-            if name not in stage.mends and FAULTS[name].ready(stage, sides[i]):
-                mend = FAULTS[name].strike(stage, sides[i])
-                coming.remove(name)
-                report.faults[name] += 1
-                if mend is not None:
-                    stage.mends[name] = (time.monotonic() + stage.rng.uniform(*REPAIR), mend)
-                return True
-    return False
+def _strike(stage: Stage, coming: list[str], side: Side, report: Report) -> None:
+    """The first fault that can come over a side now, if there is one."""
+    ready = {check: check(stage, side) for check in {FAULTS[name].ready for name in coming}}
+    name = next((name for name in coming if ready[FAULTS[name].ready] and name not in stage.mends), None)
+    if name is None:
+        return
+    mend = FAULTS[name].strike(stage, side)
+    side.was_struck()
+    coming.remove(name)
+    report.faults[name] += 1
+    if mend is not None:
+        stage.mends[name] = (time.monotonic() + stage.rng.uniform(*REPAIR), mend)
