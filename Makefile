@@ -44,8 +44,8 @@ INPUTS ?= 100000
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
-# A suite while workers, drivers and nodes are killed and the tracking server goes away. Its size is a parameter:
-# make storm STORM="--seeds 34 --kills 90 --node-kills 10 --outages 10" has 204 trials and 100 kills.
+# Two drivers run a suite while workers, drivers, Rays and nodes are killed, signals come, the tracking server goes away
+# and the clock is set. Its size is a parameter: make storm STORM="--seeds 17 --kills 100" has 204 trials.
 STORM ?=
 storm: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm $(STORM)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.metrics import metric_of
 from ltbench.page.drawing import INK, MOST_ROWS, Figure, canvas, look, plain
 from ltbench.page.evidence import Evidence
 from ltbench.page.plots_gain import pareto
@@ -16,7 +15,7 @@ from ltbench.ranking.board import Leaderboard, Row, Table
 def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Figure:
     """What a point of accuracy costs: hours of a trial against the mean, and the methods that none beats in both."""
     unit, held = ("GPU-hours", "share of a GPU") if evidence.on_gpus else ("CPU-hours", "CPUs")
-    better = 1.0 if metric_of(board.primary).higher_is_better else -1.0
+    better = 1.0 if board.about(board.primary).higher_is_better else -1.0
     hours = {row.label: evidence.hours[row.label] for row in table.rows}
     front = pareto([(-hours[row.label], better * row.mean) for row in table.rows])
     drawing, (axis,) = canvas(6.2, 3.8)
@@ -29,7 +28,7 @@ def cost(board: Leaderboard, table: Table, evidence: Evidence) -> Figure:
         axis.plot(hours[row.label], row.mean, marker, color=colour, markerfacecolor=face, label=plain(row.label))
     ends = sorted((hours[table.rows[i].label], table.rows[i].mean) for i in front)
     axis.plot([x for x, _ in ends], [y for _, y in ends], color=INK, linewidth=0.8, linestyle=":")
-    axis.set(xlabel=f"{unit} per trial", ylabel=metric_of(board.primary).title)
+    axis.set(xlabel=f"{unit} per trial", ylabel=board.about(board.primary).title)
     axis.margins(0.1)
     axis.set_xlim(left=0)
     if len(table.rows) <= MOST_ROWS:
