@@ -17,7 +17,7 @@ from ltbench.api import Method, Moment, Stage
 from ltbench.parts import Classifier, Queue, cross_entropy
 from ltbench.registry import Registry
 from ltbench.spec import TrialSpec
-from ltbench.training import trial
+from ltbench.training import attempt
 from ltbench.training.checkpoints.checkpoint import Checkpoints, Stopped
 from ltbench.training.graph import passes
 from ltbench.training.graph.passes import Unfaithful
@@ -249,7 +249,7 @@ def test_a_trial_whose_recorded_pass_is_untrue_is_trained_anew(
         asked.append(step)
         return GraphUse.emulated() if step == "auto" else GraphUse(step, device, compile)
 
-    monkeypatch.setattr(trial, "GraphUse", use)
+    monkeypatch.setattr(attempt, "GraphUse", use)
     recorded = run_trial(spec, site)
     assert (recorded.metrics, recorded.curves, recorded.per_class) == (plain.metrics, plain.curves, plain.per_class)
     assert recorded.environment["step"] == "graph"
