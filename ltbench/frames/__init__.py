@@ -1,7 +1,8 @@
 """The door for Python: the words of the command line as functions. Nothing in here prints or exits."""
 
-from ltbench.frames.boards import Board, CompareResult, Report, compare, leaderboard, report
+from ltbench.frames.boards import Board, Report, leaderboard, report
 from ltbench.frames.catalog import methods
+from ltbench.frames.comparing import CompareResult, compare
 from ltbench.frames.exchange import DiffResult, SplitFile, diff, import_predictions, split
 from ltbench.frames.plans import SuitePlan, plan
 from ltbench.frames.runs import SuiteRun, run

@@ -1,4 +1,4 @@
-"""`ltbench.leaderboard`, `ltbench.compare`, `ltbench.report`: results ranked, with what may be claimed."""
+"""`ltbench.leaderboard`, `ltbench.report`: results ranked, with what may be claimed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from ltbench.page.evidence import gather
 from ltbench.page.write import figures_of
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions
-from ltbench.ranking.compare import Comparison
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_html import board_html
-from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.formats.latex.paper import Named, PaperStyle
 from ltbench.ranking.formats.render import renderer
 from ltbench.ranking.views.derived import primary_of_prior
 from ltbench.system.uris import store_uri
-from ltbench.workflow.make_board import BoardRequest, RankedResults, compare_rows, make_board
+from ltbench.workflow.make_board import BoardRequest, RankedResults, make_board
 from ltbench.workflow.make_report import make_report
 from ltbench.workflow.tell import Tell, tell_nobody
 
@@ -202,67 +200,6 @@ def leaderboard(
         tell=tell,
     )
     return Board(make_board(request))
-
-
-@dataclass(frozen=True)
-class CompareResult:
-    """Two methods in full, as one planned comparison."""
-
-    comparison: Comparison
-
-    def to_frame(self) -> pd.DataFrame:
-        """One line per column (data set and imbalance): dataset, imbalance, diff (a - b, in the primary metric's unit),
-        low and high (95 % interval), p."""
-        lines = [
-            (column.dataset, column.imbalance, test.diff, *_ends(test.diff, test.half), test.p)
-            for column, test in self.comparison.by_column.items()
-        ]
-        return pd.DataFrame(lines, columns=["dataset", "imbalance", "diff", "low", "high", "p"])
-
-    def __str__(self) -> str:
-        return comparison_text(self.comparison)
-
-    def __repr__(self) -> str:
-        return comparison_text(self.comparison)
-
-
-def _ends(middle: float | None, half: float | None) -> tuple[float | None, float | None]:
-    return (None, None) if half is None or middle is None else (middle - half, middle + half)
-
-
-def compare(
-    a: str,
-    b: str,
-    *,
-    suite: str | None = None,
-    results: AnyPath = "results",
-    from_: AnyPath | None = None,
-    datasets: Names = None,
-) -> CompareResult:
-    """Compare two methods in full: by column, metric and class, and how far seeds can tell.
-
-    Args:
-        a: a row of the table.
-        b: the row it is compared with.
-        suite: the suite's name; default: the only one there is.
-        results: the folder in which runs wrote.
-        from_: a suite's folder of results, or of records, instead of `results`.
-        datasets: the data sets to look at; default: all.
-
-    Returns:
-        The comparison: printed, it is the text of the command; `to_frame()` has one line per data set and imbalance.
-
-    Raises:
-        ltbench.errors.UserError: no such suite or row, or no seed that both have.
-
-    Examples:
-        >>> import ltbench
-        >>> found = ltbench.compare("balanced_softmax", "ce", from_="results/reference/quickstart")
-        >>> found.to_frame()["dataset"].unique().tolist()
-        ['digits']
-    """
-    chosen = selection_of(None, datasets)
-    return CompareResult(compare_rows(a, b, suite, folder_of(results), path_of(from_), chosen))
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ltbench.planning.planner import Selection, make_plan
+from ltbench.planning.planner import make_plan
 from ltbench.planning.resolve import Inputs, resolve
 from ltbench.registry import Registry
-from ltbench.spec import Plan
+from ltbench.spec import Plan, Selection
 from ltbench.suite.load import load_suite
 
 SUITE = """\

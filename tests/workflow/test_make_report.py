@@ -13,9 +13,8 @@ import pytest
 
 from ltbench import cli
 from ltbench.errors import UserError
-from ltbench.planning.planner import Selection
 from ltbench.results.folders import Folders
-from ltbench.spec import Record, canonical
+from ltbench.spec import Record, Selection, canonical
 from ltbench.tracking import mlflow_client, mlflow_store
 from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.delivery import Tracker, default_uri
