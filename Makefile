@@ -32,7 +32,7 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	MYPY_NUM_WORKERS=$(JOBS) $(BIN)/mypy
 
 # The site in site/: open site/index.html. `--strict`: a broken link is an error.
 docs: setup

@@ -113,9 +113,9 @@ def network(name: str, seed: int) -> nn.Module:
 
 def batch_of(name: str, seed: int) -> tuple[Tensor, Tensor]:
     (height, width, channels), batch = SIZES[name]
-    dice = torch.Generator().manual_seed(seed)
-    x = torch.randn(batch, channels, height, width, generator=dice)
-    y = torch.randint(0, 10, (batch,), generator=dice)
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, channels, height, width, generator=rng)
+    y = torch.randint(0, 10, (batch,), generator=rng)
     return x.to(memory_format=torch.channels_last).to(_device()), y.to(_device())
 
 

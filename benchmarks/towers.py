@@ -86,8 +86,8 @@ def _bare(device: torch.device, steps: int, batch: int, precision: str) -> Calla
 
 def _engine(device: torch.device, steps: int, batch: int, precision: str) -> Callable[[], int]:
     x, y = images(50 * batch)
-    dice = np.random.default_rng(0)
-    text = dice.normal(size=(CLASSES, LENGTH)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=(CLASSES, LENGTH)).astype(np.float32)
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     task = Task(y, [str(c) for c in range(CLASSES)], device=device, text=text, logit_scale=100.0)
     method = Registry().get("clip_full_finetune")(task)

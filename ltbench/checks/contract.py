@@ -77,8 +77,8 @@ def check_method(cls: type[Method], tell: Callable[[str], None] = lambda what: N
         problems.append("the test logits are not finite")
     if not np.array_equal(first, again):
         problems.append(
-            "two runs with one seed differ: every random number must come from `now` or torch's own dice, and what "
-            "changes while training must be an attribute of self (no global, no class attribute)"
+            "two runs with one seed differ: every random number must come from `now` or torch's own generator, and "
+            "what changes while training must be an attribute of self (no global, no class attribute)"
         )
     else:
         tell("a training that is interrupted twice and goes on")

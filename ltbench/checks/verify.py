@@ -58,13 +58,13 @@ class Check:
 
 def pick(records: Iterable[Record], count: int, draw: int) -> list[Record]:
     """`count` records drawn at random: of every row one before any row has a second."""
-    dice, rows = random.Random(draw), dict[str, list[Record]]()
+    rng, rows = random.Random(draw), dict[str, list[Record]]()
     for record in sorted(records, key=lambda r: r.key):
         rows.setdefault(record.spec.label, []).append(record)
     labels = sorted(rows)
-    dice.shuffle(labels)
+    rng.shuffle(labels)
     for label in labels:
-        dice.shuffle(rows[label])
+        rng.shuffle(rows[label])
     turns = [rows[label][i] for i in range(max(map(len, rows.values()), default=0)) for label in labels
              if i < len(rows[label])]  # fmt: skip
     return turns[:count]

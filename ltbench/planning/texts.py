@@ -19,7 +19,7 @@ from ltbench.suite import Recipe
 
 
 class LazyVectors(Mapping[str, NDArray[np.float32]]):
-    """Digest -> vectors, made when they are looked up: laying out a suite runs no encoder."""
+    """Digest -> vectors, made when they are looked up: planning runs no encoder."""
 
     def __init__(self) -> None:
         self.found: dict[str, TextVectors] = {}

@@ -250,7 +250,7 @@ class Sly(Method):
 def test_the_dice_of_the_network_go_on_where_they_were(
     user_spec: Callable[..., tuple[TrialSpec, Site]], site: Site, place: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dropout throws torch's own dice in every step."""
+    """Dropout draws from torch's own generator in every step."""
 
     def dropping(*given: Any) -> torch.nn.Module:
         inner = build_backbone(*given)
