@@ -127,7 +127,8 @@ def _seconds(cls: type[Method]) -> float:
         "epochs": STEPS * BATCH / len(labels), "batch_size": BATCH, "precision": "fp32",
         "schedule": {"name": "constant", "warmup": 0.0, "warmup_stairs": 0},
     }  # fmt: skip
-    batches = ImageBatches(x, labels, (0.5,) * 3, (0.25,) * 3, augment="crop_flip", rng=rng)
+    batches = ImageBatches(x, labels, (0.5,) * 3, (0.25,) * 3, augment="crop_flip",
+                           further=("crop_flip",) * (len(cls.views) - 1), rng=rng)  # fmt: skip
     order, clock = BatchOrder(labels, 10, BATCH, rng), Clock(rng, torch.device("cpu"))
     began = time.process_time()
     train(model, method, Setup(batches, order, clock, recipe))

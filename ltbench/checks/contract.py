@@ -118,7 +118,7 @@ def _ahead_problems(cls: type[Method]) -> Iterator[str]:
     for ahead in (0, AHEAD):
         clock = Clock(np.random.default_rng([0, 2]), torch.device("cpu"), np.random.default_rng([0, 6]))
         try:
-            found.append(_logits(cls, 0, source=DrawnAhead(ahead, script), clock=clock))
+            found.append(_logits(cls, 0, source=DrawnAhead(ahead, script, len(cls.views)), clock=clock))
         except Exception as error:  # as in check_method
             place = place_of(error, method_files(cls))
             yield f"where `draw` runs ahead training fails: {type(error).__name__}: {error}{place}"

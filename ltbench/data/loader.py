@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltbench.data.images.policies import POLICIES, Policy
-from ltbench.data.stream import StreamBatches
+from ltbench.data.stream import StreamBatches, in_views
 
 AUGMENTS = ("none", "flip", "crop", "crop_flip", *POLICIES)
 Index = NDArray[np.int64]
@@ -112,7 +112,7 @@ class ImageBatches(InMemory):
             pixels, rows = self._pixels(view, index)
             views.append(self._normalise(pixels if view.policy is None else view.policy(pixels, self.rng)))
         assert rows is not None
-        x = views[0] if len(views) == 1 else torch.cat(views).unflatten(0, (len(views), -1))
+        x = views[0] if len(views) == 1 else in_views(torch.cat(views), len(views))
         return x, self._y[rows]
 
     def _pixels(self, view: View, index: Index) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,11 @@ def has_stages(name: str) -> bool:
     return name != "identity" and (name in BACKBONES or name.startswith(("resne", "wide_resne", "vit_")))
 
 
+def has_maps(name: str) -> bool:
+    """Whether a backbone's stages (`has_stages`) give maps of channels, as convolutions do."""
+    return has_stages(name) and name != "mlp" and not has_blocks(name)
+
+
 def _check_known(name: str) -> None:
     known = import_module("ltbench.models.torchvision").names()
     if name not in known:

@@ -73,7 +73,11 @@ class Preparation:
         self._mean, self._std = (torch.tensor(tower[k], device=device).view(1, -1, 1, 1) for k in ("mean", "std"))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, 1 or 3, H, W) float on the scale 0..255 -> (N, 3, side, side), in channels-last memory if it was."""
+        """(N, 1 or 3, H, W) float on the scale 0..255 -> (N, 3, side, side), in channels-last memory if it was; of
+        several views (V, N, ...) -> (V, N, ...)."""
+        if pixels.ndim == 5:
+            prepared = self(pixels.flatten(0, 1))
+            return prepared.view(*pixels.shape[:2], *prepared.shape[1:])
         x = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
         if x.shape[-2:] != (self.side, self.side):
             size = (self.side, self.side)

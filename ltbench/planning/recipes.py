@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ltbench.data.images.policies import POLICIES
@@ -43,6 +43,7 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
     if are_vectors(facts) and recipe["augment"] != "none":
         raise UserError(f"{place}.augment: feature vectors cannot be augmented; take `augment: none`")
     _check_augment(f"{place}.augment", recipe["augment"], facts)
+    _check_views(f"{place}.views", recipe, facts)
     recipe["precision"] = resolve_precision(recipe["precision"])
     pretrained = _pretrained(written, place)
     for key in ("pretrained", "trainable", "image_size", "interpolation"):
@@ -57,6 +58,8 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
         del recipe["head"], recipe["logit_scale"]
     if recipe["pretraining"] == "none":
         del recipe["pretraining"]
+    if not recipe["views"]:
+        del recipe["views"]
     return recipe
 
 
@@ -68,6 +71,26 @@ def _check_augment(place: str, augment: str, facts: Facts) -> None:
     if not facts.streams and augment.startswith("resized_crop"):
         raise UserError(f"{place}: {augment!r} is for images that are streamed; these are packed at {facts.shape[0]} "
                         f"pixels and take none, flip, crop, crop_flip, {', '.join(POLICIES)}")  # fmt: skip
+
+
+def _check_views(place: str, recipe: Mapping[str, Any], facts: Facts) -> None:
+    """Raise UserError for further views that these images cannot have."""
+    if recipe["views"] and are_vectors(facts):
+        raise UserError(f"{place}: feature vectors have one view; remove it")
+    for augment in recipe["views"]:
+        _check_augment(place, augment, facts)
+        if facts.streams and ("crop" in augment) != ("crop" in recipe["augment"]):
+            raise UserError(f"{place}: {augment!r} does not go with `augment: {recipe['augment']}`; where images are "
+                            f"streamed, either all views are random crops or none is")  # fmt: skip
+
+
+def seen_by(views: Sequence[int], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a method that trains on these views of an image (Method.views): `augment` is the first one's, and
+    `views`, where there are more, lists those of the others."""
+    given = [recipe["augment"], *recipe.get("views", ())]
+    first, *further = (given[min(view, len(given) - 1)] for view in views)
+    rest = {key: value for key, value in recipe.items() if key != "views"}
+    return {**rest, "augment": first, **({"views": further} if further else {})}
 
 
 def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:

@@ -209,9 +209,9 @@ class Trial:
             raise Diverged(f"the {part} logits are not finite")
         return self.record(training, logits)
 
-    def batches(self, part: str, augment: str = "none") -> Batches | PreparedBatches:
-        """Batches of `train`, `holdout` or `test`, made for the trial's network."""
-        return self._cell_batches.of(part, augment)
+    def batches(self, part: str) -> Batches | PreparedBatches:
+        """Batches of `train`, `holdout` or `test` for evaluation, made for the trial's network."""
+        return self._cell_batches.of(part)
 
     def train(self) -> Training:
         """Train the model in place, from the checkpoint if there is one."""
@@ -219,7 +219,7 @@ class Trial:
         try_predict(parts.method, torch.zeros(2, parts.method.task.num_classes, device=self._device))
         began = time.perf_counter()
         self._checkpoints.begin(curves=self._curves)
-        batches = self.batches("train", recipe["augment"])
+        batches = self._cell_batches.of("train", recipe["augment"], recipe.get("views", ()))
         clock = Clock(parts.generators.method, self._device, parts.generators.draw if parts.facts.streams else None)
         setup = Setup(
             batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features, self._graphs

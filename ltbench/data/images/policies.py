@@ -18,8 +18,8 @@ from ltbench.data.images.simaugment import SimAugment
 
 
 class Policy(Protocol):
-    """Changes a batch of images (B, H, W, channels) uint8, with random numbers of `rng`; may do so in place. One with an
-    attribute `whole` is given the images as they are, not cropped and flipped before."""
+    """Changes a batch of images (B, H, W, channels) uint8, with random numbers of `rng`; may do so in place. One that
+    has an attribute `whole` is given the images as they are, not cropped and flipped before."""
 
     def __call__(self, x: Tensor, rng: np.random.Generator) -> Tensor: ...
 

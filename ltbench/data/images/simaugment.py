@@ -69,7 +69,8 @@ class SimAugment:
     def __call__(self, x: Tensor, rng: np.random.Generator) -> Tensor:
         draws = Draws.of(rng, len(x), self._size)
         sent = torch.from_numpy(np.concatenate([draws.boxes, draws.mirror[:, None]], axis=1))
-        x = resized(x, *sent.to(x.device, non_blocking=True).split([4, 1], dim=1))
+        boxes_mirror = sent.to(x.device, non_blocking=True)
+        x = resized(x, boxes_mirror[:, :4], boxes_mirror[:, 4:])
         factors = torch.from_numpy(np.stack([draws.factors, 1 - draws.factors])).to(x.device, non_blocking=True)
         for place in range(4):
             for change in range(4):

@@ -234,7 +234,11 @@ def test_simaugments_numbers_have_their_distributions() -> None:
     assert area.min() > 0.15
     for chosen, p in ((draws.mirror, 0.5), (draws.jitter, 0.8), (draws.grey, 0.2), (draws.blur, 0.5)):
         assert abs(chosen.mean() - p) < 0.015
-    for values, low, high in ((draws.factors[:, :3], 0.6, 1.4), (draws.factors[:, 3], -0.1, 0.1), (draws.sigma, 0.1, 2)):
+    for values, low, high in (
+        (draws.factors[:, :3], 0.6, 1.4),
+        (draws.factors[:, 3], -0.1, 0.1),
+        (draws.sigma, 0.1, 2),
+    ):
         assert stats.kstest(values.ravel(), stats.uniform(low, high - low).cdf).pvalue > 1e-3
     assert stats.chisquare(np.unique(draws.order, axis=0, return_counts=True)[1]).pvalue > 1e-3
 
