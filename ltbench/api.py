@@ -162,8 +162,8 @@ class Method:
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
     defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `blocks`: a
     backbone of transformer blocks; `stages`: one that experts can share; `maps`: one of convolutions; `linear_head`:
-    class vectors of different lengths) and which `views` of an image it trains on, and declares hyper-parameters with
-    `hp`.
+    class vectors of different lengths; `holdout`: held-out images for `fit`) and which `views` of an image it trains
+    on, and declares hyper-parameters with `hp`.
     """
 
     paper: ClassVar[str] = ""
@@ -262,3 +262,9 @@ class Method:
     def predict(self, logits: Tensor) -> Tensor:
         """Post-hoc correction of test logits (N, C) -> (N, C). Default: the same."""
         return logits
+
+    # -- after the training -------------------------------------------------------------------------------------------
+
+    def fit(self, logits: Tensor, labels: Tensor) -> None:
+        """What `predict` learns from held-out images, never from the test set: their logits (N, C), before `predict`,
+        and labels (N,). Called once, after the training, with `needs = frozenset({"holdout"})`. Default: nothing."""

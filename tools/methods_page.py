@@ -35,7 +35,7 @@ PAGE, COSTS = ROOT / "methods" / "README.md", ROOT / "tools" / "method_costs.jso
 STEPS, BATCH = 40, 32
 HEAD = """# The methods
 
-One file each. A method is its difference from plain cross-entropy: the table says which of the eight hooks it changes,
+One file each. A method is its difference from plain cross-entropy: the table says which of the hooks it changes,
 by itself or through the methods that it builds on. `ltbench methods NAME` shows one in full, and
 [a template](_template.py) begins a new one.
 

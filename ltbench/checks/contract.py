@@ -41,7 +41,7 @@ from ltbench.training.madeup import (
     train_on_it,
 )
 
-HOOKS = ("head", "stages", "draw", "mix", "forward", "loss", "step", "predict")
+HOOKS = ("head", "stages", "draw", "mix", "forward", "loss", "step", "predict", "fit")
 
 
 class Checked(NamedTuple):
@@ -259,4 +259,5 @@ def _logits(
     checkpoints.begin()
     train_on_it(method, model, seed, watch, checkpoints, clock, precision, source, graphs)
     raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": precision}))
+    method.fit(raw, torch.from_numpy(images()[1]))  # stands for a hold-out
     return np.asarray(method.predict(raw).numpy())

@@ -36,6 +36,9 @@ class TrialPlanner:
         recipe = seen_by(row.method.views, self._recipes[row.recipe, cell.dataset])
         if reason := misfit(row.method, recipe):
             return Skip(label=row.label, cell=cell, reason=reason)
+        if "holdout" in row.method.needs and cell.holdout_per_class == 0:
+            reason = "fits on held-out images: `protocol.holdout_per_class` of at least 1"
+            return Skip(label=row.label, cell=cell, reason=reason)
         vectors = None
         if "text" in row.method.needs or "head" in recipe:
             try:

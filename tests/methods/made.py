@@ -148,8 +148,9 @@ def final_logits(name: str, seed: int = 0, epochs: float = 2.0, **values: Any) -
     """Corrected logits of the training images after a short training."""
     method: Method = make(name, task_of(COUNTS, names_for(name), seed), **values)
     model = trained(method, seed=seed, epochs=epochs)
-    raw = logits_of(model, ImageBatches(*images(), (0.5,), (0.25,)), RECIPE)
-    return np.asarray(method.predict(torch.from_numpy(raw)).numpy())
+    raw = torch.from_numpy(logits_of(model, ImageBatches(*images(), (0.5,), (0.25,)), RECIPE))
+    method.fit(raw, torch.from_numpy(images()[1]))
+    return np.asarray(method.predict(raw).numpy())
 
 
 def spied(name: str) -> Any:

@@ -138,6 +138,7 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("mean_teacher", {"decay": 0.999, "consistency": 100.0, "ramp": 5 / 180}),
         ("ncl", {"distillation": 0.6, "hard": 0.3, "hard_weight": 1.0}),
         ("paco", {"alpha": 0.01, "temperature": 0.05, "keys": 1024, "width": 32, "momentum": 0.999}),
+        ("temperature", {}),
         ("shike", {"experts": 3, "hardest": 10.0, "mutual": 1.0, "classifier_share": 0.1}),
         ("influence_balanced", {"strength": 1000.0, "epsilon": 0.001, "balanced_share": 0.5, "rate": 0.01}),
         ("kd", {"temperature": 4.0, "taught": 0.9, "teacher_share": 0.5}),
