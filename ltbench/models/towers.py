@@ -23,6 +23,8 @@ NAMED = {"clip_rn50": "RN50", "clip_vit_b32": "ViT-B-32", "clip_vit_b16": "ViT-B
 """The towers of CLIP (Radford et al., ICML 2021) that the field uses, and what open_clip calls them."""
 PREFIX = "open_clip:"
 """Before the name of any other architecture of open_clip."""
+TIMM = "timm:"
+"""Before the name of a network of timm."""
 CONTENT = "sha256:"
 """Before the first 16 hex digits of a checkpoint's SHA-256, which stand for it in a recipe."""
 AT_ONCE = 256

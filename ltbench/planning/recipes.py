@@ -8,8 +8,8 @@ from typing import Any
 from ltbench.data.images.policies import POLICIES
 from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError, at
-from ltbench.models import BACKBONES, check_backbone
-from ltbench.models.towers import NAMED, is_tower, weights_of
+from ltbench.models import BACKBONES, check_backbone, code_of
+from ltbench.models.towers import NAMED, TIMM, is_tower, weights_of
 from ltbench.suite import Recipe
 
 _OF_TOWERS = ("image_size", "interpolation")
@@ -40,6 +40,7 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
     place, recipe = f"recipes.{name}", written.model_dump()
     with at(f"{place}.backbone"):
         check_backbone(recipe["backbone"], facts.shape)
+        code = code_of(recipe["backbone"])
     if are_vectors(facts) and recipe["augment"] != "none":
         raise UserError(f"{place}.augment: feature vectors cannot be augmented; take `augment: none`")
     _check_augment(f"{place}.augment", recipe["augment"], facts)
@@ -51,13 +52,17 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
     for kind, model in pretrained.items():
         recipe[kind] = model
         if recipe["pretraining"] == "none":
-            recipe["pretraining"] = f"{'open_clip' if kind == 'tower' else 'torchvision'} {weights_of(model)}"
+            named = weights_of(model)
+            library = "open_clip " if kind == "tower" else "" if named.startswith(TIMM) else "torchvision "
+            recipe["pretraining"] = library + named
     if recipe["compile"] == "none":
         del recipe["compile"]
     if recipe["head"] == "linear":
         del recipe["head"], recipe["logit_scale"]
     if recipe["pretraining"] == "none":
         del recipe["pretraining"]
+    if code is not None:
+        recipe["backbone_code"] = code
     if not recipe["views"]:
         del recipe["views"]
     return recipe
@@ -116,7 +121,7 @@ def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:
                             f"remove it, or take one: {', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
     if pretrained is None:
         return {}
-    if backbone in BACKBONES:
+    if backbone in BACKBONES or code_of(backbone) is not None:
         raise UserError(f"{place}.pretrained: has no effect with backbone {backbone!r}, which is trained from "
                         f"scratch; remove it, or take a network of torchvision or an image tower: "
                         f"{', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
@@ -127,6 +132,8 @@ def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:
         return {"weights": weights}
     import torch
 
+    if backbone.startswith(TIMM):
+        raise UserError(f"{place}.trainable: {recipe.trainable!r} is for residual networks of torchvision; remove it")
     from ltbench.models.torchvision import build
 
     with torch.device("meta"):  # only to see whether it can be done
