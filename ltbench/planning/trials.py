@@ -33,6 +33,8 @@ class TrialPlanner:
             UserError: the class names' vectors do not fit the recipe.
         """
         recipe = self._recipes[row.recipe, cell.dataset]
+        if self._suite.protocol.budget != "steps":
+            recipe = {**recipe, "budget": self._suite.protocol.budget}
         if reason := misfit(row.method, recipe):
             return Skip(label=row.label, cell=cell, reason=reason)
         vectors = None

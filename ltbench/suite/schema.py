@@ -183,6 +183,9 @@ class Protocol(Strict):
     """The trials that are ranked."""
     search: Search | None = None
     """How hyper-parameters are chosen before; None: they are not."""
+    budget: Literal["steps", "images"] = "steps"
+    """What every row gets as much of: optimizer steps, or images read, so that one that reads two images for an example
+    takes half the steps."""
     primary: str = "balanced_accuracy"
     """The metric that carries ranks and tests."""
     rope: Positive | None = None

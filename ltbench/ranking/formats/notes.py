@@ -9,6 +9,7 @@ from ltbench.ranking.formats.choices import search_notes, tried_notes
 from ltbench.ranking.formats.marks import marks_explained
 from ltbench.ranking.published import Judgement
 from ltbench.ranking.ranking import ALL_PAIRS
+from ltbench.spec.budget import factors_of
 from ltbench.stats.reasons import Reason
 
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -174,6 +175,9 @@ def of_table(table: Table) -> list[str]:
     if taken := [row.label for row in table.rows if row.elsewhere]:
         lines.append(f"From elsewhere: {', '.join(taken)}: predictions for this split that were taken over. ltbench "
                      f"computed their metrics and did not train them.")  # fmt: skip
+    if factors := {row.label: factors_of(row.budget) for row in table.rows if factors_of(row.budget)}:
+        said = "; ".join(f"{label} {', '.join(found)}" for label, found in factors.items())
+        lines.append(f"Cost of a step beside plain training: {said}.")
     random = {found.block for found in table.redrawn}
     lines += [_redrawn(found) for found in table.redrawn]
     for name, block in table.drawn_again.items():
