@@ -61,6 +61,13 @@ def find_results(
             raise UserError(f"--from {shown}: a file of scores belongs to no suite; leave {suite!r} out")
         file = source.name if isinstance(source, Path) else "a frame"
         return Results(read_scores(source, primary), None, None, Origin(file=file))
+    if isinstance(source, Path) and source.exists():
+        from ltbench.results.harnesses import read_harness
+
+        if (taken := read_harness(source, primary)) is not None:
+            if suite is not None:
+                raise UserError(f"--from {source}: results of another harness belong to no suite; leave {suite!r} out")
+            return Results(taken.results, None, taken.predictions, Origin(file=source.name))
     if source is not None:
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions
