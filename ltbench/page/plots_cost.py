@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ltbench.metrics import COSTS
 from ltbench.page.drawing import INK, MOST_ROWS, Figure, canvas, look, plain
 from ltbench.page.evidence import Evidence
 from ltbench.page.plots_gain import pareto
@@ -65,6 +66,7 @@ def _cost_line(row: Row, table: Table, evidence: Evidence, unit: str, on_front: 
         "method": row.label,
         "seconds per trial": evidence.seconds[row.label],
         f"{unit} per trial": evidence.hours[row.label],
+        **{COSTS[name].title: row.budget[name] for name in COSTS if name in row.budget and "hours" not in name},
         "mean": row.mean,
         "gain": gained,
         f"{unit} per point gained": more / gained if paid and more is not None and gained else None,

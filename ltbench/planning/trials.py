@@ -22,6 +22,8 @@ def trial_of(resolved: Resolved, cell: Cell, row: Row) -> TrialSpec | Skip:
         UserError: the class names' vectors do not fit the recipe.
     """
     recipe = seen_by(row.method.views, resolved.recipes[row.recipe, cell.dataset])
+    if resolved.suite.protocol.budget != "steps":
+        recipe["budget"] = resolved.suite.protocol.budget
     if reason := misfit(row.method, recipe):
         return Skip(label=row.label, cell=cell, reason=reason)
     if "holdout" in row.method.needs and cell.holdout_per_class == 0:

@@ -283,13 +283,16 @@ def _check_draws(source: SuiteData, datasets: Sequence[DatasetEntry]) -> None:
     """Every draw is another one, and has a name that no other data set has."""
     names = [entry.name for entry in datasets]
     for i, entry in enumerate(datasets):
-        seeds, place = entry.subset_seeds, ("datasets", i, "subset_seeds")
+        if entry.subset_seeds is not None and entry.class_orders is not None:
+            raise source.error(("datasets", i, "class_orders"), "is given beside `subset_seeds`; vary one of the two")
+        several = "subset_seeds" if entry.subset_seeds is not None else "class_orders"
+        seeds, place = entry.subset_seeds or entry.class_orders, ("datasets", i, several)
         if seeds is None:
             continue
         if len(set(seeds)) < len(seeds):
             raise source.error(place, "names a seed twice; each draw is another one")
-        if "subset_seed" in entry.model_fields_set:
-            raise source.error(place, "stands in place of `subset_seed`; remove one of the two")
+        if several.removesuffix("s") in entry.model_fields_set:
+            raise source.error(place, f"stands in place of `{several.removesuffix('s')}`; remove one of the two")
         if entry.profile == "native":
             raise source.error(place, "needs a profile: a data set that is taken as it is has nothing to draw")
         for draw in entry.draws()[1:]:

@@ -20,6 +20,7 @@ from ltbench.metrics import Predictions, evaluate
 from ltbench.models.towers import PreparedBatches, Tower
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.assemble import assemble
+from ltbench.training.budget import Spent
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.device.compiled import forget
 from ltbench.training.device.stopwatch import Stopwatch
@@ -86,7 +87,7 @@ class Trial:
         cached = tower is not None and site.cache_features
         self._features = FrozenFeatures(parts.model, spec.recipe, site.data, device) if cached else None
         self._curves: dict[str, list[list[float]]] = {"train/loss": []}
-        self._curve_seconds = 0.0
+        self._curve_seconds, self._spent = 0.0, Spent()
 
     def run(self) -> Record:
         """Train, fit what is fitted on the hold-out, then test once on the part that the cell is scored on. A search
@@ -111,12 +112,13 @@ class Trial:
         recipe, parts, stopwatch = self._spec.recipe, self._parts, Stopwatch(self._device)
         try_predict(parts.method, torch.zeros(2, parts.method.task.num_classes, device=self._device))
         began = time.perf_counter()
-        self._checkpoints.begin(curves=self._curves)
+        self._checkpoints.begin(curves=self._curves, spent=self._spent.counts)
         batches = self._cell_batches.of("train", recipe["augment"], recipe.get("views", ()))
         clock = Clock(parts.generators.method, self._device, parts.generators.draw if parts.facts.streams else None)
         setup = Setup(
-            batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features, self._graphs
-        )
+            batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features, self._graphs,
+            self._spent,
+        )  # fmt: skip
         try:
             first_loss = train(parts.model, parts.method, setup)
             data_seconds, step_seconds = stopwatch.seconds()
@@ -185,6 +187,7 @@ class Trial:
             "step_share": round(training.step_seconds / whole, 4),
             "evaluation_share": round((self._curve_seconds + test_seconds) / whole, 4),
             **training.images,
+            **self._spent.told(recipe["batch_size"]),
         }
         if self._curves["train/loss"]:
             environment["images_per_second"] = recipe["epochs"] * len(parts.data.train_y) / train_seconds

@@ -31,6 +31,8 @@ class Results(NamedTuple):
     expectation: Expectation | None
     predictions: Predictions | None
     origin: Origin = LTBENCH
+    directions: Directions = NONE_DECLARED
+    """Which way metrics of others are better, as declared or as their files say."""
 
 
 def find_results(
@@ -62,7 +64,14 @@ def find_results(
             shown = source if isinstance(source, Path) else "FRAME"
             raise UserError(f"--from {shown}: a file of scores belongs to no suite; leave {suite!r} out")
         file = source.name if isinstance(source, Path) else "a frame"
-        return Results(read_scores(source, primary, directions), None, None, Origin(file=file))
+        return Results(read_scores(source, primary, directions), None, None, Origin(file=file), directions)
+    if isinstance(source, Path) and source.exists():
+        from ltbench.results.harnesses import read_harness
+
+        if (taken := read_harness(source, primary, directions)) is not None:
+            if suite is not None:
+                raise UserError(f"--from {source}: results of another harness belong to no suite; leave {suite!r} out")
+            return Results(taken.results, None, taken.predictions, Origin(file=source.name), taken.directions)
     if source is not None:
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions

@@ -364,3 +364,11 @@ def test_the_adapters_of_the_features_suite_have_their_rivals_learning_rate() ->
     rate = suite.recipes["clip"].optimizer.lr
     adapters = [entry for entry in suite.methods["clip"] if entry.method == "tgm_clip"]
     assert [entry.hyperparameters["adapter_lr"] for entry in adapters] == [rate, rate]
+
+
+def test_as_many_images_for_every_row_is_part_of_the_key(lay_out: Callable[..., tuple[Plan, Inputs]]) -> None:
+    plain, named, alike = (lay_out(*o)[0] for o in ((), ("protocol.budget=steps",), ("protocol.budget=images",)))
+    assert [t.key for t in plain.trials] == [t.key for t in named.trials]
+    assert not {t.key for t in plain.trials} & {t.key for t in alike.trials}
+    assert {t.recipe["budget"] for t in alike.trials} == {"images"}
+    assert all("budget" not in t.recipe for t in plain.trials)
