@@ -31,7 +31,8 @@ class Run(NamedTuple):
 
     Attributes:
         seed: which of the model's runs. version: of the task; other versions are other columns.
-        values: metric -> value, shares in percent. better: which way is better, where the file says it. right: item -> right or wrong, for `accuracy`; None: not known.
+        values: metric -> value, shares in percent. better: metric -> whether more of it is, where the file says so.
+        right: item -> right or wrong, for `accuracy`; None: not known.
     """
 
     file: Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ltbench.errors import UserError
 from ltbench.metrics import BUCKETS, NONE_DECLARED, Directions
 from ltbench.ranking.selection import LTBENCH, Origin
-from ltbench.results.folders import checked_name, read_plan, suites_in
+from ltbench.results.folders import checked_name, read_plan, referenced, suites_in
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.spec import Expectation, Result
 from ltbench.system.uris import shown_uri, sqlite_file, store_uri
@@ -216,6 +216,7 @@ def of_suite(
 def journal_in(folder: Path) -> tuple[Journal, Expectation | None]:
     """The journal in a suite's folder of results, or in a bare folder of records; and the plan kept with the former."""
 
+    folder = referenced(folder)
     inner = folder / "records"
     records = inner if inner.is_dir() else folder
     if folder.suffix.lower() == ".csv" and folder.is_file():
