@@ -27,7 +27,7 @@ from ltbench.registry import Registry
 from ltbench.spec import TrialSpec
 from ltbench.suite import Suite
 from ltbench.training.assemble import assemble
-from ltbench.training.engine import lr_factor
+from ltbench.training.schedule import lr_factor
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 

@@ -41,7 +41,7 @@ from ltbench.training.madeup import (
     train_on_it,
 )
 
-HOOKS = ("head", "stages", "draw", "mix", "forward", "loss", "step", "predict")
+HOOKS = ("head", "stages", "draw", "mix", "forward", "loss", "step", "predict", "fit")
 
 
 class Checked(NamedTuple):
@@ -118,7 +118,7 @@ def _ahead_problems(cls: type[Method]) -> Iterator[str]:
     for ahead in (0, AHEAD):
         clock = Clock(np.random.default_rng([0, 2]), torch.device("cpu"), np.random.default_rng([0, 6]))
         try:
-            found.append(_logits(cls, 0, source=DrawnAhead(ahead, script), clock=clock))
+            found.append(_logits(cls, 0, source=DrawnAhead(ahead, script, len(cls.views)), clock=clock))
         except Exception as error:  # as in check_method
             place = place_of(error, method_files(cls))
             yield f"where `draw` runs ahead training fails: {type(error).__name__}: {error}{place}"
@@ -252,4 +252,5 @@ def _logits(
     checkpoints.begin()
     train_on_it(method, model, seed, **how)
     raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": how.get("precision", "fp32")}))
+    method.fit(raw, torch.from_numpy(images()[1]))  # stands for a hold-out
     return np.asarray(method.predict(raw).numpy())

@@ -10,6 +10,7 @@ from ltbench.api import Method
 from ltbench.errors import UserError, at, did_you_mean
 from ltbench.hyperparameters import Draws, Range, ranges_of, settings_of
 from ltbench.registry import Registry
+from ltbench.spec.plan import is_named
 from ltbench.suite import MethodEntry
 from ltbench.suite.search import Search
 
@@ -86,7 +87,8 @@ def _row(recipe: str, entry: MethodEntry, registry: Registry, search: Search | N
 
 
 def chosen_of(known: Sequence[str], wanted: Sequence[str] | None, option: str) -> list[str]:
-    """The names that a user asks for, in the suite's order; all of them where nothing is asked.
+    """The names that a user asks for, in the suite's order; all of them where nothing is asked. A data set brings its
+    further draws.
 
     Raises:
         UserError: a name that the suite does not have.
@@ -94,4 +96,6 @@ def chosen_of(known: Sequence[str], wanted: Sequence[str] | None, option: str) -
     for name in wanted or ():
         if name not in known:
             raise UserError(f"{option} {name}: not in this suite. {did_you_mean(name, known)}")
-    return [name for name in known if wanted is None or name in wanted]
+    if wanted is None:
+        return list(known)
+    return [name for name in known if name in wanted or (option == "--datasets" and is_named(name, wanted))]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.api import Method
-from ltbench.models import has_blocks, has_stages
+from ltbench.models import has_blocks, has_maps, has_stages
 from ltbench.models.text import NoText
+from ltbench.planning.recipes import seen_by
 from ltbench.planning.resolve import Resolved
 from ltbench.planning.rows import Row
 from ltbench.registry import fingerprint
@@ -20,8 +21,13 @@ def trial_of(resolved: Resolved, cell: Cell, row: Row) -> TrialSpec | Skip:
     Raises:
         UserError: the class names' vectors do not fit the recipe.
     """
-    recipe = resolved.recipes[row.recipe, cell.dataset]
+    recipe = seen_by(row.method.views, resolved.recipes[row.recipe, cell.dataset])
+    if resolved.suite.protocol.budget != "steps":
+        recipe["budget"] = resolved.suite.protocol.budget
     if reason := misfit(row.method, recipe):
+        return Skip(label=row.label, cell=cell, reason=reason)
+    if "holdout" in row.method.needs and cell.holdout_per_class == 0:
+        reason = "fits on held-out images: `protocol.holdout_per_class` of at least 1"
         return Skip(label=row.label, cell=cell, reason=reason)
     vectors = None
     if "text" in row.method.needs or "head" in recipe:
@@ -49,6 +55,8 @@ def trial_of(resolved: Resolved, cell: Cell, row: Row) -> TrialSpec | Skip:
 
 def misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
     """Why a method cannot run under a recipe, if it cannot."""
+    if len(cls.views) > 1 and recipe["backbone"] == "identity":
+        return f"trains on {len(cls.views)} views of every image; feature vectors have one"
     if "clip" in cls.needs and "head" not in recipe:
         return "needs class-name vectors in one space with the features: a recipe with `head: text`"
     if "linear_head" in cls.needs and "head" in recipe:
@@ -57,4 +65,6 @@ def misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
         return f"needs transformer blocks to put adapters into; the backbone {recipe['backbone']} has none"
     if "stages" in cls.needs and not has_stages(recipe["backbone"]):
         return f"needs a backbone in stages, the last of which its experts have each; {recipe['backbone']} has none"
+    if "maps" in cls.needs and not has_maps(recipe["backbone"]):
+        return f"needs a network whose stages are convolutions; {recipe['backbone']} is none"
     return ""

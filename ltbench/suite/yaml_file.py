@@ -96,6 +96,17 @@ def _parent(file: Path, name: str) -> Path:
     return beside if beside.exists() else shipped(name) or beside
 
 
+def as_yaml(suite: Mapping[str, Any]) -> str:
+    """A suite's data as YAML, in its own order; what is not set is left out."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: told(inner) for key, inner in value.items() if inner is not None}
+        return [told(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return yaml.safe_dump(told(suite), sort_keys=False, allow_unicode=True, width=100)
+
+
 def shipped_suites() -> dict[str, Path]:
     """The suites that come with ltbench, by name: installed, or, in a checkout, the folder beside the package."""
     try:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ltbench.api import Method
 from ltbench.data.cell import CellBatches
 from ltbench.data.loader import Batches
 from ltbench.data.stream import AHEAD, StreamBatches
@@ -19,6 +20,7 @@ from ltbench.metrics import Predictions, evaluate
 from ltbench.models.towers import PreparedBatches, Tower
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.assemble import assemble
+from ltbench.training.budget import Spent
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.device.compiled import forget
 from ltbench.training.device.stopwatch import Stopwatch
@@ -85,35 +87,38 @@ class Trial:
         cached = tower is not None and site.cache_features
         self._features = FrozenFeatures(parts.model, spec.recipe, site.data, device) if cached else None
         self._curves: dict[str, list[list[float]]] = {"train/loss": []}
-        self._curve_seconds = 0.0
+        self._curve_seconds, self._spent = 0.0, Spent()
 
     def run(self) -> Record:
-        """Train, then test once on the part that the cell is scored on. A search never reads the test set.
+        """Train, fit what is fitted on the hold-out, then test once on the part that the cell is scored on. A search
+        never reads the test set.
 
         Raises:
             Diverged: a mean loss or a logit is not finite.
         """
         training, part = self.train(), self._spec.cell.scored_on
+        self.fit()
         logits = self.test_logits(part)
         if not np.isfinite(logits).all():
             raise Diverged(f"the {part} logits are not finite")
         return self.record(training, logits)
 
-    def batches(self, part: str, augment: str = "none") -> Batches | PreparedBatches:
-        """Batches of `train`, `holdout` or `test`, made for the trial's network."""
-        return self._cell_batches.of(part, augment)
+    def batches(self, part: str) -> Batches | PreparedBatches:
+        """Batches of `train`, `holdout` or `test` for evaluation, made for the trial's network."""
+        return self._cell_batches.of(part)
 
     def train(self) -> Training:
         """Train the model in place, from the checkpoint if there is one."""
         recipe, parts, stopwatch = self._spec.recipe, self._parts, Stopwatch(self._device)
         try_predict(parts.method, torch.zeros(2, parts.method.task.num_classes, device=self._device))
         began = time.perf_counter()
-        self._checkpoints.begin(curves=self._curves)
-        batches = self.batches("train", recipe["augment"])
+        self._checkpoints.begin(curves=self._curves, spent=self._spent.counts)
+        batches = self._cell_batches.of("train", recipe["augment"], recipe.get("views", ()))
         clock = Clock(parts.generators.method, self._device, parts.generators.draw if parts.facts.streams else None)
         setup = Setup(
-            batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features, self._graphs
-        )
+            batches, parts.order, clock, recipe, self.watch, self._checkpoints, stopwatch, self._features, self._graphs,
+            self._spent,
+        )  # fmt: skip
         try:
             first_loss = train(parts.model, parts.method, setup)
             data_seconds, step_seconds = stopwatch.seconds()
@@ -122,6 +127,13 @@ class Trial:
             batches.close()
             self._graphs.close()
             forget(recipe, self._device)
+
+    def fit(self) -> None:
+        """Let a method that learns something from held-out images do so."""
+        method = self._parts.method
+        if type(method).fit is not Method.fit:
+            labels = torch.from_numpy(self._parts.data.labels("holdout")).to(self._device)
+            method.fit(self._raw_logits("holdout"), labels)
 
     def watch(self, epochs: float, loss: float) -> None:
         """Note the mean loss at the end of an epoch, and the accuracy where a curve is wanted."""
@@ -144,12 +156,14 @@ class Trial:
 
     def test_logits(self, part: str, *, fold: bool = False) -> NDArray[np.float32]:
         """The method's corrected logits, (N, C), for the images of `holdout` or `test`; `fold` as in `logits_of`."""
+        raw, method = self._raw_logits(part, fold=fold), self._parts.method
+        return np.asarray(checked_scores(method, method.predict(raw), len(raw)).float().cpu().numpy())
+
+    def _raw_logits(self, part: str, *, fold: bool = False) -> torch.Tensor:
         model, batches = self._parts.model, self.batches(part)
         if self._features is not None:
             model, batches = self._features.evaluate(model, batches)
-        raw = torch.from_numpy(logits_of(model, batches, self._spec.recipe, fold=fold)).to(self._device)
-        method = self._parts.method
-        return np.asarray(checked_scores(method, method.predict(raw), len(raw)).float().cpu().numpy())
+        return torch.from_numpy(logits_of(model, batches, self._spec.recipe, fold=fold)).to(self._device)
 
     def _scores(self, part: str, logits: NDArray[np.float32]) -> _Scores:
         counts = [int(n) for n in self._parts.method.task.class_counts]
@@ -173,6 +187,7 @@ class Trial:
             "step_share": round(training.step_seconds / whole, 4),
             "evaluation_share": round((self._curve_seconds + test_seconds) / whole, 4),
             **training.images,
+            **self._spent.told(recipe["batch_size"]),
         }
         if self._curves["train/loss"]:
             environment["images_per_second"] = recipe["epochs"] * len(parts.data.train_y) / train_seconds

@@ -39,9 +39,9 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return (patterns[y] + noise).astype(np.uint8), y
 
 
-def batches(device: torch.device | str = "cpu") -> ImageBatches:
-    """Batches of `images`, plain."""
-    return ImageBatches(*images(), (0.5,), (0.25,), device=device)
+def batches(device: torch.device | str = "cpu", views: int = 1) -> ImageBatches:
+    """Batches of `images`, plain; further views are cropped."""
+    return ImageBatches(*images(), (0.5,), (0.25,), further=("crop",) * (views - 1), device=device)
 
 
 class DrawnAhead(ImageBatches):
@@ -50,11 +50,11 @@ class DrawnAhead(ImageBatches):
 
     Args:
         ahead: batches that are drawn before the one that is trained on. script: the indices of all steps, taken in
-            place of what is drawn; an empty one is filled.
+            place of what is drawn; an empty one is filled. views: of every image, as of `batches`.
     """
 
-    def __init__(self, ahead: int, script: list[NDArray[np.int64]]) -> None:
-        super().__init__(*images(), (0.5,), (0.25,))
+    def __init__(self, ahead: int, script: list[NDArray[np.int64]], views: int = 1) -> None:
+        super().__init__(*images(), (0.5,), (0.25,), further=("crop",) * (views - 1))
         self._ahead, self._script, self._fills = ahead, script, not script
         self._drawn = self._step = 0
 
@@ -120,7 +120,7 @@ def train_on_it(method: Method, model: Classifier, seed: int = 0, **how: Unpack[
     """All steps of the recipe, on the task's device."""
     device = method.task.device
     setup = Setup(
-        how.get("source") or batches(device),
+        how.get("source") or batches(device, len(method.views)),
         order_for(seed),
         how.get("clock") or Clock(np.random.default_rng([seed, 2]), device),
         {**RECIPE, "precision": how.get("precision", "fp32")},

@@ -353,6 +353,31 @@ def test_the_papers_suites_have_its_settings(name: str, epochs: int, phases: dic
     assert not method.per_sample
 
 
+@pytest.mark.parametrize(
+    ("name", "backbone", "phases", "alphas", "tau"),
+    [("clip_lt_imagenet", "clip_vit_b16", {"tower": (30, 5e-6), "adapter": (10, 1e-2)}, (1.0, 1.0), 0.05),
+     ("clip_lt_places", "clip_vit_b32", {"tower": (30, 1e-7), "adapter": (10, 5e-4)}, (1.25, 1.5), 1.0)],
+)  # fmt: skip
+def test_the_suites_of_large_data_have_the_papers_settings(
+    name: str, backbone: str, phases: dict[str, tuple[int, float]], alphas: tuple[float, float], tau: float
+) -> None:
+    """published/README.md, 3.4: 32 images on each of three GPUs."""
+    suite = load_suite(name, [])
+    recipe = suite.recipes["paper"]
+    assert (recipe.backbone, recipe.epochs, recipe.batch_size) == (backbone, 40, 96)
+    entry = next(entry for entry in suite.methods["paper"] if entry.label == "tgm_clip")
+    method = REGISTRY.get("tgm_clip")(task(), **REGISTRY.get("tgm_clip").complete(entry.hyperparameters))
+    tower = torch.nn.Linear(4, DIM)
+    tower.dim = DIM  # type: ignore[assignment]
+    found = {
+        stage.name: (steps, stage.optimizer.param_groups[0]["lr"])
+        for stage, steps in share_out(method.stages(Classifier(tower, method.head(DIM))), 40)
+        if stage.optimizer is not None
+    }
+    assert found == phases
+    assert (method.alpha, method.adapter_alpha, method.tau, method.beta) == (*alphas, tau, 0.2)
+
+
 @pytest.mark.parametrize("name", ["clip_lt", "clip_lt_cifar10"])
 def test_the_papers_suites_are_planned_offline_without_a_skip(name: str) -> None:
     plan = suite_plan(name)
@@ -361,7 +386,8 @@ def test_the_papers_suites_are_planned_offline_without_a_skip(name: str) -> None
     assert {t.recipe["pretraining"] for t in plan.trials} == {"open_clip ViT-B-32 openai", "open_clip ViT-B-16 openai"}
     labels = {t.label for t in plan.trials}
     rivals = {"clip_zero_shot", "clip_linear_probe", "clip_full_finetune", "lp_ft", "lift", "ce", "balanced_softmax",
-              "ldam_drw", "focal", "mixup", "tgm_clip", "tgm_ce", "tgm_alpha0", "tgm_per_sample"}  # fmt: skip
+              "ldam_drw", "focal", "mixup", "remix", "cb_reweight", "tgm_clip", "tgm_ce", "tgm_alpha0",
+              "tgm_per_sample"}  # fmt: skip
     assert rivals <= labels
     assert {t.text_origin for t in plan.trials} >= {"open_clip ViT-B-32 openai, underscores kept"}
 

@@ -328,6 +328,30 @@ def test_experts_are_skipped_where_a_backbone_has_no_stages(name: str) -> None:
         assert misfit(cls, {"backbone": backbone}) == ""
 
 
+def test_a_method_of_maps_is_skipped_where_there_are_none() -> None:
+    cls = Registry().get("shike")
+    assert {b for b in ("mlp", "vit_small", "resnet32", "cnn_small") if not misfit(cls, {"backbone": b})} == {
+        "resnet32",
+        "cnn_small",
+    }
+
+
+def test_views_are_those_that_the_method_takes(planned: Planned) -> None:
+    """A method of one view has the key that it has without them."""
+    suite = SUITE.replace("[ce, mixup, text_guided_mixup]", "[ce, paco, bcl, ncl]")
+    assert suite != SUITE
+    both = [planned(*extra, text=suite).trials for extra in ([], ["recipes.scratch.views=[flip]"])]
+    plain, viewed = ({t.label: t for t in trials} for trials in both)
+    assert {label: t.recipe.get("views") for label, t in viewed.items()} == {
+        "ce": None, "paco": ["flip"], "bcl": ["flip", "flip"], "ncl": [viewed["ce"].recipe["augment"]] * 2,
+    }  # fmt: skip
+    assert [label for label in plain if plain[label].key == viewed[label].key] == ["ce", "ncl"]
+
+
+def test_feature_vectors_have_one_view() -> None:
+    assert "3 views" in misfit(Registry().get("bcl"), {"backbone": "identity"})
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet18", "densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf"])
 def test_what_is_said_of_stages_is_what_the_network_has(name: str) -> None:
     size = 32 if name == "resnet20" else 224
@@ -340,3 +364,11 @@ def test_the_adapters_of_the_features_suite_have_their_rivals_learning_rate() ->
     rate = suite.recipes["clip"].optimizer.lr
     adapters = [entry for entry in suite.methods["clip"] if entry.method == "tgm_clip"]
     assert [entry.hyperparameters["adapter_lr"] for entry in adapters] == [rate, rate]
+
+
+def test_as_many_images_for_every_row_is_part_of_the_key(lay_out: Callable[..., tuple[Plan, Inputs]]) -> None:
+    plain, named, alike = (lay_out(*o)[0] for o in ((), ("protocol.budget=steps",), ("protocol.budget=images",)))
+    assert [t.key for t in plain.trials] == [t.key for t in named.trials]
+    assert not {t.key for t in plain.trials} & {t.key for t in alike.trials}
+    assert {t.recipe["budget"] for t in alike.trials} == {"images"}
+    assert all("budget" not in t.recipe for t in plain.trials)

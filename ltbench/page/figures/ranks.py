@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ltbench.page.drawing import FAINT, INK, MOST_ROWS, Figure, canvas, look, plain, shown
+from ltbench.page.drawing import (
+    FAINT,
+    INK,
+    MOST_ROWS,
+    WIDTH,
+    Figure,
+    Looks,
+    canvas,
+    legend,
+    of_method,
+    plain,
+    shown,
+)
 from ltbench.ranking.board import Row, Table
 from ltbench.ranking.formats.text_tables import signed
 from ltbench.ranking.pairs import ALPHA
@@ -25,15 +37,17 @@ def methods_down(axes: Axes, rows: Sequence[Row]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def rank_intervals(table: Table) -> Figure:
+def rank_intervals(table: Table, looks: Looks) -> Figure:
     """Simultaneous rank intervals as bars."""
     rows = table.rows[:MOST_ROWS]
-    drawing, (axis,) = canvas(6.2, 0.8 + 0.27 * len(rows))
+    drawing, (axis,) = canvas(WIDTH, 0.8 + 0.27 * len(rows))
     for y, row in enumerate(rows):
         tone = "#009E73" if row.rank[0] == 1 else "#56B4E9"
-        axis.plot([row.rank[0] - 0.3, row.rank[1] + 0.3], [y, y], color=tone, linewidth=9, solid_capstyle="butt")
-        axis.text(row.rank[1] + 0.42, y, row.rank_label, va="center", fontsize=8)
-    axis.set_xlim(0.5, len(table.rows) + 1)
+        bar = axis.plot([row.rank[0] - 0.3, row.rank[1] + 0.3], [y, y], color=tone, linewidth=9, solid_capstyle="butt")
+        text = axis.annotate(row.rank_label, (row.rank[1] + 0.3, y), xytext=(3, 0), textcoords="offset points",
+                             va="center", fontsize=8)  # fmt: skip
+        of_method(looks, row.label, f"{row.label}: rank {row.rank_label}", *bar, text)
+    axis.set_xlim(0.5, 1.12 * len(table.rows) + 0.7)
     axis.set_xlabel("rank")
     axis.locator_params(axis="x", integer=True)
     methods_down(axis, rows)
@@ -50,22 +64,24 @@ def rank_intervals(table: Table) -> Figure:
     )
 
 
-def profile(table: Table) -> Figure:
+def profile(table: Table, looks: Looks) -> Figure:
     """Share of runs whose gain exceeds a threshold."""
     found = table.profile
     assert found is not None
     labels = shown([row.label for row in table.rows if row.label != table.reference], None)
-    colours = look(labels)
-    drawing, (axis,) = canvas(6.2, 3.6)
-    for m in labels:
-        colour, _ = colours[m]
-        axis.plot(found.thresholds, found.share[m], color=colour, label=plain(m))
+    drawing, (axis,) = canvas(WIDTH, 3.6)
+    for i, m in enumerate(labels):
+        colour, marker = looks[m]
+        drawn = axis.plot(found.thresholds, found.share[m], color=colour, label=plain(m), marker=marker, markersize=4,
+                          markevery=(0.02 * i, 0.15))  # fmt: skip
         if found.low:
-            axis.fill_between(found.thresholds, found.low[m], found.high[m], color=colour, alpha=0.15, linewidth=0)
+            share = axis.fill_between(found.thresholds, found.low[m], found.high[m], color=colour, alpha=0.15, lw=0)
+            of_method(looks, m, m, share)
+        of_method(looks, m, m, *drawn)
     axis.set_xlabel(f"gain over {plain(table.reference)}, points" if table.reference else "value")
     axis.set_ylabel("share of runs above")
     axis.set_ylim(-0.02, 1.02)
-    drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend(drawing, axis, looks)
     columns: Mapping[str, Sequence[float]] = {"threshold": found.thresholds, **{m: found.share[m] for m in labels}}
     half = {
         m: next((t for t, s in zip(found.thresholds, found.share[m], strict=True) if s < 0.5), found.thresholds[-1])
@@ -83,17 +99,18 @@ def profile(table: Table) -> Figure:
     )
 
 
-def improvement(table: Table) -> Figure:
+def improvement(table: Table, looks: Looks) -> Figure:
     """Probability that a run is better than the reference's of the same seed."""
     rows = [row for row in table.rows if row.improvement is not None][:MOST_ROWS]
-    drawing, (axis,) = canvas(6.2, 0.8 + 0.27 * len(rows))
+    drawing, (axis,) = canvas(WIDTH, 0.8 + 0.27 * len(rows))
     axis.axvline(0.5, color=INK, linewidth=0.8)
     for y, row in enumerate(rows):
         value = float(row.improvement or 0.0)
-        axis.plot([0.5, value], [y, y], color="#0072B2", linewidth=3, alpha=0.5, solid_capstyle="butt")
-        axis.plot(value, y, "o", color="#0072B2")
+        bar = axis.plot([0.5, value], [y, y], color="#0072B2", linewidth=3, alpha=0.5, solid_capstyle="butt")
+        dot = axis.plot(value, y, "o", color="#0072B2", clip_on=False)
+        of_method(looks, row.label, f"{row.label}: {value:.2f}", *bar, *dot)
     axis.set_xlim(-0.03, 1.03)
-    axis.set_xlabel(f"P(better than {plain(str(table.reference))}), paired by seed")
+    axis.set_xlabel(f"share of paired seeds above {plain(str(table.reference))}")
     methods_down(axis, rows)
     data = pd.DataFrame([{"method": row.label, "P(better)": row.improvement} for row in rows])
     said = ", ".join(f"{row.label} {row.improvement:.2f}" for row in rows)
@@ -108,19 +125,25 @@ def improvement(table: Table) -> Figure:
     )
 
 
-def critical_difference(table: Table) -> Figure:
+def critical_difference(table: Table, looks: Looks) -> Figure:
     """The familiar diagram: mean ranks over data sets on an axis, joined where the table's tests see no difference."""
     found = table.scope_b
     assert found is not None
     assert found.critical_difference is not None
     order = sorted(range(len(table.rows)), key=lambda i: found.friedman.mean_ranks[i])
     ranks = [found.friedman.mean_ranks[i] for i in order]
-    drawing, (axis,) = canvas(6.2, 1.0 + 0.26 * len(order))
+    drawing, (axis,) = canvas(WIDTH, 1.0 + 0.26 * len(order))
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     for level, (i, mean) in enumerate(zip(order, ranks, strict=True)):
-        axis.plot([mean, mean], [0, -1 - level], color=FAINT, linewidth=0.8)
-        axis.text(mean + 0.04, -1 - level, plain(f"{table.rows[i].label}  {mean:.2f}"), fontsize=8, va="center")
+        line = axis.plot([mean, mean], [0, -1 - level], color=FAINT, linewidth=0.8)
+        label = table.rows[i].label
+        place, side = (
+            ((-3, 0), "right") if mean > (ranks[0] + ranks[-1]) / 2 else ((3, 0), "left")
+        )  # where there is room
+        text = axis.annotate(plain(f"{label}  {mean:.2f}"), (mean, -1 - level), xytext=place, va="center", ha=side,
+                             textcoords="offset points", fontsize=8)  # fmt: skip
+        of_method(looks, label, f"{label}: mean rank {mean:.2f}", *line, text)
     groups = cliques(found.pairs, order)
     for level, group in enumerate(groups):
         height = [0.4 + 0.35 * level] * len(group)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ltbench.page.drawing import FAINT, MOST_ROWS, Figure, canvas, look
+from ltbench.page.drawing import FAINT, MOST_ROWS, WIDTH, Figure, Looks, canvas, of_method
 from ltbench.page.evidence import Evidence, Floats
-from ltbench.page.plots_ranks import methods_down
+from ltbench.page.figures.ranks import methods_down
 from ltbench.page.words import listed
 from ltbench.ranking.board import Row, Table
 from ltbench.spec import Column
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 
-def best_epoch(table: Table, evidence: Evidence) -> Figure | None:
+def best_epoch(table: Table, evidence: Evidence, looks: Looks) -> Figure | None:
     """Balanced accuracy of the last epoch beside that of the best one; None without learning curves on the test set.
 
     Most code of the field reports the best test epoch, which nobody knows who is given new images to classify.
@@ -55,24 +55,26 @@ def best_epoch(table: Table, evidence: Evidence) -> Figure | None:
         "passes during each training: of more, it would be better still. Every other number on this page is of the "
         "last epoch.",
         f"Last and best epoch: {', '.join(f'{m} {last[m]:.1f} and {best[m]:.1f}' for m in list(last)[:8])}.",
-        _drawn(rows[:MOST_ROWS], look([row.label for row in table.rows]), last, best),
+        _drawn(rows[:MOST_ROWS], looks, last, best),
         pd.DataFrame(data),
     )
 
 
 def _drawn(
     rows: Sequence[Row],
-    colours: Mapping[str, tuple[str, str]],
+    looks: Looks,
     last: Mapping[str, float],
     best: Mapping[str, float],
 ) -> Drawing:
-    drawing, (axis,) = canvas(6.2, 0.9 + 0.27 * len(rows))
+    drawing, (axis,) = canvas(WIDTH, 0.9 + 0.27 * len(rows))
     for y, m in enumerate(row.label for row in rows):
-        axis.plot([last[m], best[m]], [y, y], color=FAINT, linewidth=1.2, zorder=1)
-        axis.plot(last[m], y, "o", color=colours[m][0])
-        axis.plot(best[m], y, "o", color=colours[m][0], markerfacecolor="none")
+        colour, marker = looks[m]
+        line = axis.plot([last[m], best[m]], [y, y], color=FAINT, linewidth=1.2, zorder=1)
+        line += axis.plot(last[m], y, marker, color=colour)
+        line += axis.plot(best[m], y, marker, color=colour, markerfacecolor="none")
+        of_method(looks, m, f"{m}: last {last[m]:.1f}, best {best[m]:.1f}", *line)
     methods_down(axis, rows)
-    axis.set_xlabel("balanced accuracy, %: last epoch (filled), best test epoch (open)")
+    axis.set_xlabel("balanced accuracy, %\nfilled: last epoch; open: best test epoch")
     return drawing
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ltbench.metrics import RATIOS
-from ltbench.page.drawing import FAINT, Figure, canvas, look, plain, shown
+from ltbench.page.drawing import FAINT, WIDTH, Figure, Looks, canvas, legend, of_method, plain, shown
 from ltbench.page.evidence import Evidence
 from ltbench.ranking.board import Table
 from ltbench.ranking.views.derived import prior_weights
@@ -14,23 +14,24 @@ from ltbench.ranking.views.derived import prior_weights
 PRIORS = (*(f"forward{r}" for r in reversed(RATIOS)), "uniform", *(f"backward{r}" for r in RATIOS))
 
 
-def priors(table: Table, evidence: Evidence) -> Figure | None:
+def priors(table: Table, evidence: Evidence, looks: Looks) -> Figure | None:
     """Accuracy of every method as the test distribution goes from that of training to its reverse; None where a
     table of classes is not at hand."""
     labels = [row.label for row in table.rows]
     if not all((m, c) in evidence.recall for m in labels for c in table.columns):
         return None
     values = {m: [_mean(m, prior, table, evidence) for prior in PRIORS] for m in labels}
-    drawing, (axis,) = canvas(6.6, 3.8)
-    colours = look(labels)
+    drawing, (axis,) = canvas(WIDTH, 3.8)
     drawn = shown(labels, table.reference)
     for m in drawn:
-        colour, marker = colours[m]
-        axis.plot(range(len(PRIORS)), values[m], marker=marker, markersize=4, color=colour, label=plain(m))
+        colour, marker = looks[m]
+        line = axis.plot(range(len(PRIORS)), values[m], marker=marker, markersize=4, color=colour, label=plain(m))
+        of_method(looks, m, f"{m}: {values[m][0]:.1f} to {values[m][-1]:.1f}", *line)
     axis.axvline(PRIORS.index("uniform"), color=FAINT, linewidth=0.8, linestyle=":")
     axis.set_xticks(range(len(PRIORS)), [_short(prior) for prior in PRIORS])
-    axis.set(xlabel="test distribution: head-heavy (F) to tail-heavy (B), by its imbalance factor", ylabel="accuracy")
-    drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    axis.set(xlabel="test images, from head-heavy (F) to tail-heavy (B)\nby imbalance factor", ylabel="accuracy, %")
+    axis.tick_params(axis="x", labelsize=7.5, rotation=45)
+    legend(drawing, axis, looks)
     ends = ", ".join(f"{m} {values[m][0]:.1f} to {values[m][-1]:.1f}" for m in drawn)
     return Figure(
         "priors",
