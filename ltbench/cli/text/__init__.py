@@ -1,0 +1,1 @@
+"""What commands print, made from what they found: lines of text, nothing else."""
