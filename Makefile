@@ -9,10 +9,12 @@ BIN := $(VENV)/bin
 
 setup: $(VENV)/.installed
 
+# --no-compile: Python compiles what is imported when it is first imported; compiling all of torch, Ray and MLflow
+# takes as long as installing them.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[test]"
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[test]"
 	touch $@
 
 quickstart: setup

@@ -74,6 +74,23 @@ DERIVED: dict[str, Metric] = {
 """Metrics that follow from what a trial left, computed when they are asked for: no record has them."""
 
 
+COSTS: dict[str, Metric] = {
+    name: Metric(title, short, higher_is_better=False, rope=0.0, unit="")
+    for name, title, short in (
+        ("optimizer_steps", "optimizer steps", "steps"),
+        ("images_read", "training images read", "images"),
+        ("images_per_example", "images read per example", "images/ex."),
+        ("forward_passes", "forward passes", "forward"),
+        ("backward_passes", "backward passes", "backward"),
+        ("passes_per_step", "passes per step", "passes/step"),
+        ("parameters", "parameters", "params"),
+        ("trained_parameters", "trained parameters", "trained"),
+        ("gpu_hours", "GPU-hours", "GPU-h"),
+        ("cpu_hours", "CPU-hours", "CPU-h"),
+    )
+}
+"""What a trial cost, shown beside its accuracy when it is asked for."""
+
 _SHARES_LOWER = (
     *("error", "errors", "err", "ece", "mce", "tce", "ace", "fpr", "fnr", "fpr95", "far", "frr", "eer", "hter", "wer"),
     *("cer", "misclassification", "misclassified"),
@@ -124,7 +141,7 @@ def known_name(name: str) -> str:
     """The name that ltbench has for a metric written in another case, with spaces or dashes, or by its title; else the
     name as it is."""
     flat = _flat(name)
-    known = {**METRICS, **DERIVED}.items()
+    known = {**METRICS, **DERIVED, **COSTS}.items()
     return next((own for own, about in known if flat in (_flat(own), _flat(about.title))), name)
 
 
@@ -137,7 +154,7 @@ def direction_of(name: str, declared: Directions = NONE_DECLARED) -> bool | None
     nothing says it."""
     if name in declared:
         return declared[name]
-    if name in METRICS or name in DERIVED:
+    if name in METRICS or name in DERIVED or name in COSTS:
         return metric_of(name).higher_is_better
     words = _words(name)
     lower, higher = any(_is_in(w, _LOWER) for w in words), any(_is_in(w, _HIGHER) for w in words)
@@ -166,8 +183,9 @@ def _is_in(word: str, known: frozenset[str]) -> bool:
 def metric_of(name: str, declared: Directions = NONE_DECLARED) -> Metric:
     """A metric by name. Of one that ltbench does not know (from a file of scores) the words of its name say which way
     is better, as far as they do and nothing is declared, and in which unit it is."""
-    if name in METRICS or name in DERIVED:
-        return METRICS[name] if name in METRICS else DERIVED[name]
+    for known in (METRICS, DERIVED, COSTS):
+        if name in known:
+            return known[name]
     words = _words(name)
     percent = any(_is_in(w, _PERCENT) for w in words) and not {"mean", "squared", "absolute"} & set(words)
     nats = any(_is_in(w, _NATS) for w in words)

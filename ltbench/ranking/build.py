@@ -132,9 +132,7 @@ def _wanted(
     chosen = [
         r
         for r in everything
-        if (methods is None or r.label in methods)
-        and (datasets is None or r.dataset in datasets)
-        and (seeds is None or r.seed in seeds)
+        if (methods is None or r.label in methods) and selection.takes(r.dataset) and (seeds is None or r.seed in seeds)
     ]
     wanted, left_out = belonging(chosen, expectation)
     if not wanted:

@@ -124,6 +124,7 @@ def _rows(
     runs = runs_of(ranking, reference)
     iqm, improvement = interquartile_gains(ranking, reference, runs), improvements(ranking, reference, runs)
     of_others = {r.label for r in trials.values() if r.elsewhere}
+    budgets = _budgets(ranking.labels, trials)
     others = _other_gains(ranking.labels, trials, columns, reference, context)
     return tuple(
         Row(
@@ -138,9 +139,22 @@ def _rows(
             stale=m in context.origin.stale,
             elsewhere=m in of_others,
             improvement=improvement.get(m),
+            budget=budgets[m],
         )
         for m in ranking.labels
     )
+
+
+def _budgets(labels: Sequence[str], trials: Trials) -> dict[str, dict[str, float]]:
+    """What a trial of each method cost, on average; what is not known of all is left out."""
+    known: dict[str, list[Mapping[str, float]]] = {m: [] for m in labels}
+    for (label, _, _), result in trials.items():
+        if label in known and result.status == "ok":
+            known[label].append(result.budget)
+    return {
+        m: {name: float(np.mean([b[name] for b in all_])) for name in all_[0] if all(name in b for b in all_)}
+        for m, all_ in known.items()
+    }
 
 
 def _all_values(

@@ -22,6 +22,7 @@ from ltbench.data.sources.lists import Lists
 from ltbench.errors import UserError
 from ltbench.planning.bundle import read_bundle
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import text
 from ltbench.registry import Registry
@@ -64,7 +65,7 @@ def suites(folder: Path) -> Try:
             assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}", name)
         assert len(set(rows)) == len(rows)
         if suite.text is None and len(suite.datasets) == 1 and suite.datasets[0].kind in ("", "digits"):
-            plan, _ = make_plan(suite, registry, folder)
+            plan, _ = make_plan(resolve(suite, registry, folder))
             columns = len(suite.datasets[0].imbalance or [1])
             grid = columns * len(rows) * len(suite.protocol.final.seeds)
             lost = {(s.label, c) for s in plan.expectation().skips for c in s.columns}

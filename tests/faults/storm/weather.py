@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry, read_sources
 from ltbench.suite.load import load_suite
 from ltbench.system.remote import Remote
@@ -97,7 +98,7 @@ def storm(folder: Path, seeds: int, kills: int, seed: int = 0, minutes: float = 
     methods.mkdir()
     for name, (module, parent) in PARENTS.items():
         (methods / f"{name}.py").write_text(METHOD.format(module=module, parent=parent))
-    plan, inputs = make_plan(load_suite(str(suite), []), Registry(methods), data)
+    plan, inputs = make_plan(resolve(load_suite(str(suite), []), Registry(methods), data))
     stage = _set_up(folder, ["run", str(suite), "--methods", str(methods), "--data", str(data)], seed)
     report, began = Report(2 * len(plan.trials)), time.monotonic()
     try:
