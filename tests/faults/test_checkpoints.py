@@ -119,7 +119,8 @@ def test_every_method_resumes_bit_equally_wherever_it_is_interrupted(
 def test_a_trial_that_is_interrupted_twice_is_resumed_twice(
     name: str, make_spec: Make, site: Site, saving: Site, interrupt: Interrupt
 ) -> None:
-    spec = make_spec(name, recipe={**TINY, "augment": "crop_flip", "backbone": "cnn_small"})
+    recipe = {**TINY, "epochs": 8.0, "augment": "crop_flip", "backbone": "cnn_small"}  # decks are dealt out twice
+    spec = make_spec(name, recipe=recipe)
     broken_off(spec, saving, interrupt, 4)
     broken_off(spec, saving, interrupt, 1)  # before any further checkpoint
     broken_off(spec, saving, interrupt, 9)

@@ -146,6 +146,7 @@ class _Restore:
     def __init__(self) -> None:
         self._made: dict[int, Any] = {}
         self._used: dict[int, Any] = {}
+        self._owners: dict[int, Any] = {}
         self._memory: dict[int, Any] = {}
 
     def __call__(self, node: Any, live: Any, place: str) -> Any:
@@ -179,7 +180,9 @@ class _Restore:
         shape, strides, offset = lie
         if memory.numel() == 0:
             return np.empty(shape, dtype)
-        return np.ndarray(tuple(shape), dtype, memory.numpy().data, offset, tuple(strides))
+        # One array owns the memory, so that the next checkpoint sees which arrays lie in it together.
+        owner = self._owners.setdefault(memory.data_ptr(), memory.numpy())
+        return np.ndarray(tuple(shape), dtype, owner, offset, tuple(strides))
 
     def _scalar(self, number: int, live: Any, place: str, dtype: str, content: bytes) -> Any:
         return np.frombuffer(content, dtype)[0]

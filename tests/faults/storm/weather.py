@@ -40,7 +40,7 @@ from ltbench.methods.{{module}} import {{parent}}
 class Slow({{parent}}):
     "As its parent, and at a walking pace in a storm: there is time to be hit."
     def loss(self, logits, target, now):
-        time.sleep(0.01 if "{MARK}" in os.environ else 0)
+        time.sleep(0.02 if "{MARK}" in os.environ else 0)
         return super().loss(logits, target, now)
 """
 PARENTS = {"slow_ce": ("ce", "CrossEntropy"), "slow_crt": ("crt", "ClassifierRetraining"),

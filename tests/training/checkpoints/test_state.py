@@ -131,12 +131,19 @@ def test_tensors_that_share_memory_still_do_and_others_do_not() -> None:
     assert torch.equal(fresh.mean, expected.mean)  # type: ignore[attr-defined]
 
 
-def test_arrays_that_share_memory_still_do() -> None:
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_arrays_that_share_memory_still_do(times: int) -> None:
+    """Also where the state was brought back before: a class cycle deals from memory that its decks are shuffled in."""
+
     def make() -> Box:
         table = np.zeros((4, 2))
         return Box(row=table[1], table=table)
 
     fresh, _ = carried(make, lambda box: box.row.__iadd__(1))  # type: ignore[attr-defined]
+    for _ in range(times - 1):
+        again = make()
+        restore({"box": again}, capture({"box": fresh}))
+        fresh = again
     fresh.row += 5  # type: ignore[attr-defined]
     np.testing.assert_array_equal(fresh.table[1], [6, 6])  # type: ignore[attr-defined]
 
