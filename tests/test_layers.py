@@ -128,7 +128,7 @@ checks
 ranking
 ranking.formats
 page
-tracking
+site tracking
 workflow
 frames trial
 cli

@@ -38,12 +38,10 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
         UserError: it does not fit the data, or is wrong in itself.
     """
     place, recipe = f"recipes.{name}", written.model_dump()
+    _check_augment(f"{place}.augment", recipe["augment"], facts)
     with at(f"{place}.backbone"):
         check_backbone(recipe["backbone"], facts.shape)
         code = code_of(recipe["backbone"])
-    if are_vectors(facts) and recipe["augment"] != "none":
-        raise UserError(f"{place}.augment: feature vectors cannot be augmented; take `augment: none`")
-    _check_augment(f"{place}.augment", recipe["augment"], facts)
     _check_views(f"{place}.views", recipe, facts)
     recipe["precision"] = resolve_precision(recipe["precision"])
     pretrained = _pretrained(written, place)
@@ -70,6 +68,8 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
 
 def _check_augment(place: str, augment: str, facts: Facts) -> None:
     """Raise UserError for an augmentation that these images cannot have."""
+    if are_vectors(facts) and augment != "none":
+        raise UserError(f"{place}: feature vectors cannot be augmented; take `augment: none`")
     if facts.streams and augment in ("crop", "crop_flip", *POLICIES):
         raise UserError(f"{place}: {augment!r} pads small images; images of {facts.shape[0]} pixels are streamed and "
                         f"take none, flip, resized_crop_flip or resized_crop_flip_jitter")  # fmt: skip

@@ -14,16 +14,9 @@ from ltbench.errors import UserError, clipped, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.explain import explain
+from ltbench.suite.places import KeyPath, Overrides, SuiteData
 from ltbench.suite.schema import DatasetEntry, Protocol, Suite
-from ltbench.suite.yaml_file import (
-    KeyPath,
-    Overrides,
-    SuiteData,
-    read_suite_file,
-    read_suite_mapping,
-    shipped,
-    shipped_suites,
-)
+from ltbench.suite.yaml_file import read_suite_file, read_suite_mapping, shipped, shipped_suites
 
 
 def find_suite(name: str) -> Path:
@@ -122,9 +115,12 @@ def _absolute(source: SuiteData, value: str, path: KeyPath) -> Path:
 
 
 def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:
-    """`ce`, `{logit_adjustment: {tau: 2, as: la_tau2}}`, or `{compose: [mixup, ldam_drw], alpha: 0.2, as: both}`."""
+    """`ce`, `{logit_adjustment: {tau: 2, as: la_tau2}}`, `{compose: [mixup, ldam_drw], alpha: 0.2, as: both}`, or what
+    the suite.json beside results has."""
     if isinstance(entry, str):
         return {"method": entry, "label": entry}
+    if isinstance(entry, dict) and {"method", "label"} <= entry.keys():
+        return entry
     if isinstance(entry, dict) and "compose" in entry:
         return _composed_entry(source, path, entry)
     if isinstance(entry, dict) and len(entry) == 1:
@@ -287,13 +283,16 @@ def _check_draws(source: SuiteData, datasets: Sequence[DatasetEntry]) -> None:
     """Every draw is another one, and has a name that no other data set has."""
     names = [entry.name for entry in datasets]
     for i, entry in enumerate(datasets):
-        seeds, place = entry.subset_seeds, ("datasets", i, "subset_seeds")
+        if entry.subset_seeds is not None and entry.class_orders is not None:
+            raise source.error(("datasets", i, "class_orders"), "is given beside `subset_seeds`; vary one of the two")
+        several = "subset_seeds" if entry.subset_seeds is not None else "class_orders"
+        seeds, place = entry.subset_seeds or entry.class_orders, ("datasets", i, several)
         if seeds is None:
             continue
         if len(set(seeds)) < len(seeds):
             raise source.error(place, "names a seed twice; each draw is another one")
-        if "subset_seed" in entry.model_fields_set:
-            raise source.error(place, "stands in place of `subset_seed`; remove one of the two")
+        if several.removesuffix("s") in entry.model_fields_set:
+            raise source.error(place, f"stands in place of `{several.removesuffix('s')}`; remove one of the two")
         if entry.profile == "native":
             raise source.error(place, "needs a profile: a data set that is taken as it is has nothing to draw")
         for draw in entry.draws()[1:]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -145,12 +146,25 @@ def trained(method: Method, backbone: str | None = None, seed: int = 0, epochs: 
 
 
 def final_logits(name: str, seed: int = 0, epochs: float = 2.0, **values: Any) -> NDArray[np.float32]:
-    """Corrected logits of the training images after a short training."""
+    """Corrected logits of the training images after a short training. Several tests ask for the same one: each process
+    trains it once."""
+    return _final_logits(name, seed, epochs, tuple(values.items()))
+
+
+@cache
+def _final_logits(name: str, seed: int, epochs: float, values: tuple[tuple[str, Any], ...]) -> NDArray[np.float32]:
+    logits = logits_of_a_training(name, seed, epochs, **dict(values))
+    logits.setflags(write=False)
+    return logits
+
+
+def logits_of_a_training(name: str, seed: int = 0, epochs: float = 2.0, **values: Any) -> NDArray[np.float32]:
+    """As `final_logits`, always trained anew."""
     method: Method = make(name, task_of(COUNTS, names_for(name), seed), **values)
     model = trained(method, seed=seed, epochs=epochs)
     raw = torch.from_numpy(logits_of(model, ImageBatches(*images(), (0.5,), (0.25,)), RECIPE))
     method.fit(raw, torch.from_numpy(images()[1]))
-    return np.asarray(method.predict(raw).numpy())
+    return np.array(method.predict(raw).numpy())
 
 
 def spied(name: str) -> Any:

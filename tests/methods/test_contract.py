@@ -25,6 +25,7 @@ from tests.methods.made import (
     forward_of,
     images,
     labels_of,
+    logits_of_a_training,
     make,
     moment,
     names_for,
@@ -289,7 +290,7 @@ def test_its_stages_share_out_the_whole_training(name: str) -> None:
 
 @every_method
 def test_one_seed_gives_one_result_and_two_seeds_two(name: str) -> None:
-    first, again, other = final_logits(name, seed=0), final_logits(name, seed=0), final_logits(name, seed=1)
+    first, again, other = final_logits(name, seed=0), logits_of_a_training(name, seed=0), final_logits(name, seed=1)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
