@@ -12,8 +12,8 @@ import pytest
 from ltbench.checks.contract import check_method
 from ltbench.errors import UserError
 from ltbench.fingerprints import fingerprint_of_files
-from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import Inputs, resolve
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Plan
 from ltbench.suite.load import load_suite
@@ -37,7 +37,7 @@ def registry() -> Registry:
 
 @pytest.fixture
 def planned(tmp_path: Path, registry: Registry) -> Callable[..., tuple[Plan, Inputs]]:
-    return lambda *rows: make_plan(load_suite({**SUITE, "methods": ["ce", *rows]}), registry, tmp_path)
+    return lambda *rows: make_plan(resolve(load_suite({**SUITE, "methods": ["ce", *rows]}), registry, tmp_path))
 
 
 def test_it_is_the_class_that_inherits_from_both(registry: Registry) -> None:

@@ -16,6 +16,7 @@ from ltbench.data.sources.digits import Digits
 from ltbench.errors import UserError
 from ltbench.models import code_of, installed
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.suite.load import load_suite
 from ltbench.training.site import Site
@@ -82,7 +83,7 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_they_are_used_like_ltbenchs_own(brought: Any, tmp_path: Path) -> None:
     brought()
-    plan, _ = make_plan(load_suite(SUITE), Registry(), tmp_path)
+    plan, _ = make_plan(resolve(load_suite(SUITE), Registry(), tmp_path))
     (spec,) = plan.trials
     assert spec.recipe["backbone_code"] == code_of("wide")
     record = run_trial(spec, Site(data=tmp_path, device="cpu"))
@@ -106,7 +107,7 @@ def test_they_are_used_like_ltbenchs_own(brought: Any, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(brought: Any, wide: str, numerals: str, message: str, tmp_path: Path) -> None:
     brought(wide, numerals)
     with pytest.raises(UserError, match=message):
-        make_plan(load_suite(SUITE), Registry(), tmp_path)
+        make_plan(resolve(load_suite(SUITE), Registry(), tmp_path))
 
 
 def test_ltbenchs_own_backbones_have_no_code_in_their_recipe() -> None:

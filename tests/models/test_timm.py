@@ -15,6 +15,7 @@ from ltbench.models import build_backbone, check_backbone, has_blocks, has_maps,
 from ltbench.models.weights import describe_weights, tags_of, unavailable
 from ltbench.parts import split_last_stage, transformer_blocks
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.suite.load import load_suite
 from ltbench.training.site import Site
@@ -112,7 +113,7 @@ def test_weights_that_cannot_be_had_come_with_cures(
 def test_what_cannot_be_is_refused_when_planned(backbone: str, message: str, tmp_path: Path) -> None:
     suite = load_suite(SUITE, [f"recipes.scratch.backbone={backbone}"])
     with pytest.raises(UserError, match=message):
-        make_plan(suite, Registry(), tmp_path)
+        make_plan(resolve(suite, Registry(), tmp_path))
 
 
 def test_an_unknown_tag_is_refused(tmp_path: Path) -> None:
@@ -121,14 +122,14 @@ def test_an_unknown_tag_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_trial_trains_and_says_what_it_was_pretrained_on(tmp_path: Path) -> None:
-    plan, _ = make_plan(load_suite(SUITE), Registry(), tmp_path)
+    plan, _ = make_plan(resolve(load_suite(SUITE), Registry(), tmp_path))
     record = run_trial(plan.trials[0], Site(data=tmp_path, device="cpu"))
     assert record.status == "ok", record.error
     assert "pretraining" not in plan.trials[0].recipe
     file = tmp_path / "weights.pth"
     torch.save(timm.create_model("resnet10t", in_chans=1).state_dict(), file)
     suite = load_suite(SUITE, [f"recipes.scratch.pretrained={file}"])
-    plan, inputs = make_plan(suite, Registry(), tmp_path)
+    plan, inputs = make_plan(resolve(suite, Registry(), tmp_path))
     recipe = plan.trials[0].recipe
     assert recipe["pretraining"] == f"timm:resnet10t {recipe['weights']['pretrained']}"
     record = run_trial(plan.trials[0], Site(data=tmp_path, device="cpu", paths=inputs.paths))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.suite.load import load_suite
 from ltbench.training.site import Site
@@ -56,7 +57,7 @@ def test_it_is_finite_where_every_image_is_right_or_logits_say_nothing() -> None
 
 def test_trials_fit_on_the_hold_out_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, seen = Registry(), []
-    plan, _ = make_plan(load_suite(SUITE), registry, tmp_path)
+    plan, _ = make_plan(resolve(load_suite(SUITE), registry, tmp_path))
     cls = registry.get("temperature")
     plain = cls.fit
 
@@ -76,7 +77,7 @@ def test_trials_fit_on_the_hold_out_alone(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_without_a_hold_out_the_row_is_skipped(tmp_path: Path) -> None:
     protocol = {"final": {"seeds": [0]}}
-    plan, _ = make_plan(load_suite({**SUITE, "protocol": protocol}), Registry(), tmp_path)
+    plan, _ = make_plan(resolve(load_suite({**SUITE, "protocol": protocol}), Registry(), tmp_path))
     assert [t.label for t in plan.trials] == ["ce"]
     assert {s.label for s in plan.skips} == {"temperature", "balanced_softmax+temperature"}
     assert all("holdout_per_class" in s.reason for s in plan.skips)
