@@ -54,9 +54,9 @@ class DepthWise(nn.Module):
         return torch.cat([stage(x) * shallow(seen[depth]) for stage, shallow, depth in both])
 
 
-def divergence(log_p: Tensor, q: Tensor) -> Tensor:
+def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Of p from q, (B, C) each: the mean over images and classes."""
-    return F.kl_div(log_p, q, reduction="sum") / q.numel()
+    return F.kl_div(log_p, log_q, reduction="sum", log_target=True) / log_q.numel()
 
 
 class Shike(Method):
@@ -92,15 +92,15 @@ class Shike(Method):
             return sum((cross_entropy(z + self.task.log_prior, target) for z in logits.unbind(1)), logits.new_zeros(()))
         others = 1 - target
         log_other = F.log_softmax(logits * others[:, None] + _OUT * target[:, None], dim=2)
-        wanted = self.excavated(logits, target).softmax(dim=1)
-        log_p, p = F.log_softmax(logits, dim=2), logits.softmax(dim=2)
+        wanted = F.log_softmax(self.excavated(logits, target), dim=1)
+        log_p = F.log_softmax(logits, dim=2)
         whole = logits.new_zeros(())
         for i in range(self.experts):
             whole = whole + cross_entropy(logits[:, i], target)
             whole = whole + self.hardest * divergence(log_other[:, i], wanted)
             for j in range(self.experts):
                 if i != j:
-                    whole = whole + self.mutual * divergence(log_p[:, i], p[:, j])
+                    whole = whole + self.mutual * divergence(log_p[:, i], log_p[:, j])
         return whole
 
     def excavated(self, logits: Tensor, target: Tensor) -> Tensor:
