@@ -31,6 +31,8 @@ IMAGES = ROOT / "docs" / "images"
 README_PICTURE = ("intervals", "gains.svg")
 """Figure, and the file's name."""
 QUESTIONS = {
+    "answer": "What is the result, in one picture?",
+    "class-counts": "How long is the tail?",
     "intervals": "Which methods are better than the reference, and by how much?",
     "ranks": "Which ranks are possible?",
     "trade-off": "What do the frequent classes pay for what the rare ones gain?",

@@ -103,7 +103,9 @@ def report(
         str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
     ] = None,
     results: Results = DEFAULT_RESULTS,
-    from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="a folder of results or of records, or a CSV of scores")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the folder to write; default: RESULTS/SUITE/report")] = None,
     tracking_uri: TrackingUri = None,
     upload: Annotated[

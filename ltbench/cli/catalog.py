@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -69,3 +70,52 @@ def dataset_list() -> str:
     )
     lines.append("The keys are explained in docs/datasets.md.")
     return "\n".join(lines) + "\n"
+
+
+def suite_list() -> str:
+    """The suites that come with ltbench, with their questions."""
+    from ltbench.suite.yaml_file import read_suite_file, shipped_suites
+
+    questions = {name: str(read_suite_file(file).data.get("question", "")) for name, file in shipped_suites().items()}
+    width = max(map(len, questions))
+    lines = [f"{name:<{width}}  {questions[name]}" for name in sorted(questions)]
+    more = "ltbench suites show NAME prints one; ltbench suites copy NAME makes a copy to change."
+    return "\n".join([*lines, "", more]) + "\n"
+
+
+def suite_text(name: str, *, merged: bool) -> str:
+    """The file of a suite that comes with ltbench; `merged`: with what it extends, in one.
+
+    Raises:
+        UserError: no such suite comes with ltbench.
+    """
+    from ltbench.errors import did_you_mean
+    from ltbench.suite.yaml_file import as_yaml, read_suite_file, shipped, shipped_suites
+
+    file = shipped(name)
+    if file is None:
+        raise UserError(f"no suite {name!r} comes with ltbench. {did_you_mean(name, shipped_suites())}")
+    return as_yaml(read_suite_file(file).data) if merged else file.read_text(encoding="utf-8")
+
+
+def copied_suite(name: str, target: Path | None) -> Path:
+    """Write a suite that comes with ltbench, in one file, to change it.
+
+    Args:
+        target: the file, or a folder for NAME.yaml; None: the current folder.
+
+    Raises:
+        UserError: no such suite, or the file is there already or cannot be written.
+    """
+    text = suite_text(name, merged=True)
+    file = target or Path()
+    if file.is_dir():
+        file = file / f"{Path(name).stem}.yaml"
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UserError(f"{file}: is there already; name another file") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+    return file

@@ -25,8 +25,10 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
-from ltbench.cli.streams import careful_output, say
-from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, trial, verify
+from ltbench.cli.sites import site, submit
+from ltbench.cli.streams import careful_output, say, waiting
+from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
+from ltbench.cli.watch import watch
 from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.interrupt import Interrupt, Interrupted
 from ltbench.system.messages import show_on_stderr
@@ -35,7 +37,7 @@ app = typer.Typer(
     help="A benchmark harness for long-tailed recognition: one suite file, one command, a leaderboard that says which "
     "differences are real.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -82,7 +84,7 @@ def run(
     ] = None,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
-    with Interrupt() as interrupt:  # from before the imports that take seconds
+    with Interrupt() as interrupt, waiting(f"reading {suite} ...") as told:  # from before the imports that take seconds
         from ltbench.cli.run_text import failure_lines, stopped_line
         from ltbench.execution.progress import RunDisplay
         from ltbench.workflow.run_suite import RunRequest, run_suite
@@ -95,7 +97,7 @@ def run(
             data=data,
             methods=methods,
             tracking_uri=tracking_uri,
-            tell=tell,
+            tell=told,
             inline=inline,
             address=address,
             retry_failed=retry_failed,
@@ -160,7 +162,11 @@ def plan(
 app.command()(leaderboard)
 app.command()(report)
 app.command()(compare)
+app.command()(site)
+app.command()(submit)
+app.command()(watch)
 app.command(name="methods")(methods_)
+app.command(name="suites")(suites_)
 app.command(name="datasets")(datasets_)
 app.command()(features)
 app.command()(check)

@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -62,6 +62,33 @@ def say(text: str) -> None:
     """Lines for a person, on stderr; what came from outside steers no terminal."""
     with suppress(OSError):  # what nobody can be told stops no command
         typer.echo(harmless(text), err=True)
+
+
+@contextmanager
+def waiting(message: str) -> Iterator[Callable[[str], None]]:
+    """On a terminal, a line on stderr from the first moment on; what is told takes its place. Elsewhere, nothing more
+    than what is told."""
+    there = [sys.stderr is not None and sys.stderr.isatty()]
+
+    def clear() -> None:
+        if there[0]:
+            there[0] = False
+            with suppress(OSError, ValueError):
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+
+    def told(line: str) -> None:
+        clear()
+        say(line)
+
+    if there[0]:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(harmless(message))
+            sys.stderr.flush()
+    try:
+        yield told
+    finally:
+        clear()
 
 
 def _open_what_is_closed() -> None:

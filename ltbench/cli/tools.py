@@ -47,6 +47,27 @@ def datasets_() -> None:
     typer.echo(dataset_list(), nl=False)
 
 
+def suites_(
+    what: Annotated[str, typer.Argument(metavar="[list|show|copy]", help="what to do")] = "list",
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a suite that comes with ltbench")] = None,
+    target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="of copy: what to write")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="of show: with what it extends, in one")] = False,
+) -> None:
+    """List the suites that come with ltbench, show one, or copy one to change it."""
+    from ltbench.cli.catalog import copied_suite, suite_list, suite_text
+
+    if what == "list":
+        typer.echo(suite_list(), nl=False)
+    elif what not in ("show", "copy"):
+        raise UserError(f"suites {what}: unknown. Known: list, show NAME, copy NAME")
+    elif name is None:
+        raise UserError(f"suites {what}: name a suite; `ltbench suites` lists them")
+    elif what == "show":
+        typer.echo(suite_text(name, merged=merged), nl=False)
+    else:
+        typer.echo(str(copied_suite(name, target)))
+
+
 def features(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="cifar10, digits, imagenet_lt ..., folder or lists with --path")

@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from ltbench.errors import harmless, reason_of
+from ltbench.execution.display.lines import Running, readable_seconds, trial_lines
 from ltbench.metrics import METRICS
 from ltbench.spec import Record, TrialSpec
 
@@ -32,8 +33,11 @@ class Display:
     def started(self, spec: TrialSpec) -> None:
         """A trial began."""
 
-    def progressed(self, spec: TrialSpec, fraction: float) -> None:
-        """A trial has come so far, from 0 to 1."""
+    def phase(self, message: str) -> None:
+        """What is made ready before the first trial begins."""
+
+    def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
+        """A trial has come so far, from 0 to 1, and its training loss, if it was told."""
 
     def note(self, message: str) -> None:
         """Something to know about the whole run."""
@@ -93,7 +97,7 @@ class CallbackDisplay(Display):
     def started(self, spec: TrialSpec) -> None:
         self.progressed(spec, 0.0)
 
-    def progressed(self, spec: TrialSpec, fraction: float) -> None:
+    def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
         self._fraction[spec.key] = fraction
         self._call()
 
@@ -139,6 +143,10 @@ class RunDisplay(Display):
         self._metric = metric
         self._work = {spec.key: float(spec.recipe["epochs"]) for spec in trials}
         self._fraction: dict[str, float] = {}
+        self._running: dict[str, Running] = {}
+        self._images: dict[str, float] = {}
+        """Manifest -> training images, of the cells that have a finished trial."""
+        self._phase = "starting"
         self._done: set[str] = set()
         self._failed = 0
         self._told: set[str] = set()
@@ -147,15 +155,16 @@ class RunDisplay(Display):
         self._first: tuple[float, float] | None = None
         """When the first progress was seen, and how many epochs were done by then."""
         self._live: Live | None = None
+        room = max(5, min(30, self._console.width - 60))
         self._bar = Bar(
-            SpinnerColumn(), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
+            SpinnerColumn(), BarColumn(bar_width=room), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(), TextColumn("{task.fields[eta]}"), console=self._console,
         )  # fmt: skip
         self._task: TaskID = self._bar.add_task("", total=len(trials), state="starting", eta="")
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            self._live = Live(self._render(), console=self._console, refresh_per_second=4, transient=True)
+            self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
             self._live.__enter__()
         return self
 
@@ -165,11 +174,21 @@ class RunDisplay(Display):
                 self._live.__exit__(kind, value, tb)
 
     def started(self, spec: TrialSpec) -> None:
+        self._phase = ""
         self._fraction[spec.key] = 0.0
+        self._running[spec.key] = self._new(spec)
         self._refresh()
 
-    def progressed(self, spec: TrialSpec, fraction: float) -> None:
+    def _new(self, spec: TrialSpec) -> Running:
+        return Running(spec.name, float(spec.recipe["epochs"]), self._images.get(spec.cell.manifest))
+
+    def phase(self, message: str) -> None:
+        self._phase = message
+        self._refresh()
+
+    def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
         self._fraction[spec.key] = fraction
+        self._running.setdefault(spec.key, self._new(spec)).progressed(time.monotonic(), fraction, loss)
         self._refresh()
 
     def note(self, message: str) -> None:
@@ -179,6 +198,7 @@ class RunDisplay(Display):
     def waits(self, record: Record, reason: str) -> None:
         """A trial that is to run again later."""
         self._fraction.pop(record.key, None)
+        self._running.pop(record.key, None)
         self._print(f"again   {record.spec.name}: {reason}", "yellow")
         self._refresh()
 
@@ -193,6 +213,9 @@ class RunDisplay(Display):
             return
         self._done.add(key)
         self._fraction.pop(key, None)
+        self._running.pop(key, None)
+        if images := sum(record.per_class.get("train_images", [])):
+            self._images[record.spec.cell.manifest] = images
         score = record.metrics.get(self._metric)
         for message in record.environment.get("checkpoint_messages", []) + record.environment.get("data_messages", []):
             if message not in self._told:  # that a disk is full is true of every trial
@@ -230,21 +253,16 @@ class RunDisplay(Display):
     def _refresh(self) -> None:
         if self._live is not None:
             with suppress(OSError):
-                self._live.update(self._render())
+                self._live.refresh()
 
     def _render(self) -> Group:
         state = f"{len(self._fraction)} running" + (f", {self._failed} failed" if self._failed else "")
-        self._bar.update(self._task, completed=len(self._done), state=state, eta=self._eta())
-        lines: list[Bar | Text] = [self._bar]
+        self._bar.update(self._task, completed=len(self._done), state=self._phase or state, eta=self._eta())
+        now, width = time.monotonic(), self._console.width
+        running = trial_lines(list(self._running.values()), now, width, max(3, self._console.height - 6))
+        lines: list[Bar | Text] = [Text(harmless(line), no_wrap=True, overflow="ellipsis") for line in running]
+        lines.append(self._bar)
         if self._best is not None:
-            lines.append(
-                Text(f"  best {METRICS[self._metric].title} so far {self._best[0]:.2f} ({self._best[1]})", "dim")
-            )
+            best = f"  best {METRICS[self._metric].title} so far {self._best[0]:.2f} ({self._best[1]})"
+            lines.append(Text(harmless(best), "dim", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
-
-
-def readable_seconds(seconds: float) -> str:
-    """`40 s`, `12 min`, `5.5 h`."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

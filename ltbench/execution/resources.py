@@ -17,8 +17,8 @@ class Listener(Protocol):
     def started(self, spec: TrialSpec) -> None:
         """A trial began."""
 
-    def progressed(self, spec: TrialSpec, fraction: float) -> None:
-        """A trial has come so far, from 0 to 1."""
+    def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
+        """A trial has come so far, from 0 to 1, and its training loss, if it was told."""
 
     def finished(self, record: Record) -> None:
         """A trial ended, one way or the other."""

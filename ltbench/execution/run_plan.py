@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ltbench.errors import NotWritten, UserError
+from ltbench.execution.display import file
 from ltbench.execution.progress import Display, Show, show_nothing
 from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.sharing import Sharing, sharing_text, trainers
 from ltbench.metrics import summarise
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, TrialSpec
@@ -22,11 +23,11 @@ from ltbench.suite import Suite
 from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
+from ltbench.training.attempt import Progress
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.checkpoints.files import discard, keys_in
 from ltbench.training.limited import Limits, Lost, run_limited
 from ltbench.training.site import Site
-from ltbench.training.trial import Progress
 
 
 class Sink(Protocol):
@@ -107,7 +108,13 @@ def run_plan(
     run_trials: Runner = run_inline
     if not resources.inline:
         from ltbench.execution.tune import run_on_ray as run_trials
-    with show(plan.trials, plan.protocol["primary"]) as display, interrupt.gently():
+    progress_file = journal.folder.parent / file.NAME
+    with (
+        show(plan.trials, plan.protocol["primary"]) as shown,
+        file.ProgressFile(shown, plan.trials, progress_file) as display,
+        interrupt.gently(),
+    ):
+        display.phase("starting" if resources.inline else "starting Ray ...")
         interrupt.at_once.append(display.restore)
         sharing = Sharing(plan.trials if resources.share_training else [], site)
         if taken := trainers(plan.trials, sharing.groups):
@@ -143,9 +150,9 @@ class Keeper:
         """A trial began."""
         self._display.started(spec)
 
-    def progressed(self, spec: TrialSpec, fraction: float) -> None:
-        """A trial has come so far, from 0 to 1."""
-        self._display.progressed(spec, fraction)
+    def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
+        """A trial has come so far, from 0 to 1, and its training loss, if it was told."""
+        self._display.progressed(spec, fraction, loss)
 
     def noted(self, message: str) -> None:
         """Something to know about the whole run."""
@@ -211,7 +218,7 @@ def run_inline(
         listener.started(spec)
 
         def progress(fraction: float, loss: float, spec: TrialSpec = spec) -> None:
-            listener.progressed(spec, fraction)
+            listener.progressed(spec, fraction, loss)
 
         with suppress(Stopped):
             listener.finished(_run_here(spec, site, resources.of(spec).limits, progress, interrupt))

@@ -175,7 +175,7 @@ def _trial(config: dict[str, Any], parts: Sequence[Any], site: Site, home: Home,
         nonlocal last
         if time.monotonic() - last >= REPORT_SECONDS:
             last = time.monotonic()
-            tune.report({"fraction": fraction})
+            tune.report({"fraction": fraction, "loss": loss})
 
     spec, placed = ray.get(parts[config["trial"]["part"]])[_key(config)]
     stop = _Asking(token)
@@ -297,7 +297,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]
         if record is not None:
             watch.listener.finished(record)
         elif "fraction" in result:
-            watch.listener.progressed(watch.specs[_key(trial.config)], result["fraction"])
+            watch.listener.progressed(watch.specs[_key(trial.config)], result["fraction"], result.get("loss"))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         watch, lost = _watches[self._token], trial.num_failures

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 
-from ltbench.metrics import metric_of
 from ltbench.page.evidence import Evidence, Run
 from ltbench.ranking.board import Leaderboard, Table
-from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, readable_p, signed
+from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, places, readable_p, signed
 from ltbench.ranking.pairs import Pair
 from ltbench.ranking.published import RECIPES
 from ltbench.spec import Column
@@ -62,6 +61,8 @@ class PageTable:
     lines: Sequence[PageLine]
     head_at: int = 0
     """The position of the column that names a line."""
+    statistics: Collection[int] = ()
+    """Positions of the columns that the page hides until a reader asks for them."""
 
 
 def views(board: Leaderboard, table: Table, number: int) -> list[dict[str, Any]]:
@@ -78,8 +79,16 @@ def views(board: Leaderboard, table: Table, number: int) -> list[dict[str, Any]]
 
 
 def _overview(board: Leaderboard, table: Table) -> PageTable:
+    """Data sets first, then what statistics add."""
     tones = {row.name: _TONES[row.gain.verdict] if row.gain else "" for row in table.rows}
-    return _of_lines(overview(table, board.primary, wide=True), tones)
+    lines = overview(table, board.primary, wide=True)
+    first = overview(table, board.primary)[0]
+    placed = {head for title in places(table, every=True) for head in (title, f"data set {title}")}
+    heads = [h for h in lines[0] if h in first and h not in placed] + [h for h in lines[0] if h in placed]
+    rest = [h for h in lines[0] if h not in heads]
+    ordered = [{head: line[head] for head in [*heads, *rest]} for line in lines]
+    found = _of_lines(ordered, tones)
+    return replace(found, statistics=range(len(heads), len(found.heads)))
 
 
 def _detail(board: Leaderboard, table: Table, column: Column) -> PageTable:
@@ -101,7 +110,7 @@ def _of_lines(lines: Sequence[Line], tones: Mapping[str, str]) -> PageTable:
 def matrix(board: Leaderboard, table: Table, evidence: Evidence) -> PageTable:
     """Every pair of the first methods, row minus column."""
     labels = [row.label for row in table.rows[:MATRIX]]
-    quality = _quality(table, evidence, 1.0 if metric_of(board.primary).higher_is_better else -1.0)
+    quality = _quality(table, evidence, 1.0 if board.about(board.primary).higher_is_better else -1.0)
     lines = []
     for a in labels:
         pairs = {p.b: p for p in table.pairs.of(a)}

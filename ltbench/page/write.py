@@ -9,10 +9,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ltbench.errors import UserError
-from ltbench.page import plots_gain, plots_runs
 from ltbench.page.drawing import Figure, png, style, svg
 from ltbench.page.evidence import Evidence, gather
+from ltbench.page.figures import gain, runs
 from ltbench.page.html import TableFigures, page
+from ltbench.page.setup import setup_of
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.images import Predictions
@@ -33,11 +34,13 @@ def write_report(
     *,
     papers: Mapping[str, str] | None = None,
     records_folder: Path | None = None,
+    suite: str = "",
 ) -> list[Path]:
     """Write report.html, figures/*.svg and *.png and the tables into `folder`; the same input gives the same bytes.
 
     Args:
         records: all of the suite. records_folder: where they lie, for links from the page.
+        suite: the suite as YAML, for the page.
 
     Returns:
         The files, the page first.
@@ -49,7 +52,8 @@ def write_report(
     figures = figures_of(board, evidence)
     link = None if records_folder is None else quote(Path(os.path.relpath(records_folder, folder)).as_posix())
     started = [float(s) for r in records if isinstance(s := r.environment.get("started"), int | float)]
-    html = page(board, evidence, figures, papers, max(started, default=None), link)
+    setup = setup_of(board, records, evidence, suite)
+    html = page(board, evidence, figures, papers, max(started, default=None), link, setup)
     written = {Path(PAGE): html.encode()}
     for figure in (f for of_table in figures for f in (*of_table.claims, *of_table.behind)):
         written[Path("figures") / f"{figure.name}.svg"] = svg(figure.drawing).encode()
@@ -70,8 +74,8 @@ def figures_of(board: Leaderboard, evidence: Evidence) -> list[TableFigures]:
     with style():
         return [
             TableFigures(
-                _named(plots_gain.figures(board, table), number),
-                _named(plots_runs.figures(board, table, evidence), number),
+                _named(gain.figures(board, table), number),
+                _named(runs.figures(board, table, evidence), number),
             )
             for number, table in enumerate(table for table in board.tables if table.rows)
         ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ltbench.metrics import Directions, Metric, metric_of
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.ranking.published import Judgement, Published
 from ltbench.spec import Column, Result
@@ -285,6 +286,12 @@ class Leaderboard:
     """What was chosen: seeds, reference, ROPE, level, corrections."""
     published: tuple[Beside, ...] = ()
     """Published numbers of the same methods on the same data."""
+    directions: Directions = field(default_factory=dict)
+    """Which way is better, of metrics of the user's own."""
+
+    def about(self, metric: str) -> Metric:
+        """How a metric is read on this board."""
+        return metric_of(metric, self.directions)
 
     @property
     def starts_differ(self) -> bool:

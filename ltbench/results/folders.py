@@ -93,3 +93,31 @@ def checkpoints_of(chosen: str | None, folders: Folders) -> Path | Remote:
     if chosen is None:
         return folders.checkpoints
     return Remote(chosen) / folders.suite if is_uri(chosen) else Path(chosen).expanduser().absolute() / folders.suite
+
+
+REFERENCE = "reference:"
+"""How the records that come with ltbench are named: `reference:quickstart`."""
+
+
+def referenced(source: Path) -> Path:
+    """A folder as it was named; of `reference:NAME`, the records that come with ltbench: installed, or, in a checkout,
+    those in results/reference.
+
+    Raises:
+        UserError: none of that name come with ltbench.
+    """
+    if not str(source).startswith(REFERENCE):
+        return source
+    from importlib.resources import files
+
+    from ltbench.errors import did_you_mean
+
+    name = str(source).removeprefix(REFERENCE)
+    try:
+        folder = Path(str(files("ltbench.reference").joinpath("")))
+    except ModuleNotFoundError:
+        folder = Path(__file__).parents[2] / "results" / "reference"
+    known = sorted(f.parent.name for f in folder.glob("*/plan.json"))
+    if name not in known:
+        raise UserError(f"--from {source}: no records of that name come with ltbench. {did_you_mean(name, known)}")
+    return folder / name

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ltbench.errors import UserError
-from ltbench.metrics import declare_directions, known_name, metric_of
+from ltbench.metrics import NONE_DECLARED, Directions, known_name, metric_of
 from ltbench.results.scores import read_scores
 from ltbench.spec import KEY, Result
 
@@ -32,7 +31,8 @@ class Run(NamedTuple):
 
     Attributes:
         seed: which of the model's runs. version: of the task; other versions are other columns.
-        values: metric -> value, shares in percent. right: item -> right or wrong, for `accuracy`; None: not known.
+        values: metric -> value, shares in percent. better: metric -> whether more of it is, where the file says so.
+        right: item -> right or wrong, for `accuracy`; None: not known.
     """
 
     file: Path
@@ -42,20 +42,23 @@ class Run(NamedTuple):
     version: str
     values: Mapping[str, float]
     right: Mapping[str, bool] | None = None
+    better: Directions = NONE_DECLARED
 
 
 class Taken(NamedTuple):
-    """Results, and the items that each run got right, as `ranking.images` reads them."""
+    """Results, the items that each run got right, as `ranking.images` reads them, and which way metrics are better."""
 
     results: list[Result]
     predictions: Callable[[str], bytes | None]
+    directions: Directions
 
 
-def read_harness(place: Path, primary: str | None = None) -> Taken | None:
+def read_harness(place: Path, primary: str | None = None, directions: Directions = NONE_DECLARED) -> Taken | None:
     """The results in a harness's file or in a folder of them; None where there are none.
 
     Args:
-        primary: the metric that ranks; None: accuracy, else the first that is there.
+        primary: the metric that ranks; None: accuracy, else the first that is there. directions: of metrics of one's
+            own, as declared; they count before what the files say.
 
     Raises:
         UserError: a damaged file, or two runs of one model on one task with the same seed.
@@ -74,14 +77,15 @@ def read_harness(place: Path, primary: str | None = None) -> Taken | None:
          "value": value, "manifest": run.version, "recipe": "", "pretraining": ""}
         for run in runs for metric, value in run.values.items()
     ]  # fmt: skip
-    results = read_scores(pd.DataFrame(lines), primary)
+    directions = {name: up for run in runs for name, up in run.better.items()} | dict(directions)
+    results = read_scores(pd.DataFrame(lines), primary, directions)
     right = {(run.model, run.task, run.version, run.seed): run.right for run in runs if run.right}
     kept = {
         r.key: _as_predictions(items)
         for r in results
         if (items := right.get((r.label, r.dataset, r.manifest, r.seed))) is not None
     }
-    return Taken(results, kept.get)
+    return Taken(results, kept.get, directions)
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -131,16 +135,18 @@ def _of_lm_eval(file: Path, data: Mapping[str, Any]) -> list[Run]:
         main = next((k for k in measured if k.startswith("acc,")), None) or next(
             (k for k in measured if k.startswith("exact_match,")), None
         )
-        values = {}
+        values, better = dict[str, float](), dict[str, bool]()
         for name in measured:
             metric, _, filtered = name.partition(",")
             metric = "accuracy" if name == main else metric + (f" ({filtered})" if filtered != "none" else "")
             up = (data.get("higher_is_better") or {}).get(task, {}).get(name.partition(",")[0])
-            values[_declared(metric, up)] = _percent(metric, found[name])
+            values[metric] = _percent(metric, found[name])
+            if isinstance(up, bool) and metric != "accuracy":
+                better[metric] = up
         shots = (data.get("n-shot") or {}).get(task)
         version = str((data.get("versions") or {}).get(task, ""))
         right = None if main is None else _items_of_lm_eval(file, task, main)
-        runs.append(Run(file, model, f"{task} ({shots}-shot)" if shots else task, seed, version, values, right))
+        runs.append(Run(file, model, f"{task} ({shots}-shot)" if shots else task, seed, version, values, right, better))
     return runs
 
 
@@ -173,8 +179,9 @@ def _of_mteb(file: Path, data: Mapping[str, Any]) -> list[Run]:
             extra = [subset] * (subset != "default") + [split] * (split != "test")
             task = str(data["task_name"]) + (f" ({', '.join(extra)})" if extra else "")
             for seed, score in enumerate(_experiments(found)):
-                values = {_declared("main_score", True): _percent("main_score", score)}
-                runs.append(Run(file, model, task, seed, str(data.get("dataset_revision") or ""), values))
+                values = {"main_score": _percent("main_score", score)}
+                version = str(data.get("dataset_revision") or "")
+                runs.append(Run(file, model, task, seed, version, values, better={"main_score": True}))
     return runs
 
 
@@ -244,13 +251,6 @@ def _number(value: Any) -> bool:
 def _percent(metric: str, value: float) -> float:
     share = metric_of(known_name(metric)).unit == "%" or metric.partition(" ")[0] in _SHARES
     return 100 * value if share else value
-
-
-def _declared(metric: str, up: bool | None) -> str:
-    """The metric's name; its direction is noted where the file says it and ltbench has none of its own."""
-    if up is not None and re.fullmatch(r"accuracy", metric) is None:
-        declare_directions(*(((), (metric,)) if up else ((metric,), ())))
-    return metric
 
 
 def _right_or_wrong(items: Any) -> dict[str, bool] | None:

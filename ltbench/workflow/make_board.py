@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ltbench.metrics import declare_directions, known_name
+from ltbench.metrics import declared_directions, known_name
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.compare import Comparison, compare
@@ -76,11 +76,14 @@ def make_board(request: BoardRequest) -> RankedResults:
     Raises:
         UserError: no such suite, no results, or an unknown row, data set, metric or reference.
     """
-    source, options = request.source, request.options
-    declare_directions(request.lower_is_better, request.higher_is_better)
+    directions = declared_directions(request.lower_is_better, request.higher_is_better)
+    source, options = request.source, replace(request.options, directions=directions)
     if options.primary is not None:
         options = replace(options, primary=known_name(options.primary))
-    found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell, options.primary)
+    found = find_results(
+        request.suite, request.results, request.tracking_uri, source, request.tell, options.primary, directions
+    )
+    options = replace(options, directions={**found.directions, **directions})
     journal: Journal | None = None
     if isinstance(source, Path) and source.is_dir() and not found.origin.elsewhere:
         journal = journal_in(source)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,11 +56,15 @@ def make_report(
     tracking_uri: str | None = None,
 ) -> Made:
     """Write the report of a suite. Its board is that of `ltbench leaderboard`: of MLflow and the records beside it, or
-    of `source` alone. What stands behind the board comes from the records.
+    of `source` alone. What stands behind the board comes from the records; a file of scores has none.
 
     Raises:
         UserError: no such suite, no results, or a folder that cannot be written.
     """
+    if source is not None and source.suffix.lower() == ".csv" and source.is_file():
+        scores = find_results(suite, results, tracking_uri, source, tell)
+        board = build(scores.results, None, chosen, origin=scores.origin)
+        return Made(board, write_report(board, [], None, None, out or Path("report")))
     journal, expectation = journal_of(results, suite_name(suite) if suite else None, source)
     records = []
     for found in journal:
@@ -87,8 +92,20 @@ def make_report(
         folder,
         papers=papers_of(expectation),
         records_folder=journal.folder,
+        suite=suite_of(journal.folder.parent),
     )
     return Made(board, files)
+
+
+def suite_of(folder: Path) -> str:
+    """The suite as it was run, merged, as YAML; empty where none was kept."""
+    from ltbench.suite.yaml_file import as_yaml
+
+    try:
+        kept = json.loads((folder / "suite.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return as_yaml(kept) if isinstance(kept, dict) else ""
 
 
 def papers_of(expectation: Expectation | None) -> dict[str, str]:

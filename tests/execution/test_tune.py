@@ -73,7 +73,7 @@ class Notes:
     def started(self, spec: TrialSpec) -> None:
         self.started_keys.append(spec.key)
 
-    def progressed(self, spec: TrialSpec, fraction: float) -> None:
+    def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
         assert 0.0 <= fraction <= 1.0
 
     def noted(self, message: str) -> None:

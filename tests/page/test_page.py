@@ -102,7 +102,7 @@ def test_the_report_is_a_page_figures_and_tables(suite: Path) -> None:
     assert {Path(f).stem for f in figures if f.endswith(".svg")} == {
         Path(f).stem for f in figures if f.endswith(".png")
     }
-    assert len(figures) == 22
+    assert len(figures) == 26
 
 
 def test_nothing_is_asked_of_the_network(page: str) -> None:
@@ -251,7 +251,7 @@ def visit(browser: Any, address: str) -> Iterator[Any]:
 
 
 @in_a_browser
-@pytest.mark.parametrize("width", [1280, 768, 375])
+@pytest.mark.parametrize("width", [1440, 1280, 768, 390, 375])
 def test_the_page_fits_and_is_quiet(visit: Any, width: int) -> None:
     page = visit(viewport={"width": width, "height": 800}).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -373,7 +373,7 @@ def test_every_figure_has_words_and_data(visit: Any) -> None:
         """(all) => all.map((f) => [f.querySelector("svg").getAttribute("role"),
              f.querySelector("svg").getAttribute("aria-label"), f.querySelectorAll("details tbody tr").length])""",
     )
-    assert len(figures) == 11
+    assert len(figures) == 13
     assert {role for role, _, _ in figures} == {"img"}
     assert all(label and rows for _, label, rows in figures)
 

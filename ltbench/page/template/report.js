@@ -49,14 +49,42 @@
     views.forEach((other) => { other.hidden = other.id !== "view-" + view.value; });
     byMethod();
   };
-  const runs = get("filter-runs"), lines = [...get("runs-table").tBodies[0].rows];
+  const every = (number) => document.querySelectorAll(`[data-method="${number}"]`);
+  const boxes = [...document.querySelectorAll(".chooser input")];
+  const chosen = () => {
+    for (const box of boxes) every(box.value).forEach((part) => part.classList.toggle("off", !box.checked));
+  };
+  boxes.forEach((box) => box.addEventListener("change", chosen));
+  document.querySelectorAll("[data-all]").forEach((button) => button.addEventListener("click", () => {
+    boxes.forEach((box) => { box.checked = Boolean(button.dataset.all); });
+    chosen();
+  }));
+  let traced = null;
+  const trace = (number) => {
+    if (number === traced) return;
+    if (traced !== null) every(traced).forEach((part) => part.classList.remove("traced"));
+    if (number !== null) every(number).forEach((part) => part.classList.add("traced"));
+    document.documentElement.classList.toggle("tracing", number !== null);
+    traced = number;
+  };
+  const under = (event) => trace(event.target.closest?.("[data-method]")?.dataset.method ?? null);
+  document.addEventListener("mouseover", under);
+  document.addEventListener("focusin", under);
+
+  const statistics = get("statistics");
+  const widen = () => document.documentElement.classList.toggle("statistics", statistics.checked);
+  statistics.checked = state.get("statistics") === "1";
+  statistics.addEventListener("change", () => { keep("statistics", statistics.checked ? "1" : ""); widen(); });
+  widen();
+
+  const runs = get("filter-runs"), lines = runs ? [...get("runs-table").tBodies[0].rows] : [];
   const words = (row) => [...row.cells].map((cell) => cell.textContent).join(" ");
   const byRun = () => narrow(runs, get("count-runs"), lines, words);
   if ([...view.options].some((option) => option.value === state.get("view"))) view.value = state.get("view");
   filter.value = state.get("methods") ?? "";
   view.addEventListener("change", () => { keep("view", view.selectedIndex ? view.value : ""); choose(); });
   filter.addEventListener("input", () => { keep("methods", filter.value.trim()); byMethod(); });
-  runs.addEventListener("input", byRun);
+  runs?.addEventListener("input", byRun);
   for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
   choose();
 })();

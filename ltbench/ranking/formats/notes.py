@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ltbench.errors import last_line
-from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Redrawn, ScopeB, Table
 from ltbench.ranking.formats.choices import search_notes, tried_notes
 from ltbench.ranking.formats.marks import marks_explained
@@ -28,7 +27,7 @@ def wide_legend(board: Leaderboard) -> list[str]:
 
 def header(board: Leaderboard) -> list[str]:
     """Three lines: what is ranked and by which rule; how much there is; what is claimed and how it is tested."""
-    about = metric_of(board.primary)
+    about = board.about(board.primary)
     sets = "hold-outs" if any(table.held_out for table in board.tables) else "test sets"
     same = f" (= accuracy: balanced {sets})" if board.balanced_tests and "accuracy" in board.primary else ""
     unit = f", {about.unit}" if about.unit else ""

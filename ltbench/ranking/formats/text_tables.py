@@ -125,7 +125,7 @@ def rounded(x: float) -> float:
 
 def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
     """One column in full: mean with interval, gain with interval, adjusted p, the other reported metrics, seeds."""
-    ordered = sorted(table.rows, key=lambda row: _quality(row.scores[column], board.primary), reverse=True)
+    ordered = sorted(table.rows, key=lambda row: _quality(row.scores[column], board), reverse=True)
     others = [m for m in board.report if m != board.primary]
     lines = []
     for row in ordered:
@@ -170,10 +170,10 @@ def readable_p(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _quality(score: Score, metric: str) -> float:
-    interval = score.metrics[metric]
+def _quality(score: Score, board: Leaderboard) -> float:
+    interval = score.metrics[board.primary]
     assert interval is not None, "a ranked row has a result on every column"
-    return interval.mean if metric_of(metric).higher_is_better else -interval.mean
+    return interval.mean if board.about(board.primary).higher_is_better else -interval.mean
 
 
 def _estimate(interval: Interval | None) -> Entry:
