@@ -131,6 +131,8 @@ def _board(smoke: bool) -> Iterator[Row]:
 def _reading(smoke: bool) -> Iterator[Row]:
     read = reading.measure(100, 10) if smoke else reading.measure()
     yield f"reading a journal of {100 if smoke else 100_000:,} records, CPU s", f"{read.journal:.1f}", ""
+    made = reading.board(100) if smoke else reading.board()
+    yield f"a board of {100 if smoke else 100_000:,} records, CPU s", f"{made.seconds:.1f}", f"{made.megabytes:.0f} MB"
     yield f"leaderboard from MLflow, {10 if smoke else 2_000:,} runs, CPU s", f"{read.leaderboard:.1f}", ""
 
 

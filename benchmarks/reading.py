@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -75,3 +76,25 @@ def _leaderboard(results: Path, count: int) -> float:
     subprocess.run(command, check=True, capture_output=True)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+class Board(NamedTuple):
+    """Of `ltbench leaderboard --from FOLDER`, all of the command: CPU seconds, and the most memory it held, in MB."""
+
+    seconds: float
+    megabytes: float
+
+
+def board(records: int = 100_000) -> Board:
+    """A board of a folder of so many records."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "many" / "records"
+        place.mkdir(parents=True)
+        for record in made(records):
+            (place / f"{record.key}.json").write_text(json.dumps(record.to_json(), indent=1))
+        command = [sys.executable, "-m", "ltbench", "leaderboard", "--from", str(place.parent)]
+        before = os.times()
+        subprocess.run(command, check=True, capture_output=True)
+        after, most = os.times(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    return Board(seconds, most / 1024)

@@ -83,7 +83,7 @@ class Journal:
         return {stem for stem in stems if KEY.fullmatch(stem)}
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
-        for file in sorted(self.folder.glob("*.json")):
+        for file in sorted(self.folder.glob("*.json"), key=lambda file: file.name):
             yield read_record(file)
 
     def records(self) -> dict[str, Record]:

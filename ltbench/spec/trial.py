@@ -18,6 +18,9 @@ NUMERICS = 1
 models. Bumped by hand, with a line in CHANGELOG.md; a bump makes every earlier record stale."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def search_suite(suite: str) -> str:
     """The trials of a suite's search are results of their own, under this name: they are never on its leaderboard."""
     return f"{suite}-search"
@@ -25,7 +28,7 @@ def search_suite(suite: str) -> str:
 
 def canonical(value: object) -> str:
     """The one JSON text of a value: sorted keys, no spaces, no NaN. Equal values have equal texts on every machine."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(value: object, length: int = 12) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from ltbench.errors import is_unicode
@@ -52,8 +53,14 @@ def _one_of(*allowed: str) -> Check:
     return lambda value: type(value) is str and value in allowed
 
 
+def _are_texts(values: Iterable[Any]) -> bool:
+    """Whether all of them can be written down, looked at together."""
+    values = list(values)
+    return {str}.issuperset(map(type, values)) and is_unicode("\n".join(values))  # halves that meet make no whole
+
+
 def _mapping(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(map(is_text, value))
+    return isinstance(value, Mapping) and _are_texts(value)
 
 
 def _shots(value: Any) -> bool:
@@ -61,26 +68,42 @@ def _shots(value: Any) -> bool:
 
 
 def _metrics(value: Any) -> bool:
-    return _mapping(value) and all(v is None or is_number(v) for v in value.values())
+    return _mapping(value) and (
+        _are_numbers(list(value.values())) or all(v is None or is_number(v) for v in value.values())
+    )
 
 
 def _per_class(value: Any) -> bool:
     """Columns of one length; a measure that is undefined for a class is null."""
     if not (_mapping(value) and all(isinstance(column, list) for column in value.values())):
         return False
-    return len({len(column) for column in value.values()}) <= 1 and all(
-        v is None or is_number(v) for column in value.values() for v in column
-    )
+    flat = list(chain.from_iterable(value.values()))
+    if len({len(column) for column in value.values()}) > 1:
+        return False
+    return _are_numbers(flat) or all(v is None or is_number(v) for v in flat)
 
 
 def _curves(value: Any) -> bool:
     """Name -> [[epoch, value], ...]. Written flat: most of what is in a record is here."""
     return _mapping(value) and all(
         isinstance(curve, list)
-        and all(isinstance(point, list) and len(point) == 2 for point in curve)
-        and all(is_number(v) for point in curve for v in point)
+        and all(isinstance(point, list) for point in curve)
+        and {2}.issuperset(map(len, curve))
+        and _are_numbers(list(chain.from_iterable(curve)))
         for curve in value.values()
     )
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    """Whether all of them are; column by column, in C: most of a record is numbers, and a board may read 100,000."""
+    if not {int, float}.issuperset(map(type, values)):
+        return False
+    try:
+        if math.isfinite(math.fsum(values)):
+            return True  # with one that is not, the sum would not be
+    except (OverflowError, ValueError):  # a whole number of hundreds of digits, or infinity and its opposite
+        pass
+    return all(map(is_number, values))
 
 
 def _environment(value: Any) -> bool:
@@ -90,19 +113,19 @@ def _environment(value: Any) -> bool:
     names = value.get("class_names", [])
     named = ("started", "seconds", "train_seconds", "test_seconds", "shared_seconds", "first_loss")
     times = (value[name] for name in named if name in value)
-    rest = (entry for name, entry in value.items() if name != "class_names")
-    return (
-        isinstance(names, list) and all(map(is_text, names)) and all(map(is_number, times)) and all(map(is_plain, rest))
-    )
+    rest = (entry for name, entry in value.items() if name != "class_names" and type(entry) is not int)
+    return isinstance(names, list) and _are_texts(names) and all(map(is_number, times)) and all(map(is_plain, rest))
 
 
 def is_plain(value: Any) -> bool:
     """What JSON can hold: `json` itself reads NaN and infinity, which nobody else does."""
+    if type(value) is str:
+        return is_unicode(value)
     if isinstance(value, Mapping):
         return _mapping(value) and all(map(is_plain, value.values()))
     if isinstance(value, list):
         return all(map(is_plain, value))
-    return is_text(value) if type(value) is str else type(value) is not float or math.isfinite(value)
+    return type(value) is not float or math.isfinite(value)
 
 
 STEP = r"step:0\.\d*[1-9]"

@@ -194,11 +194,12 @@ def results_of_folder(folder: Path, tell: Tell = tell_nobody) -> tuple[list[Resu
 
     journal, expectation = journal_in(folder)
     found = []
-    for record in journal:
-        if isinstance(record, Unreadable):
-            tell(f"warning: {record.file}: left out: {record.reason}")
-        else:
-            found.append(Result.of(record))
+    with without_collecting():
+        for record in journal:
+            if isinstance(record, Unreadable):
+                tell(f"warning: {record.file}: left out: {record.reason}")
+            else:
+                found.append(Result.of(record))
     return found, expectation
 
 

@@ -61,3 +61,11 @@ def test_class_level_is_a_t_interval_over_classes_from_six_on() -> None:
     assert (mean - (half or 0), mean + (half or 0)) == (pytest.approx(low), pytest.approx(high))
     assert reason is None
     assert class_level(gains[:5])[2] is Reason.too_few_classes
+
+
+def test_shares_of_redrawn_seeds_are_those_of_counting_one_by_one() -> None:
+    from ltbench.stats.aggregate import _counts
+
+    drawn = np.random.default_rng(3).integers(0, 7, (50, 7))
+    one_by_one = [[sum(seed == s for seed in row) / 7 for s in range(7)] for row in drawn.tolist()]
+    assert (_counts(drawn, 7) == np.array(one_by_one)).all()

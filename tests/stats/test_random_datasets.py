@@ -90,3 +90,10 @@ def test_the_bayesian_signed_rank_test_adds_up_and_points_the_right_way() -> Non
 
 def test_the_bayesian_signed_rank_test_is_silent_below_six_data_sets() -> None:
     assert bayes_signed_rank(np.array([1.0, 1.0, 1.0]), rope=0.1).reason is Reason.too_few_datasets
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (3, 5), (6, 40)):
+        scores = rng.integers(0, 6, shape) / 7
+        assert (ranks(scores) == stats.rankdata(-np.round(scores, 10), axis=1)).all()
