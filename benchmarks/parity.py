@@ -22,11 +22,12 @@ from scipy import stats
 from benchmarks import classic
 from ltbench.data.loader import channel_statistics
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.spec import TrialSpec
 from ltbench.suite import Suite
 from ltbench.training.assemble import assemble
-from ltbench.training.engine import lr_factor
+from ltbench.training.schedule import lr_factor
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
@@ -84,7 +85,7 @@ def _spec(chosen: argparse.Namespace, seed: int, precision: str) -> tuple[TrialS
         "suite": "parity", "datasets": [data], "recipes": {"scratch": recipe},
         "methods": {"scratch": [{"method": "ce", "label": "ce"}]}, "protocol": {"final": {"seeds": [seed]}},
     })  # fmt: skip
-    plan, inputs = make_plan(suite, Registry(), chosen.data.absolute())
+    plan, inputs = make_plan(resolve(suite, Registry(), chosen.data.absolute()))
     return plan.trials[0], Site(chosen.data.absolute(), paths=inputs.paths, device="cpu", threads=1)
 
 

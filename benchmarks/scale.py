@@ -18,6 +18,7 @@ from benchmarks.timing import machine
 from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import run_plan
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.results.folders import Folders
 from ltbench.spec import Record
@@ -81,7 +82,7 @@ def _resident() -> float:
 def measure(trials: int, planned: int, folder: Path) -> tuple[list[Moment], str, float]:
     """How the driver fares with the first `trials` of a plan; what became of MLflow; the largest memory in MiB."""
     suite = Suite.model_validate({**SUITE, "protocol": {"final": {"seeds": list(range(planned))}, "reference": "ce"}})
-    plan, inputs = make_plan(suite, Registry(), folder / "data")
+    plan, inputs = make_plan(resolve(suite, Registry(), folder / "data"))
     folders = Folders(folder / "results", suite.suite)
     tracker = Tracker(default_uri(folders.results), suite.suite, folders.journal, plan.expectation(), print)
     tracker.deliver_backlog()

@@ -161,13 +161,17 @@ class Method:
 
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
     defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `blocks`: a
-    backbone of transformer blocks; `stages`: one that experts can share; `linear_head`: class vectors of different
-    lengths), and declares hyper-parameters with `hp`.
+    backbone of transformer blocks; `stages`: one that experts can share; `maps`: one of convolutions; `linear_head`:
+    class vectors of different lengths; `holdout`: held-out images for `fit`) and which `views` of an image it trains
+    on, and declares hyper-parameters with `hp`.
     """
 
     paper: ClassVar[str] = ""
     defaults_from: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
+    views: ClassVar[tuple[int, ...]] = (0,)
+    """The views of every image that `mix` is given, each by its augmentation: 0 is the recipe's `augment`, 1 the first
+    of its `views`, and so on; the last there is serves for those that it does not have."""
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {}
     name: ClassVar[str] = ""
     """Set by the registry: the name of the method's file."""
@@ -230,8 +234,8 @@ class Method:
         return index
 
     def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
-        """The batch: images (B', ...) and labels (B',) -> images (B, ...) and a distribution (B, C). Default:
-        one-hot."""
+        """The batch: images (B', ...) and labels (B',) -> images (B, ...) and a distribution (B, C). Of several
+        `views` it is given (V, B', ...). Default: one-hot."""
         return x, self.task.one_hot(y)
 
     def forward(self, model: parts.Classifier, x: Tensor, now: Moment) -> Any:
@@ -258,3 +262,9 @@ class Method:
     def predict(self, logits: Tensor) -> Tensor:
         """Post-hoc correction of test logits (N, C) -> (N, C). Default: the same."""
         return logits
+
+    # -- after the training -------------------------------------------------------------------------------------------
+
+    def fit(self, logits: Tensor, labels: Tensor) -> None:
+        """What `predict` learns from held-out images, never from the test set: their logits (N, C), before `predict`,
+        and labels (N,). Called once, after the training, with `needs = frozenset({"holdout"})`. Default: nothing."""

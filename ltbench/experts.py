@@ -4,7 +4,7 @@ import them from `ltbench.parts`."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,15 @@ class Copies(nn.Module):
         return torch.cat([stage(x) for stage in self.stages])
 
 
+class Networks(Copies):
+    """Whole networks of one kind: images -> features (K N, dim), one network's after the other's."""
+
+    def __init__(self, networks: list[nn.Module]) -> None:
+        super().__init__(networks)
+        self.dim = networks[0].dim
+        self.float_head = bool(getattr(networks[0], "float_head", False))
+
+
 def split_last_stage(backbone: nn.Module, k: int, depth: int = 1) -> Experts:
     """K experts: a backbone's last stage K times behind a common trunk, in place. `Heads` classify what they give.
 
@@ -67,20 +76,56 @@ def split_last_stage(backbone: nn.Module, k: int, depth: int = 1) -> Experts:
     Raises:
         UserError: a backbone that does not say what its stages are, or has fewer.
     """
+    stages = _stages_of(backbone, depth)
+    paths = [path for stage in stages[-depth:] for path in stage]
+    last = nn.Sequential(*(backbone.get_submodule(path) for path in paths))
+    _replace(backbone, paths, Copies(_copies(backbone, last, k)))
+    return Experts(backbone, k)
+
+
+def own_stages(backbone: nn.Module, k: int, make: Callable[[list[nn.Module], int], nn.Module]) -> Experts:
+    """K experts on a backbone whose stages are joined by a module of yours, in place.
+
+    Args:
+        make: given the stages in their order, the last one K times (as `split_last_stage` copies it), and K: a module
+            in place of them, (N, ...) -> (K N, ...), what the last stage gives for one expert after the other.
+
+    Raises:
+        UserError: a backbone that does not say what its stages are, or has one alone.
+    """
+    stages = [nn.Sequential(*map(backbone.get_submodule, stage)) for stage in _stages_of(backbone, 2)]
+    paths = [path for stage in _stages_of(backbone, 2) for path in stage]
+    _replace(backbone, paths, make([*stages[:-1], *_copies(backbone, stages[-1], k)], k))
+    return Experts(backbone, k)
+
+
+def several_networks(backbone: nn.Module, k: int) -> Experts:
+    """K experts that share nothing: the whole backbone K times, copied as `split_last_stage` does."""
+    return Experts(Networks(_copies(backbone, backbone, k)), k)
+
+
+def _stages_of(backbone: nn.Module, depth: int) -> tuple[tuple[str, ...], ...]:
+    """The paths of a backbone's stages, of which there must be so many."""
     stages: tuple[tuple[str, ...], ...] = getattr(backbone, "stages", ())
     if not 0 < depth <= len(stages):
         raise UserError(
             f"experts need a backbone in stages (a ResNet, cnn_small, vit_small), of which {depth} can be had several "
             f"times and another is common; {type(backbone).__name__} has {len(stages)}"
         )
-    paths = [path for stage in stages[-depth:] for path in stage]
-    last = nn.Sequential(*(backbone.get_submodule(path) for path in paths))
-    fresh = not getattr(backbone, "pretrained", False)
-    copies = [last, *(_drawn_anew(copy.deepcopy(last), fresh) for _ in range(k - 1))]
-    backbone.set_submodule(paths[0], Copies(copies))
+    return stages
+
+
+def _replace(backbone: nn.Module, paths: list[str], module: nn.Module) -> None:
+    """Put one module in place of several that come one after the other."""
+    backbone.set_submodule(paths[0], module)
     for path in paths[1:]:
         backbone.set_submodule(path, nn.Identity())
-    return Experts(backbone, k)
+
+
+def _copies(backbone: nn.Module, part: nn.Module, k: int) -> list[nn.Module]:
+    """A part of a backbone, and k - 1 others like it."""
+    fresh = not getattr(backbone, "pretrained", False)
+    return [part, *(_drawn_anew(copy.deepcopy(part), fresh) for _ in range(k - 1))]
 
 
 @torch.no_grad()

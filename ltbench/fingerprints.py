@@ -131,11 +131,14 @@ def fingerprint_of(files: Mapping[str, Path], read: Mapping[str, Path] | None = 
     return whole.hexdigest()[:12]
 
 
-def fingerprint_of_file(file: Path) -> str:
-    """The fingerprint of the method in a file whose bases lie in the same folder; nothing is imported."""
-    files: dict[str, Path] = {}
-    collect(file, files)
-    return fingerprint_of(files, files_read_by(files.values(), file.parent))
+def fingerprint_of_files(methods: Iterable[Path]) -> str:
+    """The fingerprint of the methods in files whose bases lie in the same folder, of one or of several composed;
+    nothing is imported."""
+    code, read = dict[str, Path](), dict[str, Path]()
+    for file in methods:
+        collect(file, code)
+        read |= files_read_by(code.values(), file.parent)
+    return fingerprint_of(code, read)
 
 
 def _shape(node: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,57 +74,61 @@ DERIVED: dict[str, Metric] = {
 """Metrics that follow from what a trial left, computed when they are asked for: no record has them."""
 
 
+COSTS: dict[str, Metric] = {
+    name: Metric(title, short, higher_is_better=False, rope=0.0, unit="")
+    for name, title, short in (
+        ("optimizer_steps", "optimizer steps", "steps"),
+        ("images_read", "training images read", "images"),
+        ("images_per_example", "images read per example", "images/ex."),
+        ("forward_passes", "forward passes", "forward"),
+        ("backward_passes", "backward passes", "backward"),
+        ("passes_per_step", "passes per step", "passes/step"),
+        ("parameters", "parameters", "params"),
+        ("trained_parameters", "trained parameters", "trained"),
+        ("gpu_hours", "GPU-hours", "GPU-h"),
+        ("cpu_hours", "CPU-hours", "CPU-h"),
+    )
+}
+"""What a trial cost, shown beside its accuracy when it is asked for."""
+
 _SHARES_LOWER = (
     *("error", "errors", "err", "ece", "mce", "tce", "ace", "fpr", "fnr", "fpr95", "far", "frr", "eer", "hter", "wer"),
     *("cer", "misclassification", "misclassified"),
 )
 _SHARES_HIGHER = (
     *("accuracy", "acc", "acc1", "acc5", "top1", "top5", "precision", "recall", "recalls", "sensitivity"),
-    *(
-        "specificity",
-        "f1",
-        "fscore",
-        "auc",
-        "auroc",
-        "auprc",
-        "aupr",
-        "map",
-        "ap",
-        "iou",
-        "miou",
-        "gmean",
-        "tpr",
-        "tnr",
-    ),
-    *("many", "medium", "few"),
+    *("specificity", "f1", "fscore", "auc", "auroc", "auprc", "aupr", "map", "ap", "iou", "miou", "gmean", "tpr"),
+    *("tnr", "many", "medium", "few"),
 )
-_NATS = frozenset(
-    {"loss", "losses", "nll", "entropy", "deviance", "divergence", "kl", "brier", "likelihood", "likelihoods"}
-)
+_LIKELIHOODS = ("likelihood", "likelihoods")
+_NATS = frozenset({"loss", "losses", "nll", "entropy", "deviance", "divergence", "kl", "brier", *_LIKELIHOODS})
 _LOWER = frozenset(
     {*_SHARES_LOWER, *_NATS, "rmse", "mse", "mae", "perplexity", "ppl", "regret", "distance", "latency", "time",
-     "seconds", "false", "drop", "forgetting"} - {"likelihood", "likelihoods"}
+     "seconds", "false", "drop", "forgetting"} - {*_LIKELIHOODS}
 )  # fmt: skip
-_HIGHER = frozenset({*_SHARES_HIGHER, "likelihood", "likelihoods", "dice", "jaccard", "kappa", "mcc", "hits", "ndcg"})
+_HIGHER = frozenset({*_SHARES_HIGHER, *_LIKELIHOODS, "dice", "jaccard", "kappa", "mcc", "hits", "ndcg"})
 _WHICH = frozenset({"top1", "top5", "many", "medium", "few"})
 _PERCENT = frozenset({*_SHARES_LOWER, *_SHARES_HIGHER})
 """Words in the names of metrics, by what they say of direction and unit."""
-_declared: dict[str, bool] = {}
+Directions = Mapping[str, bool]
+"""Metric of a user's own -> whether more of it is better, as the user says."""
+NONE_DECLARED: Directions = MappingProxyType({})
 
 
-def declare_directions(lower: Iterable[str] = (), higher: Iterable[str] = ()) -> None:
-    """Say for metrics of one's own which way is better; it holds as long as the process.
+def declared_directions(lower: Iterable[str] = (), higher: Iterable[str] = ()) -> Directions:
+    """What a user says of metrics of their own, by which way is better.
 
     Raises:
         UserError: one is said to be both, or the other way than ltbench's own metric of that name.
     """
-    said = dict.fromkeys(lower, False)
+    said, declared = dict.fromkeys(lower, False), dict[str, bool]()
     for name, up in [*said.items(), *dict.fromkeys(higher, True).items()]:
         known = METRICS.get(known_name(name))
         if said.get(name, up) != up or (known is not None and known.higher_is_better != up):
             raise UserError(f"--{'higher' if up else 'lower'}-is-better {clipped(name)}: it is "
                             f"{'lower' if up else 'higher'} is better already")  # fmt: skip
-        _declared[name] = up
+        declared[name] = up
+    return declared
 
 
 def declare_prior(name: str) -> str:
@@ -136,7 +141,7 @@ def known_name(name: str) -> str:
     """The name that ltbench has for a metric written in another case, with spaces or dashes, or by its title; else the
     name as it is."""
     flat = _flat(name)
-    known = {**METRICS, **DERIVED}.items()
+    known = {**METRICS, **DERIVED, **COSTS}.items()
     return next((own for own, about in known if flat in (_flat(own), _flat(about.title))), name)
 
 
@@ -144,12 +149,12 @@ def _flat(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
-def direction_of(name: str) -> bool | None:
+def direction_of(name: str, declared: Directions = NONE_DECLARED) -> bool | None:
     """Whether more of a metric is better: as declared, as ltbench knows it, or as the words of its name say; None where
     nothing says it."""
-    if name in _declared:
-        return _declared[name]
-    if name in METRICS or name in DERIVED:
+    if name in declared:
+        return declared[name]
+    if name in METRICS or name in DERIVED or name in COSTS:
         return metric_of(name).higher_is_better
     words = _words(name)
     lower, higher = any(_is_in(w, _LOWER) for w in words), any(_is_in(w, _HIGHER) for w in words)
@@ -175,15 +180,16 @@ def _is_in(word: str, known: frozenset[str]) -> bool:
     return word in known or word.endswith(tuple(w for w in known if len(w) > 3))
 
 
-def metric_of(name: str) -> Metric:
+def metric_of(name: str, declared: Directions = NONE_DECLARED) -> Metric:
     """A metric by name. Of one that ltbench does not know (from a file of scores) the words of its name say which way
-    is better, as far as they do, and in which unit it is."""
-    if name in METRICS or name in DERIVED:
-        return METRICS[name] if name in METRICS else DERIVED[name]
+    is better, as far as they do and nothing is declared, and in which unit it is."""
+    for known in (METRICS, DERIVED, COSTS):
+        if name in known:
+            return known[name]
     words = _words(name)
     percent = any(_is_in(w, _PERCENT) for w in words) and not {"mean", "squared", "absolute"} & set(words)
     nats = any(_is_in(w, _NATS) for w in words)
-    up = direction_of(name)
+    up = direction_of(name, declared)
     return Metric(name.replace("_", " "), name, higher_is_better=up is not False, rope=0.02 if nats else 0.5,
                   unit="%" if percent and not nats else "")  # fmt: skip
 

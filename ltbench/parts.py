@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltbench.errors import UserError
-from ltbench.experts import Copies, Experts, Heads, split_last_stage
+from ltbench.experts import Copies, Experts, Heads, own_stages, several_networks, split_last_stage
 
 __all__ = [
     "Adapter",
@@ -32,9 +32,11 @@ __all__ = [
     "in_float32",
     "like_images",
     "make_optimizer",
+    "own_stages",
     "power_probs",
     "power_weights",
     "sample_rows",
+    "several_networks",
     "split_last_stage",
     "take_projection",
     "transformer_blocks",

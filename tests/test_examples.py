@@ -21,7 +21,17 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
-def execute(notebook: Path, folder: Path, data: Path) -> NotebookNode:
+def shortened(cells: NotebookNode) -> NotebookNode:
+    """The notebook with a fifth of its training, for a test that compares no numbers."""
+    changed = 0
+    for cell in cells.cells:
+        cell.source, n = re.subn(r'epochs": 15\b', 'epochs": 3', cell.source)
+        changed += n
+    assert changed == 1
+    return cells
+
+
+def execute(cells: NotebookNode, folder: Path, data: Path) -> NotebookNode:
     """The notebook with its outputs, run in `folder` as a reader would run it: a cell that fails ends it."""
     beside_python = Path(sys.executable).parent  # where the `ltbench` that `!ltbench` starts is the one that is tested
     variables = {
@@ -32,7 +42,6 @@ def execute(notebook: Path, folder: Path, data: Path) -> NotebookNode:
     }
     environment = {**os.environ, **variables}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    cells = nbformat.read(notebook, as_version=4)
     client = NotebookClient(cells, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
     return cells
@@ -63,7 +72,7 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_a_notebook_runs_and_prints_what_is_committed(notebook: Path, tmp_path: Path, data_root: Path) -> None:
     """The kinds of the outputs, not their numbers: those are the same only on the same kind of machine."""
-    done = execute(notebook, tmp_path, data_root)
+    done = execute(shortened(nbformat.read(notebook, as_version=4)), tmp_path, data_root)
     assert kinds(done) == kinds(nbformat.read(notebook, as_version=4))
     assert any((tmp_path / "results").glob("*/records/*.json")), "a reader's results lie beside the notebook"
 
@@ -85,7 +94,7 @@ def main() -> None:
     for notebook in NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder).resolve()
-            done = execute(notebook, place, place / "data")
+            done = execute(nbformat.read(notebook, as_version=4), place, place / "data")
             nbformat.write(without_places(done, place), notebook)
 
 

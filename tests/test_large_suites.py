@@ -25,8 +25,8 @@ from ltbench.execution.measure import measure_steps
 from ltbench.models import clip
 from ltbench.models.torchvision import build
 from ltbench.planning.bundle import export, read_bundle
-from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import Inputs, resolve
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Selection
@@ -81,7 +81,7 @@ def field_lists(cls: type[FieldLists], folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def planned(name: str, data: Path, *overrides: str) -> Plan:
-    return make_plan(load_suite(name, overrides), Registry(), data)[0]
+    return make_plan(resolve(load_suite(name, overrides), Registry(), data))[0]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,9 @@ def test_inaturalist_plans_text_guided_rows_with_its_names(
     assert "48 to run" in out
     asked = list[str]()
     monkeypatch.setattr(clip, "encode_text", lambda m, p, prompts, **_: asked.extend(prompts) or np.eye(4, 16))
-    plan, inputs = make_plan(load_suite("inaturalist2018", [x for x in species if x != "--set"]), Registry(), tmp_path)
+    plan, inputs = make_plan(
+        resolve(load_suite("inaturalist2018", [x for x in species if x != "--set"]), Registry(), tmp_path)
+    )
     guided = {t.text for t in plan.trials if t.method == "text_guided_mixup"}
     assert len(guided) == 1
     assert not asked, "a plan runs no encoder"
@@ -327,7 +329,9 @@ def apart(images: Path, tmp_path: Path) -> tuple[Plan, Site]:
     tiny = small(images, "resnet10", **{"recipes.resnet10.backbone": "cnn_small"})
     overrides = [part for part in tiny if part != "--set"]
     chosen = Selection(methods=["ce_r10"], seeds=[0])
-    plan, inputs = make_plan(load_suite("imagenet_lt", [*overrides, *where]), Registry(), tmp_path / "data", chosen)
+    plan, inputs = make_plan(
+        resolve(load_suite("imagenet_lt", [*overrides, *where]), Registry(), tmp_path / "data", chosen)
+    )
     return plan, Site(tmp_path / "data", paths=inputs.paths, device="cpu", threads=1)
 
 

@@ -128,7 +128,7 @@ checks
 ranking
 ranking.formats
 page
-tracking
+site tracking
 workflow
 frames trial
 cli
@@ -232,6 +232,7 @@ def test_a_board_is_made_without_torch() -> None:
         ("ray", {"ltbench/execution/tune.py", "ltbench/execution/cluster.py"}),
         ("mlflow", {"ltbench/tracking/mlflow_client.py", "ltbench/tracking/mlflow_store.py"}),
         ("open_clip", {"ltbench/models/clip.py"}),
+        ("timm", {"ltbench/models/timm_networks.py", "ltbench/models/weights.py"}),
         ("yaml", {"ltbench/suite/yaml_file.py"}),
         ("fsspec", {"ltbench/system/remote.py"}),
     ],

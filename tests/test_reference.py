@@ -4,6 +4,7 @@ what is trained today comes out as it did."""
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 
 from ltbench.models import build_backbone
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record
@@ -36,7 +38,7 @@ def records() -> dict[str, Record]:
 
 @pytest.fixture(scope="module")
 def laid_out(data_root: Path) -> tuple[Plan, Site]:
-    plan, inputs = make_plan(load_suite(str(ROOT / "suites" / "quickstart.yaml")), Registry(), data_root)
+    plan, inputs = make_plan(resolve(load_suite(str(ROOT / "suites" / "quickstart.yaml")), Registry(), data_root))
     return plan, Site(data_root, texts=inputs.texts, device="cpu", threads=1)
 
 
@@ -49,6 +51,21 @@ def test_the_table_in_the_readme_is_that_of_the_reference_records(ltbench: Run) 
     board = out.splitlines()
     start, end = board.index("digits IF20 (Holm over 4)"), board.index("digits IF50 (Holm over 4)")
     assert shown == board[:start] + board[end:]
+
+
+def test_the_table_of_the_board_from_a_gpu_is_that_of_its_records(ltbench: Run) -> None:
+    folder = ROOT / "results" / "reference" / "cifar10_jpeg_gpu"
+    code, out, err = ltbench("leaderboard", "--from", str(folder))
+    assert code == 0, err
+    verdicts = {"^": "better", "v": "worse", "?": "undecided"}
+    pattern = (
+        r"(\w+) +([\d.]+ ±[\d.]+)  (\S+ \[[^]]+\]|\(reference\)) ?([v^?]?) .*?([\d.]+) +([\d.]+) +([\d.]+) +[\d.]+ +3"
+    )
+    column = out[out.index("cifar10_jpeg IF100 (Holm") :]
+    board = [list(found.groups()) for found in map(re.compile(pattern).fullmatch, column.splitlines()) if found]
+    readme = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme if line.startswith("|")][2:]
+    assert shown == [[*cells[:3], verdicts.get(cells[3], ""), *cells[4:]] for cells in board]
 
 
 def test_the_suite_still_plans_the_trials_of_the_reference(

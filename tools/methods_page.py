@@ -35,7 +35,7 @@ PAGE, COSTS = ROOT / "methods" / "README.md", ROOT / "tools" / "method_costs.jso
 STEPS, BATCH = 40, 32
 HEAD = """# The methods
 
-One file each. A method is its difference from plain cross-entropy: the table says which of the eight hooks it changes,
+One file each. A method is its difference from plain cross-entropy: the table says which of the hooks it changes,
 by itself or through the methods that it builds on. `ltbench methods NAME` shows one in full, and
 [a template](_template.py) begins a new one.
 
@@ -127,7 +127,8 @@ def _seconds(cls: type[Method]) -> float:
         "epochs": STEPS * BATCH / len(labels), "batch_size": BATCH, "precision": "fp32",
         "schedule": {"name": "constant", "warmup": 0.0, "warmup_stairs": 0},
     }  # fmt: skip
-    batches = ImageBatches(x, labels, (0.5,) * 3, (0.25,) * 3, augment="crop_flip", rng=rng)
+    batches = ImageBatches(x, labels, (0.5,) * 3, (0.25,) * 3, augment="crop_flip",
+                           further=("crop_flip",) * (len(cls.views) - 1), rng=rng)  # fmt: skip
     order, clock = BatchOrder(labels, 10, BATCH, rng), Clock(rng, torch.device("cpu"))
     began = time.process_time()
     train(model, method, Setup(batches, order, clock, recipe))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from ltbench.api import Choice, LogUniform, Method, Uniform
 from ltbench.checks.one_batch import batch_problems
 from ltbench.checks.rehearsal import method_files, rehearse
-from ltbench.data.loader import ImageBatches
 from ltbench.data.stream import AHEAD
 from ltbench.errors import UserError, place_of
 from ltbench.training.checkpoints.checkpoint import Checkpoints
@@ -34,6 +33,7 @@ from ltbench.training.graph.use import GraphUse
 from ltbench.training.madeup import (
     RECIPE,
     DrawnAhead,
+    Variation,
     batches,
     images,
     model_for,
@@ -41,7 +41,7 @@ from ltbench.training.madeup import (
     train_on_it,
 )
 
-HOOKS = ("head", "stages", "draw", "mix", "forward", "loss", "step", "predict")
+HOOKS = ("head", "stages", "draw", "mix", "forward", "loss", "step", "predict", "fit")
 
 
 class Checked(NamedTuple):
@@ -118,7 +118,7 @@ def _ahead_problems(cls: type[Method]) -> Iterator[str]:
     for ahead in (0, AHEAD):
         clock = Clock(np.random.default_rng([0, 2]), torch.device("cpu"), np.random.default_rng([0, 6]))
         try:
-            found.append(_logits(cls, 0, source=DrawnAhead(ahead, script), clock=clock))
+            found.append(_logits(cls, 0, source=DrawnAhead(ahead, script, len(cls.views)), clock=clock))
         except Exception as error:  # as in check_method
             place = place_of(error, method_files(cls))
             yield f"where `draw` runs ahead training fails: {type(error).__name__}: {error}{place}"
@@ -190,6 +190,7 @@ def _recorded(cls: type[Method], plain: NDArray[np.float32]) -> tuple[str | None
     if not np.array_equal(plain, logits):
         return None, ["recorded as a CUDA graph, `forward` and `loss` give other numbers: what changes from step to "
                       "step must be a tensor that is changed in place, or come from `now`"]  # fmt: skip
+    graphs.close()
     return graphs.problem, []
 
 
@@ -240,23 +241,16 @@ def _other_values(default: Any, search: Any, choices: tuple[Any, ...] | None) ->
 
 
 def _logits(
-    cls: type[Method],
-    seed: int,
-    values: Mapping[str, Any] | None = None,
-    checkpoints: Checkpoints | None = None,
-    watch: Callable[[float, float], None] = lambda epochs, loss: None,
-    precision: str = "fp32",
-    source: ImageBatches | None = None,
-    clock: Clock | None = None,
-    graphs: GraphUse | None = None,
+    cls: type[Method], seed: int, values: Mapping[str, Any] | None = None, **how: Unpack[Variation]
 ) -> NDArray[np.float32]:
     """Corrected test logits after a short training."""
     task = task_for(cls, seed)
     torch.manual_seed(seed)
     method = cls(task, **(values or {}))
     model = model_for(method)
-    checkpoints = checkpoints or Checkpoints()
+    how["checkpoints"] = checkpoints = how.get("checkpoints") or Checkpoints()
     checkpoints.begin()
-    train_on_it(method, model, seed, watch, checkpoints, clock, precision, source, graphs)
-    raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": precision}))
+    train_on_it(method, model, seed, **how)
+    raw = torch.from_numpy(logits_of(model, batches(), {**RECIPE, "precision": how.get("precision", "fp32")}))
+    method.fit(raw, torch.from_numpy(images()[1]))  # stands for a hold-out
     return np.asarray(method.predict(raw).numpy())

@@ -28,7 +28,7 @@ def batch_problems(cls: type[Method]) -> Iterator[str]:
         yield "draw gives positions outside the training set"
         return
     now = clock.at(stage, 0.9, drawn)
-    mixed, target = method.mix(*batches().batch(drawn), now)
+    mixed, target = method.mix(*batches(views=len(cls.views)).batch(drawn), now)
     if target.ndim != 2 or target.shape[1] != len(COUNTS) or len(target) != len(mixed):
         yield (
             f"mix must give a target of shape ({len(mixed)}, {len(COUNTS)}), it gives {tuple(target.shape)}; "

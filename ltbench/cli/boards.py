@@ -20,12 +20,17 @@ def leaderboard(
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
     from_: Annotated[
-        Path | None, typer.Option("--from", help="read a folder of records, or a CSV of scores, instead of MLflow")
+        Path | None,
+        typer.Option(
+            "--from", help="read a folder of records, a CSV of scores, or another harness's files, not MLflow"
+        ),
     ] = None,
     methods: Methods = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="text, markdown, latex, paper, csv, pairs or json; default: by --out"),
+        typer.Option(
+            "--format", help="text, markdown, latex, paper, csv, pairs, json or every_eval_ever; default: by --out"
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write to a file instead of the screen")] = None,
     wide: Annotated[bool, typer.Option("--wide", help="more columns: ranks, IQM, gains in all metrics")] = False,

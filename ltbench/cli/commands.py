@@ -25,6 +25,7 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
+from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
 from ltbench.cli.watch import watch
@@ -161,6 +162,8 @@ def plan(
 app.command()(leaderboard)
 app.command()(report)
 app.command()(compare)
+app.command()(site)
+app.command()(submit)
 app.command()(watch)
 app.command(name="methods")(methods_)
 app.command(name="suites")(suites_)

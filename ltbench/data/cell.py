@@ -99,11 +99,11 @@ class CellBatches:
             "test": ["test", cell.kind, facts.fingerprint, cell.data_options],
         }
 
-    def of(self, part: str, augment: str = "none") -> Batches | PreparedBatches:
+    def of(self, part: str, augment: str = "none", further: Sequence[str] = ()) -> Batches | PreparedBatches:
         """Batches of `train`, `holdout` or `test`.
 
         Args:
-            augment: as in the recipe, for training; `none` for evaluation.
+            augment: as in the recipe, for training; `none` for evaluation. further: the same for further views.
         """
         x, y = self._data.images(part), self._data.labels(part)
         if x.ndim == 2:
@@ -111,10 +111,11 @@ class CellBatches:
         images: ImageBatches | StreamBatches
         if isinstance(x, Pictures):
             cutter, ahead = Cutter(x, self._size), Ahead(self._rng, self._draws)
-            images = StreamBatches(cutter, y, self._mean, self._std, augment=augment, ahead=ahead,
+            images = StreamBatches(cutter, y, self._mean, self._std, augment=augment, further=further, ahead=ahead,
                                    workers=self._workers, device=self._device)  # fmt: skip
         else:
-            images = ImageBatches(x, y, self._mean, self._std, augment=augment, rng=self._rng, device=self._device)
+            images = ImageBatches(x, y, self._mean, self._std, augment=augment, further=further, rng=self._rng,
+                                  device=self._device)  # fmt: skip
         if self._prepare is None:
             return images
         return PreparedBatches(images, y, self._prepare, self._identities[part])

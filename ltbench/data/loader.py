@@ -7,15 +7,16 @@ Crop, flip and normalisation are a few tensor operations per batch; nothing runs
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltbench.data.images.policies import POLICIES
-from ltbench.data.stream import StreamBatches
+from ltbench.data.images.policies import POLICIES, Policy
+from ltbench.data.stream import StreamBatches, in_views
 
 AUGMENTS = ("none", "flip", "crop", "crop_flip", *POLICIES)
 Index = NDArray[np.int64]
@@ -44,6 +45,23 @@ class InMemory(ABC):
         """Nothing to end."""
 
 
+class View(NamedTuple):
+    """How images are augmented: cropped, flipped, then changed by a policy."""
+
+    crop: bool
+    flip: bool
+    policy: Policy | None = None
+
+    @classmethod
+    def of(cls, augment: str, size: int, device: torch.device) -> View:
+        """By the name that a recipe has for it, for images of a size."""
+        if augment not in POLICIES:
+            return cls("crop" in augment, "flip" in augment)
+        policy = POLICIES[augment](size, device)
+        whole = getattr(policy, "whole", False)
+        return cls(not whole, not whole, policy)
+
+
 class ImageBatches(InMemory):
     """Turns positions into batches: augmented for training, plain for evaluation.
 
@@ -52,6 +70,7 @@ class ImageBatches(InMemory):
         mean, std: per channel on the 0..1 scale.
         augment: none, flip (mirror, p = 0.5), crop (zero-pad an eighth of the side, random crop), or crop_flip: for
             32x32 images the padding is 4, the classic recipe of CIFAR; or a policy after it (images/policies.py).
+        further: the same for further views of every image; a batch of V views is (V, B, channels, H, W).
         rng: generator of the augmentation; None: a fixed one, for evaluation.
     """
 
@@ -63,14 +82,14 @@ class ImageBatches(InMemory):
         std: tuple[float, ...],
         *,
         augment: str = "none",
+        further: Sequence[str] = (),
         rng: np.random.Generator | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.size = x.shape[1]
-        self._policy = POLICIES[augment](self.size, self.device) if augment in POLICIES else None
-        self._crop, self._flip = ("crop" in augment, "flip" in augment) if self._policy is None else (True, True)
-        self._pad = max(1, self.size // 8) if self._crop else 0
+        self._views = [View.of(name, self.size, self.device) for name in (augment, *further)]
+        self._pad = max(1, self.size // 8) if any(view.crop for view in self._views) else 0
         self.rng = rng or np.random.default_rng(0)
         pad = ((0, 0), (self._pad, self._pad), (self._pad, self._pad), (0, 0))
         pixels = np.pad(x, pad) if self._pad else np.array(x)
@@ -86,25 +105,36 @@ class ImageBatches(InMemory):
         return len(self._y)
 
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:
-        """Augmented images (B, channels, H, W) float32, channels-last, and labels (B,)."""
-        if not (self._crop or self._flip):
+        """Augmented images (B, channels, H, W) float32, channels-last, or (V, B, channels, H, W) of several views, and
+        labels (B,)."""
+        views, rows = [], None
+        for view in self._views:
+            pixels, rows = self._pixels(view, index)
+            views.append(self._normalise(pixels if view.policy is None else view.policy(pixels, self.rng)))
+        assert rows is not None
+        x = views[0] if len(views) == 1 else in_views(torch.cat(views), len(views))
+        return x, self._y[rows]
+
+    def _pixels(self, view: View, index: Index) -> tuple[Tensor, Tensor]:
+        """The images (B, H, W, channels) uint8 at these positions, cropped and flipped, and the positions (B,)."""
+        if not (view.crop or view.flip):
             rows = torch.from_numpy(np.ascontiguousarray(index)).to(self.device, non_blocking=True)
-            return self._normalise(self._x[rows]), self._y[rows]
+            inside = slice(self._pad, self._pad + self.size)
+            return self._x[rows][:, inside, inside], rows
         # Rows, offsets and flips go to the device in one piece: below 64 KB that waits for nothing.
         draws = np.empty((4, len(index)), np.int64)
         draws[0] = index
         # Every kind of number is drawn whether used or not, so that `crop` and `crop_flip` crop alike.
         draws[1:3] = self.rng.integers(0, 2 * self._pad + 1, (2, len(index)))
         draws[3] = self.rng.random(len(index)) < 0.5
+        if not view.crop:
+            draws[1:3] = self._pad
         rows, dy, dx, mirrored = torch.from_numpy(draws).to(self.device, non_blocking=True).unbind()
         columns = self._side.expand(len(index), -1)
-        if self._flip:
+        if view.flip:
             columns = torch.where(mirrored[:, None].bool(), self.size - 1 - columns, columns)
         y, x = (self._side + dy[:, None])[:, :, None], (columns + dx[:, None])[:, None, :]
-        pixels = self._x[rows[:, None, None], y, x]
-        if self._policy is not None:
-            pixels = self._policy(pixels, self.rng)
-        return self._normalise(pixels), self._y[rows]
+        return self._x[rows[:, None, None], y, x], rows
 
     def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
         """All images from `first` on in their order, not augmented: (<= batch_size, channels, H, W) at a time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +102,8 @@ class StreamBatches:
         mean, std: per channel on the 0..1 scale.
         augment: none (the test's cut), flip (the same, mirrored with p = 0.5), resized_crop_flip (a random part
             resized, mirrored), or resized_crop_flip_jitter (its colours changed as well).
+        further: the same for further views of every image, of which a batch has V in all, (V, B, 3, size, size); all
+            of them are random crops, or none is.
         ahead: generators of the crops and of the method's `draw`; None: fixed ones, for evaluation.
         workers: processes that decode; 0: this one does.
     """
@@ -114,12 +116,15 @@ class StreamBatches:
         std: tuple[float, ...],
         *,
         augment: str = "none",
+        further: Sequence[str] = (),
         ahead: Ahead | None = None,
         workers: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         self.device, self.size = torch.device(device), cutter.size
-        self._random, self._flip, self._jitter = "crop" in augment, "flip" in augment, "jitter" in augment
+        views = (augment, *further)
+        self._random, self._views = "crop" in augment, len(views)
+        self._flips, self._jitters = ([what in view for view in views] for what in ("flip", "jitter"))
         self.workers = min(workers, AHEAD)
         self._cutter = cutter
         self._y = torch.from_numpy(np.array(y)).to(self.device)
@@ -153,7 +158,7 @@ class StreamBatches:
             state.drawn, state.waiting = 0, []
         while state.drawn < min(steps, step + 1 + AHEAD):
             index = np.array(draw(state.drawn))
-            state.waiting.append([index, draw_uniforms(state.crops, len(index))])
+            state.waiting.append([index, draw_uniforms(state.crops, self._views * len(index))])
             state.drawn += 1
         if self._coming is None or step == 0:
             self._sent = 0
@@ -171,8 +176,8 @@ class StreamBatches:
 
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:
         """The batch of these indices, decoded now and here."""
-        uniforms = draw_uniforms(self.state.crops, len(index))
-        crops = self._cutter[Job(index, uniforms if self._random else None)]
+        uniforms = draw_uniforms(self.state.crops, self._views * len(index))
+        crops = self._cutter[self._job(index, uniforms)]
         return self._finished(crops, uniforms), self._y[torch.from_numpy(index).to(self.device)]
 
     def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
@@ -212,7 +217,10 @@ class StreamBatches:
         for _ in range(left):
             index, uniforms = self.state.waiting[self._sent]
             self._sent += 1
-            yield Job(index, uniforms if self._random else None)
+            yield self._job(index, uniforms)
+
+    def _job(self, index: Index, uniforms: NDArray[np.float32]) -> Job:
+        return Job(np.tile(index, self._views), uniforms if self._random else None)
 
     def _start(self, jobs: Iterator[Job]) -> Iterator[Crops]:
         if self._loader is None:
@@ -229,17 +237,32 @@ class StreamBatches:
     def _made(self, crops: Crops, uniforms: NDArray[np.float32] | None) -> Tensor:
         pixels, sizes = (part.to(self.device, non_blocking=True) for part in (crops.pixels, crops.sizes))
         mirror = None
-        if self._flip and uniforms is not None:
-            mirror = torch.from_numpy(mirrored(uniforms)).to(self.device, non_blocking=True)
+        if any(self._flips) and uniforms is not None:
+            chosen = mirrored(uniforms) & np.repeat(self._flips, len(uniforms) // self._views)
+            mirror = torch.from_numpy(chosen).to(self.device, non_blocking=True)
         if self._cutter.middle == self.size and (uniforms is None or not self._random):  # cut out, not resized
             if mirror is not None:
                 pixels = torch.where(mirror[:, None, None, None], pixels.flip(2), pixels)
             images = pixels.float().permute(0, 3, 1, 2)
         else:
             images = resampled(pixels, sizes, self.size, mirror)
-        if self._jitter and uniforms is not None:
-            images = jittered(images, uniforms)
-        return images.mul_(self._scale).add_(self._shift).contiguous(memory_format=torch.channels_last)
+        if any(self._jitters) and uniforms is not None:
+            images = self._jittered(images, uniforms)
+        images = images.mul_(self._scale).add_(self._shift).contiguous(memory_format=torch.channels_last)
+        several = uniforms is not None and self._views > 1
+        return in_views(images, self._views) if several else images
+
+    def _jittered(self, images: Tensor, uniforms: NDArray[np.float32]) -> Tensor:
+        each = len(images) // self._views
+        for view in np.flatnonzero(self._jitters):
+            rows = slice(view * each, (view + 1) * each)
+            images[rows] = jittered(images[rows], uniforms[rows])
+        return images
+
+
+def in_views(images: Tensor, views: int) -> Tensor:
+    """(V B, ...) -> (V, B, ...), without moving anything."""
+    return torch.unflatten(images, 0, (views, -1))
 
 
 class _Again:

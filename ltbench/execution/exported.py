@@ -27,8 +27,6 @@ def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
     """Run exported trials one after the other; records go to `out`, finished ones are not run again. One that was
     interrupted goes on from its checkpoint in `out`/checkpoints."""
     journal, place, records = Journal(out), out.absolute() / "checkpoints", []
-    with suppress(OSError):  # the trials say what is wrong
-        place.mkdir(parents=True, exist_ok=True)
     site = replace(site, checkpoints=place, checkpoint_seconds=CHECKPOINT_SECONDS)
     specs = [read_bundle(file)[0] for file in files]  # without their vectors: of all of them these may be gigabytes
     sharing = Sharing([spec for spec in specs if journal.read(spec.key) is None], site)
@@ -36,6 +34,8 @@ def run_files(files: list[Path], out: Path, site: Site) -> list[Record]:
         spec, paths, texts = read_bundle(file)
         record = journal.read(spec.key)
         if record is None:
+            with suppress(OSError):  # the trial says what is wrong
+                place.mkdir(parents=True, exist_ok=True)  # another process with the same `out` may have taken it away
             there = replace(site, paths={**paths, **site.paths}, texts=texts, shared=sharing.groups)
             record = run_trial(spec, there)
             journal.write(record)

@@ -15,7 +15,7 @@ from ltbench.execution.progress import Display, Show, show_nothing
 from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.sharing import Sharing, sharing_text, trainers
 from ltbench.metrics import summarise
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, TrialSpec
@@ -23,11 +23,11 @@ from ltbench.suite import Suite
 from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
+from ltbench.training.attempt import Progress
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.checkpoints.files import discard, keys_in
 from ltbench.training.limited import Limits, Lost, run_limited
 from ltbench.training.site import Site
-from ltbench.training.trial import Progress
 
 
 class Sink(Protocol):

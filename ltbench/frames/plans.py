@@ -10,7 +10,7 @@ import pandas as pd
 
 from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, path_of, selection_of, table_html
 from ltbench.spec import Skip, TrialSpec
-from ltbench.suite.yaml_file import Overrides
+from ltbench.suite.places import Overrides
 from ltbench.workflow.plan_suite import Estimate, Outlook, plan_suite
 from ltbench.workflow.prepare import Request
 from ltbench.workflow.tell import Tell, tell_nobody

@@ -11,7 +11,7 @@ from ltbench.frames.boards import Board
 from ltbench.frames.trial_records import Records
 from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, path_of, selection_of
 from ltbench.spec import TrialSpec
-from ltbench.suite.yaml_file import Overrides
+from ltbench.suite.places import Overrides
 from ltbench.system.interrupt import Interrupt
 from ltbench.workflow.make_board import RankedResults
 from ltbench.workflow.run_suite import RunOutcome, RunRequest, run_suite

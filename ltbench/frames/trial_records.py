@@ -180,7 +180,7 @@ def records(
         record
         for record in journal.records().values()
         if (chosen.methods is None or record.spec.label in chosen.methods)
-        and (chosen.datasets is None or record.spec.cell.dataset in chosen.datasets)
+        and chosen.takes(record.spec.cell.dataset)
         and (chosen.seeds is None or record.spec.seed in chosen.seeds)
     ]
     return Records(found, journal)

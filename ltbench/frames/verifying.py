@@ -9,7 +9,7 @@ import pandas as pd
 
 from ltbench.checks.verify import Check, checks_text
 from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, path_of, selection_of, table_html
-from ltbench.suite.yaml_file import Overrides
+from ltbench.suite.places import Overrides
 from ltbench.workflow.prepare import Request
 from ltbench.workflow.tell import Tell, tell_nobody
 from ltbench.workflow.verify_suite import Verification, verify_suite

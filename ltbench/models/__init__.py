@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any, cast
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.models.towers import NAMED, is_tower
+from ltbench.models.installed import code_of, entries
+from ltbench.models.towers import NAMED, TIMM, is_tower
 
 BACKBONES = {
     "resnet20": "ltbench.models.resnet_cifar",
@@ -20,7 +21,10 @@ BACKBONES = {
     "identity": "ltbench.models.identity",
 }
 """Our own backbones, and the module whose `build(name, shape)` makes each. Any other name is
-torchvision's, or an image tower's (models/towers.py)."""
+torchvision's, timm's (`timm:NAME`), or an image tower's (models/towers.py)."""
+
+__all__ = ["BACKBONES", "build_backbone", "check_backbone", "code_of", "has_blocks", "has_maps", "has_stages",
+           "parameter_count"]  # fmt: skip
 
 
 def build_backbone(
@@ -47,7 +51,7 @@ def build_backbone(
         return import_module("ltbench.models.clip").image_tower(tower, checkpoint, device)
     if name not in BACKBONES:
         _check_known(name)
-    module = import_module(BACKBONES.get(name, "ltbench.models.torchvision"))
+    module = import_module(_module_of(name))
     if weights is not None:
         file = import_module("ltbench.models.weights").locate(weights, checkpoint)
         return module.build(name, shape, file, weights.get("trainable", "all"))
@@ -64,25 +68,57 @@ def check_backbone(name: str, shape: tuple[int, int, int]) -> None:
         )
     if name not in BACKBONES and not is_tower(name):  # a tower resizes what it is given; its name is checked elsewhere
         _check_known(name)
-        import_module("ltbench.models.torchvision").check(name, shape)
+        import_module(_module_of(name)).check(name, shape)
 
 
 def has_blocks(name: str) -> bool:
     """Whether a backbone is made of transformer blocks, on which adapters can sit (parts.transformer_blocks)."""
     if is_tower(name):
         return bool(import_module("ltbench.models.clip").has_blocks(name))
+    if name in entries():
+        return False
+    if is_timm(name):
+        return bool(import_module(_module_of(name)).has_blocks(name))
     return name.startswith("vit_")
 
 
 def has_stages(name: str) -> bool:
     """Whether a backbone is one in stages, of which experts can have the last ones each (parts.split_last_stage)."""
+    if name in entries():
+        return False
+    if is_timm(name):
+        return bool(import_module(_module_of(name)).has_stages(name))
     return name != "identity" and (name in BACKBONES or name.startswith(("resne", "wide_resne", "vit_")))
 
 
+def has_maps(name: str) -> bool:
+    """Whether a backbone's stages (`has_stages`) give maps of channels, as convolutions do."""
+    return has_stages(name) and name != "mlp" and not has_blocks(name)
+
+
+def is_timm(name: str) -> bool:
+    """Whether a suite's `backbone:` names a network of timm."""
+    return name.startswith(TIMM)
+
+
+def _module_of(name: str) -> str:
+    """The module that builds a backbone, but for image towers."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if name in entries():
+        return "ltbench.models.installed"
+    return f"ltbench.models.{'timm_networks' if is_timm(name) else 'torchvision'}"
+
+
 def _check_known(name: str) -> None:
+    if name in entries():
+        return
+    if is_timm(name):
+        import_module(_module_of(name)).check_known(name)
+        return
     known = import_module("ltbench.models.torchvision").names()
     if name not in known:
-        raise UserError(f"unknown backbone {name!r}. {did_you_mean(name, [*BACKBONES, *NAMED, *known])}")
+        raise UserError(f"unknown backbone {name!r}. {did_you_mean(name, [*BACKBONES, *NAMED, *entries(), *known])}")
 
 
 def parameter_count(model: Any) -> int:

@@ -23,6 +23,8 @@ NAMED = {"clip_rn50": "RN50", "clip_vit_b32": "ViT-B-32", "clip_vit_b16": "ViT-B
 """The towers of CLIP (Radford et al., ICML 2021) that the field uses, and what open_clip calls them."""
 PREFIX = "open_clip:"
 """Before the name of any other architecture of open_clip."""
+TIMM = "timm:"
+"""Before the name of a network of timm."""
 CONTENT = "sha256:"
 """Before the first 16 hex digits of a checkpoint's SHA-256, which stand for it in a recipe."""
 AT_ONCE = 256
@@ -73,7 +75,11 @@ class Preparation:
         self._mean, self._std = (torch.tensor(tower[k], device=device).view(1, -1, 1, 1) for k in ("mean", "std"))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, 1 or 3, H, W) float on the scale 0..255 -> (N, 3, side, side), in channels-last memory if it was."""
+        """(N, 1 or 3, H, W) float on the scale 0..255 -> (N, 3, side, side), in channels-last memory if it was; of
+        several views (V, N, ...) -> (V, N, ...)."""
+        if pixels.ndim == 5:
+            prepared = self(pixels.flatten(0, 1))
+            return prepared.view(*pixels.shape[:2], *prepared.shape[1:])
         x = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
         if x.shape[-2:] != (self.side, self.side):
             size = (self.side, self.side)

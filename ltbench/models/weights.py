@@ -1,4 +1,4 @@
-"""Pre-trained weights for torchvision's networks: published ones by their tag, or a file of the user's.
+"""Pre-trained weights for torchvision's and timm's networks: published ones by their tag, or a file of the user's.
 
 The plan describes them as plain data, which is part of the trial's recipe: the network, the tag and the published file,
 whose name has the first digits of its hash; or what stands for the content of the user's file.
@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.models.towers import CONTENT, content_of
+from ltbench.models.towers import CONTENT, TIMM, content_of
 
+_HUB_FILE = "model.safetensors"
+"""What timm's weights are called in their repositories."""
 _NO_TAGS = ("googlenet", "inception_v3")
 """Their published weights want images on another scale than all the others."""
 
@@ -29,7 +33,8 @@ def describe_weights(network: str, pretrained: str, place: str) -> dict[str, str
     """
     tags = tags_of(network)
     if pretrained in tags:
-        return {"architecture": network, "pretrained": pretrained, "file": tags[pretrained].rpartition("/")[2]}
+        published = tags[pretrained] if network.startswith(TIMM) else tags[pretrained].rpartition("/")[2]
+        return {"architecture": network, "pretrained": pretrained, "file": published}
     file = Path(pretrained).expanduser()
     if file.is_file():
         return {"architecture": network, "pretrained": content_of(file), "file": ""}
@@ -42,9 +47,16 @@ def describe_weights(network: str, pretrained: str, place: str) -> dict[str, str
 
 
 def tags_of(network: str) -> dict[str, str]:
-    """The published weights of a network: tag -> address."""
+    """The published weights of a network: tag -> address, of timm's the name of the repository on the Hugging Face
+    Hub."""
     from torchvision.models import get_model_weights
 
+    if network.startswith(TIMM):
+        import timm
+
+        name = network.removeprefix(TIMM)
+        found = {full.partition(".")[2]: timm.get_pretrained_cfg(full) for full in timm.list_pretrained(f"{name}.*")}
+        return {tag: config.hf_hub_id for tag, config in found.items() if config is not None and config.hf_hub_id}
     if network in _NO_TAGS:
         return {}
     try:
@@ -74,6 +86,8 @@ def locate(weights: Mapping[str, str], given: str | None) -> Path:
     """
     if weights["pretrained"].startswith(CONTENT):
         return _given(weights, given)
+    if weights["architecture"].startswith(TIMM):
+        return _from_hub(weights)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / weights["file"]
     if not file.is_file():
@@ -92,6 +106,28 @@ def locate(weights: Mapping[str, str], given: str | None) -> Path:
                 f"`pretrained:`, or leave `pretrained:` out and train from scratch"
             ) from error
     return file
+
+
+def _from_hub(weights: Mapping[str, str]) -> Path:
+    """The weights of a network of timm, from the Hugging Face Hub or its cache on this machine."""
+    from huggingface_hub import constants, hf_hub_download
+
+    hub = weights["file"]
+    try:
+        with suppress(Exception):
+            return Path(hf_hub_download(hub, _HUB_FILE, local_files_only=True))
+        if constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        socket.create_connection(("huggingface.co", 443), timeout=3).close()
+        return Path(hf_hub_download(hub, _HUB_FILE))
+    except Exception as error:
+        reason = str(error) if type(error) is OSError else type(error).__name__
+        raise UserError(
+            f"backbone: the weights {weights['pretrained']!r} of {weights['architecture']} are not on this machine "
+            f"({socket.gethostname()}) and could not be fetched ({reason}). Either run `hf download {hub} {_HUB_FILE}` "
+            f"where there is a network and copy its cache here (HF_HOME names another place), or give that file's path "
+            f"as `pretrained:`, or leave `pretrained:` out and train from scratch"
+        ) from error
 
 
 def _given(weights: Mapping[str, str], given: str | None) -> Path:
@@ -116,7 +152,12 @@ def state_of(file: Path) -> dict[str, Tensor]:
         UserError: it is damaged, or holds other things.
     """
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(file)
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the reader fail in any way
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise UserError(f"backbone: {file} is not a checkpoint of tensors alone ({reason})") from error

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.metrics import metric_of
 from ltbench.page.evidence import Evidence, Run
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.text_tables import GAIN, Line, detail, overview, places, readable_p, signed
@@ -111,7 +110,7 @@ def _of_lines(lines: Sequence[Line], tones: Mapping[str, str]) -> PageTable:
 def matrix(board: Leaderboard, table: Table, evidence: Evidence) -> PageTable:
     """Every pair of the first methods, row minus column."""
     labels = [row.label for row in table.rows[:MATRIX]]
-    quality = _quality(table, evidence, 1.0 if metric_of(board.primary).higher_is_better else -1.0)
+    quality = _quality(table, evidence, 1.0 if board.about(board.primary).higher_is_better else -1.0)
     lines = []
     for a in labels:
         pairs = {p.b: p for p in table.pairs.of(a)}

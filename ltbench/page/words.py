@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ltbench.metrics import metric_of
 from ltbench.ranking.beside import USUAL
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats.notes import scope, seeds_text
@@ -17,7 +16,7 @@ def verdict(board: Leaderboard, table: Table) -> list[str]:
     if len(table.rows) == 1:
         return [f"{table.rows[0].label} is the only method with a complete set of results: nothing is compared."]
     first = [row for row in table.rows if row.rank[0] == 1]
-    where = f"{metric_of(board.primary).title}, {scope(board)[0].lower()}{scope(board)[1:]}"
+    where = f"{board.about(board.primary).title}, {scope(board)[0].lower()}{scope(board)[1:]}"
     if not first:
         lead = f"No method is first: each is worse than another on the seeds that both have ({where})."
     elif len(first) == len(table.rows):
@@ -79,7 +78,7 @@ def in_a_sentence(board: Leaderboard) -> str:
     sets, pairs = len(table.datasets) - len(table.drawn_again), len(table.pairs)
     return (
         f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {seeds_text(table)} paired "
-        f"seeds each by {metric_of(board.primary).title}{when}; differences were tested by "
+        f"seeds each by {board.about(board.primary).title}{when}; differences were tested by "
         f"{_TESTS[table.with_images]} (Satterthwaite's degrees of freedom over data sets) with Holm's correction over "
         f"{pairs} pair{'s' * (pairs != 1)} at 5 %, and called equivalent when the 90 % interval lies within "
         f"±{table.rope:g}."

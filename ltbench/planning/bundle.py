@@ -15,7 +15,7 @@ from ltbench.system.arrays import bad_rows, read_npz
 from ltbench.system.files import write_atomically
 
 if TYPE_CHECKING:  # sources, and with them packages that a machine with torch alone may lack
-    from ltbench.planning.inputs import Inputs
+    from ltbench.planning.resolve import Inputs
 
 
 def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:

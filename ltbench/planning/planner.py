@@ -1,61 +1,39 @@
-"""Suite -> Plan: every trial that would run, what is skipped and why. Trains nothing and fetches nothing."""
+"""Resolved suite -> Plan: every trial that would run, what is skipped and why. Trains nothing and fetches nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
 from ltbench.models.towers import CONTENT
-from ltbench.planning.cells import SuiteData
-from ltbench.planning.inputs import Inputs
-from ltbench.planning.recipes import recipes_of
-from ltbench.planning.rows import chosen_of, rows_of
+from ltbench.planning.resolve import Inputs, Resolved
+from ltbench.planning.rows import chosen_of
 from ltbench.planning.search import Read, search
-from ltbench.planning.texts import ClassTexts
-from ltbench.planning.trials import TrialPlanner
-from ltbench.registry import Registry
+from ltbench.planning.trials import trial_of
 from ltbench.spec import Plan, Selection, Skip, TrialSpec
 from ltbench.suite import Suite
 
 
-def make_plan(
-    suite: Suite,
-    registry: Registry,
-    data: Path,
-    chosen: Selection | None = None,
-    searched: Read = lambda key: None,
-) -> tuple[Plan, Inputs]:
+def make_plan(resolved: Resolved, searched: Read = lambda key: None) -> tuple[Plan, Inputs]:
     """Every trial of a suite, seed by seed, so that an interrupted run leaves whole rows.
 
     Args:
-        data: where data sets and caches lie.
-        chosen: the part of the suite that is wanted; None: all of it. Data sets outside of it are not opened, unless a
-            search needs them.
+        resolved: the suite, or a part of it, with its names looked up.
         searched: the record of a trial of the search, by its key. Rows whose search is not finished are skipped.
 
     Raises:
-        UserError: an unknown method, hyper-parameter, backbone or selection, unusable data, or an imbalance factor that
-            the data cannot give.
+        UserError: class-name vectors that do not fit a recipe, or two rows that would train the same.
     """
-    chosen = chosen or Selection()
-    rows = rows_of(suite, registry, chosen.methods)
-    datasets = SuiteData(suite, data)
-    cells = datasets.cells(chosen_of(datasets.names, chosen.datasets, "--datasets"))
-    search_cells = datasets.cells_of_search()
-    recipes = recipes_of(suite.recipes, [row.recipe for row in rows], datasets.sources)
-    texts = ClassTexts(suite, datasets.sources, data)
-    planner = TrialPlanner(suite, recipes, texts)
-    outcome = search(suite, rows, search_cells, planner.trial_of, searched)
+    suite, outcome = resolved.suite, search(resolved, searched)
     templates: list[TrialSpec] = []
     later: list[TrialSpec] = []
     skips: list[Skip] = []
-    for cell in cells:
+    for cell in resolved.cells:
         for row in outcome.rows:
-            planned = planner.trial_of(cell, row)
+            planned = trial_of(resolved, cell, row)
             if isinstance(planned, Skip):
                 skips.append(planned)
             elif row.label in outcome.waiting:
@@ -64,18 +42,17 @@ def make_plan(
             else:
                 templates.append(planned)
     _refuse_twins(templates)
-    seeds = suite.protocol.final.seeds if chosen.seeds is None else chosen.seeds
     plan = Plan(
         suite=suite.suite,
         question=suite.question,
-        trials=_with_seeds(templates, seeds),
+        trials=_with_seeds(templates, resolved.seeds),
         skips=tuple(skips),
-        protocol=_protocol(suite, [row.label for row in rows], seeds, outcome.chosen),
+        protocol=_protocol(suite, [row.label for row in resolved.rows], resolved.seeds, outcome.chosen),
         search=outcome.plan,
-        later=_with_seeds(later, seeds),
-        untested=_untested(datasets.sources),
+        later=_with_seeds(later, resolved.seeds),
+        untested=_untested(resolved.sources),
     )
-    return plan, Inputs(datasets.sources, texts.used, _checkpoints(suite, templates))
+    return plan, Inputs(resolved.sources, resolved.texts.used, _checkpoints(suite, templates))
 
 
 def _untested(sources: Mapping[str, Source]) -> dict[str, tuple[int, int]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ltbench.data.images.policies import POLICIES
 from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError, at
-from ltbench.models import BACKBONES, check_backbone
-from ltbench.models.towers import NAMED, is_tower, weights_of
+from ltbench.models import BACKBONES, check_backbone, code_of
+from ltbench.models.towers import NAMED, TIMM, is_tower, weights_of
 from ltbench.suite import Recipe
 
 _OF_TOWERS = ("image_size", "interpolation")
@@ -38,11 +38,11 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
         UserError: it does not fit the data, or is wrong in itself.
     """
     place, recipe = f"recipes.{name}", written.model_dump()
+    _check_augment(f"{place}.augment", recipe["augment"], facts)
     with at(f"{place}.backbone"):
         check_backbone(recipe["backbone"], facts.shape)
-    if are_vectors(facts) and recipe["augment"] != "none":
-        raise UserError(f"{place}.augment: feature vectors cannot be augmented; take `augment: none`")
-    _check_augment(f"{place}.augment", recipe["augment"], facts)
+        code = code_of(recipe["backbone"])
+    _check_views(f"{place}.views", recipe, facts)
     recipe["precision"] = resolve_precision(recipe["precision"])
     pretrained = _pretrained(written, place)
     for key in ("pretrained", "trainable", "image_size", "interpolation"):
@@ -50,24 +50,52 @@ def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:
     for kind, model in pretrained.items():
         recipe[kind] = model
         if recipe["pretraining"] == "none":
-            recipe["pretraining"] = f"{'open_clip' if kind == 'tower' else 'torchvision'} {weights_of(model)}"
+            named = weights_of(model)
+            library = "open_clip " if kind == "tower" else "" if named.startswith(TIMM) else "torchvision "
+            recipe["pretraining"] = library + named
     if recipe["compile"] == "none":
         del recipe["compile"]
     if recipe["head"] == "linear":
         del recipe["head"], recipe["logit_scale"]
     if recipe["pretraining"] == "none":
         del recipe["pretraining"]
+    if code is not None:
+        recipe["backbone_code"] = code
+    if not recipe["views"]:
+        del recipe["views"]
     return recipe
 
 
 def _check_augment(place: str, augment: str, facts: Facts) -> None:
     """Raise UserError for an augmentation that these images cannot have."""
+    if are_vectors(facts) and augment != "none":
+        raise UserError(f"{place}: feature vectors cannot be augmented; take `augment: none`")
     if facts.streams and augment in ("crop", "crop_flip", *POLICIES):
         raise UserError(f"{place}: {augment!r} pads small images; images of {facts.shape[0]} pixels are streamed and "
                         f"take none, flip, resized_crop_flip or resized_crop_flip_jitter")  # fmt: skip
     if not facts.streams and augment.startswith("resized_crop"):
         raise UserError(f"{place}: {augment!r} is for images that are streamed; these are packed at {facts.shape[0]} "
                         f"pixels and take none, flip, crop, crop_flip, {', '.join(POLICIES)}")  # fmt: skip
+
+
+def _check_views(place: str, recipe: Mapping[str, Any], facts: Facts) -> None:
+    """Raise UserError for further views that these images cannot have."""
+    if recipe["views"] and are_vectors(facts):
+        raise UserError(f"{place}: feature vectors have one view; remove it")
+    for augment in recipe["views"]:
+        _check_augment(place, augment, facts)
+        if facts.streams and ("crop" in augment) != ("crop" in recipe["augment"]):
+            raise UserError(f"{place}: {augment!r} does not go with `augment: {recipe['augment']}`; where images are "
+                            f"streamed, either all views are random crops or none is")  # fmt: skip
+
+
+def seen_by(views: Sequence[int], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a method that trains on these views of an image (Method.views): `augment` is the first one's, and
+    `views`, where there are more, lists those of the others."""
+    given = [recipe["augment"], *recipe.get("views", ())]
+    first, *further = (given[min(view, len(given) - 1)] for view in views)
+    rest = {key: value for key, value in recipe.items() if key != "views"}
+    return {**rest, "augment": first, **({"views": further} if further else {})}
 
 
 def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:
@@ -93,7 +121,7 @@ def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:
                             f"remove it, or take one: {', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
     if pretrained is None:
         return {}
-    if backbone in BACKBONES:
+    if backbone in BACKBONES or code_of(backbone) is not None:
         raise UserError(f"{place}.pretrained: has no effect with backbone {backbone!r}, which is trained from "
                         f"scratch; remove it, or take a network of torchvision or an image tower: "
                         f"{', '.join(NAMED)}, open_clip:NAME")  # fmt: skip
@@ -104,6 +132,8 @@ def _pretrained(recipe: Recipe, place: str) -> dict[str, dict[str, Any]]:
         return {"weights": weights}
     import torch
 
+    if backbone.startswith(TIMM):
+        raise UserError(f"{place}.trainable: {recipe.trainable!r} is for residual networks of torchvision; remove it")
     from ltbench.models.torchvision import build
 
     with torch.device("meta"):  # only to see whether it can be done

@@ -10,7 +10,9 @@ from ltbench.api import Method
 from ltbench.errors import UserError, at, did_you_mean
 from ltbench.hyperparameters import Draws, Range, ranges_of, settings_of
 from ltbench.registry import Registry
-from ltbench.suite import MethodEntry, Suite
+from ltbench.spec.plan import is_named
+from ltbench.suite import MethodEntry
+from ltbench.suite.search import Search
 
 
 @dataclass(frozen=True)
@@ -45,39 +47,48 @@ class Row:
         return replace(self, entry=entry, hyperparameters=self.settings[number])
 
 
-def rows_of(suite: Suite, registry: Registry, wanted: Sequence[str] | None = None) -> list[Row]:
+def rows_of(
+    methods: Mapping[str, Sequence[MethodEntry]],
+    search: Search | None,
+    registry: Registry,
+    wanted: Sequence[str] | None = None,
+) -> list[Row]:
     """The rows of a suite, in the order of the file.
 
     Args:
+        methods: recipe -> its rows, as the suite has them.
+        search: how hyper-parameters are chosen; None: they are not.
         wanted: the labels of some; None: all.
 
     Raises:
         UserError: a label that the suite does not have, an unknown method, a hyper-parameter or a range of it that the
             method does not have or allow.
     """
-    labels = chosen_of([entry.label for entries in suite.methods.values() for entry in entries], wanted, "--only")
-    rows, search = [], suite.protocol.search
-    for recipe, entries in suite.methods.items():
+    labels = chosen_of([entry.label for entries in methods.values() for entry in entries], wanted, "--only")
+    rows = []
+    for recipe, entries in methods.items():
         for entry in entries:
-            if entry.label not in labels:
-                continue
-            with at(entry.place or f"methods.{recipe}"):
-                method = registry.get(entry.method)
-                written = method.complete(entry.hyperparameters, entry.label)
-                if search is None:
-                    rows.append(Row(recipe, entry, method, written))
-                    continue
-                declared, place = method.hyperparameters, f"{entry.label}.search"
-                given = entry.search
-                own = None if given is None else {name: searched.range for name, searched in given.items()}
-                ranges = ranges_of(declared, entry.hyperparameters, own, place)
-                settings = settings_of(declared, written, ranges, Draws(search.seed, search.trials), place)
-                rows.append(Row(recipe, entry, method, written, ranges, tuple(settings)))
+            if entry.label in labels:
+                with at(entry.place or f"methods.{recipe}"):
+                    rows.append(_row(recipe, entry, registry, search))
     return rows
 
 
+def _row(recipe: str, entry: MethodEntry, registry: Registry, search: Search | None) -> Row:
+    method = registry.get(entry.method)
+    written = method.complete(entry.hyperparameters, entry.label)
+    if search is None:
+        return Row(recipe, entry, method, written)
+    declared, place = method.hyperparameters, f"{entry.label}.search"
+    own = None if entry.search is None else {name: searched.range for name, searched in entry.search.items()}
+    ranges = ranges_of(declared, entry.hyperparameters, own, place)
+    settings = settings_of(declared, written, ranges, Draws(search.seed, search.trials), place)
+    return Row(recipe, entry, method, written, ranges, tuple(settings))
+
+
 def chosen_of(known: Sequence[str], wanted: Sequence[str] | None, option: str) -> list[str]:
-    """The names that a user asks for, in the suite's order; all of them where nothing is asked.
+    """The names that a user asks for, in the suite's order; all of them where nothing is asked. A data set brings its
+    further draws.
 
     Raises:
         UserError: a name that the suite does not have.
@@ -85,4 +96,6 @@ def chosen_of(known: Sequence[str], wanted: Sequence[str] | None, option: str) -
     for name in wanted or ():
         if name not in known:
             raise UserError(f"{option} {name}: not in this suite. {did_you_mean(name, known)}")
-    return [name for name in known if wanted is None or name in wanted]
+    if wanted is None:
+        return list(known)
+    return [name for name in known if name in wanted or (option == "--datasets" and is_named(name, wanted))]

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ltbench.metrics import metric_of
+from ltbench.planning.resolve import Resolved
 from ltbench.planning.rows import Row
-from ltbench.spec import Cell, Plan, Record, Skip, TrialSpec, search_suite
+from ltbench.planning.trials import trial_of
+from ltbench.spec import Plan, Record, TrialSpec, search_suite
 from ltbench.suite import Suite
 from ltbench.suite.search import Search
 
 Read = Callable[[str], Record | None]
 """The record of a trial by its key, if there is one."""
-TrialOf = Callable[[Cell, Row], TrialSpec | Skip]
-"""A row on a cell, as a trial."""
 
 
 @dataclass
@@ -39,19 +39,18 @@ class SearchOutcome:
     """The trials of the search as a plan of its own; None: nothing is searched."""
 
 
-def search(suite: Suite, rows: Sequence[Row], cells: Sequence[Cell], trial_of: TrialOf, read: Read) -> SearchOutcome:
+def search(resolved: Resolved, read: Read) -> SearchOutcome:
     """Plan the search of every row that has something to search, and choose where its trials are finished.
 
     Args:
-        cells: all that the suite has, with the search's own hold-out.
         read: the record of a trial by its key, or None.
     """
-    protocol = suite.protocol.search
+    protocol = resolved.suite.protocol.search
     if protocol is None:
-        return SearchOutcome(list(rows))
+        return SearchOutcome(list(resolved.rows))
     outcome = SearchOutcome()
-    for row in rows:
-        tried = [_trials(suite, protocol, row.setting(i), cells, trial_of) for i in range(len(row.settings))]
+    for row in resolved.rows:
+        tried = [_trials(resolved, row.setting(i), protocol.seed) for i in range(len(row.settings))]
         if len(row.settings) < 2 or not tried[0]:  # nothing to choose, or a row that is skipped everywhere
             outcome.rows.append(row)
             continue
@@ -70,7 +69,7 @@ def search(suite: Suite, rows: Sequence[Row], cells: Sequence[Cell], trial_of: T
             "score": scores[best],
             "as_written": scores[0],
         }
-    outcome.plan = _plan_of(suite, protocol, outcome.trials)
+    outcome.plan = _plan_of(resolved.suite, protocol, outcome.trials)
     return outcome
 
 
@@ -108,11 +107,11 @@ def _tried(trials: Sequence[TrialSpec]) -> dict[str, dict[str, Any]]:
     return {label: {name: values[name] for name in differ} for label, values in settings.items()}
 
 
-def _trials(suite: Suite, search: Search, setting: Row, cells: Sequence[Cell], trial_of: TrialOf) -> list[TrialSpec]:
+def _trials(resolved: Resolved, setting: Row, seed: int) -> list[TrialSpec]:
     """One setting on every cell that its row runs on."""
-    planned = [trial_of(cell.held_out(), setting) for cell in cells]
+    planned = [trial_of(resolved, cell.held_out(), setting) for cell in resolved.search_cells]
     return [
-        replace(spec, suite=search_suite(suite.suite), role="search", seed=search.seed, curves="none")
+        replace(spec, suite=search_suite(spec.suite), role="search", seed=seed, curves="none")
         for spec in planned
         if isinstance(spec, TrialSpec)
     ]

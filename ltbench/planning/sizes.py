@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ltbench.data.longtail import select_cell
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.spec import Cell, Plan
 
 

@@ -15,7 +15,7 @@ from ltbench.models.text import NoText, TextVectors, text_of_source, text_vector
 from ltbench.models.towers import weights_of
 from ltbench.planning.recipes import are_vectors
 from ltbench.planning.towers import text_config
-from ltbench.suite import Suite
+from ltbench.suite import Recipe
 
 
 class LazyVectors(Mapping[str, NDArray[np.float32]]):
@@ -38,12 +38,21 @@ class ClassTexts:
     """Class-name vectors per data set, made when a method first asks for them.
 
     Args:
-        sources: the data sets. folder: where data sets, caches and encoders lie.
+        config: the suite's `text:`; None: there are none.
+        recipes: the suite's, by name.
+        sources: the data sets, by name.
+        folder: where data sets, caches and encoders lie.
     """
 
-    def __init__(self, suite: Suite, sources: Mapping[str, Source], folder: Path) -> None:
-        self._config = suite.text.model_dump() if suite.text else None
-        self._recipes, self._sources, self._folder = suite.recipes, sources, folder
+    def __init__(
+        self,
+        config: dict[str, Any] | None,
+        recipes: Mapping[str, Recipe],
+        sources: Mapping[str, Source],
+        folder: Path,
+    ) -> None:
+        self._config = config
+        self._recipes, self._sources, self._folder = recipes, sources, folder
         self._found: dict[tuple[str, str], TextVectors | NoText] = {}
         self.used = LazyVectors()
         """The vectors that methods asked for."""

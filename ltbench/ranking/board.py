@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ltbench.metrics import Directions, Metric, metric_of
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.ranking.published import Judgement, Published
 from ltbench.spec import Column, Result
+from ltbench.spec.budget import factors_of
 from ltbench.spec.cell import HELD_OUT, TESTED_ON_VAL
 from ltbench.spec.expectation import ExpectedSkip
 from ltbench.stats.aggregate import Estimate
@@ -67,11 +69,14 @@ class Row:
     """Its predictions were taken over: ltbench did not train the models."""
     improvement: float | None = None
     """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """What a trial cost, as the mean over the row's trials; of `metrics.COSTS`, those that are known of all of them."""
 
     @property
     def name(self) -> str:
-        """The label, marked where the row is stale or from elsewhere."""
-        return self.label + " (stale)" * self.stale + " (elsewhere)" * self.elsewhere
+        """The label, marked where the row is stale or from elsewhere, or reads or passes more than plain training."""
+        factors = ", ".join(factors_of(self.budget))
+        return self.label + " (stale)" * self.stale + " (elsewhere)" * self.elsewhere + f" ({factors})" * bool(factors)
 
     @property
     def rank_label(self) -> str:
@@ -281,6 +286,12 @@ class Leaderboard:
     """What was chosen: seeds, reference, ROPE, level, corrections."""
     published: tuple[Beside, ...] = ()
     """Published numbers of the same methods on the same data."""
+    directions: Directions = field(default_factory=dict)
+    """Which way is better, of metrics of the user's own."""
+
+    def about(self, metric: str) -> Metric:
+        """How a metric is read on this board."""
+        return metric_of(metric, self.directions)
 
     @property
     def starts_differ(self) -> bool:

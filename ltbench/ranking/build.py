@@ -6,14 +6,14 @@ Nothing is imputed. Rows are compared only when they share the images (manifest)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
-from ltbench.metrics import METRICS, metric_of, usual_primary
+from ltbench.metrics import METRICS, Directions, metric_of, usual_primary
 from ltbench.ranking.beside import beside
 from ltbench.ranking.board import Leaderboard, Verified
 from ltbench.ranking.images import Predictions
@@ -42,13 +42,14 @@ class BoardOptions:
 
     primary: the metric to rank by. reference: the label of the row that gains are over. rope: the region of practical
     equivalence, in the primary metric's unit: differences below it are practically none. columns: the metrics that
-    tables show beside the primary one.
+    tables show beside the primary one. directions: which way is better, of metrics of the user's own.
     """
 
     primary: str | None = None
     reference: str | None = None
     rope: float | None = None
     columns: tuple[str, ...] | None = None
+    directions: Directions = field(default_factory=dict)
 
 
 EVERYTHING, AS_PLANNED = Selection(), BoardOptions()
@@ -95,6 +96,7 @@ def build(
         question=expectation.question if expectation else "",
         primary=context.primary,
         report=context.report,
+        directions=context.directions,
         tables=tuple(tables),
         trials=len(wanted) + missing,
         finished=finished,
@@ -130,9 +132,7 @@ def _wanted(
     chosen = [
         r
         for r in everything
-        if (methods is None or r.label in methods)
-        and (datasets is None or r.dataset in datasets)
-        and (seeds is None or r.seed in seeds)
+        if (methods is None or r.label in methods) and selection.takes(r.dataset) and (seeds is None or r.seed in seeds)
     ]
     wanted, left_out = belonging(chosen, expectation)
     if not wanted:
@@ -171,6 +171,7 @@ def _context(
         blocks=blocks_of(wanted, expectation),
         origin=origin,
         class_weights={},
+        directions=options.directions,
     )
 
 

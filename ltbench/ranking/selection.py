@@ -167,7 +167,7 @@ def columns_of(results: Sequence[Result], expectation: Expectation | None, selec
     results from elsewhere alone, those that are there."""
     if expectation is None or (results and all(r.elsewhere for r in results)):
         return sorted({r.column for r in results}, key=column_order)
-    return [c for c in expectation.columns if selection.datasets is None or c.dataset in selection.datasets]
+    return [c for c in expectation.columns if selection.takes(c.dataset)]
 
 
 def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.metrics import metric_of
+from ltbench.metrics import Directions, metric_of
 from ltbench.ranking.board import Row, Score, Table
 from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, redrawn, runs_of
 from ltbench.ranking.images import ByColumn, NoImages, Predictions, contributions
@@ -56,11 +56,13 @@ class Context:
     origin: Origin
     class_weights: Mapping[Column, NDArray[np.float64]]
     """Where the primary metric is the accuracy under a test prior."""
+    directions: Directions
+    """Of metrics of the user's own, as declared."""
 
     @property
     def sign(self) -> float:
         """1 where a higher value of the primary metric is better, else -1."""
-        return 1.0 if metric_of(self.primary).higher_is_better else -1.0
+        return 1.0 if metric_of(self.primary, self.directions).higher_is_better else -1.0
 
 
 def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -> Table:
@@ -122,6 +124,7 @@ def _rows(
     runs = runs_of(ranking, reference)
     iqm, improvement = interquartile_gains(ranking, reference, runs), improvements(ranking, reference, runs)
     of_others = {r.label for r in trials.values() if r.elsewhere}
+    budgets = _budgets(ranking.labels, trials)
     others = _other_gains(ranking.labels, trials, columns, reference, context)
     return tuple(
         Row(
@@ -136,9 +139,22 @@ def _rows(
             stale=m in context.origin.stale,
             elsewhere=m in of_others,
             improvement=improvement.get(m),
+            budget=budgets[m],
         )
         for m in ranking.labels
     )
+
+
+def _budgets(labels: Sequence[str], trials: Trials) -> dict[str, dict[str, float]]:
+    """What a trial of each method cost, on average; what is not known of all is left out."""
+    known: dict[str, list[Mapping[str, float]]] = {m: [] for m in labels}
+    for (label, _, _), result in trials.items():
+        if label in known and result.status == "ok":
+            known[label].append(result.budget)
+    return {
+        m: {name: float(np.mean([b[name] for b in all_])) for name in all_[0] if all(name in b for b in all_)}
+        for m, all_ in known.items()
+    }
 
 
 def _all_values(
@@ -267,7 +283,7 @@ def _other_gains(
         shared = [c for c in columns if all(values[m, c] for m in labels)]
         if not shared:
             continue
-        about = metric_of(metric)
+        about = metric_of(metric, context.directions)
         sign = 1.0 if about.higher_is_better else -1.0
         quality = {m: quality_by_dataset(m, shared, values, sign, context.blocks) for m in labels}
         drawn = {m: by_draw(m, shared, values, sign, context.blocks) for m in labels}

@@ -18,6 +18,7 @@ from pathlib import Path
 from ltbench.api import Method
 from ltbench.errors import UserError, did_you_mean, place_of
 from ltbench.fingerprints import collect, files_read_by, fingerprint_of, text_of
+from ltbench.registry.compose import JOIN, compose
 from ltbench.registry.sources import Sources, announce, checked_folder, read_sources, unpack_sources
 
 __all__ = ["ENTRY_POINTS", "Registry", "Sources", "fingerprint", "read_sources", "unpack_sources"]
@@ -71,11 +72,16 @@ class Registry:
         return self._origins[name]
 
     def get(self, name: str) -> type[Method]:
-        """The class of a method.
+        """The class of a method, or of several composed, their names joined by `+`.
 
         Raises:
-            UserError: unknown name (with the nearest known one), a file that fails to import or defines no method.
+            UserError: unknown name (with the nearest known one), a file that fails to import or defines no method,
+                methods that cannot be composed.
         """
+        if JOIN in name and name not in self._origins:
+            composed = compose([self.get(part) for part in name.split(JOIN)])
+            composed.name = name
+            return composed
         if name not in self._origins:
             yours = "" if self._user is not None else " A method of your own: --methods FOLDER."
             raise UserError(f"unknown method {name!r}. {did_you_mean(name, self._origins)}{yours}")

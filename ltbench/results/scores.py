@@ -12,7 +12,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from ltbench.errors import UserError, clipped, did_you_mean
-from ltbench.metrics import METRICS, direction_of, known_name, metric_of, usual_primary
+from ltbench.metrics import (
+    METRICS,
+    NONE_DECLARED,
+    Directions,
+    direction_of,
+    known_name,
+    metric_of,
+    usual_primary,
+)
 from ltbench.spec import Result, digest
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
@@ -38,7 +46,9 @@ class _Trial(NamedTuple):
     pretraining: str
 
 
-def read_scores(file: Path | pd.DataFrame, primary: str | None = None) -> list[Result]:
+def read_scores(
+    file: Path | pd.DataFrame, primary: str | None = None, directions: Directions = NONE_DECLARED
+) -> list[Result]:
     """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
     manifest, recipe and pretraining (rows that differ in one are never compared). Values are in points, as the file
     has them. An empty or NaN value of the metric that ranks is a failed trial: counted, never imputed. One of another
@@ -46,6 +56,7 @@ def read_scores(file: Path | pd.DataFrame, primary: str | None = None) -> list[R
 
     Args:
         primary: the metric that ranks; None: balanced accuracy, accuracy, else the first that is there.
+        directions: of metrics of one's own, as declared.
 
     Raises:
         UserError: an unreadable file, a missing or unknown column, a bad value (with its line), two different values
@@ -73,7 +84,7 @@ def read_scores(file: Path | pd.DataFrame, primary: str | None = None) -> list[R
     _refuse_fractions(place, trials, lines)
     there = dict.fromkeys(metric for metrics in trials.values() for metric in metrics)
     primary = primary or usual_primary([*(m for m in METRICS if m in there), *sorted(there.keys() - METRICS.keys())])
-    if direction_of(primary) is None and primary in there:
+    if direction_of(primary, directions) is None and primary in there:
         raise UserError(f"{place}: which way is better is not known of the metric {clipped(primary)!r}; say "
                         f"--lower-is-better or --higher-is-better with its name (in Python, lower_is_better= or "
                         f"higher_is_better=), or rank by another with --primary")  # fmt: skip

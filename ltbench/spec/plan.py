@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ltbench.spec.cell import Cell
 from ltbench.spec.expectation import Expectation, ExpectedMethod, ExpectedRow, ExpectedSkip
 from ltbench.spec.trial import TrialSpec
+
+BY_ORDER = "+order-"
+"""Between the name of a data set and the order of its classes, where a suite has several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,17 @@ class Selection:
     methods: Sequence[str] | None = None
     datasets: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
+
+    def takes(self, dataset: str) -> bool:
+        """Whether a data set is in it: by its own name, or as a further draw of one that is."""
+        return self.datasets is None or is_named(dataset, self.datasets)
+
+
+def is_named(dataset: str, names: Collection[str]) -> bool:
+    """Whether one of the names is the data set's, or that of which it is a further draw (`subset_seeds`: NAME+SEED;
+    `class_orders`: NAME+order-SEED)."""
+    base, _, seed = dataset.rpartition("+")
+    return dataset in names or ((seed.isdecimal() or f"+{seed}".startswith(BY_ORDER)) and base in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,5 +102,7 @@ class Plan:
 def _draws(cells: Sequence[Cell]) -> dict[str, str]:
     """Data set -> the one that it is another draw of: what a suite's `subset_seeds` names NAME+SEED."""
     kinds = {c.dataset: c.kind for c in cells}
-    named = {c.dataset: c.dataset.removesuffix(f"+{c.subset_seed}") for c in cells}
+    named = {
+        c.dataset: c.dataset.removesuffix(f"+{c.subset_seed}").removesuffix(f"{BY_ORDER}{c.class_order}") for c in cells
+    }
     return {name: base for name, base in named.items() if base != name and kinds.get(base) == kinds[name]}

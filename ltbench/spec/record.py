@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ltbench.errors import UserError
+from ltbench.spec.budget import budget_of
 from ltbench.spec.cell import ELSEWHERE, Column
 from ltbench.spec.trial import TrialSpec
 from ltbench.spec.validation import RECORD, check
@@ -84,6 +85,8 @@ class Result:
     """Of the data set; empty where nothing says so."""
     elsewhere: bool = False
     """Predictions that were taken over: ltbench did not train the model."""
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """What it cost: of `budget.NAMES`, those that are known."""
 
     @property
     def column(self) -> Column:
@@ -111,4 +114,5 @@ class Result:
             pretraining=str(spec.recipe.get("pretraining", "")),
             kind=spec.cell.kind,
             elsewhere=spec.role == ELSEWHERE,
+            budget=budget_of(record.environment),
         )

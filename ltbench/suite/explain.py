@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ltbench.errors import UserError, clipped, did_you_mean, exponent_hint
+from ltbench.suite.places import KeyPath, SuiteData
 from ltbench.suite.recipe import Adam, Constant, Cosine, Multistep, Recipe, Sgd
 from ltbench.suite.schema import (
     DatasetEntry,
@@ -25,7 +26,6 @@ from ltbench.suite.schema import (
     TextOpenClip,
     TextSentence,
 )
-from ltbench.suite.yaml_file import KeyPath, SuiteData
 
 
 def explain(source: SuiteData, error: ValidationError) -> UserError:

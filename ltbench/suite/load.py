@@ -14,16 +14,9 @@ from ltbench.errors import UserError, clipped, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.explain import explain
+from ltbench.suite.places import KeyPath, Overrides, SuiteData
 from ltbench.suite.schema import DatasetEntry, Protocol, Suite
-from ltbench.suite.yaml_file import (
-    KeyPath,
-    Overrides,
-    SuiteData,
-    read_suite_file,
-    read_suite_mapping,
-    shipped,
-    shipped_suites,
-)
+from ltbench.suite.yaml_file import read_suite_file, read_suite_mapping, shipped, shipped_suites
 
 
 def find_suite(name: str) -> Path:
@@ -122,9 +115,14 @@ def _absolute(source: SuiteData, value: str, path: KeyPath) -> Path:
 
 
 def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:
-    """`ce`, or `{logit_adjustment: {tau: 2, as: la_tau2}}`."""
+    """`ce`, `{logit_adjustment: {tau: 2, as: la_tau2}}`, `{compose: [mixup, ldam_drw], alpha: 0.2, as: both}`, or what
+    the suite.json beside results has."""
     if isinstance(entry, str):
         return {"method": entry, "label": entry}
+    if isinstance(entry, dict) and {"method", "label"} <= entry.keys():
+        return entry
+    if isinstance(entry, dict) and "compose" in entry:
+        return _composed_entry(source, path, entry)
     if isinstance(entry, dict) and len(entry) == 1:
         method, values = next(iter(entry.items()))
         if isinstance(values, dict):
@@ -132,6 +130,18 @@ def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:
             label, search = values.pop("as", method), values.pop("search", None)
             return {"method": method, "label": label, "hyperparameters": values, "search": search}
     raise source.error(path, f"expected a method's name or `NAME: {{hyper-parameter: value}}`, got {entry!r}")
+
+
+def _composed_entry(source: SuiteData, path: KeyPath, entry: dict[str, Any]) -> Any:
+    values = dict(entry)
+    names = values.pop("compose")
+    if not (isinstance(names, list) and len(names) > 1 and all(isinstance(n, str) and n for n in names)):
+        raise source.error(path, f"`compose:` takes a list of methods' names, at least two, got {names!r}")
+    if len(set(names)) < len(names):
+        raise source.error(path, f"`compose:` lists a method twice: {', '.join(names)}")
+    method = "+".join(names)
+    label, search = values.pop("as", method), values.pop("search", None)
+    return {"method": method, "label": label, "hyperparameters": values, "search": search}
 
 
 def _check_names(source: SuiteData, suite: Suite) -> None:
@@ -273,13 +283,16 @@ def _check_draws(source: SuiteData, datasets: Sequence[DatasetEntry]) -> None:
     """Every draw is another one, and has a name that no other data set has."""
     names = [entry.name for entry in datasets]
     for i, entry in enumerate(datasets):
-        seeds, place = entry.subset_seeds, ("datasets", i, "subset_seeds")
+        if entry.subset_seeds is not None and entry.class_orders is not None:
+            raise source.error(("datasets", i, "class_orders"), "is given beside `subset_seeds`; vary one of the two")
+        several = "subset_seeds" if entry.subset_seeds is not None else "class_orders"
+        seeds, place = entry.subset_seeds or entry.class_orders, ("datasets", i, several)
         if seeds is None:
             continue
         if len(set(seeds)) < len(seeds):
             raise source.error(place, "names a seed twice; each draw is another one")
-        if "subset_seed" in entry.model_fields_set:
-            raise source.error(place, "stands in place of `subset_seed`; remove one of the two")
+        if several.removesuffix("s") in entry.model_fields_set:
+            raise source.error(place, f"stands in place of `{several.removesuffix('s')}`; remove one of the two")
         if entry.profile == "native":
             raise source.error(place, "needs a profile: a data set that is taken as it is has nothing to draw")
         for draw in entry.draws()[1:]:

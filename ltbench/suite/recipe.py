@@ -77,6 +77,12 @@ class Constant(Strict):
     """In how many steps it rises; 0: linearly."""
 
 
+Augment = Literal[
+    "none", "flip", "crop", "crop_flip", "rotation15", "autoaugment_cutout", "randaugment", "simaugment",
+    "resized_crop_flip", "resized_crop_flip_jitter",
+]  # fmt: skip
+
+
 class Recipe(Strict):
     """How every method of a group is trained; never tuned per method."""
 
@@ -90,11 +96,11 @@ class Recipe(Strict):
     """What takes the steps."""
     schedule: Annotated[Multistep | Cosine | Constant, Field(discriminator="name")] = Constant(name="constant")
     """How the learning rate moves while training."""
-    augment: Literal[
-        "none", "flip", "crop", "crop_flip", "rotation15", "autoaugment_cutout", "randaugment",
-        "resized_crop_flip", "resized_crop_flip_jitter",
-    ] = "none"  # fmt: skip
+    augment: Augment = "none"
     """How training images are varied; those with `resized` are for streamed images, those without for small ones."""
+    views: list[Augment] = []
+    """How further views of an image are varied, for methods that train on several of different kinds; `augment` is the
+    first's."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """The arithmetic: bf16 is autocast; auto is bf16 where the machine has it."""
     compile: Literal["none", "default", "reduce-overhead"] = "none"

@@ -113,19 +113,24 @@ class DatasetEntry(BaseModel):
     is a random factor of every interval."""
     class_order: Literal["label", "frequency"] | Annotated[int, Field(ge=0, lt=2**32)] = "label"
     """From head to tail: by label, by frequency, or a number that seeds a permutation."""
+    class_orders: (
+        Annotated[list[Literal["label", "frequency"] | Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
+        | None
+    ) = None
+    """Several orders in place of `class_order`: every row runs on each. From 3 on, the order is random in every
+    interval, as draws are."""
 
     def draws(self) -> list[DatasetEntry]:
-        """An entry for every draw: the first has the name, the others NAME+SEED."""
-        seeds, kind = self.subset_seeds or [self.subset_seed], self.kind or self.name
-        if self.subset_seeds is None:
-            return [self]
+        """An entry for every draw: the first has the name, the others NAME+SEED, or NAME+order-SEED."""
+        made: list[tuple[str, dict[str, Any]]] = [
+            *((f"+{seed}", {"subset_seed": seed}) for seed in self.subset_seeds or ()),
+            *((f"+order-{order}", {"class_order": order}) for order in self.class_orders or ()),
+        ]
+        alone = {"kind": self.kind or self.name, "subset_seeds": None, "class_orders": None}
         return [
-            self.model_copy(
-                update={"name": f"{self.name}+{seed}" if i else self.name, "kind": kind, "subset_seed": seed,
-                        "subset_seeds": None}
-            )
-            for i, seed in enumerate(seeds)
-        ]  # fmt: skip
+            self.model_copy(update={**alone, "name": self.name + (suffix if i else ""), **chosen})
+            for i, (suffix, chosen) in enumerate(made)
+        ] or [self]
 
 
 class MethodEntry(Strict):
@@ -183,6 +188,9 @@ class Protocol(Strict):
     """The trials that are ranked."""
     search: Search | None = None
     """How hyper-parameters are chosen before; None: they are not."""
+    budget: Literal["steps", "images"] = "steps"
+    """What every row gets as much of: optimizer steps, or images read, so that one that reads two images for an example
+    takes half the steps."""
     primary: str = "balanced_accuracy"
     """The metric that carries ranks and tests."""
     rope: Positive | None = None

@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from ltbench.errors import UserError, clipped, is_unicode
+from ltbench.suite.places import GIVEN, KeyPath, Overrides, Place, SuiteData, dotted, merge, plain, put
 
-KeyPath = tuple[str | int, ...]
-_LIKE = 0.75
-"""`--set` makes what is not there, unless something like it (difflib's ratio) is."""
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_NODES = 100_000
 """Far above any real suite; stops a file whose aliases unfold without end."""
-
-
-class Place(NamedTuple):
-    """Where a value was written: a file and a line, or, where there is no file, what else it comes from."""
-
-    file: Path | None
-    line: int
-    other: str = "--set"
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.line}" if self.file else self.other
-
-
-GIVEN = Place(None, 0, "the suite")
-"""The place of values that were handed over as a mapping."""
-Overrides = Sequence[str] | Mapping[str, Any]
-"""`KEY.PATH=VALUE` as on the command line, or key path -> value."""
-
-
-class SuiteData(NamedTuple):
-    """A suite's plain data, and where each key came from."""
-
-    data: dict[str, Any]
-    places: dict[KeyPath, Place]
-    file: Path | None
-
-    def place(self, path: KeyPath) -> Place:
-        """The place of a key, or of the nearest one above it that was written."""
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.places:
-                return self.places[path[:length]]
-        return Place(self.file, 1) if self.file else GIVEN
-
-    def error(self, path: KeyPath, message: str) -> UserError:
-        """A UserError with the file, the line and the key path."""
-        key = _dotted(path)
-        return UserError(f"{self.place(path)}: {key + ': ' if key else ''}{message}")
 
 
 def read_suite_file(file: Path, overrides: Overrides = ()) -> SuiteData:
@@ -80,41 +40,27 @@ def read_suite_mapping(contents: Mapping[str, Any], overrides: Overrides = ()) -
     Raises:
         UserError: something in it that YAML could not have held, or as `read_suite_file`.
     """
-    data: dict[str, Any] = _plain(contents, ())
+    data: dict[str, Any] = plain(contents, ())
     places: dict[KeyPath, Place] = {(): GIVEN}
     if (parent := data.pop("extends", None)) is not None:
         if not isinstance(parent, str):
             raise UserError(f"{GIVEN}: extends: expected the name of a suite file, got {parent!r}")
         below = read_suite_file(_parent(Path(GIVEN.other), parent))
-        data, places = _merge(below.data, data, below.places, places), below.places
+        data, places = merge(below.data, data, below.places, places), below.places
     return _with_overrides(SuiteData(data, places, None), overrides)
-
-
-def _plain(value: Any, path: KeyPath) -> Any:
-    """A copy that is made of mappings, lists and single values, as YAML gives them; paths become texts."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner, (*path, str(key))) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner, (*path, i)) for i, inner in enumerate(value)]
-    if isinstance(value, Path):
-        return str(value)
-    if (value is None or isinstance(value, str | int | float)) and (not isinstance(value, str) or is_unicode(value)):
-        return value
-    where = ".".join(map(str, path))
-    raise UserError(f"{GIVEN}: {where}: expected plain values, lists and mappings, got a {type(value).__name__}")
 
 
 def _with_overrides(suite: SuiteData, overrides: Overrides) -> SuiteData:
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
-            _apply(suite, key, _plain(value, (key,)), f"override {key}")
+            put(suite, key, plain(value, (key,)), f"override {key}")
         return suite
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign or not key:
             raise UserError(f"--set {clipped(override)}: expected KEY.PATH=VALUE, for example recipes.scratch.epochs=1")
         said = f"--set {clipped(override)}"
-        _apply(suite, key, _value_of(text, said), said)
+        put(suite, key, _value_of(text, said), said)
     return suite
 
 
@@ -141,7 +87,7 @@ def _read_chain(file: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], di
         raise UserError(f"{places[('extends',)]}: extends: no such suite file: {parent}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{places[('extends',)]}: extends: {parent!r} cannot be read ({error})") from error
-    return _merge(below, data, below_places, places), below_places
+    return merge(below, data, below_places, places), below_places
 
 
 def _parent(file: Path, name: str) -> Path:
@@ -250,7 +196,7 @@ class _Builder:
                 raise UserError(f"{place}: a key must be a name, got {clipped(key)}")
             key = str(key)
             if key in written:
-                raise UserError(f"{place}: {_dotted((*path, key))} is written twice")
+                raise UserError(f"{place}: {dotted((*path, key))} is written twice")
             written |= {key} if id(key_node) in own else set()
             result[key] = self.build(value_node, (*path, key))
             if isinstance(place, Place):
@@ -272,59 +218,3 @@ def _refuse_misread(text: str, place: Place | str) -> None:
         plain = number.lstrip("0")
         raise UserError(f"{place}: YAML reads {clipped(text)}, with its leading zero, as an octal number; write "
                         f"{clipped(plain)}, or put quotes around a text")  # fmt: skip
-
-
-def _dotted(path: KeyPath) -> str:
-    """A key's path in a message."""
-    return clipped(".".join(map(str, path)), 160)
-
-
-def _merge(
-    below: dict[str, Any],
-    above: dict[str, Any],
-    places: dict[KeyPath, Place],
-    new: dict[KeyPath, Place],
-    path: KeyPath = (),
-) -> dict[str, Any]:
-    """`above` over `below`; `places` (of below) learns where the winning keys stand."""
-    merged = dict(below)
-    for key, value in above.items():
-        here = (*path, key)
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _merge(merged[key], value, places, new, here)
-        else:
-            merged[key] = value
-            _forget(places, here)
-            places.update({p: place for p, place in new.items() if p[: len(here)] == here})
-    return merged
-
-
-def _forget(places: dict[KeyPath, Place], path: KeyPath) -> None:
-    """What stood at and below a key was replaced: its lines are no longer where its value is from."""
-    for below in [p for p in places if p[: len(path)] == path]:
-        del places[below]
-
-
-def _apply(suite: SuiteData, key: str, value: Any, said: str) -> None:
-    """Put a value in its place. `said` is what the user wrote, for messages."""
-    path: KeyPath = tuple(int(p) if p.isascii() and p.isdecimal() else p for p in key.split("."))
-    target: Any = suite.data
-    for depth, step in enumerate(path[:-1]):
-        if isinstance(target, dict):
-            if str(step) not in target and (near := get_close_matches(str(step), target, n=1, cutoff=_LIKE)):
-                where = ".".join(map(str, path[: depth + 1]))
-                raise UserError(f"{said}: {where} is not there. Did you mean {near[0]!r}?")
-            target = target.setdefault(str(step), {})
-        elif isinstance(target, list) and isinstance(step, int) and step < len(target):
-            target = target[step]
-        else:
-            raise UserError(f"{said}: {'.'.join(map(str, path[: depth + 1]))} is not there")
-    last = path[-1]
-    if isinstance(target, dict):
-        target[str(last)] = value
-    elif isinstance(target, list) and isinstance(last, int) and last < len(target):
-        target[last] = value
-    else:
-        raise UserError(f"{said}: {'.'.join(map(str, path[:-1]))} has no entry {last!r}")
-    _forget(suite.places, path)
-    suite.places[path] = Place(None, 0)

@@ -14,6 +14,8 @@ import numpy as np
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, confusion
 from ltbench.spec import ELSEWHERE, KEY, SAFE_NAME, Expectation, Record, Result, canonical
+from ltbench.spec.budget import NAMES as COST_NAMES
+from ltbench.spec.budget import budget_of
 from ltbench.spec.validation import is_number, is_text
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
@@ -123,6 +125,7 @@ def metrics_of(record: Record) -> list[Point]:
     for name in ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes", *shares):
         if name in record.environment:
             points.append(Point(f"usage/{name}", _fact(record, name), 0))
+    points += [Point(f"usage/{name}", value, 0) for name, value in budget_of(record.environment).items()]
     return points[:1000]
 
 
@@ -212,4 +215,5 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
         pretraining=tags.get("ltbench.pretraining", ""),
         kind=tags.get("ltbench.dataset_kind", ""),
         elsewhere=tags.get("role") == ELSEWHERE,
+        budget={name: metrics[f"usage/{name}"] for name in COST_NAMES if is_number(metrics.get(f"usage/{name}"))},
     )

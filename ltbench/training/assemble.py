@@ -17,7 +17,7 @@ from ltbench.data.order import BatchOrder
 from ltbench.data.sources.kinds import source_of
 from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError
-from ltbench.models import build_backbone
+from ltbench.models import build_backbone, code_of
 from ltbench.parts import Classifier
 from ltbench.registry import Registry, fingerprint, unpack_sources
 from ltbench.spec import Cell, TrialSpec
@@ -85,6 +85,11 @@ def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
 
 
 def _model(method: Method, recipe: Mapping[str, Any], facts: Facts, site: Site) -> Classifier:
+    if code_of(recipe["backbone"]) != recipe.get("backbone_code"):
+        raise UserError(
+            f"the backbone {recipe['backbone']!r} is other code here ({code_of(recipe['backbone'])}) than the trial "
+            f"was planned with ({recipe.get('backbone_code')}): install the same package, or plan anew"
+        )
     tower, weights, device = recipe.get("tower"), recipe.get("weights"), method.task.device
     checkpoint = site.paths.get((tower or weights or {}).get("pretrained", ""))
     backbone = build_backbone(recipe["backbone"], facts.shape, tower, checkpoint, device, weights)

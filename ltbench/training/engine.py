@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from ltbench.data.loader import Batches
 from ltbench.data.order import BatchOrder
 from ltbench.models.towers import PreparedBatches
 from ltbench.parts import Classifier
+from ltbench.training.budget import Spent, images_per_example
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.checkpoints.live import LiveState
 from ltbench.training.device.compiled import compiled
@@ -27,11 +28,10 @@ from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.graph.use import GraphUse
 from ltbench.training.hooks import checked_loss, checked_mix
+from ltbench.training.schedule import SLACK, lr_factor, share_out
 
 Watch = Callable[[float, float], None]
 """Told at the end of every epoch: the epochs done, and the mean training loss since it was last told."""
-_SLACK = 1e-6
-"""Positions are fractions of steps; this absorbs that 0.8 of 200 epochs is not exactly step 160 in binary."""
 
 
 class Diverged(Exception):
@@ -71,6 +71,7 @@ class Setup:
         stopwatch: learns where the time goes; None where nobody asks.
         features: of a frozen tower, for stages that train only what sits on it. None: the tower runs in every step.
         graphs: whether passes are recorded as CUDA graphs, which changes no number; None: they are not.
+        spent: counts what the training costs.
     """
 
     batches: Batches | PreparedBatches
@@ -82,6 +83,7 @@ class Setup:
     stopwatch: Stopwatch | None = None
     features: FrozenFeatures | None = None
     graphs: GraphUse | None = None
+    spent: Spent = field(default_factory=Spent)
 
 
 def train(model: Classifier, method: Method, setup: Setup) -> float | None:
@@ -102,9 +104,11 @@ def train(model: Classifier, method: Method, setup: Setup) -> float | None:
 
 
 def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) -> float | None:
-    batches, recipe, clock = setup.batches, setup.recipe, setup.clock
+    batches, recipe, clock, spent = setup.batches, setup.recipe, setup.clock, setup.spent
     stopwatch = setup.stopwatch or Stopwatch(batches.device)
-    meter = LossMeter(len(batches) / recipe["batch_size"], recipe["epochs"])
+    each = images_per_example(method, recipe["batch_size"]) if recipe.get("budget") == "images" else 1.0
+    meter = LossMeter(len(batches) / (recipe["batch_size"] * each), recipe["epochs"])
+    spent.begin(model)
     stages = method.stages(model)
     for stage, steps in share_out(stages, meter.total):
         if stage.plain:
@@ -114,6 +118,7 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
             continue
         optimizer = stage.optimizer or method.task.optimizer(model.parameters())
         freeze_all_but(model, optimizer)
+        spent.trains(optimizer, steps)
         network, source = model, batches
         if setup.features is not None:
             network, source = setup.features.serve(model, method, optimizer, batches)
@@ -122,7 +127,7 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
         schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
         draw = partial(_draw, method, setup.order, clock, stage, steps)
         eager = partial(gradients, method, network, optimizer, recipe)
-        passes = graphs.passes(eager, network, method, optimizer, steps)
+        passes = spent.counting(graphs.passes(eager, network, method, optimizer, steps))
         updates = graphs.updates(method, optimizer)
         live = LiveState(model, method, setup.order, batches.state, clock.rng, meter, stage, optimizer, schedule)
         for step in setup.checkpoints.steps(live, steps, meter.total, stages):
@@ -132,6 +137,7 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
             x, target = checked_mix(method, method.mix(x, y, now), len(y))
             stopwatch.data_ready()
             loss = method.step(partial(passes, x, target, now), updates, now)
+            spent.stepped(len(index))
             schedule.step()
             stopwatch.stop()
             meter.add(loss.detach())
@@ -158,6 +164,7 @@ def look(model: Classifier, method: Method, setup: Setup, stage: Stage) -> None:
             with precision(setup.recipe, x.device):
                 out = method.forward(model, x, now)
             method.loss(in_float32(out), method.task.one_hot(labels[first : first + len(x)]), now)
+            setup.spent.looked(len(x))
             first += len(x)
     finally:
         for module, mode in modes:
@@ -197,20 +204,6 @@ def _draw(method: Method, order: BatchOrder, clock: Clock, stage: Stage, steps: 
     return method.draw(order.next(stage.class_probs), clock.ahead(stage, step / steps))
 
 
-def share_out(stages: Iterator[Stage], total: int) -> Iterator[tuple[Stage, int]]:
-    """Each stage with its number of steps; the shares must sum to 1, so that every method gets the same budget."""
-    done = 0.0
-    for stage in stages:
-        share = 0.0 if stage.plain else stage.share
-        begin, end = round(done * total), round((done + share) * total)
-        done += share
-        if end > total:
-            break
-        yield stage, end - begin
-    if abs(done - 1.0) > 1e-6:
-        raise ValueError(f"the stages' shares sum to {done:g}; they must sum to 1 so that all methods train as long")
-
-
 def freeze_all_but(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Train what is in the optimizer; freeze everything else and put it in eval mode, or its batch-norm would drift."""
     training = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -227,26 +220,6 @@ def _set_modes(module: nn.Module, inherited: bool) -> None:
         _set_modes(child, module.training)
 
 
-def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
-    """What the learning rate is multiplied by at a position 0 <= progress < 1 of a stage.
-
-    multistep: times gamma at each milestone passed. cosine: half a cosine down to `floor`. constant: 1. The warm-up
-    comes first: linear, or in `warmup_stairs` equal steps (5 stairs over 5 of 200 epochs is LDAM-DRW's e/5 for epoch
-    e = 1..5).
-    """
-    warmup, stairs = schedule["warmup"], schedule["warmup_stairs"]
-    if progress < warmup:
-        done = progress / warmup
-        return float(min(stairs, math.floor(done * stairs + _SLACK) + 1) / stairs if stairs else max(done, 1e-3))
-    if schedule["name"] == "multistep":
-        passed = sum(progress >= milestone - _SLACK for milestone in schedule["milestones"])
-        return float(schedule["gamma"] ** passed)
-    if schedule["name"] == "cosine":
-        floor = schedule["floor"]
-        return float(floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))))
-    return 1.0
-
-
 class LossMeter:
     """Adds losses up on the device and looks at them once an epoch, so that a step never waits for the host.
 
@@ -256,7 +229,7 @@ class LossMeter:
 
     def __init__(self, steps_per_epoch: float, epochs: float) -> None:
         self._per_epoch = steps_per_epoch
-        self._total = max(1, math.ceil(epochs * steps_per_epoch - _SLACK))
+        self._total = max(1, math.ceil(epochs * steps_per_epoch - SLACK))
         self._sum: Tensor | None = None
         self._first: Tensor | None = None
         self._steps, self._since, self._epoch = 0, 0, 1
@@ -274,7 +247,7 @@ class LossMeter:
     @property
     def epoch_is_over(self) -> bool:
         """The last step was the last of an epoch, or of the training."""
-        return self._steps >= self._epoch * self._per_epoch - _SLACK or self._steps == self._total
+        return self._steps >= self._epoch * self._per_epoch - SLACK or self._steps == self._total
 
     def add(self, loss: Tensor) -> None:
         """Count the loss of a step, a detached scalar."""
@@ -294,5 +267,5 @@ class LossMeter:
             raise Diverged(f"the training loss became {mean} by epoch {epochs:.1f} (step {self._steps}): lower the "
                            f"learning rate or lengthen the warm-up")  # fmt: skip
         self._sum, self._since = None, 0
-        self._epoch = math.floor(epochs + _SLACK) + 1
+        self._epoch = math.floor(epochs + SLACK) + 1
         return epochs, mean

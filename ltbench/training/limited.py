@@ -23,9 +23,10 @@ from typing import Any
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.memory import memory_of
 from ltbench.system.messages import show_on_stderr
+from ltbench.training.attempt import Progress
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
-from ltbench.training.trial import Progress, Stop, run_trial
+from ltbench.training.trial import Stop, run_trial
 
 GB = 1e9
 LOOK_SECONDS = 0.2

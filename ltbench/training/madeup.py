@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -39,9 +39,9 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return (patterns[y] + noise).astype(np.uint8), y
 
 
-def batches(device: torch.device | str = "cpu") -> ImageBatches:
-    """Batches of `images`, plain."""
-    return ImageBatches(*images(), (0.5,), (0.25,), device=device)
+def batches(device: torch.device | str = "cpu", views: int = 1) -> ImageBatches:
+    """Batches of `images`, plain; further views are cropped."""
+    return ImageBatches(*images(), (0.5,), (0.25,), further=("crop",) * (views - 1), device=device)
 
 
 class DrawnAhead(ImageBatches):
@@ -50,11 +50,11 @@ class DrawnAhead(ImageBatches):
 
     Args:
         ahead: batches that are drawn before the one that is trained on. script: the indices of all steps, taken in
-            place of what is drawn; an empty one is filled.
+            place of what is drawn; an empty one is filled. views: of every image, as of `batches`.
     """
 
-    def __init__(self, ahead: int, script: list[NDArray[np.int64]]) -> None:
-        super().__init__(*images(), (0.5,), (0.25,))
+    def __init__(self, ahead: int, script: list[NDArray[np.int64]], views: int = 1) -> None:
+        super().__init__(*images(), (0.5,), (0.25,), further=("crop",) * (views - 1))
         self._ahead, self._script, self._fills = ahead, script, not script
         self._drawn = self._step = 0
 
@@ -100,23 +100,34 @@ def order_for(seed: int) -> BatchOrder:
     return BatchOrder(images()[1], len(COUNTS), RECIPE["batch_size"], np.random.default_rng([seed, 1]))
 
 
-def train_on_it(
-    method: Method,
-    model: Classifier,
-    seed: int = 0,
-    watch: Callable[[float, float], None] = lambda epochs, loss: None,
-    checkpoints: Checkpoints | None = None,
-    clock: Clock | None = None,
-    precision: str = "fp32",
-    source: ImageBatches | None = None,
-    graphs: GraphUse | None = None,
-) -> None:
-    """All steps of the recipe, on the task's device; from `batches` where no other source is given."""
+class Variation(TypedDict, total=False):
+    """How a short training differs from the plain one.
+
+    Attributes:
+        watch: told the epochs done and the mean loss. checkpoints, graphs: as of `Setup`. clock: the method's random
+            numbers. precision: as in a recipe. source: the images, instead of `batches`.
+    """
+
+    watch: Callable[[float, float], None]
+    checkpoints: Checkpoints | None
+    clock: Clock | None
+    precision: str
+    source: ImageBatches | None
+    graphs: GraphUse | None
+
+
+def train_on_it(method: Method, model: Classifier, seed: int = 0, **how: Unpack[Variation]) -> None:
+    """All steps of the recipe, on the task's device."""
     device = method.task.device
-    order = order_for(seed)
-    clock = clock or Clock(np.random.default_rng([seed, 2]), device)
-    recipe = {**RECIPE, "precision": precision}
-    setup = Setup(source or batches(device), order, clock, recipe, watch, checkpoints or Checkpoints(), graphs=graphs)
+    setup = Setup(
+        how.get("source") or batches(device, len(method.views)),
+        order_for(seed),
+        how.get("clock") or Clock(np.random.default_rng([seed, 2]), device),
+        {**RECIPE, "precision": how.get("precision", "fp32")},
+        how.get("watch", lambda epochs, loss: None),
+        how.get("checkpoints") or Checkpoints(),
+        graphs=how.get("graphs"),
+    )
     train(model, method, setup)
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError
-from ltbench.metrics import BUCKETS
+from ltbench.metrics import BUCKETS, NONE_DECLARED, Directions
 from ltbench.ranking.selection import LTBENCH, Origin
 from ltbench.results.folders import checked_name, read_plan, referenced, suites_in
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
@@ -31,6 +31,8 @@ class Results(NamedTuple):
     expectation: Expectation | None
     predictions: Predictions | None
     origin: Origin = LTBENCH
+    directions: Directions = NONE_DECLARED
+    """Which way metrics of others are better, as declared or as their files say."""
 
 
 def find_results(
@@ -40,6 +42,7 @@ def find_results(
     source: Path | pd.DataFrame | None,
     tell: Tell = tell_nobody,
     primary: str | None = None,
+    directions: Directions = NONE_DECLARED,
 ) -> Results:
     """From a folder of records, a file of scores, or MLflow. Predictions come from the journal beside the store.
 
@@ -49,6 +52,7 @@ def find_results(
         uri: MLflow's store; None: the one in `results`.
         source: a folder of records, a file or a frame of scores; None: MLflow.
         primary: the metric that is asked for; matters for scores, where a trial without it has failed.
+        directions: of metrics of one's own in scores, as declared.
 
     Raises:
         UserError: there is nothing, or it cannot be read.
@@ -60,7 +64,14 @@ def find_results(
             shown = source if isinstance(source, Path) else "FRAME"
             raise UserError(f"--from {shown}: a file of scores belongs to no suite; leave {suite!r} out")
         file = source.name if isinstance(source, Path) else "a frame"
-        return Results(read_scores(source, primary), None, None, Origin(file=file))
+        return Results(read_scores(source, primary, directions), None, None, Origin(file=file), directions)
+    if isinstance(source, Path) and source.exists():
+        from ltbench.results.harnesses import read_harness
+
+        if (taken := read_harness(source, primary, directions)) is not None:
+            if suite is not None:
+                raise UserError(f"--from {source}: results of another harness belong to no suite; leave {suite!r} out")
+            return Results(taken.results, None, taken.predictions, Origin(file=source.name), taken.directions)
     if source is not None:
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions

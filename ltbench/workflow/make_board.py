@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ltbench.metrics import declare_directions, known_name
+from ltbench.metrics import declared_directions, known_name
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.compare import Comparison, compare
@@ -29,7 +29,7 @@ class BoardRequest:
         suite: a suite's name or file; None: the last used.
         results: where runs wrote.
         tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
-        source: a folder of records, or a CSV or a frame of scores, to read instead of MLflow.
+        source: a folder of records, a CSV or a frame of scores, or files of another harness, to read instead of MLflow.
         methods: a folder of the user's methods, to tell rows that were trained with other code than theirs.
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
@@ -76,13 +76,16 @@ def make_board(request: BoardRequest) -> RankedResults:
     Raises:
         UserError: no such suite, no results, or an unknown row, data set, metric or reference.
     """
-    source, options = request.source, request.options
-    declare_directions(request.lower_is_better, request.higher_is_better)
+    directions = declared_directions(request.lower_is_better, request.higher_is_better)
+    source, options = request.source, replace(request.options, directions=directions)
     if options.primary is not None:
         options = replace(options, primary=known_name(options.primary))
-    found = find_results(request.suite, request.results, request.tracking_uri, source, request.tell, options.primary)
+    found = find_results(
+        request.suite, request.results, request.tracking_uri, source, request.tell, options.primary, directions
+    )
+    options = replace(options, directions={**found.directions, **directions})
     journal: Journal | None = None
-    if isinstance(source, Path) and source.is_dir():
+    if isinstance(source, Path) and source.is_dir() and not found.origin.elsewhere:
         journal = journal_in(source)[0]
     elif source is None:
         journal = folders_of(request.results, found.results[0].suite).journal if found.results else None

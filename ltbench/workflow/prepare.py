@@ -10,8 +10,8 @@ from typing import Any
 from ltbench.errors import clipped
 from ltbench.execution.resources import Resources, resources_of
 from ltbench.models.towers import weights_of
-from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan, part_of
+from ltbench.planning.resolve import Inputs, Resolved, resolve
 from ltbench.planning.search import Read
 from ltbench.planning.towers import refuse_without_weights
 from ltbench.registry import Registry, read_sources
@@ -20,7 +20,7 @@ from ltbench.results.folders import Folders, folders_of
 from ltbench.spec import Plan, Selection, search_suite
 from ltbench.suite import Suite
 from ltbench.suite.load import load_suite
-from ltbench.suite.yaml_file import Overrides
+from ltbench.suite.places import Overrides
 from ltbench.system.remote import Remote
 from ltbench.system.uris import store_uri
 from ltbench.training.device.provenance import git_commit
@@ -68,6 +68,7 @@ class Prepared:
 
     Attributes:
         data: where data sets and caches lie.
+        resolved: what the suite's names stand for: `whole` is planned from it.
         plan: the trials of the part that is asked for. whole: of all of the suite.
         inputs: what the trials need beside their specs.
     """
@@ -76,6 +77,7 @@ class Prepared:
     suite: Suite
     registry: Registry
     data: Path
+    resolved: Resolved
     plan: Plan
     whole: Plan
     inputs: Inputs
@@ -97,7 +99,7 @@ class Prepared:
 
     def planned_again(self) -> Prepared:
         """The same, with the hyper-parameters that a search has chosen meanwhile."""
-        whole, inputs = make_plan(self.suite, self.registry, self.data, None, searched_in(self.request, self.suite))
+        whole, inputs = make_plan(self.resolved, searched_in(self.request, self.suite))
         return replace(self, whole=whole, plan=part_of(whole, self.suite, self.request.chosen), inputs=inputs)
 
     def site(self, to_run: Plan, checkpoints: Path | Remote | None) -> Site:
@@ -138,14 +140,15 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
     suite = load_suite(request.suite, request.overrides)
     registry, data = Registry(request.methods), data_folder(request.data)
     chosen = None if whole else request.chosen
-    plan, inputs = make_plan(suite, registry, data, chosen, searched_in(request, suite))
+    resolved = resolve(suite, registry, data, chosen)
+    plan, inputs = make_plan(resolved, searched_in(request, suite))
     if request.methods is not None:
         _tell_unnamed(request.methods, request.warn)
     for name, source in inputs.sources.items():
         for note in source.facts().notes:
             request.warn(f"data set {name!r}: {note}")
     part = part_of(plan, suite, request.chosen) if whole else plan
-    return Prepared(request, suite, registry, data, part, plan, inputs)
+    return Prepared(request, suite, registry, data, resolved, part, plan, inputs)
 
 
 def _tell_unnamed(folder: Path, warn: Callable[[str], object]) -> None:

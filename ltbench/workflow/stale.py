@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ltbench
 from ltbench.errors import UserError
-from ltbench.fingerprints import fingerprint_of_file
+from ltbench.fingerprints import fingerprint_of_files
 from ltbench.ranking.selection import Again
 from ltbench.results.journal import Journal
 from ltbench.results.verified import read_marks
@@ -68,19 +68,18 @@ def _code_today(method: str, methods: Path | None) -> str | None:
 
     Built-in methods are read, not imported: torch alone takes longer to import than a board to make.
     """
-    file = _builtin_folder() / f"{method}.py"
-    if file.is_file():
-        return fingerprint_of_file(file)
-    if methods is None and method not in {entry.name for entry in entry_points(group=_ENTRY_POINTS)}:
+    names = method.split("+")  # several where they are composed (registry/compose.py)
+    files = [_builtin_folder() / f"{name}.py" for name in names]
+    if all(file.is_file() for file in files):
+        return fingerprint_of_files(files)
+    if methods is None and not {entry.name for entry in entry_points(group=_ENTRY_POINTS)} & {method, *names}:
         return None
     from ltbench.registry import Registry, fingerprint
 
     registry = Registry(methods)
-    if method not in registry.names():
-        return None
     try:
         return fingerprint(registry.get(method))
-    except UserError:  # it cannot be imported any more: there is no code to compare with
+    except UserError:  # it is not there, or cannot be imported any more: there is no code to compare with
         return None
 
 

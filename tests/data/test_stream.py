@@ -60,6 +60,26 @@ def train_batches(
     return StreamBatches(Cutter(x, 24), y, MEAN, STD, augment=augment, ahead=ahead, **options)
 
 
+# -- several views ----------------------------------------------------------------------------------------------------
+
+
+def test_every_view_is_a_crop_of_its_own(root: Path, tmp_path: Path) -> None:
+    """As a batch of every image twice would be, but for the jitter, which is the second view's alone."""
+    arrays = source(root, tmp_path, cache=False).arrays()
+    index = np.arange(6)
+    jitter = "resized_crop_flip_jitter"
+    found, labels = train_batches(arrays.train_x, arrays.train_y, further=[jitter]).batch(index)
+    assert found.shape == (2, 6, 3, 24, 24)
+    assert np.array_equal(labels.numpy(), arrays.train_y[index])
+    for view, augment in enumerate(["resized_crop_flip", jitter]):
+        expected = train_batches(arrays.train_x, arrays.train_y, augment).batch(np.tile(index, 2))[0]
+        assert torch.equal(found[view], expected[6 * view : 6 * view + 6])
+    step, x, y = train_batches(arrays.train_x, arrays.train_y, further=[jitter]).next(lambda step: index, 0, 1)
+    assert np.array_equal(step, index)
+    assert torch.equal(x, found)
+    assert torch.equal(y, labels)
+
+
 # -- pixels -----------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from ltbench.data.sources.source import Source
 from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import bring_up_to_date, run_plan, state_of
 from ltbench.metrics import Predictions, from_predictions
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, TrialSpec

@@ -22,7 +22,7 @@ import torch
 
 from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import run_plan
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.results.folders import Folders
 from ltbench.spec import Plan, Record, TrialSpec

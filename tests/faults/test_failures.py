@@ -14,7 +14,7 @@ from ltbench.errors import reason_of
 from ltbench.execution.progress import RunDisplay
 from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import run_plan, state_of
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.registry import Registry, fingerprint, read_sources
 from ltbench.results.folders import Folders
 from ltbench.spec import Plan, Record, Selection, TrialSpec

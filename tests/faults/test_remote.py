@@ -304,7 +304,7 @@ class Nowhere:
 def test_the_trial_of_a_killed_worker_goes_on_from_a_uri(
     tmp_path: Path, make_spec: Make, site: Site, digits: Any
 ) -> None:
-    from ltbench.planning.inputs import Inputs
+    from ltbench.planning.resolve import Inputs
 
     mine = tmp_path / "mine"
     mine.mkdir()

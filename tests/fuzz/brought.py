@@ -22,6 +22,7 @@ from ltbench.data.sources.lists import Lists
 from ltbench.errors import UserError
 from ltbench.planning.bundle import read_bundle
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import text
 from ltbench.registry import Registry
@@ -64,7 +65,7 @@ def suites(folder: Path) -> Try:
             assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}", name)
         assert len(set(rows)) == len(rows)
         if suite.text is None and len(suite.datasets) == 1 and suite.datasets[0].kind in ("", "digits"):
-            plan, _ = make_plan(suite, registry, folder)
+            plan, _ = make_plan(resolve(suite, registry, folder))
             columns = len(suite.datasets[0].imbalance or [1])
             grid = columns * len(rows) * len(suite.protocol.final.seeds)
             lost = {(s.label, c) for s in plan.expectation().skips for c in s.columns}
@@ -187,7 +188,8 @@ def _changed_array(rng: random.Random, array: Any) -> Any:
         return array[: rng.randrange(len(array) + 1)]
     if what == 2:
         kinds = ["f2", "f4", "f8", "i1", "u8", "c8", "S8", "U8", "?"] if flat.dtype.kind != "U" else ["S8", "U1"]
-        return array.astype(rng.choice(kinds))
+        with np.errstate(all="ignore"):
+            return array.astype(rng.choice(kinds))
     if what == 3:
         return array.reshape(rng.choice([(-1,), (1, *array.shape), (*array.shape, 1)]))
     if what == 4:
@@ -199,7 +201,7 @@ def _changed_array(rng: random.Random, array: Any) -> Any:
     elif flat.dtype.kind == "f":
         flat[rng.randrange(len(flat)) :][:4] = rng.choice([0, np.nan, np.inf, 1e30, -1e38, 1e-30, 1e-44])
     elif len(flat):
-        flat[rng.randrange(len(flat))] = rng.choice([-1, 0, 3, 2**31, 2**62])
+        flat[rng.randrange(len(flat))] = np.int64(rng.choice([-1, 0, 3, 2**31, 2**62])).astype(flat.dtype)
     return flat.reshape(array.shape)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,37 @@ def loaded(weight: float) -> Moment:
     return Loaded("train", 0.0, np.random.default_rng(0), CPU)
 
 
-EXPERTS = {"ride": 3, "sade": 3}
+EXPERTS = {"ride": 3, "sade": 3, "ncl": 3, "shike": 3}
 """Methods whose losses and corrections take the logits of several experts, and how many these are."""
 
 
 def out_of(name: str, logits: Tensor) -> Tensor:
     """What a method's model gives where every expert gives these logits: (N, C), or (N, K, C)."""
     return logits[:, None].expand(-1, EXPERTS[name], -1) if name in EXPERTS else logits
+
+
+def forward_of(name: str, logits: Tensor) -> Any:
+    """What a method's `forward` gives with these logits; whatever else is in it stays the same."""
+    n = len(logits)
+
+    def fixed(rows: int, width: int = 8, seed: int = 6) -> Tensor:
+        return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)).to(logits)
+
+    if name == "bcl":
+        return logits, fixed(2 * n), fixed(5, seed=7)
+    if name == "paco":
+        return logits, fixed(n), fixed(n, seed=7), (fixed(12, seed=8), torch.arange(12) % 6 - 1)
+    if name == "glmc":
+        return logits, logits, fixed(n), fixed(n, seed=7), torch.tensor(0.7).to(logits)
+    if name == "mean_teacher":
+        return logits, fixed(n, 5), torch.tensor(0.7).to(logits)
+    return out_of(name, logits)
+
+
+def views_of(name: str, x: Tensor) -> Tensor:
+    """What a method's `mix` is given: images (N, ...), or as many equal views of them as it takes, (V, N, ...)."""
+    views = len(REGISTRY.get(name).views)
+    return x if views == 1 else torch.unflatten(torch.cat([x] * views), 0, (views, len(x)))
 
 
 def task_of(counts: tuple[int, ...], text: NDArray[np.float32] | None = None, seed: int = 0) -> Task:
@@ -99,7 +124,7 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def body_of(cls: type[Method]) -> str:
     """A small backbone of the kind that a method needs."""
-    return "vit_small" if "blocks" in cls.needs else "mlp"
+    return "vit_small" if "blocks" in cls.needs else "cnn_small" if "maps" in cls.needs else "mlp"
 
 
 def names_for(name: str) -> NDArray[np.float32]:
@@ -115,16 +140,31 @@ def trained(method: Method, backbone: str | None = None, seed: int = 0, epochs: 
     model = Classifier(body, method.head(body.dim))
     order = BatchOrder(y, 5, RECIPE["batch_size"], np.random.default_rng([seed, 1]))
     clock, recipe = Clock(np.random.default_rng([seed, 2]), CPU), {**RECIPE, "epochs": epochs}
-    train(model, method, Setup(ImageBatches(x, y, (0.5,), (0.25,)), order, clock, recipe))
+    batches = ImageBatches(x, y, (0.5,), (0.25,), further=("crop",) * (len(method.views) - 1))
+    train(model, method, Setup(batches, order, clock, recipe))
     return model
 
 
 def final_logits(name: str, seed: int = 0, epochs: float = 2.0, **values: Any) -> NDArray[np.float32]:
-    """Corrected logits of the training images after a short training."""
+    """Corrected logits of the training images after a short training. Several tests ask for the same one: each process
+    trains it once."""
+    return _final_logits(name, seed, epochs, tuple(values.items()))
+
+
+@cache
+def _final_logits(name: str, seed: int, epochs: float, values: tuple[tuple[str, Any], ...]) -> NDArray[np.float32]:
+    logits = logits_of_a_training(name, seed, epochs, **dict(values))
+    logits.setflags(write=False)
+    return logits
+
+
+def logits_of_a_training(name: str, seed: int = 0, epochs: float = 2.0, **values: Any) -> NDArray[np.float32]:
+    """As `final_logits`, always trained anew."""
     method: Method = make(name, task_of(COUNTS, names_for(name), seed), **values)
     model = trained(method, seed=seed, epochs=epochs)
-    raw = logits_of(model, ImageBatches(*images(), (0.5,), (0.25,)), RECIPE)
-    return np.asarray(method.predict(torch.from_numpy(raw)).numpy())
+    raw = torch.from_numpy(logits_of(model, ImageBatches(*images(), (0.5,), (0.25,)), RECIPE))
+    method.fit(raw, torch.from_numpy(images()[1]))
+    return np.array(method.predict(raw).numpy())
 
 
 def spied(name: str) -> Any:

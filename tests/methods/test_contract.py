@@ -22,8 +22,10 @@ from tests.methods.made import (
     body_of,
     every_method,
     final_logits,
+    forward_of,
     images,
     labels_of,
+    logits_of_a_training,
     make,
     moment,
     names_for,
@@ -33,6 +35,7 @@ from tests.methods.made import (
     some_logits,
     some_targets,
     task_of,
+    views_of,
 )
 
 
@@ -130,6 +133,14 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("crt_mixup", {"alpha": 1.0, "classifier_share": 0.13}),
         ("equalization", {"gamma": 0.9, "rare": 0.5}),
         ("etf", {}),
+        ("bcl", {"contrast": 0.35, "temperature": 0.07, "scale": 30.0, "width": 128}),
+        ("glmc", {"consistency": 4.0, "power": 1.2, "resampling": 0.0, "alpha": 1.0}),
+        ("label_aware_smoothing", {"smooth_head": 0.4, "smooth_tail": 0.1}),
+        ("mean_teacher", {"decay": 0.999, "consistency": 100.0, "ramp": 5 / 180}),
+        ("ncl", {"distillation": 0.6, "hard": 0.3, "hard_weight": 1.0}),
+        ("paco", {"alpha": 0.01, "temperature": 0.05, "keys": 1024, "width": 32, "momentum": 0.999}),
+        ("temperature", {}),
+        ("shike", {"experts": 3, "hardest": 10.0, "mutual": 1.0, "classifier_share": 0.1}),
         ("influence_balanced", {"strength": 1000.0, "epsilon": 0.001, "balanced_share": 0.5, "rate": 0.01}),
         ("kd", {"temperature": 4.0, "taught": 0.9, "teacher_share": 0.5}),
         ("lws", {"scales_share": 0.13}),
@@ -199,7 +210,7 @@ def test_it_draws_positions_of_the_training_set(name: str) -> None:
 @every_method
 def test_its_targets_are_distributions_over_the_classes(name: str) -> None:
     method = make(name, task_of(COUNTS, near_names()))
-    x, target = method.mix(torch.randn(32, 3, 4, 4), labels_of(32), moment())
+    x, target = method.mix(views_of(name, torch.randn(32, 3, 4, 4)), labels_of(32), moment())
     assert target.shape == (len(x), 5)
     assert (target >= 0).all()
     torch.testing.assert_close(target.sum(dim=1), torch.ones(len(x)))
@@ -209,7 +220,7 @@ def test_its_targets_are_distributions_over_the_classes(name: str) -> None:
 def test_it_keeps_the_layout_of_the_images(name: str) -> None:
     method = make(name, task_of(COUNTS, near_names()))
     x = torch.randn(32, 3, 4, 4).to(memory_format=torch.channels_last)
-    mixed, _ = method.mix(x, labels_of(32), moment())
+    mixed, _ = method.mix(views_of(name, x), labels_of(32), moment())
     assert mixed.dtype == torch.float32
     assert mixed.shape[1:] == x.shape[1:]
     assert mixed.is_contiguous(memory_format=torch.channels_last)
@@ -218,7 +229,7 @@ def test_it_keeps_the_layout_of_the_images(name: str) -> None:
 @every_method
 def test_it_leaves_the_batch_it_is_given_alone(name: str) -> None:
     method = make(name, task_of(COUNTS, near_names()))
-    x, y = torch.randn(32, 1, 4, 4), labels_of(32)
+    x, y = views_of(name, torch.randn(32, 1, 4, 4)), labels_of(32)
     x_before, y_before = x.clone(), y.clone()
     method.mix(x, y, moment())
     assert torch.equal(x, x_before)
@@ -236,15 +247,15 @@ def test_its_loss_is_one_number_with_the_gradient_of_its_values(name: str, progr
         return  # its gradient has a test of its own (test_equations.py)
     method, target = make(name, task_of(COUNTS, near_names())), some_targets(6).double()
     logits = some_logits(6, scale=0.5).double().requires_grad_()
-    assert method.loss(out_of(name, logits), target, moment(progress)).shape == ()
-    assert torch.autograd.gradcheck(lambda z: method.loss(out_of(name, z), target, moment(progress)), (logits,))
+    assert method.loss(forward_of(name, logits), target, moment(progress)).shape == ()
+    assert torch.autograd.gradcheck(lambda z: method.loss(forward_of(name, z), target, moment(progress)), (logits,))
 
 
 @every_method
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 100.0])
 def test_its_loss_is_finite_for_dull_and_for_extreme_logits(name: str, scale: float) -> None:
     method, logits = make(name, task_of(COUNTS, near_names())), some_logits(scale=scale).requires_grad_()
-    loss = method.loss(out_of(name, logits), one_hot(logits.argmax(dim=1)), moment(0.9))
+    loss = method.loss(forward_of(name, logits), one_hot(logits.argmax(dim=1)), moment(0.9))
     loss.backward()
     assert torch.isfinite(loss)
     assert logits.grad is not None
@@ -254,7 +265,7 @@ def test_its_loss_is_finite_for_dull_and_for_extreme_logits(name: str, scale: fl
 @every_method
 def test_its_loss_is_lower_where_the_logits_are_right(name: str) -> None:
     method, target = make(name, task_of(COUNTS, near_names())), one_hot(labels_of(16))
-    right, wrong = out_of(name, target), out_of(name, -target)
+    right, wrong = forward_of(name, target), forward_of(name, -target)
     assert method.loss(right, target, moment()) < method.loss(wrong, target, moment())
 
 
@@ -277,7 +288,7 @@ def test_its_stages_share_out_the_whole_training(name: str) -> None:
 
 @every_method
 def test_one_seed_gives_one_result_and_two_seeds_two(name: str) -> None:
-    first, again, other = final_logits(name, seed=0), final_logits(name, seed=0), final_logits(name, seed=1)
+    first, again, other = final_logits(name, seed=0), logits_of_a_training(name, seed=0), final_logits(name, seed=1)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -287,6 +298,7 @@ FASTER: dict[str, dict[str, Any]] = {
     "clip_full_finetune": {"tower_lr": 0.003, "head_lr": 0.01},
     "lp_ft": {"tower_lr": 0.003, "head_lr": 0.01, "probe_lr": 0.03},
     "lift": {"bottleneck": 16},
+    "mean_teacher": {"consistency": 1.0},
 }
 """Options with which a network that was never trained before learns in a few steps."""
 
@@ -306,7 +318,16 @@ def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     assert check_method(REGISTRY.get(name)) == ([], [], None)
 
 
-SEEN_LATE = {"ema": 20.0, "disalign": 20.0, "mislas": 20.0, "cmo": 20.0, "weight_balancing": 20.0}
+SEEN_LATE = {
+    "ema": 20.0,
+    "paco": 4.0,
+    "mean_teacher": 20.0,
+    "shike": 20.0,
+    "disalign": 20.0,
+    "mislas": 20.0,
+    "cmo": 20.0,
+    "weight_balancing": 20.0,
+}
 """Epochs until an option shows: an average's memory is as long as the training at first, and a small share of a short
 training is one step, whatever it is."""
 

@@ -20,6 +20,7 @@ from ltbench.errors import UserError
 from ltbench.models.identity import Identity
 from ltbench.parts import Classifier, CosineHead
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.spec import Plan
 from ltbench.suite.load import load_suite
@@ -263,7 +264,7 @@ def test_vectors_of_another_space_are_refused() -> None:
 
 
 def test_a_suite_on_features_runs_and_zero_shot_trains_nothing(tmp_path: Path, features: Path) -> None:
-    plan, inputs = make_plan(suite_of(tmp_path, features), REGISTRY, tmp_path / "data")
+    plan, inputs = make_plan(resolve(suite_of(tmp_path, features), REGISTRY, tmp_path / "data"))
     site = Site(tmp_path / "data", paths=inputs.paths, texts=inputs.texts, device="cpu", threads=1)
     records = {(t.label, t.seed): run_trial(t, site) for t in plan.trials}
     assert {r.status for r in records.values()} == {"ok"}
@@ -277,14 +278,16 @@ def test_a_suite_on_features_runs_and_zero_shot_trains_nothing(tmp_path: Path, f
 
 
 def test_a_method_that_the_head_leaves_no_sense_is_skipped_with_the_reason(tmp_path: Path, features: Path) -> None:
-    plan, _ = make_plan(suite_of(tmp_path, features, "methods.clip=[clip_zero_shot, tau_norm]"), REGISTRY, tmp_path)
+    plan, _ = make_plan(
+        resolve(suite_of(tmp_path, features, "methods.clip=[clip_zero_shot, tau_norm]"), REGISTRY, tmp_path)
+    )
     assert [(s.label, s.reason) for s in plan.skips] == [
         ("tau_norm", "needs a linear head; this recipe has `head: text`")
     ]
 
 
 def test_a_clip_method_needs_the_text_head(tmp_path: Path, features: Path) -> None:
-    plan, _ = make_plan(suite_of(tmp_path, features, "recipes.clip.head=linear"), REGISTRY, tmp_path)
+    plan, _ = make_plan(resolve(suite_of(tmp_path, features, "recipes.clip.head=linear"), REGISTRY, tmp_path))
     assert {s.label for s in plan.skips} == {"clip_zero_shot", "tgm_clip"}
 
 
@@ -299,11 +302,11 @@ def test_a_clip_method_needs_the_text_head(tmp_path: Path, features: Path) -> No
 def test_what_does_not_fit_features_is_refused(tmp_path: Path, features: Path, change: str, says: str) -> None:
     suite = suite_of(tmp_path, features, change)
     with pytest.raises(UserError, match=says):
-        make_plan(suite, REGISTRY, tmp_path)
+        make_plan(resolve(suite, REGISTRY, tmp_path))
 
 
 def test_names_without_vectors_are_skips(tmp_path: Path, features: Path) -> None:
-    plan, _ = make_plan(suite_of(tmp_path, features, "text={encoder: bundled}"), REGISTRY, tmp_path)
+    plan, _ = make_plan(resolve(suite_of(tmp_path, features, "text={encoder: bundled}"), REGISTRY, tmp_path))
     assert len(plan.skips) == 4
     assert all("lack" in skip.reason for skip in plan.skips)
 
@@ -311,7 +314,7 @@ def test_names_without_vectors_are_skips(tmp_path: Path, features: Path) -> None
 def test_the_usual_recipes_keep_their_identity() -> None:
     """The new keys are in a trial's identity only where they are used: records made before stay good."""
     suite = load_suite("cifar_lt", [])
-    plan, _ = make_plan(suite, REGISTRY, Path("/nowhere"))
+    plan, _ = make_plan(resolve(suite, REGISTRY, Path("/nowhere")))
     assert {"head", "logit_scale", "pretraining"}.isdisjoint(plan.trials[0].recipe)
 
 
@@ -319,7 +322,7 @@ def test_the_usual_recipes_keep_their_identity() -> None:
 
 
 def suite_plan(name: str) -> Plan:
-    plan, _ = make_plan(load_suite(name, []), REGISTRY, Path("/nowhere"))
+    plan, _ = make_plan(resolve(load_suite(name, []), REGISTRY, Path("/nowhere")))
     return plan
 
 
@@ -350,6 +353,31 @@ def test_the_papers_suites_have_its_settings(name: str, epochs: int, phases: dic
     assert not method.per_sample
 
 
+@pytest.mark.parametrize(
+    ("name", "backbone", "phases", "alphas", "tau"),
+    [("clip_lt_imagenet", "clip_vit_b16", {"tower": (30, 5e-6), "adapter": (10, 1e-2)}, (1.0, 1.0), 0.05),
+     ("clip_lt_places", "clip_vit_b32", {"tower": (30, 1e-7), "adapter": (10, 5e-4)}, (1.25, 1.5), 1.0)],
+)  # fmt: skip
+def test_the_suites_of_large_data_have_the_papers_settings(
+    name: str, backbone: str, phases: dict[str, tuple[int, float]], alphas: tuple[float, float], tau: float
+) -> None:
+    """published/README.md, 3.4: 32 images on each of three GPUs."""
+    suite = load_suite(name, [])
+    recipe = suite.recipes["paper"]
+    assert (recipe.backbone, recipe.epochs, recipe.batch_size) == (backbone, 40, 96)
+    entry = next(entry for entry in suite.methods["paper"] if entry.label == "tgm_clip")
+    method = REGISTRY.get("tgm_clip")(task(), **REGISTRY.get("tgm_clip").complete(entry.hyperparameters))
+    tower = torch.nn.Linear(4, DIM)
+    tower.dim = DIM  # type: ignore[assignment]
+    found = {
+        stage.name: (steps, stage.optimizer.param_groups[0]["lr"])
+        for stage, steps in share_out(method.stages(Classifier(tower, method.head(DIM))), 40)
+        if stage.optimizer is not None
+    }
+    assert found == phases
+    assert (method.alpha, method.adapter_alpha, method.tau, method.beta) == (*alphas, tau, 0.2)
+
+
 @pytest.mark.parametrize("name", ["clip_lt", "clip_lt_cifar10"])
 def test_the_papers_suites_are_planned_offline_without_a_skip(name: str) -> None:
     plan = suite_plan(name)
@@ -358,7 +386,8 @@ def test_the_papers_suites_are_planned_offline_without_a_skip(name: str) -> None
     assert {t.recipe["pretraining"] for t in plan.trials} == {"open_clip ViT-B-32 openai", "open_clip ViT-B-16 openai"}
     labels = {t.label for t in plan.trials}
     rivals = {"clip_zero_shot", "clip_linear_probe", "clip_full_finetune", "lp_ft", "lift", "ce", "balanced_softmax",
-              "ldam_drw", "focal", "mixup", "tgm_clip", "tgm_ce", "tgm_alpha0", "tgm_per_sample"}  # fmt: skip
+              "ldam_drw", "focal", "mixup", "remix", "cb_reweight", "tgm_clip", "tgm_ce", "tgm_alpha0",
+              "tgm_per_sample"}  # fmt: skip
     assert rivals <= labels
     assert {t.text_origin for t in plan.trials} >= {"open_clip ViT-B-32 openai, underscores kept"}
 
@@ -423,7 +452,7 @@ def test_zero_shot_on_real_clip_features(tmp_path: Path, shared_data: Path) -> N
     balanced = [100 * np.mean([right[y == c].mean() for c in range(48)]) for right in (as_stored, cosines)]
     assert (100 * as_stored.mean(), balanced[0]) == pytest.approx((95.46, 94.56), abs=0.005)
     suite = suite_of(tmp_path, file, "methods.clip=[clip_zero_shot]", "protocol.final.seeds=[0]")
-    plan, inputs = make_plan(suite, REGISTRY, tmp_path / "data")
+    plan, inputs = make_plan(resolve(suite, REGISTRY, tmp_path / "data"))
     site = Site(tmp_path / "data", paths=inputs.paths, texts=inputs.texts, device="cpu", threads=1)
     record = run_trial(plan.trials[0], site)
     assert record.metrics["accuracy"] == pytest.approx(100 * cosines.mean())

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import Inputs, resolve
 from ltbench.registry import Registry
 from ltbench.spec import Plan, Record
 from ltbench.suite.load import load_suite
@@ -68,7 +68,7 @@ def planned(checkpoints: dict[str, Path], tmp_path: Path, data_root: Path) -> Ca
     def make(*changes: str, model: str = "tiny-vit-tower") -> Planned:
         file = tmp_path / "suite.yaml"
         file.write_text(SUITE.replace("WEIGHTS", str(checkpoints[model])).replace("tiny-vit-tower", model))
-        plan, inputs = make_plan(load_suite(str(file), list(changes)), REGISTRY, data_root)
+        plan, inputs = make_plan(resolve(load_suite(str(file), list(changes)), REGISTRY, data_root))
         return plan, inputs, Site(data_root, paths=inputs.paths, texts=inputs.texts, device="cpu", threads=1)
 
     return make

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import Selection, make_plan
+from ltbench.planning.resolve import Inputs, resolve
 from ltbench.registry import Registry
 from ltbench.spec import Plan
 from ltbench.suite.load import load_suite
@@ -37,6 +37,6 @@ def lay_out(tmp_path: Path, registry: Registry) -> Callable[..., tuple[Plan, Inp
     def make(*overrides: str, text: str = SUITE, **chosen: Any) -> tuple[Plan, Inputs]:
         file = tmp_path / "small.yaml"
         file.write_text(text)
-        return make_plan(load_suite(str(file), overrides), registry, tmp_path / "data", Selection(**chosen))
+        return make_plan(resolve(load_suite(str(file), overrides), registry, tmp_path / "data", Selection(**chosen)))
 
     return make

@@ -10,7 +10,7 @@ import pytest
 
 from ltbench.errors import UserError
 from ltbench.planning.bundle import export, read_bundle
-from ltbench.planning.inputs import Inputs
+from ltbench.planning.resolve import Inputs
 from ltbench.spec import Plan
 
 

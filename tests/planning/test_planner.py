@@ -16,9 +16,9 @@ from PIL import Image
 from ltbench.errors import UserError
 from ltbench.execution.run_plan import bring_up_to_date, state_of
 from ltbench.models import build_backbone, has_stages
-from ltbench.planning.inputs import Inputs
 from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.recipes import resolve_precision
+from ltbench.planning.resolve import Inputs, resolve
 from ltbench.planning.trials import misfit
 from ltbench.registry import Registry
 from ltbench.results.journal import Journal
@@ -283,8 +283,8 @@ def test_a_plan_records_what_auto_became(planned: Planned) -> None:
 )
 def test_a_part_of_the_whole_plan_is_the_plan_of_that_part(suite: str, chosen: Selection, data_root: Path) -> None:
     loaded, registry = load_suite(suite), Registry()
-    whole, _ = make_plan(loaded, registry, data_root)
-    assert part_of(whole, loaded, chosen) == make_plan(loaded, registry, data_root, chosen)[0]
+    whole, _ = make_plan(resolve(loaded, registry, data_root))
+    assert part_of(whole, loaded, chosen) == make_plan(resolve(loaded, registry, data_root, chosen))[0]
 
 
 def test_a_part_of_a_search_keeps_a_setting_that_another_row_tries_too(data_root: Path) -> None:
@@ -294,12 +294,12 @@ def test_a_part_of_a_search_keeps_a_setting_that_another_row_tries_too(data_root
     mixup = next(r for r in entries if r.method == "mixup")
     twin = mixup.model_copy(update={"label": "mixup_other"})
     loaded = loaded.model_copy(update={"methods": {name: [mixup, twin]}})
-    whole, _ = make_plan(loaded, registry, data_root)
+    whole, _ = make_plan(resolve(loaded, registry, data_root))
     assert whole.search is not None
     assert whole.search.same, "nothing was shared, so nothing was tried here"
     for label in ("mixup", "mixup_other"):
         chosen = Selection(methods=[label])
-        assert part_of(whole, loaded, chosen) == make_plan(loaded, registry, data_root, chosen)[0]
+        assert part_of(whole, loaded, chosen) == make_plan(resolve(loaded, registry, data_root, chosen))[0]
 
 
 @pytest.mark.parametrize("name", ["tau_norm", "vs_loss"])
@@ -328,6 +328,30 @@ def test_experts_are_skipped_where_a_backbone_has_no_stages(name: str) -> None:
         assert misfit(cls, {"backbone": backbone}) == ""
 
 
+def test_a_method_of_maps_is_skipped_where_there_are_none() -> None:
+    cls = Registry().get("shike")
+    assert {b for b in ("mlp", "vit_small", "resnet32", "cnn_small") if not misfit(cls, {"backbone": b})} == {
+        "resnet32",
+        "cnn_small",
+    }
+
+
+def test_views_are_those_that_the_method_takes(planned: Planned) -> None:
+    """A method of one view has the key that it has without them."""
+    suite = SUITE.replace("[ce, mixup, text_guided_mixup]", "[ce, paco, bcl, ncl]")
+    assert suite != SUITE
+    both = [planned(*extra, text=suite).trials for extra in ([], ["recipes.scratch.views=[flip]"])]
+    plain, viewed = ({t.label: t for t in trials} for trials in both)
+    assert {label: t.recipe.get("views") for label, t in viewed.items()} == {
+        "ce": None, "paco": ["flip"], "bcl": ["flip", "flip"], "ncl": [viewed["ce"].recipe["augment"]] * 2,
+    }  # fmt: skip
+    assert [label for label in plain if plain[label].key == viewed[label].key] == ["ce", "ncl"]
+
+
+def test_feature_vectors_have_one_view() -> None:
+    assert "3 views" in misfit(Registry().get("bcl"), {"backbone": "identity"})
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet18", "densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf"])
 def test_what_is_said_of_stages_is_what_the_network_has(name: str) -> None:
     size = 32 if name == "resnet20" else 224
@@ -340,3 +364,11 @@ def test_the_adapters_of_the_features_suite_have_their_rivals_learning_rate() ->
     rate = suite.recipes["clip"].optimizer.lr
     adapters = [entry for entry in suite.methods["clip"] if entry.method == "tgm_clip"]
     assert [entry.hyperparameters["adapter_lr"] for entry in adapters] == [rate, rate]
+
+
+def test_as_many_images_for_every_row_is_part_of_the_key(lay_out: Callable[..., tuple[Plan, Inputs]]) -> None:
+    plain, named, alike = (lay_out(*o)[0] for o in ((), ("protocol.budget=steps",), ("protocol.budget=images",)))
+    assert [t.key for t in plain.trials] == [t.key for t in named.trials]
+    assert not {t.key for t in plain.trials} & {t.key for t in alike.trials}
+    assert {t.recipe["budget"] for t in alike.trials} == {"images"}
+    assert all("budget" not in t.recipe for t in plain.trials)

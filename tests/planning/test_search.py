@@ -20,6 +20,7 @@ from ltbench.errors import UserError
 from ltbench.execution.exported import main as run_bundle
 from ltbench.hyperparameters import Draws, ranges_of, settings_of
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.planning.search import choose
 from ltbench.ranking.formats.choices import choice_text, search_notes
 from ltbench.registry import Registry
@@ -65,7 +66,7 @@ def planned(suite_file: Path, data_root: Path) -> Planned:
     """`planned("protocol.search.trials=4", read=journal.read)`: the small suite's plan."""
 
     def make(*overrides: str, read: Callable[[str], Record | None] = lambda key: None) -> Plan:
-        return make_plan(load_suite(str(suite_file), overrides), REGISTRY, data_root, None, read)[0]
+        return make_plan(resolve(load_suite(str(suite_file), overrides), REGISTRY, data_root), read)[0]
 
     return make
 
@@ -247,7 +248,7 @@ def test_the_search_is_on_all_data_sets_whatever_is_chosen(suite_file: Path, dat
 
     suite = load_suite(str(suite_file), ["datasets=[{name: digits, imbalance: 20}, {name: more, kind: digits, "
                                          "imbalance: 50}]"])  # fmt: skip
-    plan, inputs = make_plan(suite, REGISTRY, data_root, Selection(datasets=["more"], seeds=[0]))
+    plan, inputs = make_plan(resolve(suite, REGISTRY, data_root, Selection(datasets=["more"], seeds=[0])))
     assert plan.search is not None
     assert {t.cell.dataset for t in plan.search.trials} == {"digits", "more"} == set(inputs.sources)
     assert {t.cell.dataset for t in plan.trials} == {"more"}

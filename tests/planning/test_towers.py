@@ -16,6 +16,7 @@ from ltbench.execution import nodes
 from ltbench.models.towers import content_of, weights_of
 from ltbench.planning.bundle import export, read_bundle
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.suite.load import load_suite
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -145,7 +146,7 @@ def test_another_architecture_needs_the_name_of_its_weights(tmp_path: Path) -> N
     file = tmp_path / "suite.yaml"
     file.write_text(SUITE.replace("    pretrained: WEIGHTS\n", "").replace("tiny-vit-tower", "ViT-B-32"))
     with pytest.raises(UserError, match=r"recipes\.clip\.pretrained: is missing"):
-        make_plan(load_suite(str(file)), REGISTRY, tmp_path)
+        make_plan(resolve(load_suite(str(file)), REGISTRY, tmp_path))
 
 
 def test_a_backbone_without_a_text_tower_is_a_reason_to_skip(planned: Callable[..., Planned]) -> None:

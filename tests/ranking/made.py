@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.fingerprints import fingerprint_of_file
+from ltbench.fingerprints import fingerprint_of_files
 from ltbench.metrics import Predictions, from_predictions
 from ltbench.page.drawing import Figure
 from ltbench.page.evidence import gather
@@ -24,7 +24,7 @@ METHODS = {"ce": 0.5, "good": 0.7, "bad": 0.3, "twin": 0.5}
 FACTORS: Mapping[str, Sequence[float | None]] = {"a": (10.0, 100.0), "b": (10.0, 100.0)}
 PROTOCOL = {"primary": "balanced_accuracy", "report": ["balanced_accuracy", "many", "medium", "few"], "rope": 0.5,
             "reference": "ce", "seeds": [0, 1, 2, 3, 4]}  # fmt: skip
-CODE = fingerprint_of_file(Path(__file__).parents[2] / "methods" / "ce.py")
+CODE = fingerprint_of_files([Path(__file__).parents[2] / "methods" / "ce.py"])
 """Of today, so that no row is stale."""
 TRAIN = (400, 200, 101, 100, 60, 20, 19, 10, 5, 4)
 

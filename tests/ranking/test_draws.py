@@ -11,7 +11,7 @@ import pytest
 from ltbench.errors import UserError
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.notes import notes
-from ltbench.spec import Record, Result
+from ltbench.spec import Record, Result, Selection
 from ltbench.suite.load import load_suite
 from ltbench.workflow.prepare import Request, prepare
 from tests.ranking.made import plan_of, record, spec
@@ -102,3 +102,60 @@ def test_two_draws_are_no_sample_of_draws() -> None:
     board = build([Result.of(r) for r in kept], plan_of(kept))
     assert board.tables[0].redrawn == ()
     assert "a+1 is a with other training images: the two are averaged and count as one data set." in notes(board)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [(("digits",), {"digits", "digits+4", "digits+7"}), (("digits+4",), {"digits+4"})],
+)
+def test_a_data_set_that_is_asked_for_brings_its_further_draws(
+    tmp_path: Path, asked: tuple[str, ...], found: set[str]
+) -> None:
+    plan = prepare(Request(suite=SUITE, data=tmp_path, chosen=Selection(datasets=asked))).plan
+    assert {t.cell.dataset for t in plan.trials} == found
+
+
+def test_a_board_of_a_data_set_is_of_all_its_draws() -> None:
+    kept = made(moves=3.0)
+    (table,) = build([Result.of(r) for r in kept], plan_of(kept), Selection(datasets=["a"])).tables
+    assert table.datasets == ("a", "a+1", "a+2")
+    (one,) = build([Result.of(r) for r in kept], plan_of(kept), Selection(datasets=["a+2"])).tables
+    assert one.datasets == ("a+2",)
+
+
+def test_orders_of_the_classes_are_a_factor_as_draws_are(tmp_path: Path) -> None:
+    entry = {"name": "digits", "imbalance": 20, "class_orders": ["label", 1, 2]}
+    request = Request(suite={**SUITE, "datasets": [entry]}, data=tmp_path, chosen=Selection(datasets=["digits"]))
+    plan = prepare(request).plan
+    orders = {t.cell.dataset: t.cell.class_order for t in plan.trials}
+    assert orders == {"digits": "label", "digits+order-1": "1", "digits+order-2": "2"}
+    assert plan.expectation().protocol["draws"] == {"digits+order-1": "digits", "digits+order-2": "digits"}
+    once = prepare(Request(suite={**SUITE, "datasets": [{"name": "digits", "imbalance": 20}]}, data=tmp_path)).plan
+    assert {t.key for t in once.trials} <= {t.key for t in plan.trials}, "the first order has the keys of a single one"
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"class_orders": [1, 1]}, "names a seed twice"),
+        ({"class_orders": [1, 2], "class_order": 1}, "in place of `class_order`"),
+        ({"class_orders": [1, 2], "subset_seeds": [0, 1]}, "vary one of the two"),
+    ],
+)
+def test_orders_that_cannot_be_meant_are_refused(entry: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_suite({**SUITE, "datasets": [{"name": "digits", "imbalance": 20, **entry}]})
+
+
+def test_a_board_of_several_orders_says_how_far_another_one_moves() -> None:
+    kept = []
+    for one in made(moves=3.0):
+        seed, cell = one.spec.cell.subset_seed, one.spec.cell
+        name = "a" if seed == 0 else f"a+order-{seed}"
+        cell = replace(cell, dataset=name, class_order=str(seed) if seed else "label", subset_seed=0)
+        kept.append(replace(one, spec=replace(one.spec, cell=cell)))
+    board = build([Result.of(r) for r in kept], plan_of(kept))
+    (said,) = (note for note in notes(board) if note.startswith("a: "))
+    assert "3 orders of the classes, random in every interval" in said
+    assert "Another order moves a method's mean by" in said
+    assert "orders carry" in said

@@ -69,7 +69,9 @@ def test_imbalances_are_written_as_cells_write_them() -> None:
         for factor in (1.0, 10.0, 20.0, 50.0, 100.0, 200.0)
         for profile in ("exp", "step")
     }
-    assert {one.imbalance for one in published()} <= labels
+    lists = {Cell(dataset="i", kind="i", imbalance=None, profile="native").imbalance_label}
+    assert {one.imbalance for one in published() if one.dataset.startswith("cifar")} <= labels
+    assert {one.imbalance for one in published() if not one.dataset.startswith("cifar")} == lists
 
 
 def test_no_run_is_listed_twice() -> None:
@@ -149,6 +151,45 @@ def test_every_default_row_of_the_suite_that_was_published_is_found() -> None:
         if not find("cifar100", "IF100", entry.method, registry.get(entry.method).complete({}), "balanced_accuracy")
     }
     assert without == {"text_guided_mixup"}, "its tables were not found"
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "values", "metric", "source", "expected"),
+    [
+        ("imagenet_lt", "ce", {}, "balanced_accuracy", "classifier-balancing", [44.40]),
+        ("imagenet_lt", "cb_sampling", {"sampling": "square_root"}, "few", "classifier-balancing", [17.00]),
+        ("imagenet_lt", "balanced_softmax", {}, "balanced_accuracy", "TPAMI 2023", [50.80, 51.20]),
+        ("imagenet_lt", "clip_zero_shot", {}, "medium", "LIFT", [67.10]),
+        ("places_lt", "focal", {"gamma": 1.0}, "few", "Ren", [22.40]),
+        ("inaturalist2018", "ldam_drw", LDAM_DRW, "balanced_accuracy", "Cao", [68.00]),
+        ("inaturalist2018", "ldam_drw", LDAM_DRW, "balanced_accuracy", "BBN", [64.58, 66.12]),
+    ],
+)
+def test_values_on_large_data_are_those_of_the_sources(
+    kind: str, method: str, values: dict[str, Any], metric: str, source: str, expected: list[float]
+) -> None:
+    assert [one.value for one in find(kind, "native", method, values, metric) if source in one.source] == expected
+
+
+def test_the_imagenet_suite_trains_by_the_recipe_of_kang() -> None:
+    recipes = load_suite(str(ROOT / "suites" / "imagenet_lt.yaml")).recipes
+    matched = {name: [g for g in RECIPES if recipe_matches(r.model_dump(), g)] for name, r in recipes.items()}
+    assert matched == {"resnext50": ["kang_imagenet"], "resnet50": [], "resnet10": []}
+    ours = recipes["resnext50"].model_dump()
+    for change in ({"schedule.floor": 0.1}, {"budget": "images"}, {"pretrained": "IMAGENET1K_V1"}, {"epochs": 100.0}):
+        assert not recipe_matches(changed(ours, change), "kang_imagenet"), change
+
+
+@pytest.mark.parametrize(("suite", "points"), [("tgm_alpha", 11), ("tgm_tau", 7)])
+def test_every_row_of_an_ablation_of_text_guided_mixup_has_its_published_number(suite: str, points: int) -> None:
+    read, registry = load_suite(str(ROOT / "suites" / f"{suite}.yaml")), Registry()
+    entries = [entry for rows in read.methods.values() for entry in rows if entry.method == "tgm_clip"]
+    given = [registry.get("tgm_clip").complete(entry.hyperparameters) for entry in entries]
+    found = [find("cifar100", "IF100", "tgm_clip", values, "balanced_accuracy") for values in given]
+    assert len(found) == points
+    assert all(suite in [one.recipe for one in rows] for rows in found), "one point is in both sweeps"
+    matched = [g for g in RECIPES for r in read.recipes.values() if recipe_matches(r.model_dump(), g)]
+    assert matched == []
 
 
 # -- recipes -----------------------------------------------------------------------------------------------------------

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ltbench import leaderboard, metrics
+from ltbench import leaderboard
 from ltbench.errors import UserError
 from ltbench.metrics import direction_of, known_name, metric_of
 from ltbench.ranking.build import BoardOptions, build
+from ltbench.ranking.formats.notes import header
 from ltbench.ranking.formats.render import FORMATS
-from ltbench.ranking.formats.text_tables import signed
+from ltbench.ranking.formats.text_tables import detail, signed
 from ltbench.results.scores import REQUIRED, read_scores
+from ltbench.workflow.make_board import BoardRequest, make_board
 
 Write = Callable[..., Path]
 
@@ -31,12 +33,6 @@ def write(tmp_path: Path) -> Write:
         return file
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def nothing_declared() -> Iterator[None]:
-    yield
-    metrics._declared.clear()
 
 
 @pytest.mark.parametrize(
@@ -84,6 +80,26 @@ def test_a_metric_of_unknown_direction_is_asked_about(write: Write) -> None:
         leaderboard(from_=file)
     assert leaderboard(from_=file, lower_is_better="quality").methods == ["ours", "ce"]
     assert leaderboard(from_=file, higher_is_better=["quality"]).methods == ["ce", "ours"]
+
+
+@pytest.mark.parametrize("shown", FORMATS)
+def test_boards_of_opposite_directions_do_not_touch_each_other(shown: str, write: Write) -> None:
+    """Both are there before either is shown: what was declared for one is no matter of the other."""
+    file = write(quality={"ce": [2, 3, 4], "ours": [1, 1, 2]})
+    asked = {"lower_is_better": BoardRequest(source=file, lower_is_better=("quality",)),
+             "higher_is_better": BoardRequest(source=file, higher_is_better=("quality",))}  # fmt: skip
+    alone = {way: FORMATS[shown](make_board(request).board) for way, request in asked.items()}
+    down, up = (make_board(request).board for request in asked.values())
+    assert [FORMATS[shown](board) for board in (down, up)] == list(alone.values())
+    assert alone["lower_is_better"] != alone["higher_is_better"]
+    assert [row.label for board in (down, up) for row in board.tables[0].rows] == ["ours", "ce", "ce", "ours"]
+    for board, best in ((down, "ours"), (up, "ce")):
+        table = board.tables[0]
+        assert detail(table, table.columns[0], board)[0]["method"].text == best
+        assert (", lower is better" in header(board)[0]) == (board is down)
+    assert not make_board(asked["lower_is_better"]).board.about("quality").higher_is_better
+    with pytest.raises(UserError, match="which way is better is not known"):
+        leaderboard(from_=file)
 
 
 def test_a_direction_against_that_of_a_known_metric_is_refused(write: Write) -> None:

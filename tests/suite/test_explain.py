@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ltbench import cli
 from ltbench.errors import UserError, exponent_hint
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.spec import SAFE_NAME
 from ltbench.suite import Suite
@@ -505,7 +506,7 @@ def test_any_value_of_a_hyperparameter_is_planned_or_refused(data: st.DataObject
     suite["methods"]["scratch"][1:] = [{method: {field: data.draw(values)}}]
     mangled.write_text(yaml.safe_dump(suite, allow_unicode=True), encoding="utf-8")
     with contextlib.suppress(UserError):
-        make_plan(load_suite(str(mangled)), REGISTRY, mangled.parent)
+        make_plan(resolve(load_suite(str(mangled)), REGISTRY, mangled.parent))
 
 
 steps = st.sampled_from(

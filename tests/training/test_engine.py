@@ -23,8 +23,9 @@ from ltbench.data.order import BatchOrder
 from ltbench.parts import Classifier
 from ltbench.spec import TrialSpec
 from ltbench.training.assemble import assemble
-from ltbench.training.engine import Clock, Diverged, LossMeter, Setup, freeze_all_but, lr_factor, share_out, train
+from ltbench.training.engine import Clock, Diverged, LossMeter, Setup, freeze_all_but, train
 from ltbench.training.evaluation import logits_of
+from ltbench.training.schedule import lr_factor, share_out
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 

@@ -15,6 +15,7 @@ from ltbench.api import Method, Moment, Task
 from ltbench.models.towers import Preparation, Tower
 from ltbench.parts import Classifier
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.suite.load import load_suite
 from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.site import Site
@@ -120,7 +121,7 @@ def test_towers_read_streamed_images_with_and_without_the_cache(
     file = tmp_path / "suite.yaml"
     file.write_text(text.replace("[{name: digits, imbalance: [20]}]", data))
     changes = [f"methods.clip=[{row}]", "protocol.reference=null", "recipes.clip.batch_size=8", "recipes.clip.epochs=2"]
-    plan, inputs = make_plan(load_suite(str(file), changes), REGISTRY, tmp_path / "data")
+    plan, inputs = make_plan(resolve(load_suite(str(file), changes), REGISTRY, tmp_path / "data"))
     site = Site(tmp_path / "data", paths=inputs.paths, texts=inputs.texts, device="cpu", threads=1)
     with_cache, without = (run((plan, inputs, site), cache_features=c) for c in (True, False))
     for name, record in with_cache.items():
@@ -151,7 +152,7 @@ def test_towers_read_streamed_images_with_and_without_kept_features(
 
     file, root = tmp_path / "suite.yaml", small_lists(tmp_path / "root")
     file.write_text(STREAMED.replace("IMAGES", str(root)).replace("WEIGHTS", str(checkpoints["tiny-vit-tower"])))
-    plan, inputs = make_plan(load_suite(str(file)), REGISTRY, tmp_path)
+    plan, inputs = make_plan(resolve(load_suite(str(file)), REGISTRY, tmp_path))
     site = Site(tmp_path, paths=inputs.paths, texts=inputs.texts, device="cpu", threads=1, decoded_cache=False)
     decoded: list[Path] = []
     whole = pictures.whole

@@ -16,6 +16,7 @@ from ltbench.ranking.board import Leaderboard
 from ltbench.results.journal import Journal
 from ltbench.results.splits import Split, write_split
 from ltbench.spec import Selection, canonical
+from ltbench.workflow.exchange.diff import diff
 from ltbench.workflow.exchange.make_split import SplitRequest, make_split, options_of
 from ltbench.workflow.exchange.take_over import import_predictions
 from ltbench.workflow.make_board import BoardRequest, make_board
@@ -237,3 +238,20 @@ def test_the_command_writes_a_split_and_takes_predictions_over(ltbench: Run, tmp
     assert "100.0" in out
     assert ltbench("import", str(tmp_path / "p.csv"), *where)[0] == 2
     assert ltbench("import", str(tmp_path), "--suite", "x", *where)[0] == 2
+
+
+def test_a_store_of_mlflow_is_compared_with_the_folder_that_filled_it(results: Path, tmp_path: Path) -> None:
+    from ltbench.system.uris import default_uri
+    from ltbench.tracking import mlflow_store
+
+    uri = default_uri(tmp_path / "store")
+    store = mlflow_store.Store(uri, "made", plan_of(RECORDS))
+    journal = Journal(results / "made" / "records")
+    for one in RECORDS:
+        store.put(one, journal)
+    found = diff(str(results / "made"), uri, "made")
+    assert "6 finished trials" in found.a
+    assert "6 finished trials" in found.b
+    assert {(cell.place.label, str(cell.finding), cell.b - cell.a) for cell in found.moves.cells} == {
+        ("ce", "identical", 0.0), ("good", "identical", 0.0)
+    }  # fmt: skip

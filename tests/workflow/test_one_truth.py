@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ltbench.cli import boards
-from ltbench.fingerprints import fingerprint_of_file
+from ltbench.fingerprints import fingerprint_of_files
 from ltbench.registry import Registry, fingerprint
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, Selection, canonical
@@ -176,7 +176,7 @@ def test_a_method_that_is_not_at_hand_is_not_judged_and_is_with_its_folder(
 @pytest.mark.parametrize("name", Registry().names())
 def test_a_built_in_method_s_fingerprint_is_the_same_without_importing_it(name: str) -> None:
     registry = Registry()
-    assert fingerprint_of_file(registry.builtin_folder / f"{name}.py") == fingerprint(registry.get(name))
+    assert fingerprint_of_files([registry.builtin_folder / f"{name}.py"]) == fingerprint(registry.get(name))
 
 
 @pytest.mark.parametrize("in_mlflow", [0, 4, 6])

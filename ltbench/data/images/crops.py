@@ -35,11 +35,20 @@ def draw_uniforms(rng: np.random.Generator, images: int) -> Uniforms:
     return rng.random((images, _PER_IMAGE), dtype=np.float32)
 
 
-def random_boxes(uniforms: Uniforms, heights: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """RandomResizedCrop: (B, 4) boxes (top, left, height, width) for images of these sizes."""
+def random_boxes(
+    uniforms: Uniforms,
+    heights: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    scale: tuple[float, float] = SCALE,
+) -> NDArray[np.int64]:
+    """RandomResizedCrop: (B, 4) boxes (top, left, height, width) for images of these sizes.
+
+    Args:
+        scale: the smallest and the largest share of the image's area.
+    """
     area, ratio, top, left = uniforms[:, : 4 * TRIES].astype(np.float64).reshape(-1, TRIES, 4).transpose(2, 0, 1)
     h, w = heights[:, None].astype(np.float64), widths[:, None].astype(np.float64)
-    target = h * w * (SCALE[0] + (SCALE[1] - SCALE[0]) * area)
+    target = h * w * (scale[0] + (scale[1] - scale[0]) * area)
     aspect = np.exp(LOG_RATIO[0] + (LOG_RATIO[1] - LOG_RATIO[0]) * ratio)
     ws, hs = np.rint(np.sqrt(target * aspect)), np.rint(np.sqrt(target / aspect))
     fits = np.asarray((ws > 0) & (ws <= w) & (hs > 0) & (hs <= h))

@@ -1,7 +1,7 @@
 """Augmentation policies of the field for small images, a batch at a time on the device: what is drawn, and in which
 order. All random numbers are drawn on the host from the generator of the augmentation.
 
-Every policy comes after the classic crop and flip (data/loader.py).
+Every policy comes after the classic crop and flip (data/loader.py), but for one that crops by itself.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from ltbench.data.images.operations import NONE, Operation, Operations
+from ltbench.data.images.simaugment import SimAugment
 
 
 class Policy(Protocol):
-    """Changes a batch of images (B, H, W, channels) uint8, with random numbers of `rng`; may do so in place."""
+    """Changes a batch of images (B, H, W, channels) uint8, with random numbers of `rng`; may do so in place. One that
+    has an attribute `whole` is given the images as they are, not cropped and flipped before."""
 
     def __call__(self, x: Tensor, rng: np.random.Generator) -> Tensor: ...
 
@@ -79,6 +81,7 @@ POLICIES: dict[str, Callable[[int, torch.device], Policy]] = {
     "rotation15": Rotation15,
     "autoaugment_cutout": AutoAugmentCutout,
     "randaugment": RandAugment,
+    "simaugment": SimAugment,
 }
 """By the names that a recipe's `augment` has for them; made of the side of the images and the device."""
 

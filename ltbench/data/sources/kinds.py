@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,41 @@ from ltbench.data.sources.source import Source
 from ltbench.errors import UserError, did_you_mean
 from ltbench.spec import Cell
 
+ENTRY_POINTS = "ltbench.datasets"
+"""Of installed packages: each names a subclass of `Source` whose `kind` is the entry point's name."""
+
 
 def source_kinds() -> dict[str, type[Source]]:
-    """All kinds of data set, by the name a suite uses."""
-    kinds = (Digits, Cifar10, Cifar100, Folder, Lists, ImageNetLT, PlacesLT, INaturalist2018, Features)
-    return {cls.kind: cls for cls in kinds}
+    """All kinds of data set, by the name a suite uses: those that come with ltbench, and installed packages'.
+
+    Raises:
+        UserError: an installed one cannot be loaded, is no `Source`, or has a name that is taken.
+    """
+    own = (Digits, Cifar10, Cifar100, Folder, Lists, ImageNetLT, PlacesLT, INaturalist2018, Features)
+    kinds: dict[str, type[Source]] = {cls.kind: cls for cls in own}
+    for cls in _installed():
+        if cls.kind in kinds:
+            raise UserError(
+                f"the data set {cls.kind!r} of {cls.__module__} has the name of one of ltbench's; rename it"
+            )
+        kinds[cls.kind] = cls
+    return kinds
+
+
+@cache
+def _installed() -> tuple[type[Source], ...]:
+    found = []
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            loaded = entry.load()
+        except (Exception, SystemExit) as error:
+            raise UserError(f"data set {entry.name!r}: its entry point {entry.value!r} cannot be loaded: {error}"
+                            ) from error  # fmt: skip
+        if not (isinstance(loaded, type) and issubclass(loaded, Source) and loaded.kind == entry.name):
+            raise UserError(f"entry point {entry.name!r} of {ENTRY_POINTS} must name a subclass of "
+                            f"ltbench.data.sources.source.Source whose `kind` is {entry.name!r}")  # fmt: skip
+        found.append(loaded)
+    return tuple(found)
 
 
 def open_source(kind: str, data: Path, path: str | None = None, options: Mapping[str, Any] | None = None) -> Source:

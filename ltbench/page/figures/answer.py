@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ltbench.metrics import metric_of
 from ltbench.page.drawing import FAINT, INK, MOST_ROWS, WIDTH, Figure, Looks, canvas, of_method, plain, stack
 from ltbench.page.figures.ranks import methods_down
 from ltbench.page.figures.spans import TONES, Span, span_of
@@ -35,7 +34,7 @@ def answer(board: Leaderboard, table: Table, looks: Looks) -> Figure:
         ends = [f"{bucket}-shot {signed(span.mean)}" for bucket, span in shots[row.label].items()]
         said.append(f"{row.label} {gain.text}" + (f", {', '.join(ends)}" if ends else ""))
     tail = " Right: black circles are classes with many training images (head), blue diamonds those with few (tail)."
-    with_ends, about = any(shots.values()), metric_of(board.primary).title
+    with_ends, about = any(shots.values()), board.about(board.primary).title
     return Figure(
         "answer",
         f"Gain over {table.reference}, and who pays for it" if with_ends else f"Gain over {table.reference}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ltbench.metrics import metric_of
+from ltbench.metrics import COSTS
 from ltbench.page.drawing import INK, MOST_ROWS, WIDTH, Figure, Looks, canvas, legend, of_method, plain
 from ltbench.page.evidence import Evidence
 from ltbench.page.figures.trade import pareto
@@ -22,7 +22,7 @@ UNITS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 def cost(board: Leaderboard, table: Table, evidence: Evidence, looks: Looks) -> Figure:
     """What a point of accuracy costs: time of a trial against the mean, and the methods that none beats in both."""
-    better = 1.0 if metric_of(board.primary).higher_is_better else -1.0
+    better = 1.0 if board.about(board.primary).higher_is_better else -1.0
     hours = {row.label: evidence.hours[row.label] for row in table.rows}
     unit, scale = _unit(evidence, max(hours.values()))
     spent = {label: found * scale for label, found in hours.items()}
@@ -66,7 +66,7 @@ def _drawn(
         of_method(looks, row.label, f"{row.label}: {x:.3g} {unit}, {row.mean:.1f}", *bar, *dot)
     ends = sorted((spent[table.rows[i].label], table.rows[i].mean) for i in front)
     axis.plot([x for x, _ in ends], [y for _, y in ends], color=INK, linewidth=0.8, linestyle=":")
-    axis.set(xlabel=f"{unit} per trial", ylabel=metric_of(board.primary).title)
+    axis.set(xlabel=f"{unit} per trial", ylabel=board.about(board.primary).title)
     axis.margins(0.1)
     axis.set_xlim(left=-0.03 * max(spent.values()))
     if len(table.rows) <= MOST_ROWS:
@@ -88,6 +88,7 @@ def _cost_line(row: Row, table: Table, evidence: Evidence, unit: tuple[str, floa
     return {
         "method": row.label,
         "seconds per trial": evidence.seconds[row.label],
+        **{COSTS[name].title: row.budget[name] for name in COSTS if name in row.budget and "hours" not in name},
         f"{name} per trial": evidence.hours[row.label] * scale,
         "mean": row.mean,
         "gain": gained,

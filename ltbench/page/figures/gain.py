@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ltbench.metrics import metric_of
 from ltbench.page.drawing import (
     FAINT,
     INK,
@@ -110,7 +109,7 @@ def intervals(board: Leaderboard, table: Table, looks: Looks) -> Figure:
 
 
 def _panels(board: Leaderboard, rows: Sequence[Row]) -> list[Panel]:
-    found = [Panel.of(f"mean gain, {metric_of(board.primary).title}", [row.gain for row in rows])]
+    found = [Panel.of(f"mean gain, {board.about(board.primary).title}", [row.gain for row in rows])]
     middles = [
         None if e is None else Span(e.value, e.value if e.low is None else e.low, e.value if e.high is None else e.high)
         for e in (row.iqm for row in rows)
@@ -118,7 +117,7 @@ def _panels(board: Leaderboard, rows: Sequence[Row]) -> list[Panel]:
     found.append(Panel("interquartile gain (bootstrap)", middles, [FAINT] * len(rows)))
     for metric in ("few", "ece"):
         if any(metric in row.others for row in rows):
-            about = metric_of(metric)
+            about = board.about(metric)
             title = f"{about.title} gain" + ("" if about.higher_is_better else " (lower ECE: right)")
             found.append(Panel.of(title, [row.others.get(metric) for row in rows]))
     return found
@@ -170,7 +169,7 @@ def by_imbalance(board: Leaderboard, table: Table, looks: Looks) -> Figure:
         "by-imbalance",
         "By imbalance factor",
         "Mean over seeds with 95 % interval. Factors of one data set share their test images.",
-        f"{metric_of(board.primary).title} by imbalance factor: {ends}.",
+        f"{board.about(board.primary).title} by imbalance factor: {ends}.",
         _drawn_factors(board, table, several, rows, looks, 3),
         data,
         _drawn_factors(board, table, several, rows, looks, 1) if len(several) > 1 else None,
@@ -194,7 +193,7 @@ def _drawn_factors(
             of_method(looks, row.label, f"{row.label}: {', '.join(f'{m:.1f}' for m in means)}", *drawn, bars)
         axis.set_xticks(range(len(columns)), [plain(c.imbalance) for c in columns])
         axis.set_title(plain(dataset))
-    about = metric_of(board.primary)
+    about = board.about(board.primary)
     axes[0].set_ylabel(f"{about.title}, {about.unit}" if about.unit else about.title)
     legend(drawing, axes[0], looks)
     return drawing

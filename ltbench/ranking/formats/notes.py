@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ltbench.errors import last_line
-from ltbench.metrics import metric_of
 from ltbench.ranking.board import Leaderboard, Redrawn, ScopeB, Table
 from ltbench.ranking.formats.choices import search_notes, tried_notes
 from ltbench.ranking.formats.marks import marks_explained
 from ltbench.ranking.published import Judgement
 from ltbench.ranking.ranking import ALL_PAIRS
+from ltbench.spec.budget import factors_of
+from ltbench.spec.plan import BY_ORDER
 from ltbench.stats.reasons import Reason
 
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -26,7 +27,7 @@ def wide_legend(board: Leaderboard) -> list[str]:
 
 def header(board: Leaderboard) -> list[str]:
     """Three lines: what is ranked and by which rule; how much there is; what is claimed and how it is tested."""
-    about = metric_of(board.primary)
+    about = board.about(board.primary)
     sets = "hold-outs" if any(table.held_out for table in board.tables) else "test sets"
     same = f" (= accuracy: balanced {sets})" if board.balanced_tests and "accuracy" in board.primary else ""
     unit = f", {about.unit}" if about.unit else ""
@@ -174,12 +175,17 @@ def of_table(table: Table) -> list[str]:
     if taken := [row.label for row in table.rows if row.elsewhere]:
         lines.append(f"From elsewhere: {', '.join(taken)}: predictions for this split that were taken over. ltbench "
                      f"computed their metrics and did not train them.")  # fmt: skip
+    if factors := {row.label: factors_of(row.budget) for row in table.rows if factors_of(row.budget)}:
+        said = "; ".join(f"{label} {', '.join(found)}" for label, found in factors.items())
+        lines.append(f"Cost of a step beside plain training: {said}.")
     random = {found.block for found in table.redrawn}
-    lines += [_redrawn(found) for found in table.redrawn]
+    ordered = {block for name, block in table.drawn_again.items() if BY_ORDER in name}
+    lines += [_redrawn(found, by_order=found.block in ordered) for found in table.redrawn]
     for name, block in table.drawn_again.items():
         if block in random:
             continue
-        lines.append(f"{name} is {block} with other training images: the two are averaged and count as one data set.")
+        other = "another order of its classes" if BY_ORDER in name else "other training images"
+        lines.append(f"{name} is {block} with {other}: the two are averaged and count as one data set.")
     if table.reference is None and len(table.rows) > 1:
         lines.append("No reference, so no gains: `--reference NAME` chooses one of the rows.")
     if table.scope_b is not None:
@@ -199,12 +205,16 @@ def of_table(table: Table) -> list[str]:
     return [*lines, *not_ranked(table)]
 
 
-def _redrawn(found: Redrawn) -> str:
-    """How far another draw of the training images moves things."""
+def _redrawn(found: Redrawn, *, by_order: bool) -> str:
+    """How far another draw of the training images, or another order of the classes, moves things."""
+    what, again = (
+        ("orders of the classes", "Another order") if by_order else ("draws of the training images", "Re-drawing")
+    )
+    carries = "orders" if by_order else "draws"
     gain = "" if found.gain_sd is None else f" and a gain by {found.gain_sd:.1f}"
-    share = "" if found.share is None else f"; draws carry {100 * found.share:.0f} % of a gain's variance"
-    return (f"{found.block}: {found.draws} draws of the training images, random in every interval over all data sets. "
-            f"Re-drawing moves a method's mean by {found.mean_sd:.1f}{gain} (standard deviation, median over "
+    share = "" if found.share is None else f"; {carries} carry {100 * found.share:.0f} % of a gain's variance"
+    return (f"{found.block}: {found.draws} {what}, random in every interval over all data sets. "
+            f"{again} moves a method's mean by {found.mean_sd:.1f}{gain} (standard deviation, median over "
             f"methods){share}.")  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.formats import as_csv
 from ltbench.ranking.formats.as_json import as_json
+from ltbench.ranking.formats.exchange.every_eval_ever import every_eval_ever
 from ltbench.ranking.formats.latex.board import latex
 from ltbench.ranking.formats.latex.paper import USUAL, PaperStyle, paper
 from ltbench.ranking.formats.marks import legend
@@ -118,8 +119,10 @@ FORMATS: dict[str, Callable[[Leaderboard], str]] = {
     "csv": csv,
     "pairs": pairs_csv,
     "json": as_json,
+    "every_eval_ever": every_eval_ever,
 }
-SUFFIXES = {".txt": "text", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+SUFFIXES = {".txt": "text", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json",
+            ".jsonl": "every_eval_ever"}  # fmt: skip
 
 
 def renderer(name: str, *, wide: bool = False, style: PaperStyle = USUAL) -> Callable[[Leaderboard], str]:

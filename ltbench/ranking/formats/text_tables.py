@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ltbench.metrics import metric_of
+from ltbench.metrics import COSTS, metric_of
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.marks import MARKS, OVERALL
 from ltbench.ranking.published import Judgement
@@ -125,7 +125,7 @@ def rounded(x: float) -> float:
 
 def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
     """One column in full: mean with interval, gain with interval, adjusted p, the other reported metrics, seeds."""
-    ordered = sorted(table.rows, key=lambda row: _quality(row.scores[column], board.primary), reverse=True)
+    ordered = sorted(table.rows, key=lambda row: _quality(row.scores[column], board), reverse=True)
     others = [m for m in board.report if m != board.primary]
     lines = []
     for row in ordered:
@@ -134,7 +134,8 @@ def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
         line[GAIN], line["p (Holm)"] = _column_gain(score)
         for metric in others:
             interval = score.metrics.get(metric)
-            line[metric_of(metric).short] = Entry("-") if interval is None else _with_half(interval.mean, None)
+            shown = _cost if metric in COSTS else _mean
+            line[metric_of(metric).short] = Entry("-") if interval is None else shown(interval.mean)
         line["seeds"] = _seeds(score)
         lines.append(line)
     return lines
@@ -169,14 +170,30 @@ def readable_p(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _quality(score: Score, metric: str) -> float:
-    interval = score.metrics[metric]
+def _quality(score: Score, board: Leaderboard) -> float:
+    interval = score.metrics[board.primary]
     assert interval is not None, "a ranked row has a result on every column"
-    return interval.mean if metric_of(metric).higher_is_better else -interval.mean
+    return interval.mean if board.about(board.primary).higher_is_better else -interval.mean
 
 
 def _estimate(interval: Interval | None) -> Entry:
     return Entry("-") if interval is None else _with_half(interval.mean, interval.half)
+
+
+def _mean(mean: float) -> Entry:
+    return _with_half(mean, None)
+
+
+def _cost(value: float) -> Entry:
+    return Entry(short_number(value), value)
+
+
+def short_number(value: float) -> str:
+    """Three digits: `0.0123`, `390`, `78.2k`, `12M`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
 
 
 def _with_half(mean: float, half: float | None) -> Entry:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ltbench.errors import UserError, clipped, did_you_mean
 from ltbench.metrics import (
     BUCKETS,
+    COSTS,
     DERIVED,
     METRICS,
     declare_prior,
@@ -176,8 +177,8 @@ def _read_prior(file: Path) -> Floats:
 
 
 def refuse_unknown_columns(names: Iterable[str], there: Collection[str]) -> None:
-    """Raises UserError for a column that is no metric of the results and none that can be derived."""
-    known = [*METRICS, *DERIVED, *there]
+    """Raises UserError for a column that is no metric of the results, no cost, and none that can be derived."""
+    known = [*METRICS, *DERIVED, *COSTS, *there]
     for name in names:
         if name not in known:
             raise UserError(f"--columns {clipped(name)}: unknown metric. {did_you_mean(name, known)}")

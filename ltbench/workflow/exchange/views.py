@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
-from ltbench.metrics import known_name
+from ltbench.metrics import COSTS, known_name
 from ltbench.ranking.build import BoardOptions
 from ltbench.ranking.views.derived import Views, class_weights, refuse_unknown_columns, views_of
 from ltbench.results.journal import Journal, without_collecting
@@ -41,6 +41,11 @@ def with_views(
     if priors and names is not None:
         names = tuple(dict.fromkeys([*names, *views.given]))
     options = replace(options, columns=names)
+    if costs := [name for name in dict.fromkeys([*(names or ()), options.primary]) if name in COSTS]:
+        results = [
+            replace(r, metrics={**r.metrics, **{name: r.budget.get(name) for name in costs}}) if r.status == "ok" else r
+            for r in results
+        ]
     if not views.names:
         return results, options, {}
     if journal is None:

@@ -15,6 +15,7 @@ from torchvision.transforms import autoaugment, functional
 
 from ltbench.data.images.operations import NONE, Operation, Operations
 from ltbench.data.images.policies import CIFAR10, POLICIES, RANDAUGMENT, operation_at
+from ltbench.data.images.simaugment import Draws, resized
 from ltbench.data.loader import ImageBatches
 
 CPU = torch.device("cpu")
@@ -135,7 +136,7 @@ def test_rotations_are_torchvisions_and_reach_from_minus_15_to_15_degrees() -> N
     assert (angles.min(), angles.max()) == (low, high)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", [name for name in POLICIES if name != "simaugment"])
 def test_they_come_after_the_classic_crop_and_flip(name: str) -> None:
     x, y = pictures(64).numpy(), np.zeros(64, np.int64)
     index = np.random.default_rng(0).integers(0, 64, 128)
@@ -189,3 +190,79 @@ def test_a_gpu_gives_the_same_images(name: str) -> None:
     device = torch.device("cuda")
     on_gpu = POLICIES[name](32, device)(x.to(device), np.random.default_rng(5)).cpu()
     np.testing.assert_array_equal(on_gpu.numpy(), on_cpu.numpy())
+
+
+# -- SimAugment -------------------------------------------------------------------------------------------------------
+
+
+def test_simaugment_is_torchvisions_image_by_image() -> None:
+    """The colours to the bit; resizing and blurring to one level where a value lies on the edge of rounding."""
+    x = pictures(120)
+    draws = Draws.of(np.random.default_rng(5), 120, 32)
+    found = POLICIES["simaugment"](32, CPU)(x.clone(), np.random.default_rng(5))
+    for i in range(120):
+        image = x[i].permute(2, 0, 1)
+        image = functional.resized_crop(image, *draws.boxes[i].tolist(), [32, 32], antialias=True)
+        image = functional.hflip(image) if draws.mirror[i] else image
+        ours = resized(x[i : i + 1], *map(torch.from_numpy, (draws.boxes[i : i + 1], draws.mirror[i : i + 1, None])))
+        off = (ours[0].permute(2, 0, 1).int() - image.int()).abs()
+        assert off.max() <= 1
+        assert (off > 0).float().mean() < 0.01
+        image = changed(ours[0].permute(2, 0, 1), draws, i)
+        if draws.blur[i]:
+            image = functional.gaussian_blur(image, [13, 13], [float(draws.sigma[i])] * 2)
+            off = (found[i].permute(2, 0, 1).int() - image.int()).abs()
+            assert off.max() <= 1
+            assert (off > 0).float().mean() < 0.01
+        else:
+            assert torch.equal(found[i].permute(2, 0, 1), image)
+
+
+def changed(image: Tensor, draws: Draws, i: int) -> Tensor:
+    """The colours as torchvision's ColorJitter and RandomGrayscale change them."""
+    changes = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation,
+               functional.adjust_hue)  # fmt: skip
+    if draws.jitter[i]:
+        for change in draws.order[i]:
+            image = changes[change](image, float(draws.factors[i, change]))
+    return functional.rgb_to_grayscale(image, 3) if draws.grey[i] else image
+
+
+def test_simaugments_numbers_have_their_distributions() -> None:
+    draws = Draws.of(np.random.default_rng(0), 20_000, 32)
+    area = draws.boxes[:, 2] * draws.boxes[:, 3] / 32**2
+    assert area.min() > 0.15
+    for chosen, p in ((draws.mirror, 0.5), (draws.jitter, 0.8), (draws.grey, 0.2), (draws.blur, 0.5)):
+        assert abs(chosen.mean() - p) < 0.015
+    for values, low, high in (
+        (draws.factors[:, :3], 0.6, 1.4),
+        (draws.factors[:, 3], -0.1, 0.1),
+        (draws.sigma, 0.1, 2),
+    ):
+        assert stats.kstest(values.ravel(), stats.uniform(low, high - low).cdf).pvalue > 1e-3
+    assert stats.chisquare(np.unique(draws.order, axis=0, return_counts=True)[1]).pvalue > 1e-3
+
+
+# -- several views ----------------------------------------------------------------------------------------------------
+
+
+def test_views_are_the_images_augmented_by_one_policy_after_the_other() -> None:
+    x, y = pictures(64).numpy(), np.arange(64) % 5
+    index = np.random.default_rng(0).integers(0, 64, 40)
+
+    def batches(augment: str, rng: np.random.Generator, *further: str) -> ImageBatches:
+        return ImageBatches(x, y, (0.5,) * 3, (0.2,) * 3, augment=augment, further=further, rng=rng)
+
+    names = ("autoaugment_cutout", "simaugment", "crop", "none", "flip")
+    one, other = np.random.default_rng(1), np.random.default_rng(1)
+    found, labels = batches(names[0], one, *names[1:]).batch(index)
+    assert found.shape == (5, 40, 3, 32, 32)
+    assert np.array_equal(labels.numpy(), y[index])
+    for view, name in zip(found, names, strict=True):
+        assert view.is_contiguous(memory_format=torch.channels_last)
+        if name == "flip":  # draws as many numbers for a crop it does not make, from another range
+            plain, mirrored = (torch.from_numpy(v.copy()) for v in (x[index], x[index][:, :, ::-1]))
+            pixels = ((view * 0.2 + 0.5) * 255).round().byte().permute(0, 2, 3, 1)
+            assert all(torch.equal(p, a) or torch.equal(p, b) for p, a, b in zip(pixels, plain, mirrored, strict=True))
+        else:
+            assert torch.equal(view, batches(name, other).batch(index)[0])

@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 
 from ltbench.metrics import METRICS
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import FORMATS, renderer
@@ -205,7 +206,7 @@ def test_the_message_of_a_failure_is_inert_too(results: list[Result]) -> None:
 
 def results_of(suite: str, tmp_path: Path, **chosen: Any) -> tuple[list[Result], Expectation]:
     """Made-up results of a whole shipped suite: accuracies around 50 with the spread that seeds have."""
-    plan, _ = make_plan(load_suite(suite), Registry(), tmp_path, Selection(**chosen))
+    plan, _ = make_plan(resolve(load_suite(suite), Registry(), tmp_path, Selection(**chosen)))
     rng = np.random.default_rng(1)
     level = {label: rng.normal(60, 6) for label in dict.fromkeys(t.label for t in plan.trials)}
     made = []

@@ -19,6 +19,7 @@ from torch._dynamo.utils import counters
 from ltbench.errors import UserError
 from ltbench.parts import Classifier
 from ltbench.planning.planner import make_plan
+from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
 from ltbench.spec import Record, TrialSpec
 from ltbench.suite.load import load_suite
@@ -209,7 +210,7 @@ def test_cuda_graphs_are_given_up_after_a_trial(monkeypatch: pytest.MonkeyPatch)
 def test_the_choice_is_in_the_key_where_it_is_made(data_root: Path) -> None:
     def keys(*changes: str) -> set[str]:
         suite = load_suite("quickstart", list(changes))
-        return {trial.key for trial in make_plan(suite, Registry(), data_root)[0].trials}
+        return {trial.key for trial in make_plan(resolve(suite, Registry(), data_root))[0].trials}
 
     plain = keys()
     assert keys("recipes.scratch.compile=none") == plain

@@ -38,7 +38,14 @@ def trained(
     model = model_for(method).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if checkpoints is not None:
         checkpoints.begin(losses=losses)
-    train_on_it(method, model, 0, lambda epochs, loss: losses.append(loss), checkpoints, None, precision, None, graphs)
+    train_on_it(
+        method,
+        model,
+        watch=lambda epochs, loss: losses.append(loss),
+        checkpoints=checkpoints,
+        precision=precision,
+        graphs=graphs,
+    )
     return losses, model.state_dict()
 
 

@@ -1,0 +1,1 @@
+"""A site of results: static pages over any number of suites."""
