@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ltbench import cli
-from ltbench.cli.plan_text import plan_text
+from ltbench.cli.screen.plan_text import plan_text
 from ltbench.data.sources.kinds import source_of
 from ltbench.data.sources.published_lists import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
 from ltbench.data.sources.source import Source

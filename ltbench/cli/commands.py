@@ -85,7 +85,7 @@ def run(
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
     with Interrupt() as interrupt, waiting(f"reading {suite} ...") as told:  # from before the imports that take seconds
-        from ltbench.cli.run_text import failure_lines, stopped_line
+        from ltbench.cli.screen.run_text import failure_lines, stopped_line
         from ltbench.execution.progress import RunDisplay
         from ltbench.workflow.run_suite import RunRequest, run_suite
 
@@ -135,7 +135,7 @@ def plan(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
-    from ltbench.cli.plan_text import plan_text
+    from ltbench.cli.screen.plan_text import plan_text
     from ltbench.planning.bundle import export as write_bundle
     from ltbench.workflow.plan_suite import plan_suite
     from ltbench.workflow.prepare import Request

@@ -165,7 +165,7 @@ def doctor(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Say what is on this machine, what a suite lacks here, and what to do. Exit code 1: something is in the way."""
-    from ltbench.cli.doctor_text import doctor_text
+    from ltbench.cli.screen.doctor_text import doctor_text
     from ltbench.system.uris import store_uri
     from ltbench.workflow.doctor import Health, examine
     from ltbench.workflow.prepare import Request

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ltbench.cli import app
-from ltbench.cli.plan_text import placement_text
+from ltbench.cli.screen.plan_text import placement_text
 from ltbench.errors import UserError
 from ltbench.execution.nodes import cpus_here
 from ltbench.execution.placement import GB, Machine, Placed, place, place_all, survey

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ltbench.cli.run_text import NAMED_FAILURES, failure_lines
+from ltbench.cli.screen.run_text import NAMED_FAILURES, failure_lines
 from ltbench.data.sources.source import Source
 from ltbench.errors import reason_of
 from ltbench.execution.progress import RunDisplay

@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from ltbench.cli import main
-from ltbench.cli.run_text import command
+from ltbench.cli.screen.run_text import command
 from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import run_plan
 from ltbench.registry import Registry, fingerprint, read_sources

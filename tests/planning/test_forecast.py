@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ltbench.cli import app
-from ltbench.cli.plan_text import hours_text
+from ltbench.cli.screen.plan_text import hours_text
 from ltbench.errors import UserError
 from ltbench.execution.measure import measure_steps, measured_pace
 from ltbench.planning.forecast import WARM_UP, Device, Line, Pace, Size, as_pace, forecast, seconds_of, total

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ltbench.cli.doctor_text import doctor_text
+from ltbench.cli.screen.doctor_text import doctor_text
 from ltbench.system.uris import default_uri
 from ltbench.workflow import doctor
 from ltbench.workflow.doctor import Finding, Health, examine
