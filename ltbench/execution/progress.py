@@ -163,7 +163,7 @@ class RunDisplay(Display):
         self._task: TaskID = self._bar.add_task("", total=len(trials), state="starting", eta="")
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal or self._console.is_jupyter:
             self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
             self._live.__enter__()
         return self
