@@ -27,6 +27,7 @@ test-fast: setup
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not nightly"
 
 test-all: setup
+	$(BIN)/python -c "import moto, s3fs" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[storm]"
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: setup
@@ -48,6 +49,7 @@ fuzz: setup
 # and the clock is set. Its size is a parameter: make storm STORM="--seeds 17 --kills 100" has 204 trials.
 STORM ?=
 storm: setup
+	$(BIN)/python -c "import moto, s3fs" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[storm]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.storm $(STORM)
 
 # On a machine with a GPU: are the numbers right, how fast is it? Results in gpu_check_out/.

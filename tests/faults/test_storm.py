@@ -11,8 +11,8 @@ from tests.faults.storm.weather import storm
 
 if sys.platform != "linux":
     pytest.skip("processes are found under /proc", allow_module_level=True)
-pytest.importorskip("moto.server")
-pytest.importorskip("s3fs")
+pytest.importorskip("moto.server", reason="`make storm` installs what an object store on loopback needs")
+pytest.importorskip("s3fs", reason="`make storm` installs what an object store on loopback needs")
 
 
 @pytest.mark.slow
