@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from ltbench import cli
 from ltbench.api import Task
-from ltbench.data.longtail import manifest, select
+from ltbench.data.longtail import manifest, select, select_cell
 from ltbench.data.sources.kinds import open_source
 from ltbench.data.sources.source import Source
 from ltbench.models import build_backbone
+from ltbench.planning.recipes import seen_by
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, TrialSpec
 from ltbench.training.site import Site
@@ -129,6 +131,14 @@ def digits_cell(digits: Source) -> Cell:
 
 
 @pytest.fixture(scope="session")
+def held_out_cell(digits_cell: Cell, digits: Source) -> Cell:
+    """The same with five images of each class held out."""
+    cell = replace(digits_cell, holdout_per_class=5)
+    train, held = select_cell(cell, digits.facts().train_counts)
+    return replace(cell, manifest=manifest(digits.facts().fingerprint, {}, train, held))
+
+
+@pytest.fixture(scope="session")
 def text_digits() -> Any:
     """Class-name vectors of the digits."""
     from ltbench.data.sources.digits import NAMES
@@ -149,28 +159,29 @@ def site(data_root: Path, text_digits: Any) -> Site:
 
 
 @pytest.fixture(scope="session")
-def make_spec(digits_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
+def make_spec(digits_cell: Cell, held_out_cell: Cell, text_digits: Any) -> Callable[..., TrialSpec]:
     """`make_spec("mixup", seed=1, alpha=0.5, recipe={"epochs": 1.0})`: a trial of the digits in a tenth of a second."""
     registry = Registry()
 
     def make(method: str = "ce", *, seed: int = 0, recipe: dict[str, Any] | None = None, **values: Any) -> TrialSpec:
         cls = registry.get(method)
         clip = "clip" in cls.needs
-        body = "vit_small" if "blocks" in cls.needs else RECIPE["backbone"]
+        body = "vit_small" if "blocks" in cls.needs else "cnn_small" if "maps" in cls.needs else RECIPE["backbone"]
+        written = {
+            **RECIPE,
+            "backbone": body,
+            **({"head": "text", "logit_scale": 100.0} if clip else {}),
+            **(recipe or {}),
+        }
         return TrialSpec(
             suite="test",
-            cell=digits_cell,
+            cell=held_out_cell if "holdout" in cls.needs else digits_cell,
             label=method,
             method=method,
             hyperparameters=cls.complete(values),
             code=fingerprint(cls),
             recipe_name="tiny",
-            recipe={
-                **RECIPE,
-                "backbone": body,
-                **({"head": "text", "logit_scale": 100.0} if clip else {}),
-                **(recipe or {}),
-            },
+            recipe=seen_by(cls.views, written),
             seed=seed,
             text=f"cut for {body}" if clip else text_digits.digest if "text" in cls.needs else None,
             text_origin=text_digits.origin if "text" in cls.needs else None,
