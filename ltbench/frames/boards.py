@@ -181,7 +181,7 @@ def leaderboard(
         >>> len(board.methods), board.pairs().shape[0] >= 10
         (5, True)
         >>> sorted(dir(board.plot))[:2]
-        ['by_imbalance', 'classes']
+        ['answer', 'by_imbalance']
     """
     primary, priors = primary_of_prior(primary, prior)
     shown = names_of(columns)

@@ -122,8 +122,8 @@ def test_a_damaged_plan_beside_the_records_is_named(ltbench: Run, records: Path)
     assert "plan.json" in err
 
 
-def test_a_report_of_a_file_of_scores_is_refused_with_what_ranks_it(ltbench: Run, tmp_path: Path) -> None:
+def test_a_report_of_a_file_that_holds_no_scores_says_what_it_lacks(ltbench: Run, tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("method\n")
     code, _, err = ltbench("report", "--from", str(tmp_path / "scores.csv"))
     assert code == 2
-    assert "`ltbench leaderboard --from` ranks it" in err
+    assert "lacks the columns dataset, imbalance_factor, seed, metric, value" in err

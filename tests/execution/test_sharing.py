@@ -128,7 +128,7 @@ def test_what_a_plan_says_is_what_happens(make_spec: Make, place: Site) -> None:
     specs = [make_spec(name, recipe=TINY) for name in names if not Registry().get(name).needs & {"clip", "blocks"}]
     specs += [make_spec("crt", recipe=TINY, classifier_share=0.5), make_spec("tau_norm", recipe=TINY, tau=0.5)]
     foretold = trainers(specs, groups_of(specs, class_of))
-    assert {spec.method for spec in specs if spec.key in foretold} == {"logit_adjustment", "tau_norm"}
+    assert {spec.method for spec in specs if spec.key in foretold} == {"logit_adjustment", "tau_norm", "lws"}
     records = run_all(specs, place)
     assert [record.error for record in records] == [None] * len(specs)
     happened = {r.key: r.environment["trained_by"] for r in records if "trained_by" in r.environment}
