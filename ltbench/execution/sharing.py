@@ -101,7 +101,8 @@ def sharing_text(trials: Sequence[TrialSpec], taken: Mapping[str, TrialSpec]) ->
     """Which rows take over the training of which.
 
     Args:
-        trials: those that are to run. taken: key of a trial that only tests -> the one that trains for it.
+        trials: those that are to run. taken: key of a trial -> the one whose first stage, most often all of its
+            training, it takes over.
     """
     if not taken:
         return ""
@@ -113,7 +114,7 @@ def sharing_text(trials: Sequence[TrialSpec], taken: Mapping[str, TrialSpec]) ->
         f"{by} for {' and '.join('its other settings' if row == by else row for row in others)}"
         for by, others in rows.items()
     )
-    return f"trained once: {said}. {len(taken)} of {len(trials)} trials only test"
+    return f"trained once: {said}. {len(taken)} of {len(trials)} trials take training over"
 
 
 class Sharing:

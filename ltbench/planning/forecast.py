@@ -88,7 +88,7 @@ def forecast(
             and those that were taken up half-way or whose training was another's are not used.
         at_once: by a row's label, how many of its trials run side by side.
         measure: the pace of a row of which nothing is known; asked once for every method, recipe and data set.
-        trainers: key of a trial that only tests -> the one whose training it takes over (sharing.py).
+        trainers: key of a trial -> the one whose training it takes over (sharing.py).
     """
     known, measured = paces(records, device), dict[PaceKey, Pace | None]()
     groups: dict[tuple[str, str], list[TrialSpec]] = {}

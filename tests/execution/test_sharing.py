@@ -134,7 +134,7 @@ def test_what_a_plan_says_is_what_happens(make_spec: Make, place: Site) -> None:
     happened = {r.key: r.environment["trained_by"] for r in records if "trained_by" in r.environment}
     assert happened == {key: spec.key for key, spec in foretold.items()}
     assert sharing_text(specs, foretold) == (
-        f"trained once: ce for logit_adjustment and tau_norm. 3 of {len(specs)} trials only test"
+        f"trained once: ce for logit_adjustment and tau_norm; crt for lws. 4 of {len(specs)} trials take training over"
     )
 
 
@@ -143,7 +143,7 @@ def test_settings_of_one_row_are_said_to_be_trained_by_the_first(make_spec: Make
         replace(make_spec("tau_norm", tau=tau), role="search", label=f"tn+{i}") for i, tau in enumerate((0.5, 1.0))
     ]
     taken = trainers(specs, groups_of(specs, class_of))
-    assert sharing_text(specs, taken) == "trained once: tn for its other settings. 1 of 2 trials only test"
+    assert sharing_text(specs, taken) == "trained once: tn for its other settings. 1 of 2 trials take training over"
     assert sharing_text(specs[:1], {}) == ""
 
 
@@ -193,10 +193,10 @@ def test_a_run_leaves_records_and_nothing_shared_and_can_be_told_not_to_share(lt
         boards.append(out[out.index("quickstart: balanced accuracy") :])
         records = Journal(results / "quickstart" / "records").records().values()
         assert sum("trained_by" in record.environment for record in records) == taken
-        assert ("note    trained once: ce for tau_norm. 4 of 8 trials only test" in out) == bool(taken)
+        assert ("note    trained once: ce for tau_norm. 4 of 8 trials take training over" in out) == bool(taken)
         assert list((results / "quickstart" / "checkpoints").iterdir()) == []
     assert boards[0] == boards[1]
     code, out, _ = ltbench("plan", *small[1:2], *small[3:], "--results", str(tmp_path / "none"))
-    assert "trained once: ce for tau_norm. 4 of 8 trials only test" in out
+    assert "trained once: ce for tau_norm. 4 of 8 trials take training over" in out
     code, out, _ = ltbench("plan", *small[1:2], *small[3:], "--set", "resources.share_training=false")
     assert "trained once" not in out

@@ -388,6 +388,8 @@ def test_it_says_that_it_needs_text() -> None:
         "etf": {"linear_head"},
         "lift": clip | {"blocks"},
         "ride": {"stages"},
+        "shike": {"stages", "maps"},
+        "temperature": {"holdout"},
         "sade": {"stages"},
         "task_res": clip,
         "tip_adapter": clip,
