@@ -23,7 +23,7 @@ _OWN = ("suites", "methods", "datasets")
 _BESIDE = ("plan.json", "suite.json", "verified.json", "submission.json", "README.md")
 _DOWNLOADS = {"scores.csv": "scores", "pairs.csv": "pairs", "leaderboard.json": "board as JSON",
               "leaderboard.tex": "LaTeX", "records.zip": "records"}  # fmt: skip
-_PICTURE = "figures/intervals.svg"
+_PICTURE = "figures/answer.svg"
 _DAY = (1980, 1, 1, 0, 0, 0)
 """A zip's oldest: the same records give the same bytes."""
 
