@@ -109,4 +109,6 @@ def _render(template: str, root: str, **values: Any) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_template(template)).render(root=root, version=ltbench.__version__, **values)
+    return environment.from_string(_template("head.html") + _template(template)).render(
+        root=root, version=ltbench.__version__, **values
+    )

@@ -71,6 +71,7 @@ class RecordedPasses:
     Args:
         eager: a pass step by step. model, method, parameters: what it works on; parameters are those that train.
         make: a new recording that may share the memory of an earlier one, `None` for the first.
+        strict: a pass that cannot be recorded is an error instead of being run step by step.
         lean: makes the network leaner while a pass is recorded; None: it stays as it is.
 
     Attributes:
@@ -86,9 +87,11 @@ class RecordedPasses:
         parameters: list[nn.Parameter],
         make: Callable[[Any], Recorded],
         lean: Callable[[], Lean] | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
         self._eager, self._model, self._method, self._parameters = eager, model, method, parameters
-        self._make, self._lean = make, lean
+        self._make, self._lean, self._strict = make, lean, strict
         self._ways: list[Way] = []
         self._pool: Any = None
         self._last: dict[str, Any] = {}
@@ -104,6 +107,8 @@ class RecordedPasses:
         """
         self.replayed = None
         if self.problem is not None:
+            if self._strict:
+                raise Unfaithful(self.problem)
             return self._eager(x, target, now)
         self._look_for_renewed()
         leaves, tree = tree_flatten((x, target))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ltbench.api import Method
+from ltbench.errors import UserError
 from ltbench.training.graph.lean import Lean
 from ltbench.training.graph.ops import CudaGraph, Recorded, RecordedOps
 from ltbench.training.graph.passes import Pass, RecordedPasses
@@ -44,6 +45,7 @@ class GraphUse:
         self._make: Callable[[Any], Recorded] = make or CudaGraph
         self._passes: RecordedPasses | None = None
         self._own = make is not None
+        self._strict = step == "graph" and not self._own
         self.lean = True
         self.problem = self._first_problem()
 
@@ -62,7 +64,13 @@ class GraphUse:
         return None
 
     def stream(self) -> AbstractContextManager[Any]:
-        """Where everything of the training must run: a graph cannot be recorded on the default stream."""
+        """Where everything of the training must run: a graph cannot be recorded on the default stream.
+
+        Raises:
+            UserError: a graph was asked for, and there can be none.
+        """
+        if self._strict and self.problem is not None:
+            raise UserError(f"resources.step: `graph` was asked for, but {self.problem}; `auto` trains all the same")
         if self.problem is not None or self._device.type != "cuda":
             return nullcontext()
         return _Aside(self._device)
@@ -76,7 +84,7 @@ class GraphUse:
             return eager
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         lean = partial(Lean, model, self._beside_stream()) if self.lean else None
-        self._passes = RecordedPasses(eager, model, method, parameters, self._make, lean)
+        self._passes = RecordedPasses(eager, model, method, parameters, self._make, lean, strict=self._strict)
         return self._passes
 
     def updates(self, method: Method, optimizer: torch.optim.Optimizer) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,18 @@ def test_a_gpu_is_needed_for_a_graph_and_a_compiled_network_has_none() -> None:
     assert GraphUse("eager", gpu).told() == "eager: asked for"
     assert GraphUse("auto", gpu, "default").told() == "eager: the network is compiled"
     assert GraphUse("auto", gpu).told() == "graph"
+
+
+def test_a_graph_that_was_asked_for_and_cannot_be_had_fails_the_trial(
+    make_spec: Callable[..., TrialSpec], site: Site
+) -> None:
+    record = run_trial(make_spec("ce", recipe={"epochs": 1.0}), replace(site, step="graph"))
+    assert record.status == "failed"
+    assert "`graph` was asked for, but there is no GPU" in (record.error or "")
+
+
+def test_a_pass_that_cannot_be_recorded_is_an_error_where_a_graph_was_asked_for() -> None:
+    graphs = GraphUse.emulated()
+    graphs._strict = True
+    with pytest.raises(Unfaithful, match=r"computes with now\.progress"):
+        trained(Computes, graphs)
