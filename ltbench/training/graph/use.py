@@ -46,7 +46,6 @@ class GraphUse:
         self._passes: RecordedPasses | None = None
         self._own = make is not None
         self._strict = step == "graph" and not self._own
-        self.lean = True
         self.problem = self._first_problem()
 
     @classmethod
@@ -83,7 +82,7 @@ class GraphUse:
         if self.problem is not None or steps < FEWEST_STEPS:
             return eager
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        lean = partial(Lean, model, self._beside_stream()) if self.lean else None
+        lean = partial(Lean, model, self._beside_stream())
         self._passes = RecordedPasses(eager, model, method, parameters, self._make, lean, strict=self._strict)
         return self._passes
 
