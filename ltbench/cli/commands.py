@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ltbench.cli.boards import compare, leaderboard, report
+from ltbench.cli.checking import check
 from ltbench.cli.exchange import diff, split_
 from ltbench.cli.options import (
     DEFAULT_RESULTS,
@@ -17,6 +18,7 @@ from ltbench.cli.options import (
     Datasets,
     Methods,
     Only,
+    Plugins,
     Results,
     Seeds,
     Set,
@@ -27,7 +29,7 @@ from ltbench.cli.options import (
 from ltbench.cli.output import print_board, tell, warn
 from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
-from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
+from ltbench.cli.tools import datasets_, doctor, features, fetch, methods_, suites_, trial, verify
 from ltbench.cli.watch import watch
 from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.interrupt import Interrupt, Interrupted
@@ -67,6 +69,7 @@ def run(
     tracking_uri: TrackingUri = None,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
@@ -96,6 +99,7 @@ def run(
             results=results,
             data=data,
             methods=methods,
+            plugins=plugins,
             tracking_uri=tracking_uri,
             tell=told,
             inline=inline,
@@ -123,6 +127,7 @@ def plan(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006
     only: Only = None,
     datasets: Datasets = None,
@@ -137,6 +142,7 @@ def plan(
     """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
     from ltbench.cli.text.plan import plan_text
     from ltbench.planning.bundle import export as write_bundle
+    from ltbench.planning.bundle import export_plugins
     from ltbench.workflow.plan_suite import plan_suite
     from ltbench.workflow.prepare import Request
 
@@ -147,6 +153,7 @@ def plan(
         results=results,
         data=data,
         methods=methods,
+        plugins=plugins,
         tracking_uri=tracking_uri,
         tell=tell,
     )
@@ -154,9 +161,9 @@ def plan(
     typer.echo(harmless(plan_text(outlook)), nl=False)
     if export is not None:
         files = write_bundle(outlook.all_trials, outlook.prepared.inputs, export)
-        typer.echo(
-            f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
-        )
+        more = "".join(f" --plugins {folder}" for folder in export_plugins(outlook.prepared.plugins, export))
+        typer.echo(f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial "
+                   f"{export}/*.json{more}")  # fmt: skip
 
 
 app.command()(leaderboard)

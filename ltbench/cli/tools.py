@@ -13,6 +13,7 @@ from ltbench.cli.options import (
     Datasets,
     Methods,
     Only,
+    Plugins,
     Results,
     Seeds,
     Set,
@@ -27,12 +28,15 @@ from ltbench.errors import UserError
 def methods_(
     name: Annotated[str | None, typer.Argument(help="one method, in full")] = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     template: Annotated[bool, typer.Option("--template", help="print a method's file to start from")] = False,
 ) -> None:
     """List all methods, or show one: hyper-parameters, defaults, search ranges, needs, paper."""
     from ltbench.cli.catalog import method_list, method_page
+    from ltbench.plugins import use
     from ltbench.registry import Registry
 
+    use(plugins)
     registry = Registry(methods)
     if template:
         typer.echo(registry.template, nl=False)
@@ -40,10 +44,12 @@ def methods_(
     typer.echo(method_page(registry, name) if name else method_list(registry), nl=False)
 
 
-def datasets_() -> None:
+def datasets_(plugins: Plugins = []) -> None:  # noqa: B006 - typer copies defaults
     """List the kinds of data set and their options."""
     from ltbench.cli.catalog import dataset_list
+    from ltbench.plugins import use
 
+    use(plugins)
     typer.echo(dataset_list(), nl=False)
 
 
@@ -92,33 +98,6 @@ def features(
     typer.echo(f"Wrote {written}; use it with: ltbench run suites/clip_features.yaml --set datasets.0.path={written}")
 
 
-def check(
-    file: Annotated[Path, typer.Argument(help="a method's file")],
-) -> None:
-    """Run the contract on a method of yours: what every method must do, on a made-up task, in seconds."""
-    from ltbench.checks.contract import check_method
-    from ltbench.registry import Registry
-
-    if not file.is_file():
-        raise UserError(f"{file}: no such file")
-    builtin = file.resolve().parent == Registry().builtin_folder
-    registry = Registry(None if builtin else file.parent)
-    if file.stem not in registry.names():
-        raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
-                        f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
-    method = registry.get(file.stem)
-    problems, waits, eager = check_method(method, lambda what: tell(f"trying {what} ..."))
-    for problem in problems:
-        typer.echo(f"problem: {problem}")
-    for wait in waits if not problems else []:
-        typer.echo(f"slow on a GPU: {wait}")
-    if not problems:
-        typer.echo(f"graph: {'yes' if eager is None else f'no: {eager}'}")
-    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-    typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")
-    raise typer.Exit(1 if problems else 0)
-
-
 def verify(
     suite: SuiteArg,
     results: Results = DEFAULT_RESULTS,
@@ -129,6 +108,7 @@ def verify(
     draw: Annotated[int, typer.Option(help="which ones: another number picks others", min=0)] = 0,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
@@ -145,7 +125,7 @@ def verify(
 
     chosen = selection(only, datasets, seeds)
     request = Request(suite=suite, overrides=set_, chosen=chosen, results=results, data=data, methods=methods,
-                      tell=tell)  # fmt: skip
+                      plugins=plugins, tell=tell)  # fmt: skip
     found = verify_suite(request, from_, trials, draw, device, mark)
     typer.echo(checks_text(found.checks, found.primary, found.finished))
     if found.marked is not None:
@@ -161,6 +141,7 @@ def doctor(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -171,7 +152,7 @@ def doctor(
     from ltbench.workflow.prepare import Request
 
     request = None if suite is None else Request(suite=suite, overrides=set_, results=results, data=data,
-                                                 methods=methods, tell=tell)  # fmt: skip
+                                                 methods=methods, plugins=plugins, tell=tell)  # fmt: skip
     found = examine(request, results, data, store_uri(tracking_uri, results))
     typer.echo(doctor_text(found), nl=False)
     raise typer.Exit(1 if any(finding.health is Health.problem for finding in found) else 0)
@@ -181,6 +162,7 @@ def fetch(
     suite: SuiteArg,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
@@ -191,7 +173,7 @@ def fetch(
     from ltbench.workflow.prepare import Request
 
     request = Request(suite=suite, overrides=set_, chosen=selection(only, datasets, None), data=data, methods=methods,
-                      tell=tell)  # fmt: skip
+                      plugins=plugins, tell=tell)  # fmt: skip
     failed = 0
     for found in fetch_all(request):
         failed += found.problem is not None
@@ -206,17 +188,20 @@ def trial(
     out: Annotated[Path, typer.Option(help="folder for the records")] = Path("results/trials"),
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads", min=1)] = None,
 ) -> None:
     """Run exported trials in this process: for a debugger, or a machine without Ray. (python -m ltbench.trial does the
     same where only torch is installed.)"""
     from ltbench.execution.exported import run_files
-    from ltbench.registry import read_sources
+    from ltbench.plugins import in_use, read_sources, use
     from ltbench.training.site import Site, checked_device
     from ltbench.workflow.prepare import data_folder
 
-    site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, device=checked_device(device),
-                threads=threads)  # fmt: skip
+    use(plugins)
+    sent = tuple(read_sources(folder, "--plugins") for folder in in_use())
+    site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, plugins=sent,
+                device=checked_device(device), threads=threads)  # fmt: skip
     records = run_files(specs, out, site)
     raise typer.Exit(1 if any(r.status == "failed" for r in records) else 0)

@@ -317,7 +317,7 @@ def test_it_learns_the_patterns(name: str) -> None:
 @every_method
 def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     """Its rehearsal included: everything is on the device, and no step waits for it."""
-    assert check_method(REGISTRY.get(name)) == ([], [], None)
+    assert check_method(REGISTRY.get(name))[:3] == ([], [], None)
 
 
 SEEN_LATE = {
