@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ltbench.checks.contract import check_method
 from ltbench.checks.outside import check_backbone_code, check_dataset_code
@@ -111,16 +114,28 @@ def _checked(name: str, group: str, registry: Registry | None, request: CheckReq
     def tell(what: str) -> None:
         request.tell(f"trying {what} ...")
 
-    if group == METHODS and registry is not None:
-        found = check_method(registry.get(name), tell)
-        return Verdict(name, group, found.problems, found.tried, found.waits, found.eager)
-    trials = Trials(tell)
-    if group == BACKBONES:
-        _guarded(lambda: check_backbone_code(name, trials), trials)
-    else:
-        options = dict(request.options)
-        _guarded(lambda: check_dataset_code(name, request.data, request.path, options, trials), trials)
-    return Verdict(name, group, trials.problems, trials.tried)
+    with _one_thread():
+        if group == METHODS and registry is not None:
+            found = check_method(registry.get(name), tell)
+            return Verdict(name, group, found.problems, found.tried, found.waits, found.eager)
+        trials = Trials(tell)
+        if group == BACKBONES:
+            _guarded(lambda: check_backbone_code(name, trials), trials)
+        else:
+            options = dict(request.options)
+            _guarded(lambda: check_dataset_code(name, request.data, request.path, options, trials), trials)
+        return Verdict(name, group, trials.problems, trials.tried)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is tried is so small that several threads mostly wait for each other, up to tenfold on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _guarded(check: Callable[[], None], trials: Trials) -> None:
