@@ -69,9 +69,12 @@ class LiftPlus(Lift):
     lr = 0.02
     ensemble: bool = hp(True, "whether test logits are the mean over five crops")
     expand: int = hp(
-        24, "pixels by which a test image of 224 is enlarged before it is cropped, others alike", search=Choice(8, 24, 64),
-        low=0, high=224,
-    )  # fmt: skip
+        24,
+        "pixels by which a test image of 224 is enlarged before it is cropped, others alike",
+        search=Choice(8, 24, 64),
+        low=0,
+        high=224,
+    )
 
     def stages(self, model: Classifier) -> Iterator[Stage]:
         if self.task.logit_scale is not None:

@@ -40,7 +40,7 @@ class ContrastiveNcl(NestedCollaborative):
         "3.4; He et al. Momentum Contrast. CVPR 2020, equation 1."
     )
     defaults_from = "NCL, cifar100_im100_NCL_with_contrastive (weight 1, temperature 0.2, 1024 keys of 64, 0.999)"
-    views = (0, 0, 0, 1, 1, 1)
+    views = (0, 0, 0, 1, 1, 1)  # type: ignore[assignment]
     contrast: float = hp(1.0, "weight of the contrastive loss; 0 leaves NCL's own", search=Choice(0.5, 1.0), low=0.0)
     temperature: float = hp(0.2, "what contrasted cosines are divided by", search=Choice(0.07, 0.2), above=0.0)
     keys: int = hp(1024, "how many keys each network's queue holds", search=Choice(512, 1024), low=1)
