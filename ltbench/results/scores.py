@@ -135,7 +135,7 @@ def _in_range(metric: str, value: float | None, where: str) -> float | None:
 def _rows(file: Path | pd.DataFrame, directions: Directions) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The values of a file or a frame, each with its place for messages."""
     if isinstance(file, pd.DataFrame):
-        names = [str(name) for name in file.columns]
+        names = [_column(str(name), place) for place, name in enumerate(file.columns)]
         wide = _check_columns("the frame of scores", names, directions)
         for number, values in enumerate(file.itertuples(index=False)):
             texts = ["" if pd.isna(value) else str(value) for value in values]
@@ -145,8 +145,8 @@ def _rows(file: Path | pd.DataFrame, directions: Directions) -> Iterator[tuple[s
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True, skipinitialspace=True)
-            wide = _check_columns(file, [name.strip() for name in reader.fieldnames or ()], directions)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = [_column(name, place) for place, name in enumerate(reader.fieldnames or ())]
+            wide = _check_columns(file, list(reader.fieldnames), directions)
             for row in reader:
                 where = f"{file}, line {reader.line_num}"
                 if None in row or None in row.values():
@@ -178,12 +178,13 @@ def _check_columns(file: Path | str, names: list[str], directions: Directions) -
     known = (*REQUIRED, *OPTIONAL)
     if len(names) == 1 and (other := next((c for c in ";\t|" if c in names[0]), None)):
         raise UserError(f"{file}: its columns are separated by {other!r}; write commas, and numbers with a point")
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in (*known, _INDEX)]
     metrics = [name for name in unknown if direction_of(known_name(name), directions) is not None]
-    wide = bool(metrics) and not {"metric", "value"} & set(names)
+    columns = not {"metric", "value"} & set(names)
+    wide = bool(metrics) and columns
     for name in unknown:
         if not (wide and name in metrics):
-            raise UserError(f"{file}: unknown column {name!r}. {did_you_mean(name, known)}{_OWN if wide else ''}")
+            raise UserError(f"{file}: unknown column {name!r}. {did_you_mean(name, known)}{_OWN if columns else ''}")
     if missing := [name for name in (WIDE if wide else REQUIRED) if name not in names]:
         raise UserError(f"{file}: lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it needs a header "
                         f"with {', '.join(REQUIRED)} and may have {', '.join(OPTIONAL)}. Or {', '.join(WIDE)}, and a "
@@ -193,7 +194,14 @@ def _check_columns(file: Path | str, names: list[str], directions: Directions) -
     return metrics if wide else []
 
 
-_OWN = " A metric of your own is named by --lower-is-better or --higher-is-better, too."
+def _column(name: str, place: int) -> str:
+    """The name of a column, whatever its case. The first one has none where pandas wrote the numbers of its rows."""
+    known = name.strip().lower()
+    return known if known in (*REQUIRED, *OPTIONAL) else name.strip() or ("" if place else _INDEX)
+
+
+_INDEX = "number of the row"
+_OWN = " Of a metric of your own, --lower-is-better or --higher-is-better say which way is better."
 
 
 def _text(row: Mapping[str, str], column: str, where: str) -> str:

@@ -90,6 +90,16 @@ def test_a_column_for_each_metric_needs_no_imbalance_factor(write: Write) -> Non
     assert (found.imbalance, found.seed, found.metrics) == ("native", 3, {"accuracy": 70.5})
 
 
+def test_the_numbers_of_rows_that_pandas_writes_and_capitals_do_no_harm(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"Method": ["ce", "ours"], "dataset": "d", "SEED": 0, "Accuracy": [70.5, 71.0]})
+    frame.to_csv(file := tmp_path / "scores.csv")
+    assert read_scores(file) == read_scores(frame)
+    assert [(r.label, r.metrics) for r in read_scores(file)] == [
+        ("ce", {"accuracy": 70.5}),
+        ("ours", {"accuracy": 71.0}),
+    ]
+
+
 def test_a_frame_may_have_a_column_for_each_metric() -> None:
     frame = pd.DataFrame({"method": ["ce", "ce"], "dataset": "d", "seed": [0, 1], "accuracy": [70.5, None]})
     assert [(r.status, r.metrics) for r in read_scores(frame)] == [("ok", {"accuracy": 70.5}), ("failed", {})]
@@ -106,7 +116,8 @@ def test_a_column_of_a_metric_of_ones_own_is_declared(write: Write) -> None:
     ("head", "line", "message"),
     [
         ("method,dataset,imbalance,seed,accuracy", "ce,d,100,0,70", "unknown column 'imbalance'. Did you mean 'imb"),
-        (",method,dataset,seed,accuracy", "0,ce,d,0,70", "unknown column ''"),
+        ("method,,dataset,seed,accuracy", "ce,0,d,0,70", "unknown column ''"),
+        ("method,dataset,seed,zork", "ce,d,0,70", "--higher-is-better say which way"),
         ("method,dataset,accuracy", "ce,d,70", "lacks the column seed;"),
         ("method,dataset,seed,accuracy,accuracy", "ce,d,0,70,71", "a column is there twice"),
         ("method,dataset,seed,accuracy,Accuracy", "ce,d,0,70,71", "is on line 2 already, with another value"),
