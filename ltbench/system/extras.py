@@ -48,8 +48,8 @@ def need(what: str, *extras: str) -> None:
 
 
 def cure(*extras: str) -> str:
-    """A sentence with the command that installs these extras."""
-    return f"Install with: pip install 'ltbench[{','.join(extras)}]'"
+    """A sentence with the command that installs an extra; of several, all that a user who trains has."""
+    return f"Install with: pip install 'ltbench[{extras[0] if len(extras) == 1 else 'all'}]'"
 
 
 def _installed(module: str) -> bool:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 GB = 1e9
 LITTLE_DISK, LITTLE_SHARED = 2 * GB, 1 * GB
 """Below these many free bytes a folder, or the memory that processes share, is worth a word."""
-CORE = ("numpy", "scipy", "pandas")
-PACKAGES = (*CORE, "torch", "torchvision", "open_clip_torch", "ray", "mlflow")
+OF_EXTRAS = ("torch", "torchvision", "open_clip_torch", "ray", "mlflow")
+PACKAGES = ("numpy", "scipy", "pandas", *OF_EXTRAS)
 USES = {
     "train": "training",
     "ray": "trials side by side and on clusters; `ltbench run --inline` goes without",
@@ -85,7 +85,7 @@ def _software(wanted: Sequence[str]) -> Iterator[Finding]:
         try:
             there.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            if name in CORE:
+            if name not in OF_EXTRAS:
                 yield Finding("software", Health.problem, f"{name} is not installed",
                               f"{sys.executable} -m pip install {name}")  # fmt: skip
     yield Finding("software", Health.ok, ", ".join(there))

@@ -15,7 +15,8 @@ from ltbench.cli import completion
 from ltbench.metrics import METRICS
 from ltbench.suite.yaml_file import shipped_suites
 
-ASK = "from ltbench.cli import app; app(prog_name='ltbench')"
+ROOT = Path(__file__).parents[2]
+ASK = "import sys; sys.argv[0] = 'ltbench'; from ltbench.cli import main; main()"
 
 
 def asked(shell: str, line: str, folder: Path) -> list[str]:
@@ -43,6 +44,21 @@ def test_the_shells_are_offered_suites_methods_and_metrics(shell: str, tmp_path:
     assert asked(shell, "ltbench methods tau_", tmp_path) == ["tau_norm"]
     assert asked(shell, "ltbench leaderboard --primary balanced_acc", tmp_path) == ["balanced_accuracy"]
     assert asked(shell, "ltbench leader", tmp_path) == ["leaderboard"]
+
+
+def test_bash_completes_with_the_script_that_is_printed(tmp_path: Path) -> None:
+    """What `--install-completion` puts into the shell's files."""
+    program = tmp_path / "ltbench"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{ASK}" "$@"\n')
+    program.chmod(0o755)
+    script = (
+        'eval "$(ltbench --show-completion bash)"; COMP_WORDS=(ltbench run qui); COMP_CWORD=2; '
+        '$(complete -p ltbench | grep -o "_[a-z_]*completion[a-z_]*") ltbench; echo "${COMPREPLY[@]}"'
+    )
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SHELL": "/bin/bash"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT,
+                          env=environment, check=False)  # fmt: skip
+    assert (done.stdout, done.stderr) == ("quickstart\n", "")
 
 
 def context(**parameters: object) -> typer.Context:
@@ -85,8 +101,8 @@ def test_a_list_goes_on_behind_its_last_comma() -> None:
 
 def test_the_answer_comes_without_torch_or_pandas(tmp_path: Path) -> None:
     script = (
-        f"import sys, json, time\n{ASK.partition(';')[0]}\nfrom ltbench.cli import completion\n"
-        "completion.suites(None, '')\nprint(json.dumps(sorted({'torch', 'pandas', 'scipy'} & set(sys.modules))))"
+        "import sys, json\nfrom ltbench.cli import completion, main\ncompletion.suites(None, '')\n"
+        "print(json.dumps(sorted({'torch', 'pandas', 'scipy'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path,
                           check=True)  # fmt: skip

@@ -102,7 +102,7 @@ NEEDS: dict[str, list[list[str]]] = {
         ["doctor", "quickstart"], ["fetch", "quickstart"], ["trial", "x.json"], ["split", "digits", "--out", "x.json"],
         ["verify", "quickstart"], ["run", "quickstart", "--inline"],
     ],
-    "train,ray": [["run", "quickstart"], ["plan", "quickstart", "--address", "auto"]],
+    "all": [["run", "quickstart"], ["plan", "quickstart", "--address", "auto"]],
     "mlflow": [["sync"], ["ui"], ["leaderboard", "s", "--tracking-uri", "http://127.0.0.1:9"]],
     "report": [["report", *REFERENCE], ["site", "results"]],
 }  # fmt: skip
