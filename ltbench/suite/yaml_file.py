@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import yaml
 
 from ltbench.errors import UserError, clipped, is_unicode
 from ltbench.suite.places import GIVEN, KeyPath, Overrides, Place, SuiteData, dotted, merge, plain, put
+from ltbench.system.shipped import shipped_folder
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_NODES = 100_000
@@ -109,11 +109,7 @@ def as_yaml(suite: Mapping[str, Any]) -> str:
 
 def shipped_suites() -> dict[str, Path]:
     """The suites that come with ltbench, by name: installed, or, in a checkout, the folder beside the package."""
-    try:
-        folder = Path(str(files("ltbench.suites")))
-    except ModuleNotFoundError:
-        folder = Path(__file__).parents[2] / "suites"
-    return {p.stem: p for p in folder.glob("*.yaml")}
+    return {p.stem: p for p in shipped_folder("suites").glob("*.yaml")}
 
 
 def shipped(name: str) -> Path | None:

@@ -15,6 +15,7 @@ from ltbench.results.folders import checked_name, read_plan, referenced, suites_
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.results.reading import read_results
 from ltbench.spec import Expectation, Result
+from ltbench.system.extras import need
 from ltbench.system.uris import shown_uri, sqlite_file, store_uri
 from ltbench.tracking.mlflow_runs import as_tracked
 from ltbench.workflow.tell import Tell, tell_nobody
@@ -177,6 +178,7 @@ def refuse_without_store(uri: str) -> None:
 
 def _mlflow() -> ModuleType:
     """Two seconds and more to import, a third of it for the garbage collector if that is left on."""
+    need("a board from this MLflow store", "mlflow")
     with without_collecting():
         from ltbench.tracking import mlflow_store
     return mlflow_store
