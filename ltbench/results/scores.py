@@ -29,7 +29,7 @@ WIDE = ("method", "dataset", "seed")
 OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
 _NEARLY_NOTHING = ("few", "worst_class", "harmonic_mean")
-_FACTOR = re.compile(r"(?:IF)?([0-9]{1,12}(?:\.[0-9]+)?)(step(?:0\.[0-9]+)?)?", re.IGNORECASE)
+_FACTOR = re.compile(r"(?:IF)?([0-9]{1,12}(?:\.[0-9]+)?)(step(?:0\.[0-9]+)?|exp[1-9][0-9]{0,8})?", re.IGNORECASE)
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 """As CSVs write them: Python itself reads 1_000 and the digits of all scripts as well."""
@@ -219,7 +219,7 @@ def _factor(value: str, where: str) -> str:
     match = _FACTOR.fullmatch(given)
     if match is None or not 1 <= float(match[1]) < math.inf:
         raise UserError(f"{where}: imbalance_factor is {clipped(value)!r}; expected a number from 1 up, such as 100, "
-                        f"100step for a step profile, or native")  # fmt: skip
+                        f"100step for a step profile, 100exp1000 for a head of 1,000 images, or native")  # fmt: skip
     return f"IF{float(match[1]):g}{(match[2] or '').lower()}"
 
 

@@ -57,6 +57,7 @@ def lines_of(results: list[Result], metrics: list[str] | None = None) -> list[st
 @pytest.mark.parametrize(
     ("written", "label"),
     [("100", "IF100"), ("IF100", "IF100"), ("if100", "IF100"), ("100.0", "IF100"), ("100step", "IF100step"),
+     ("100exp1000", "IF100exp1000"),
      ("IF100STEP", "IF100step"), ("2.5", "IF2.5"), ("native", "native"), ("Native", "native"), ("", "native"),
      (" 10 ", "IF10"), ("1", "IF1")],
 )  # fmt: skip
