@@ -8,6 +8,7 @@ import typer
 
 from ltbench.cli.options import Data, Plugins
 from ltbench.cli.output import tell
+from ltbench.system.extras import need
 
 
 def check(
@@ -26,11 +27,12 @@ def check(
     ] = [],  # noqa: B006
 ) -> None:
     """Run the contract on a method, backbone or data set: what each must do, tried in seconds."""
+    need("ltbench check", "train")
     from ltbench.checks.code import CheckRequest, check_code, holds
     from ltbench.cli.text.check import verdict_text
+    from ltbench.data.sources.source import data_folder
     from ltbench.errors import harmless
     from ltbench.workflow.exchange.make_split import options_of
-    from ltbench.workflow.prepare import data_folder
 
     request = CheckRequest(target=target, data=data_folder(data), plugins=plugins, path=path,
                            options=options_of(option), tell=tell)  # fmt: skip

@@ -7,17 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ltbench.data.sources.cifar import Cifar10, Cifar100
 from ltbench.data.sources.digits import Digits
+from ltbench.data.sources.downloaded.cifar import Cifar10, Cifar100
+from ltbench.data.sources.downloaded.stl10 import Stl10
+from ltbench.data.sources.downloaded.svhn import Svhn
+from ltbench.data.sources.downloaded.tiny_imagenet import TinyImageNet
 from ltbench.data.sources.features import Features
 from ltbench.data.sources.folder import Folder
+from ltbench.data.sources.inaturalist import INaturalist2018, INaturalist2019, INaturalist2021
 from ltbench.data.sources.lists import Lists
-from ltbench.data.sources.published_lists import ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.sources.published_lists import ImageNetLT, PlacesLT
 from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
 from ltbench.fingerprints import collect, files_read_by, fingerprint_of
 from ltbench.plugins import DATASETS, Entry, entries
 from ltbench.spec import Cell, digest
+
+OWN: tuple[type[Source], ...] = (
+    *(Digits, Cifar10, Cifar100, Svhn, Stl10, TinyImageNet),
+    *(ImageNetLT, PlacesLT, INaturalist2018, INaturalist2019, INaturalist2021),
+    *(Folder, Lists, Features),
+)
+"""Those that come with ltbench."""
 
 
 def source_kinds() -> dict[str, type[Source]]:
@@ -27,8 +38,7 @@ def source_kinds() -> dict[str, type[Source]]:
     Raises:
         UserError: one from outside cannot be loaded, is no `Source`, or has a name that is taken.
     """
-    own = (Digits, Cifar10, Cifar100, Folder, Lists, ImageNetLT, PlacesLT, INaturalist2018, Features)
-    kinds: dict[str, type[Source]] = {cls.kind: cls for cls in own}
+    kinds: dict[str, type[Source]] = {cls.kind: cls for cls in OWN}
     for entry in entries(DATASETS).values():
         cls = _loaded(entry)
         if cls.kind in kinds:
