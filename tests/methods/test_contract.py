@@ -168,6 +168,8 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
             },
         ),
         ("paco", {"alpha": 0.01, "temperature": 0.05, "keys": 1024, "width": 32, "momentum": 0.999}),
+        ("proco", {"contrast": 1.0, "temperature": 0.1, "width": 128}),
+        ("imb_sam", {"rho": 0.05, "eta": 20}),
         ("temperature", {}),
         ("tip_adapter", {"shots": 16, "alpha": 1.0, "beta": 5.5}),
         ("tip_adapter_f", {"shots": 16, "alpha": 1.0, "beta": 5.5, "lr": 1e-3}),
