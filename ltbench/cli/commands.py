@@ -11,7 +11,6 @@ import typer
 
 from ltbench.cli import completion
 from ltbench.cli.boards import compare, leaderboard, report
-from ltbench.cli.checking import check
 from ltbench.cli.exchange import diff, split_
 from ltbench.cli.options import (
     DEFAULT_RESULTS,
@@ -31,7 +30,7 @@ from ltbench.cli.output import print_board, tell, warn
 from ltbench.cli.shipped import cluster, docs
 from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
-from ltbench.cli.tools import datasets_, doctor, features, fetch, methods_, suites_, trial, verify
+from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
 from ltbench.cli.watch import watch
 from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.extras import need
