@@ -55,7 +55,8 @@ def read_scores(
     manifest, recipe and pretraining (rows that differ in one are never compared). Or with a line per trial: method,
     dataset, seed, imbalance_factor if it likes, and a column for each metric, under the metric's name. Values are in
     points, as the file has them. An empty or NaN value of the metric that ranks is a failed trial: counted, never
-    imputed. One of another metric leaves out that value alone.
+    imputed. One of another metric leaves out that value alone; so does one of many, medium or few, which may be
+    undefined.
 
     Args:
         primary: the metric that ranks; None: balanced accuracy, accuracy, else the first that is there.
@@ -224,21 +225,23 @@ def _factor(value: str, where: str) -> str:
 
 
 def _seed(value: str, where: str) -> int:
-    if not _WHOLE.fullmatch(value.strip()):
+    given = value.strip()
+    if not _WHOLE.fullmatch(given):
         raise UserError(f"{where}: seed is {clipped(value)!r}; expected a whole number")
-    seed = int(value)
+    seed = int(given)
     if seed < 0:
         raise UserError(f"{where}: seed is {seed}; seeds count from 0 up")
     return seed
 
 
 def _value(value: str, where: str, column: str) -> float | None:
-    if not value.strip():
+    given = value.strip()
+    if not given:
         return None
-    if not _NUMBER.fullmatch(value.strip()):
+    if not _NUMBER.fullmatch(given):
         raise UserError(f"{where}: {clipped(column)} is {clipped(value)!r}; expected a number, or nothing for a "
                         f"failed trial")  # fmt: skip
-    number = float(value)
+    number = float(given)  # Python's own idea of blanks around a number is another than strip's
     return number if math.isfinite(number) else None
 
 

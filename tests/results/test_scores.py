@@ -132,6 +132,12 @@ def test_what_a_column_for_each_metric_may_not_be(write: Write, head: str, line:
         read_scores(write(line, head=head))
 
 
+@pytest.mark.parametrize("blank", [chr(c) for c in (0x1C, 0x1D, 0x1E, 0x1F, 0x85, 0xA0, 0x2003)])
+def test_blanks_of_all_kinds_around_numbers_do_no_harm(write: Write, blank: str) -> None:
+    (found,) = read_scores(write(f"ce,a,10,{blank}3{blank},accuracy,{blank}70.5{blank}"))
+    assert (found.seed, found.metrics) == (3, {"accuracy": 70.5})
+
+
 def test_columns_may_stand_in_any_order(write: Write) -> None:
     (found,) = read_scores(write("70,accuracy,3,ce,a,10", head="value,metric,seed,method,dataset,imbalance_factor"))
     assert (found.label, found.dataset, found.seed, found.metrics) == ("ce", "a", 3, {"accuracy": 70.0})
