@@ -31,7 +31,7 @@ def watch(
     every: Annotated[float, typer.Option(help="seconds between two looks", min=0.5)] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="look once, and end")] = False,
 ) -> None:
-    """Show how far a run has come, from another terminal: it reads the suite's folder and changes nothing."""
+    """Show how far a run has come, from another terminal. It reads the suite's folder and changes nothing."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text

@@ -163,7 +163,11 @@ def hours_text(estimate: Estimate) -> str:
     ]  # fmt: skip
     blocks += [said] if known else []
     if found.unknown:
-        cure = "" if estimate.measured else "; --measure takes ten steps of each of their rows"
+        cure = (
+            ""
+            if estimate.measured
+            else "; --measure takes ten steps of each of their rows and tells how long they would take"
+        )
         blocks.append(f"{found.unknown} trials: no earlier records of their recipe and data on this device{cure}")
     return "\n\n".join(blocks if known else blocks[1:])
 
