@@ -69,7 +69,8 @@ def dataset_list() -> str:
             f"{'':<{width}}  {title}: {text}" for title, text in (("options", options), ("where", places)) if text
         ]
     lines.append(
-        "\nEach is made long-tailed by imbalance: [..] and profile: exp, step or step:0.2, or taken as it is: native."
+        "\nEach is made long-tailed by imbalance: [..] and profile: exp, exp:1000, step or step:0.2, or taken as it "
+        "is: native."
     )
     lines.append("`ltbench docs datasets` explains the keys.")
     return "\n".join(lines) + "\n"
