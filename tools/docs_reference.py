@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 import ltbench
 from ltbench.cli import app
+from ltbench.registry import Registry
 from ltbench.suite import recipe, schema, search
 from ltbench.suite.strict import LARGEST
 
@@ -195,7 +196,15 @@ def methods() -> str:
         if len(declared):
             lines += ["| hyper-parameter | default | allowed | searched | meaning |", "|---|---|---|---|---|"]
             lines += [_hyperparameter(str(key), row) for key, row in declared.iterrows()] + [""]
+        lines += _code(str(name))
     return "\n".join(lines)
+
+
+def _code(method: str) -> list[str]:
+    """What a method computes, as it stands in its class: the formula of a loss is a line of `loss`."""
+    source = textwrap.dedent(inspect.getsource(Registry().get(method))).rstrip()
+    return ['<details markdown="1" data-search-exclude><summary>What it computes</summary>', "", "```python",
+            *source.splitlines(), "```", "", "</details>", ""]  # fmt: skip
 
 
 def _hyperparameter(key: str, row: Any) -> str:
