@@ -55,9 +55,9 @@ class Stage:
 class Moment:
     """Where training stands, and the only random numbers a method may use.
 
-    `rng` is for `draw` (numpy, before any image is read). `beta`, `permutation` and `uniform` are for the other hooks:
-    they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed mixes the
-    same images on a CPU and on a GPU.
+    `rng` is for `draw` (numpy, before any image is read). `beta`, `normal`, `permutation` and `uniform` are for the
+    other hooks: they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed
+    mixes the same images on a CPU and on a GPU.
     """
 
     stage: str
@@ -76,6 +76,10 @@ class Moment:
     def uniform(self, low: float, high: float, size: int | tuple[int, ...] = ()) -> Tensor:
         """Draws from the uniform distribution on [low, high); float32, shape `size`."""
         return self._tensor(self.rng.uniform(low, high, size))
+
+    def normal(self, size: int | tuple[int, ...] = ()) -> Tensor:
+        """Draws from the normal distribution with mean 0 and standard deviation 1; float32, shape `size`."""
+        return self._tensor(self.rng.normal(size=size))
 
     def permutation(self, n: int) -> Tensor:
         """A random permutation of 0..n-1; int64 (n,)."""

@@ -107,7 +107,7 @@ def resized(x: Tensor, boxes: Tensor, mirror: Tensor) -> Tensor:
 def _product(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Every channel as rows (B, S, H) @ channel @ columns (B, S, W) transposed, rounded."""
     together = _IN_CACHE if x.device.type == "cpu" else len(x)
-    parts = zip(x.split(together), rows.split(together), columns.split(together), strict=True)
+    parts = zip(*(torch.split(each, together) for each in (x, rows, columns)), strict=True)
     return torch.cat([_product_of(*part) for part in parts])
 
 

@@ -80,6 +80,10 @@ class Watched(Moment):
         """As in Moment."""
         return self._drawn("uniform", low, high, size)
 
+    def normal(self, size: int | tuple[int, ...] = ()) -> Tensor:
+        """As in Moment."""
+        return self._drawn("normal", size)
+
     def permutation(self, n: int) -> Tensor:
         """As in Moment."""
         return self._drawn("permutation", n)
