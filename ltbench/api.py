@@ -37,6 +37,9 @@ class Stage:
             over all parameters.
         class_probs: (C,) probabilities with which classes are drawn; None: every image once an epoch.
         train: False for a stage that takes no steps: a method may train less than its budget, never more.
+        schedule: the part of the recipe's learning-rate schedule that it goes through, by default all of it, warm-up
+            included. With one optimizer for both, a stage of (0.0, 0.5) and one of (0.5, 1.0), half of the steps each,
+            train as one stage would; so a method can look at something on the way.
         plain: True for a look at the training images instead of a stretch of training, for class means and the like:
             every image once, in their order and not augmented, through `forward` and `loss`, with the model in eval
             mode and without gradients. `draw`, `mix` and `step` are not called, what `loss` gives is not used, and the
@@ -49,6 +52,15 @@ class Stage:
     class_probs: NDArray[np.float64] | None = None
     train: bool = True
     plain: bool = False
+    schedule: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        begin, end = self.schedule
+        if not 0.0 <= begin < end <= 1.0:
+            raise ValueError(f"stage {self.name!r}: schedule must be two rising fractions of the recipe's, got "
+                             f"{self.schedule}")  # fmt: skip
+        if self.schedule == Stage.schedule:
+            object.__delattr__(self, "schedule")  # the class has it: checkpoints from before there was one stay good
 
 
 @dataclass(frozen=True)
