@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from ltbench.data.sources.kinds import source_kinds
 from ltbench.errors import UserError
-from ltbench.registry import Registry
+
+if TYPE_CHECKING:
+    from ltbench.registry import Registry
 
 
 def method_list(registry: Registry) -> str:

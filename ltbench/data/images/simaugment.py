@@ -107,8 +107,8 @@ def resized(x: Tensor, boxes: Tensor, mirror: Tensor) -> Tensor:
 def _product(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Every channel as rows (B, S, H) @ channel @ columns (B, S, W) transposed, rounded."""
     together = _IN_CACHE if x.device.type == "cpu" else len(x)
-    parts = zip(*(torch.split(each, together) for each in (x, rows, columns)), strict=True)
-    return torch.cat([_product_of(*part) for part in parts])
+    parts = (slice(first, first + together) for first in range(0, len(x), together))
+    return torch.cat([_product_of(x[part], rows[part], columns[part]) for part in parts])
 
 
 def _product_of(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
