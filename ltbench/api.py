@@ -37,6 +37,9 @@ class Stage:
             over all parameters.
         class_probs: (C,) probabilities with which classes are drawn; None: every image once an epoch.
         train: False for a stage that takes no steps: a method may train less than its budget, never more.
+        schedule: the part of the recipe's learning-rate schedule that it goes through, by default all of it, warm-up
+            included. With one optimizer for both, a stage of (0.0, 0.5) and one of (0.5, 1.0), half of the steps each,
+            train as one stage would; so a method can look at something on the way.
         plain: True for a look at the training images instead of a stretch of training, for class means and the like:
             every image once, in their order and not augmented, through `forward` and `loss`, with the model in eval
             mode and without gradients. `draw`, `mix` and `step` are not called, what `loss` gives is not used, and the
@@ -49,15 +52,24 @@ class Stage:
     class_probs: NDArray[np.float64] | None = None
     train: bool = True
     plain: bool = False
+    schedule: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        begin, end = self.schedule
+        if not 0.0 <= begin < end <= 1.0:
+            raise ValueError(f"stage {self.name!r}: schedule must be two rising fractions of the recipe's, got "
+                             f"{self.schedule}")  # fmt: skip
+        if self.schedule == Stage.schedule:
+            object.__delattr__(self, "schedule")  # the class has it: checkpoints from before there was one stay good
 
 
 @dataclass(frozen=True)
 class Moment:
     """Where training stands, and the only random numbers a method may use.
 
-    `rng` is for `draw` (numpy, before any image is read). `beta`, `permutation` and `uniform` are for the other hooks:
-    they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed mixes the
-    same images on a CPU and on a GPU.
+    `rng` is for `draw` (numpy, before any image is read). `beta`, `normal`, `permutation` and `uniform` are for the
+    other hooks: they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed
+    mixes the same images on a CPU and on a GPU.
     """
 
     stage: str
@@ -76,6 +88,10 @@ class Moment:
     def uniform(self, low: float, high: float, size: int | tuple[int, ...] = ()) -> Tensor:
         """Draws from the uniform distribution on [low, high); float32, shape `size`."""
         return self._tensor(self.rng.uniform(low, high, size))
+
+    def normal(self, size: int | tuple[int, ...] = ()) -> Tensor:
+        """Draws from the normal distribution with mean 0 and standard deviation 1; float32, shape `size`."""
+        return self._tensor(self.rng.normal(size=size))
 
     def permutation(self, n: int) -> Tensor:
         """A random permutation of 0..n-1; int64 (n,)."""

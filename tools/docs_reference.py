@@ -23,7 +23,8 @@ Json = Mapping[str, Any]
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
-SECTIONS = ("Args:", "Returns:", "Raises:", "Examples:")
+SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Examples:")
+LISTS = ("Args:", "Attributes:", "Raises:")
 
 
 def pages() -> dict[str, str]:
@@ -254,10 +255,10 @@ def docstring(text: str) -> Iterator[str]:
             yield from (["**Examples**", "", "```python"] if section == "Examples:" else [f"**{section[:-1]}**", ""])
         elif section == "Examples:":
             yield line[4:]
-        elif section in ("Args:", "Raises:") and re.match(r"    \S", line):
+        elif section in LISTS and re.match(r"    \S", line):
             name, _, meaning = line.strip().partition(": ")
             yield f"* `{name}`: {meaning}"
-        elif section in ("Args:", "Raises:") and line.strip():
+        elif section in LISTS and line.strip():
             yield f"    {line.strip()}"
         else:
             yield line.strip() if section else line

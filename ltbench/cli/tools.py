@@ -21,7 +21,7 @@ from ltbench.cli.options import (
     TrackingUri,
     selection,
 )
-from ltbench.cli.output import tell
+from ltbench.cli.output import Timed, tell
 from ltbench.errors import UserError
 from ltbench.system.extras import need
 
@@ -117,7 +117,9 @@ def check(
         raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
                         f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
     method = registry.get(file.stem)
-    problems, waits, eager = check_method(method, lambda what: tell(f"trying {what} ..."))
+    timed = Timed()
+    problems, waits, eager = check_method(method, timed)
+    timed.close()
     for problem in problems:
         typer.echo(f"problem: {problem}")
     for wait in waits if not problems else []:

@@ -55,7 +55,11 @@ def test_datasets_are_listed_with_their_options(ltbench: Run) -> None:
 
 
 def test_check_passes_our_own_and_names_the_faults_of_another(ltbench: Run, tmp_path: Path) -> None:
-    assert ltbench("check", str(ROOT / "methods" / "mixup.py"))[:2] == (0, "graph: yes\nmixup: keeps the contract\n")
+    code, out, err = ltbench("check", str(ROOT / "methods" / "mixup.py"))
+    assert (code, out) == (0, "graph: yes\nmixup: keeps the contract\n")
+    rows = [line.rsplit(maxsplit=1) for line in err[err.index("\ntried") :].strip().splitlines()]
+    assert [row[0] for row in rows[:3]] + rows[-1][:1] == ["tried", "-" * 56, "one batch through all hooks", "in all"]
+    assert all(float(seconds) >= 0 for _, seconds in rows[2:])
     idle = tmp_path / "idle.py"
     idle.write_text(
         "from ltbench.api import Method, hp\n\n\nclass Idle(Method):\n    '''Does nothing with its option.'''\n"
