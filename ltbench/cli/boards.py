@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from ltbench.cli import completion
-from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
+from ltbench.cli.options import (
+    DEFAULT_RESULTS,
+    Datasets,
+    Methods,
+    Only,
+    Plugins,
+    Results,
+    Seeds,
+    TrackingUri,
+    selection,
+)
 from ltbench.cli.output import format_of, print_board, tell
 from ltbench.errors import UserError, harmless
 from ltbench.system.extras import need
@@ -33,6 +43,7 @@ def leaderboard(
         ),
     ] = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     format_: Annotated[
         str | None,
         typer.Option(
@@ -97,6 +108,7 @@ def leaderboard(
         tracking_uri=tracking_uri,
         source=from_,
         methods=methods,
+        plugins=plugins,
         chosen=selection(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(lower_is_better),
@@ -129,6 +141,7 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the folder to write; default: RESULTS/SUITE/report")] = None,
     tracking_uri: TrackingUri = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     upload: Annotated[
         bool, typer.Option("--mlflow/--no-mlflow", help="also put it and its numbers into MLflow")
     ] = True,
@@ -142,7 +155,7 @@ def report(
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
-    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri)
+    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri, plugins)
     typer.echo(str(made.page))
     if upload and from_ is None:
         made.upload(store_uri(tracking_uri, results), tell)

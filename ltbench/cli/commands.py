@@ -18,6 +18,7 @@ from ltbench.cli.options import (
     Datasets,
     Methods,
     Only,
+    Plugins,
     Results,
     Seeds,
     Set,
@@ -70,6 +71,7 @@ def run(
     tracking_uri: TrackingUri = None,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
@@ -100,6 +102,7 @@ def run(
             results=results,
             data=data,
             methods=methods,
+            plugins=plugins,
             tracking_uri=tracking_uri,
             tell=told,
             inline=inline,
@@ -127,6 +130,7 @@ def plan(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006
     only: Only = None,
     datasets: Datasets = None,
@@ -142,6 +146,7 @@ def plan(
     need("ltbench plan", "train", *([] if address is None else ["ray"]))
     from ltbench.cli.text.plan import plan_text
     from ltbench.planning.bundle import export as write_bundle
+    from ltbench.planning.bundle import export_plugins
     from ltbench.workflow.plan_suite import plan_suite
     from ltbench.workflow.prepare import Request
 
@@ -152,6 +157,7 @@ def plan(
         results=results,
         data=data,
         methods=methods,
+        plugins=plugins,
         tracking_uri=tracking_uri,
         tell=tell,
     )
@@ -159,9 +165,9 @@ def plan(
     typer.echo(harmless(plan_text(outlook)), nl=False)
     if export is not None:
         files = write_bundle(outlook.all_trials, outlook.prepared.inputs, export)
-        typer.echo(
-            f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
-        )
+        more = "".join(f" --plugins {folder}" for folder in export_plugins(outlook.prepared.plugins, export))
+        typer.echo(f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial "
+                   f"{export}/*.json{more}")  # fmt: skip
 
 
 app.command()(leaderboard)

@@ -8,7 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, path_of, selection_of, table_html
+from ltbench.frames.words import (
+    AnyPath,
+    AnyPaths,
+    AnySuite,
+    Names,
+    folder_of,
+    path_of,
+    paths_of,
+    selection_of,
+    table_html,
+)
 from ltbench.spec import Skip, TrialSpec
 from ltbench.suite.places import Overrides
 from ltbench.workflow.plan_suite import Estimate, Outlook, plan_suite
@@ -103,6 +113,7 @@ def plan(
     results: AnyPath = "results",
     data: AnyPath | None = None,
     methods: AnyPath | None = None,
+    plugins: AnyPaths = (),
     address: str | None = None,
     measure: bool = False,
     tell: Tell = tell_nobody,
@@ -118,6 +129,8 @@ def plan(
         results: the folder in which runs write.
         data: where data sets and caches lie; default: the user's cache folder.
         methods: a folder with methods of your own; their code is run.
+        plugins: a folder with methods, backbones and data sets of your own, or several, beside those that the suite
+            names; their code is run.
         address: a Ray cluster to ask what it has: `"auto"` or `"HOST:PORT"`.
         measure: take ten steps of each row that no earlier records tell the time of.
         tell: called with lines about what goes on; default: nobody is told.
@@ -145,6 +158,7 @@ def plan(
         results=folder_of(results),
         data=path_of(data),
         methods=path_of(methods),
+        plugins=paths_of(plugins),
         tell=tell,
     )
     return SuitePlan(plan_suite(request, address=address, measure=measure))

@@ -297,3 +297,5 @@ class Suite(Strict):
     """How rows are compared."""
     resources: Resources = Resources()
     """What trials get from the machine."""
+    plugins: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Folders with methods, backbones and data sets of your own; their code is run."""

@@ -19,7 +19,8 @@ from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError
 from ltbench.models import build_backbone, code_of
 from ltbench.parts import Classifier
-from ltbench.registry import Registry, fingerprint, unpack_sources
+from ltbench.plugins import unpack_sources, use_sources
+from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, TrialSpec
 from ltbench.training.site import Site
 
@@ -104,6 +105,7 @@ def method_of(spec: TrialSpec, site: Site) -> type[Method]:
     Raises:
         UserError: there is none here, or it is not the code that the trial was planned with.
     """
+    use_sources(site.plugins)
     folder = unpack_sources(site.methods) if site.methods else None
     cls = Registry(folder).get(spec.method)
     if fingerprint(cls) != spec.code:
