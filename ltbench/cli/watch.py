@@ -74,7 +74,8 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
     if seen is None:
         return [f"{suite}: {records} records; no run is going on"]
     failed = f", {seen.failed} failed" if seen.failed else ""
-    lines = [f"{suite}: {seen.done} of {seen.total} done, {len(seen.running)} running{failed}"]
+    stage = f"{seen.stage}: " * bool(seen.stage)
+    lines = [f"{suite}: {stage}{seen.done} of {seen.total} done, {len(seen.running)} running{failed}"]
     if seen.phase:
         lines.append(f"  {seen.phase}")
     if now - seen.written > QUIET:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ltbench.metrics import Directions, Metric, metric_of
+from ltbench.ranking.looks import Standing
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.ranking.published import Judgement, Published
 from ltbench.spec import Column, Result
@@ -171,6 +172,8 @@ class Table:
     """Why it is not."""
     scope_b: ScopeB | None = None
     profile: Profile | None = None
+    standing: Standing | None = None
+    """Where each row stands, if the seeds run until comparisons are decided."""
 
     @property
     def start(self) -> str:
