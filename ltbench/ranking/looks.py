@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from ltbench.stats.allpairs import AllPairs
 from ltbench.stats.behrens_fisher import half_width
@@ -88,8 +89,8 @@ class OverLooks:
         looks: when was looked.
         p, diff: (looks, pairs); NaN where a pair is not tested at a look.
         alike: (looks, pairs), whether the pair has been found equivalent by then.
-        settled: (looks, pairs), whether more seeds would change nothing: the rows are the same on every image, or their
-            difference has no spread.
+        settled: (looks, pairs), whether more seeds would change nothing: the rows are the same on every image, their
+            difference has no spread, or it is too small for the test images.
     """
 
     tests: AllPairs
@@ -142,7 +143,7 @@ def over_looks(
         at = _positions(there, len(labels))
         p[k, at], diff[k, at] = found.p, found.diff
         alike[k, at] |= ~np.isnan(found.p) & (_half(found, 1 - 2 * level) + np.abs(found.diff) < rope)
-        settled[k, at] = [reason in _SETTLED for reason in found.reasons]
+        settled[k, at] = [reason in _SETTLED for reason in found.reasons] | _beyond_images(found, looks, rope)
         whole = _written_over(whole, at, replace(found, half=_half(found, 1 - level)))
     return OverLooks(whole, looks, p, diff, alike, settled)
 
@@ -151,6 +152,18 @@ def _nothing(tests: AllPairs) -> AllPairs:
     """Before the first look: differences, and no tests."""
     reasons = np.full(len(tests), Reason.before_first_look, dtype=object)
     return replace(tests, p=np.full(len(tests), np.nan), reasons=reasons)
+
+
+def _beyond_images(tests: AllPairs, looks: Looks, rope: float) -> Flags:
+    """Which pairs the test images could hardly decide with any number of seeds: their noise alone would leave the
+    difference undecided at the last look, and so it would leave any that the seeds still allow at 90 %. To stop for
+    this cannot raise the probability of a false claim."""
+    last, distance = looks.levels[-1], np.abs(tests.diff)
+    seeds_se = np.sqrt(np.maximum(tests.se**2 - tests.images_se**2, 0))
+    margin = stdtrit(tests.df, 0.9) * seeds_se
+    claimed = distance + margin > -ndtri(last / 2) * tests.images_se
+    alike = np.maximum(distance - margin, 0) - ndtri(last) * tests.images_se < rope
+    return np.asarray(~np.isnan(tests.p) & ~claimed & ~alike)
 
 
 def _half(tests: AllPairs, level: float) -> Floats:
