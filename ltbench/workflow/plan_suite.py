@@ -23,7 +23,9 @@ from ltbench.results.journal import Unreadable
 from ltbench.spec import Plan, Record, TrialSpec
 from ltbench.stats.expected_seeds import expected_seeds
 from ltbench.stats.looks import Looks
+from ltbench.training.budget import images_per_example
 from ltbench.training.device.provenance import device_name
+from ltbench.training.madeup import task_for
 from ltbench.training.site import Site
 from ltbench.workflow.make_board import due_now
 from ltbench.workflow.prepare import Prepared, Request, prepare
@@ -210,8 +212,23 @@ def _estimate(
         return replace(prepared.site(rest, prepared.folders.checkpoints), device=kind, threads=device.threads)
 
     pace = _measurer(site, prepared.request) if measure else lambda spec: None
-    lines = forecast(rest.trials, here, _records_under(results), device, at_once, pace, reused)
+    records = _records_under(results)
+    lines = forecast(rest.trials, here, records, device, at_once, pace, reused, _images_per_example(prepared))
     return Estimate(lines, device, measured=measure)
+
+
+def _images_per_example(prepared: Prepared) -> Callable[[TrialSpec], float]:
+    """How many images a row's `draw` reads for an example: asked on a made-up task, as the engine asks on the real
+    one; 1 where it cannot say."""
+
+    def each(spec: TrialSpec) -> float:
+        cls = prepared.registry.get(spec.method)
+        try:
+            return images_per_example(cls(task_for(cls), **spec.hyperparameters), spec.recipe["batch_size"])
+        except Exception:  # whatever a method of the user's may raise: the trial will say it
+            return 1.0
+
+    return each
 
 
 def _measurer(site: Callable[[], Site], request: Request) -> Callable[[TrialSpec], Pace | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.looks import Named, Standing
+from ltbench.stats.fixed_datasets import Verdict
 
 _SHOWN = 6
 
@@ -31,9 +32,29 @@ def looks_notes(table: Table) -> list[str]:
         f"Looks at {at} seeds, at levels {levels}: 0.05 in all. Intervals are at the level of their look and hold at "
         f"95 % whichever it is; p-values are adjusted for the looks as well."
     )
+    if len(set(standing.at.values())) > 1:
+        lines.append("A gain is over the seeds that both rows have, a mean over all of its row's.")
+    if (short := _stopped_short(table)) and standing.named is Named.reference:
+        lines.append(f"Undecided, and more seeds would hardly decide it: {_some(short)} (the noise of the test images "
+                     f"is too large, or there is none at all).")  # fmt: skip
     if table.scope_b is not None and len(looks) > 1:
         lines.append(f"Other data sets are judged by the first {looks.seeds[0]} seeds of every row.")
     return lines
+
+
+def _stopped_short(table: Table) -> list[str]:
+    """Rows that are undecided and do not go on, though there are further looks."""
+    standing = table.standing
+    if standing is None:
+        return []
+    return [
+        row.label
+        for row in table.rows
+        if row.gain is not None
+        and row.gain.verdict is Verdict.undecided
+        and row.label not in standing.goes_on
+        and 0 < standing.at[row.label] < len(standing.looks)
+    ]
 
 
 def _groups(standing: Standing) -> list[str]:
