@@ -128,6 +128,7 @@ def _rows(
     runs, (level, _) = runs_of(ranking, reference), _of_all(ranking, rows.standing)
     iqm, improvement = interquartile_gains(ranking, reference, runs, level), improvements(ranking, reference, runs)
     of_others = {r.label for r in rows.trials.values() if r.elsewhere}
+    told = {r.label: r.test_prior for r in rows.trials.values() if r.test_prior}
     budgets = _budgets(ranking.labels, rows.trials)
     others = other_gains(rows._replace(labels=ranking.labels), columns, reference, context)
     return tuple(
@@ -142,6 +143,7 @@ def _rows(
             iqm=iqm.get(m),
             stale=m in context.origin.stale,
             elsewhere=m in of_others,
+            test_prior=told.get(m, ""),
             improvement=improvement.get(m),
             budget=budgets[m],
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ltbench.stats.looks import usual_looks
+from ltbench.stats.priors import PRIOR
 from ltbench.suite.search import Search
 from ltbench.suite.strict import LARGEST, Positive, Strict
 
@@ -87,6 +88,18 @@ class Shots(Strict):
     """Few-shot: fewer training images than this."""
 
 
+def _known_prior(name: str) -> str:
+    if name != "uniform" and PRIOR.fullmatch(name) is None:
+        raise ValueError(
+            f"{name!r} is no test distribution: uniform, forwardR or backwardR (forward50: the largest class 50 times "
+            f"the smallest)"
+        )
+    return name
+
+
+TestPrior = Annotated[str, AfterValidator(_known_prior)]
+
+
 class Protocol(Strict):
     """How rows are compared: seeds, metric, reference, hold-out, search."""
 
@@ -107,6 +120,9 @@ class Protocol(Strict):
     """The row that gains are taken over; None: ce, or the first."""
     holdout_per_class: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     """Training images of each class that the final trials leave out."""
+    test_prior: TestPrior | None = None
+    """The test distribution that methods are told of which ask for it: uniform, forwardR or backwardR, R the largest
+    class over the smallest. Boards mark their rows."""
     curves: Literal["none", "holdout", "test"] = "none"
     """What accuracy is measured on while training; never used to choose anything."""
     save_logits: bool = False

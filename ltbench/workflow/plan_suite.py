@@ -21,8 +21,7 @@ from ltbench.planning.sizes import Sizes, size_of, sizes
 from ltbench.results.folders import folders_of, suites_in
 from ltbench.results.journal import Unreadable
 from ltbench.spec import Plan, Record, TrialSpec
-from ltbench.stats.expected_seeds import expected_seeds
-from ltbench.stats.looks import Looks
+from ltbench.stats.looks import Looks, expected_seeds
 from ltbench.training.budget import images_per_example
 from ltbench.training.device.provenance import device_name
 from ltbench.training.madeup import task_for
@@ -70,7 +69,7 @@ class SeedsToCome:
     Attributes:
         looks: seeds at each look. named: the comparisons that are to be decided.
         due: row -> seeds it gets for sure, those that have run included. most: at most. expected: on average, by the
-            assumption of `stats.expected_seeds`.
+            assumption of `stats.looks`.
     """
 
     looks: Sequence[int]

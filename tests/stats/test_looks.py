@@ -7,8 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ltbench.stats.expected_seeds import expected_seeds
-from ltbench.stats.looks import ALPHA, Looks, holm_over_looks, usual_looks
+from ltbench.stats.looks import ALPHA, Looks, expected_seeds, holm_over_looks, usual_looks
 from ltbench.stats.paired import holm_array
 from tests.stats.boards import Array, Boards, Setting, draw_looks, significant
 

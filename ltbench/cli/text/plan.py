@@ -14,7 +14,7 @@ from ltbench.planning.sizes import factor_notes
 from ltbench.ranking.formats.choices import choice_text
 from ltbench.spec import Plan
 from ltbench.spec.cell import HELD_OUT
-from ltbench.stats.expected_seeds import ROPE, SPREAD
+from ltbench.stats.looks import ROPE, SPREAD
 
 if TYPE_CHECKING:
     from ltbench.execution.run_plan import State

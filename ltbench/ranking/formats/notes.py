@@ -177,6 +177,10 @@ def of_table(table: Table) -> list[str]:
     if taken := [row.label for row in table.rows if row.elsewhere]:
         lines.append(f"From elsewhere: {', '.join(taken)}: predictions for this split that were taken over. ltbench "
                      f"computed their metrics and did not train them.")  # fmt: skip
+    for prior in dict.fromkeys(row.test_prior for row in table.rows if row.test_prior):
+        told = ", ".join(row.label for row in table.rows if row.test_prior == prior)
+        lines.append(f"Told the test distribution ({prior}, protocol.test_prior): {told}; the other rows were not. "
+                     f"Under another test distribution it was told the wrong one.")  # fmt: skip
     if factors := {row.label: factors_of(row.budget) for row in table.rows if factors_of(row.budget)}:
         said = "; ".join(f"{label} {', '.join(found)}" for label, found in factors.items())
         lines.append(f"Cost of a step beside plain training: {said}.")
