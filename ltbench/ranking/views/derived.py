@@ -21,6 +21,7 @@ from ltbench.metrics import (
     COSTS,
     DERIVED,
     METRICS,
+    SHOTS,
     declare_prior,
     expected_calibration_error,
     negative_log_likelihood,
@@ -117,6 +118,19 @@ def _calibration(metric: str, inside: NDArray[np.bool_], key: str, predictions: 
         return expected_calibration_error(confidence[chosen], (label == truth)[chosen])
     logits = read_logits(stored, len(truth))
     return None if logits is None else negative_log_likelihood(logits[chosen], truth[chosen].astype(np.int64))
+
+
+TABLED = tuple(name for name in DERIVED if name == "geometric_mean" or name.rpartition("_")[2] in SHOTS)
+"""Other averages over classes and other shots, which follow from the table of classes alone."""
+
+
+def by_shot(record: Record, predictions: Predictions | None) -> dict[str, float | None]:
+    """All shot conventions of a finished trial, its averages over classes, and ECE and NLL by shot; None where what is
+    needed is not there. Predictions are read once."""
+    stored = predictions(record.key) if predictions is not None else None
+    found = {name: record.metrics.get(name) for name in (*BUCKETS, "worst_class", "harmonic_mean")}
+    calibration = tuple(f"{metric}_{bucket}" for metric in ("ece", "nll") for bucket in BUCKETS)
+    return {**found, **Views((*TABLED, *calibration)).of(record, lambda key: stored)}
 
 
 def views_of(names: Collection[str], priors: Iterable[str] = ()) -> Views:
