@@ -9,6 +9,7 @@ import numpy as np
 from ltbench.metrics import BUCKETS, SHOTS, metric_of
 from ltbench.page.evidence import Evidence
 from ltbench.page.grids import PageCell, PageLine, PageTable
+from ltbench.ranking.beside import USUAL
 from ltbench.ranking.board import Leaderboard, Table
 
 ALONE = ("worst_class", "harmonic_mean", "geometric_mean")
@@ -19,9 +20,10 @@ def conventions(board: Leaderboard, table: Table, evidence: Evidence) -> PageTab
     """A line per method, a column per convention: many, medium and few as the suite has them and as others do; ECE and
     NLL of the three; and further averages over classes. Means over seeds, imbalance factors and data sets; an average
     is over the columns of the board that have such classes. None without records."""
-    shots = board.config.get("shots") or {"many": 100, "few": 20}
+    shots = board.config.get("shots") or USUAL
     groups: dict[str, tuple[str, ...]] = {f"many / medium / few (> {shots['many']}, < {shots['few']})": BUCKETS}
-    groups |= {words: tuple(f"{bucket}_{name}" for bucket in BUCKETS) for name, words in SHOTS.items()}
+    others = {name: words for name, words in SHOTS.items() if name != "usual" or shots != USUAL}
+    groups |= {words: tuple(f"{bucket}_{name}" for bucket in BUCKETS) for name, words in others.items()}
     groups |= {f"{metric_of(m).short} of these": tuple(f"{m}_{bucket}" for bucket in BUCKETS) for m in ("ece", "nll")}
     groups |= {metric_of(name).title: (name,) for name in ALONE}
     values = {row.label: {name: _mean(row.label, name, table, evidence) for names in groups.values() for name in names}

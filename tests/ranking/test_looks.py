@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from ltbench.ranking.views.compare import compare
 from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.stats.fixed_datasets import Verdict
 from ltbench.stats.looks import Looks
-from tests.ranking.made import PROTOCOL, plan_of, records
+from tests.ranking.made import PROTOCOL, html_of, plan_of, records
 
 LOOKS = (3, 5, 8, 13, 20)
 METHODS = {"ce": 0.5, "good": 0.9, "bad": 0.1, "twin": 0.5}
@@ -290,3 +291,11 @@ def test_comparing_two_rows_is_at_the_level_of_their_look() -> None:
     standing = found.table.standing
     assert standing is not None
     assert found.overall.test.half == pytest.approx(found.overall.test.interval_half(standing.level("good", "ce")))
+
+
+def test_the_report_takes_rows_with_different_numbers_of_seeds(tmp_path: Path) -> None:
+    protocol = {**PROTOCOL, "seeds": list(range(8)), "looks": {"seeds": [3, 8], "pairs": "reference"}}
+    kept = [r for r in records(METHODS, seeds=8) if r.spec.seed < 3 or r.spec.label in ("ce", "twin")]
+    page = html_of(kept, tmp_path, plan_of(kept, **protocol))
+    assert "stopped at look 1 of 2 (3 seeds), level 0.0188" in page
+    assert "stopped at look 2 of 2 (8 seeds), level 0.0312" in page

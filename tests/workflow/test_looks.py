@@ -157,3 +157,15 @@ def test_seeds_that_cannot_be_are_refused(seeds: dict[str, Any], said: str) -> N
         load_suite("quickstart", {"protocol.final.seeds": seeds})
     assert said in str(error.value)
     assert "protocol.final.seeds" in str(error.value)
+
+
+def test_the_board_of_the_store_is_the_board_of_the_run(ran: Ran) -> None:
+    """MLflow's experiment has the plan, and with it when is looked."""
+    folder, run, _ = ran
+    board = lt.leaderboard("quickstart", results=folder, only=ROWS)
+    assert run.board is not None
+    here, there = (b.ranked.board.tables[0] for b in (board, run.board))
+    assert here.standing is not None
+    assert there.standing is not None
+    assert dict(here.standing.at) == dict(there.standing.at)
+    assert [row.gain for row in here.rows] == [row.gain for row in there.rows]
