@@ -8,14 +8,21 @@ from typing import Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
 from ltbench.cli.output import format_of, print_board, tell
 from ltbench.errors import UserError, harmless
+from ltbench.system.extras import need
 
 
 def leaderboard(
     suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the last used")
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]",
+            help="a suite's file or name; default: the last used",
+            autocompletion=completion.suites_run,
+        ),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
@@ -41,8 +48,14 @@ def leaderboard(
     only: Only = None,
     datasets: Datasets = None,
     seeds: Seeds = None,
-    primary: Annotated[str | None, typer.Option(help="rank by this metric instead of the suite's")] = None,
-    reference: Annotated[str | None, typer.Option(help="gains over this row instead of the suite's")] = None,
+    primary: Annotated[
+        str | None,
+        typer.Option(help="rank by this metric instead of the suite's", autocompletion=completion.metrics),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="gains over this row instead of the suite's", autocompletion=completion.methods),
+    ] = None,
     rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
     lower_is_better: Annotated[
         list[str],
@@ -53,7 +66,10 @@ def leaderboard(
     ] = [],  # noqa: B006
     columns: Annotated[
         str | None,
-        typer.Option(help="metrics to show, comma-separated: also forward50, worst_class, few_thirds, ece_few ..."),
+        typer.Option(
+            help="metrics to show, comma-separated: also forward50, worst_class, few_thirds, ece_few ...",
+            autocompletion=completion.listed(completion.metrics),
+        ),
     ] = None,
     prior: Annotated[
         str | None,
@@ -100,7 +116,12 @@ def leaderboard(
 
 def report(
     suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]",
+            help="a suite's file or name; default: the only one there is",
+            autocompletion=completion.suites_run,
+        ),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[
@@ -116,6 +137,7 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
+    need("ltbench report", "report")
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
@@ -126,9 +148,12 @@ def report(
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="a row of the table")],
-    b: Annotated[str, typer.Argument(help="the row it is compared with")],
-    suite: Annotated[str | None, typer.Option(help="the suite's name; default: the only one there is")] = None,
+    a: Annotated[str, typer.Argument(help="a row of the table", autocompletion=completion.methods)],
+    b: Annotated[str, typer.Argument(help="the row it is compared with", autocompletion=completion.methods)],
+    suite: Annotated[
+        str | None,
+        typer.Option(help="the suite's name; default: the only one there is", autocompletion=completion.suites_run),
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
     datasets: Datasets = None,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.boards import compare, leaderboard, report
 from ltbench.cli.exchange import diff, split_
 from ltbench.cli.options import (
@@ -25,11 +26,13 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
+from ltbench.cli.shipped import cluster, docs
 from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
 from ltbench.cli.watch import watch
 from ltbench.errors import UserError, harmless, on_a_screen
+from ltbench.system.extras import need
 from ltbench.system.interrupt import Interrupt, Interrupted
 from ltbench.system.messages import show_on_stderr
 
@@ -85,6 +88,7 @@ def run(
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
     with Interrupt() as interrupt, waiting(f"reading {suite} ...") as told:  # from before the imports that take seconds
+        need("ltbench run", "train", *([] if inline else ["ray"]))
         from ltbench.cli.text.run import failure_lines, stopped_line
         from ltbench.execution.progress import RunDisplay
         from ltbench.workflow.run_suite import RunRequest, run_suite
@@ -135,6 +139,7 @@ def plan(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
+    need("ltbench plan", "train", *([] if address is None else ["ray"]))
     from ltbench.cli.text.plan import plan_text
     from ltbench.planning.bundle import export as write_bundle
     from ltbench.workflow.plan_suite import plan_suite
@@ -168,6 +173,8 @@ app.command()(watch)
 app.command(name="methods")(methods_)
 app.command(name="suites")(suites_)
 app.command(name="datasets")(datasets_)
+app.command()(cluster)
+app.command()(docs)
 app.command()(features)
 app.command()(check)
 app.command()(doctor)
@@ -213,12 +220,18 @@ def import_(
 @app.command()
 def sync(
     suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: all under --results")
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]",
+            help="a suite's file or name; default: all under --results",
+            autocompletion=completion.suites_run,
+        ),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Send MLflow what it lacks of the records. Runs do so by themselves; this is for a store that was away, or new."""
+    need("ltbench sync", "mlflow")
     from ltbench.workflow.sync import sync as sync_suites
 
     left = 0
@@ -235,6 +248,7 @@ def ui(
     port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
 ) -> None:
     """Open MLflow's UI on the right store. It listens on this machine only, and asks nobody for a password."""
+    need("ltbench ui", "mlflow")
     import signal
     import subprocess
 

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.errors import UserError
 
 if TYPE_CHECKING:
     from ltbench.spec import Selection
 
 SuiteArg = Annotated[
-    str, typer.Argument(metavar="SUITE", help="a suite file, or the name of one that comes with ltbench")
+    str,
+    typer.Argument(
+        metavar="SUITE",
+        help="a suite file, or the name of one that comes with ltbench",
+        autocompletion=completion.suites,
+    ),
 ]
 Results = Annotated[Path, typer.Option("--results", help="where runs write", envvar="LTBENCH_RESULTS")]
 TrackingUri = Annotated[
@@ -28,7 +34,12 @@ Methods = Annotated[
     Path | None, typer.Option("--methods", help="a folder with methods of your own (their code is run)")
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a value of the suite")]
-Only = Annotated[str | None, typer.Option("--only", help="only these rows, comma-separated")]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only", help="only these rows, comma-separated", autocompletion=completion.listed(completion.methods)
+    ),
+]
 Datasets = Annotated[str | None, typer.Option("--datasets", help="only these data sets, comma-separated")]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="these seeds instead of the suite's, comma-separated")]
 DEFAULT_RESULTS = Path("results")

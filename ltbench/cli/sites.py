@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import DEFAULT_RESULTS, Results
 from ltbench.cli.output import tell
 from ltbench.errors import UserError
+from ltbench.system.extras import need
 
 
 def site(
@@ -21,6 +23,7 @@ def site(
     repository: Annotated[str | None, typer.Option(help="address of the repository that takes records")] = None,
 ) -> None:
     """Write static pages over any number of suites: boards, methods, data sets, downloads; they open from disk."""
+    need("ltbench site", "report")
     from ltbench.workflow.exchange.make_site import make_site
 
     typer.echo(str(make_site(sources, out, title, repository, tell)[0]))
@@ -28,7 +31,12 @@ def site(
 
 def submit(
     suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]",
+            help="a suite's file or name; default: the only one there is",
+            autocompletion=completion.suites_run,
+        ),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results")] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import DEFAULT_RESULTS, Results
 from ltbench.errors import UserError, harmless
 
@@ -19,7 +20,12 @@ QUIET = 60.0
 
 def watch(
     suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]",
+            help="a suite's file or name; default: the only one there is",
+            autocompletion=completion.suites_run,
+        ),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     every: Annotated[float, typer.Option(help="seconds between two looks", min=0.5)] = 2.0,
