@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ltbench.stats.looks import ALPHA, Looks, expected_seeds, holm_over_looks, usual_looks
+from ltbench.stats.fixed_datasets import rank_intervals
+from ltbench.stats.looks import ALPHA, GROWTH, Looks, expected_seeds, holm_over_looks, usual_looks
 from ltbench.stats.paired import holm_array
 from tests.stats.boards import Array, Boards, Setting, draw_looks, significant
 
@@ -130,6 +133,30 @@ def test_a_clear_lead_is_found_at_the_first_look_and_a_small_one_by_the_last() -
     ours, fixed = (claimed(close) == 1)[:, :4].mean(), significant(close[-1].p)[:, :4].mean()
     assert 0.5 < fixed < 0.99, "neither hopeless nor certain"
     assert ours > fixed - 0.15
+
+
+@pytest.mark.parametrize("truth", [(0, 0, 0, 6, 6), (0, 1, 2, 3, 4), (0, 0, 0, 0, 30)], ids=["half", "close", "ahead"])
+def test_rank_intervals_hold_all_true_ranks_at_once_after_all_looks(truth: tuple[float, ...]) -> None:
+    means = np.array(truth, dtype=float)
+    signs = claimed(draw_looks(Setting(5, 1, 20, (0.75, 0.2), images=60), FIVE.seeds, BOARDS, means))
+    names, pairs = "abcde", list(combinations(range(5), 2))
+    best, worst = ([1 + int((means > v).sum()) for v in means], [5 - int((means < v).sum()) for v in means])
+    hits = 0
+    for row in signs.astype(int).tolist():
+        spans = rank_intervals(names, {(names[a], names[b]): s for (a, b), s in zip(pairs, row, strict=True)})
+        hits += all(spans[n][0] <= b and w <= spans[n][1] for n, b, w in zip(names, best, worst, strict=True))
+    assert hits / len(signs) >= 0.95 - error()
+
+
+def test_the_documentation_says_what_is_so() -> None:
+    text = " ".join((Path(__file__).parents[2] / "docs" / "leaderboard.md").read_text(encoding="utf-8").split())
+    said = text.split("## Seeds until it is resolved")[1].split("## The draw")[0]
+    assert usual_looks(3, 20) == FIVE.seeds
+    assert "Looks come at 3, 5, 8, 13 and 20 seeds: each has 1.6 times the seeds of the one before." in said
+    assert GROWTH == 1.6
+    *first, last = (f"{level:.4g}" for level in FIVE.levels)
+    assert f"With looks at 3, 5, 8, 13 and 20 seeds the levels are {', '.join(first)} and {last}." in said
+    assert f"{100 * (1 - FIVE.levels[0]):.2f} % at the first" in said
 
 
 # -- seeds to expect ---------------------------------------------------------------------------------------------------
