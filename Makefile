@@ -1,8 +1,8 @@
 # `make quickstart` and `make test` do everything on a fresh machine, set-up included. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV ?= .venv
-# How many processes the tests share.
-JOBS ?= 2
+# How many processes the tests share: one more than cores, since tests of several processes wait most of the time.
+JOBS ?= 3
 BIN := $(VENV)/bin
 
 .PHONY: quickstart test test-fast test-all lint gpu bench fuzz storm lock docs setup clean

@@ -90,7 +90,7 @@ def leaderboard(
         bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
     ] = False,
 ) -> None:
-    """Rank the methods of a suite, with intervals and tests; say what is missing."""
+    """Rank the methods of a suite, with intervals and tests. Says what is missing."""
     from ltbench.ranking.build import BoardOptions
     from ltbench.ranking.formats.latex.paper import PaperStyle, read_names
     from ltbench.ranking.views.derived import primary_of_prior
@@ -149,7 +149,8 @@ def report(
     datasets: Datasets = None,
     seeds: Seeds = None,
 ) -> None:
-    """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
+    """Write a suite's report, a page that opens from disk. Figures are SVG and PNG as well, tables CSV, JSON and
+    LaTeX."""
     need("ltbench report", "report")
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
@@ -171,7 +172,8 @@ def compare(
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
     datasets: Datasets = None,
 ) -> None:
-    """Two methods in full, as one planned comparison: by column, metric and class, and how far seeds can tell."""
+    """Compare two methods in full, as one planned comparison. By column, metric and class, and how far seeds can
+    tell."""
     from ltbench.ranking.formats.compare_text import comparison_text
     from ltbench.workflow.make_board import compare_rows
 

@@ -142,7 +142,7 @@ def plan(
     ] = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
+    """Print what would run, where, and for how long. Also what is finished already, what is skipped and why."""
     need("ltbench plan", "train", *([] if address is None else ["ray"]))
     from ltbench.cli.text.plan import plan_text
     from ltbench.planning.bundle import export as write_bundle
@@ -205,7 +205,8 @@ def import_(
         typer.Option(help="of predictions: rank them with this recipe of the suite; default: in a table of their own"),
     ] = None,
 ) -> None:
-    """Take over records from another machine, or predictions of models that were trained elsewhere on a split."""
+    """Take over records, or predictions of models from elsewhere. Records of another machine; predictions on a
+    split that `ltbench split` wrote."""
     if source.suffix.lower() in (".csv", ".npz"):
         from ltbench.workflow.exchange.take_over import import_predictions
 

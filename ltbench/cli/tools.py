@@ -33,7 +33,7 @@ def methods_(
     plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     template: Annotated[bool, typer.Option("--template", help="print a method's file to start from")] = False,
 ) -> None:
-    """List all methods, or show one: hyper-parameters, defaults, search ranges, needs, paper."""
+    """List all methods, or show one in full. Hyper-parameters, defaults, search ranges, needs, paper."""
     need("ltbench methods", "train")
     from ltbench.cli.catalog import method_list, method_page
     from ltbench.plugins import use
@@ -67,7 +67,7 @@ def suites_(
     target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="of copy: what to write")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="of show: with what it extends, in one")] = False,
 ) -> None:
-    """List the suites that come with ltbench, show one, or copy one to change it."""
+    """List, show or copy the suites that come with ltbench."""
     from ltbench.cli.catalog import copied_suite, suite_list, suite_text
 
     if what == "list":
@@ -95,7 +95,7 @@ def features(
     data: Data = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
 ) -> None:
-    """Precompute CLIP features of a data set, for the kind `features`. The same command continues."""
+    """Precompute the CLIP features of a data set. They are for the kind `features`. The same command continues."""
     need("ltbench features", "train")
     from ltbench.data.featurize import ClipTowers, features_of
     from ltbench.data.sources.source import data_folder
@@ -122,7 +122,7 @@ def check(
         list[str], typer.Option("--option", metavar="NAME=VALUE", help="of a data set: an option of its kind")
     ] = [],  # noqa: B006
 ) -> None:
-    """Run the contract on a method, backbone or data set: what each must do, tried in seconds."""
+    """Check a method, backbone or data set. What each must do, tried in seconds."""
     need("ltbench check", "train")
     from ltbench.checks.code import CheckRequest, check_code, holds
     from ltbench.cli.text.check import verdict_text
@@ -159,7 +159,7 @@ def verify(
         bool, typer.Option("--mark", help="with --from: leave the mark for boards there, too, as in RESULTS")
     ] = False,
 ) -> None:
-    """Run some finished trials again, here, and say whether their records hold."""
+    """Run some finished trials again: do their records hold here?"""
     need("ltbench verify", "train")
     from ltbench.checks.verify import checks_text
     from ltbench.workflow.prepare import Request
@@ -191,7 +191,7 @@ def doctor(
     set_: Set = [],  # noqa: B006 - typer copies defaults
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Say what is on this machine, what a suite lacks here, and what to do. Exit code 1: something is in the way."""
+    """Say what a machine has, what a suite lacks, and what to do. Exit code 1: something is in the way."""
     from ltbench.cli.text.doctor import doctor_text
     from ltbench.system.uris import store_uri
     from ltbench.workflow.doctor import Health, examine
@@ -217,8 +217,8 @@ def fetch(
     only: Only = None,
     datasets: Datasets = None,
 ) -> None:
-    """Get what a suite needs: data sets, pre-trained weights, class-name vectors. For a machine without a network, copy
-    the folder of --data there."""
+    """Get the data, weights and class-name vectors of a suite. For a machine without a network, copy the folder of
+    --data there."""
     need("ltbench fetch", "train")
     from ltbench.workflow.doctor import fetch as fetch_all
     from ltbench.workflow.prepare import Request
@@ -243,7 +243,7 @@ def trial(
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads", min=1)] = None,
 ) -> None:
-    """Run exported trials in this process: for a debugger, or a machine without Ray. (python -m ltbench.trial does the
+    """Run exported trials in this process. For a debugger, or a machine without Ray. (python -m ltbench.trial does the
     same where only torch is installed.)"""
     need("ltbench trial", "train")
     from ltbench.data.sources.source import data_folder

@@ -64,12 +64,18 @@ class SuitePlan:
 
         Returns:
             Columns: method (the row's name), dataset, imbalance (`IF100`), seed, role (`final` or `search`), key,
-            status (`to run`, `finished`, `failed`, `skipped`), reason (of a skip).
+            status (`to run`, `finished`, `failed`, `skipped`; `if undecided`: where seeds run until comparisons are
+            decided, and this one may not be needed), reason (of a skip).
         """
         lines: list[dict[str, Any]] = [
             {"method": t.label, "dataset": t.cell.dataset, "imbalance": t.cell.imbalance_label, "seed": t.seed,
              "role": t.role, "key": t.key, "status": self.status(t), "reason": ""}
             for t in self.trials
+        ]  # fmt: skip
+        lines += [
+            {"method": t.label, "dataset": t.cell.dataset, "imbalance": t.cell.imbalance_label, "seed": t.seed,
+             "role": t.role, "key": t.key, "status": "if undecided", "reason": ""}
+            for t in self.outlook.undecided
         ]  # fmt: skip
         lines += [
             {"method": s.label, "dataset": s.cell.dataset, "imbalance": s.cell.imbalance_label, "seed": None,

@@ -16,7 +16,8 @@ from ltbench.plugins import use
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.explain import explain
 from ltbench.suite.places import KeyPath, Overrides, SuiteData
-from ltbench.suite.schema import DatasetEntry, Protocol, Suite
+from ltbench.suite.protocol import Protocol
+from ltbench.suite.schema import DatasetEntry, Suite
 from ltbench.suite.yaml_file import read_suite_file, read_suite_mapping, shipped, shipped_suites
 
 
@@ -279,7 +280,7 @@ def _check_search(source: SuiteData, suite: Suite) -> None:
 
 def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) -> None:
     where: KeyPath = ("protocol", "final", "seeds")
-    if len(set(protocol.final.seeds)) < len(protocol.final.seeds):
+    if len(set(protocol.final.all_seeds)) < len(protocol.final.all_seeds):
         raise source.error(where, f"lists a seed twice: {protocol.final.seeds}")
     for key, names in ((("primary",), [protocol.primary]), (("final", "report"), protocol.final.report)):
         for name in names:

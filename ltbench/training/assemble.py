@@ -22,6 +22,7 @@ from ltbench.parts import Classifier
 from ltbench.plugins import unpack_sources, use_sources
 from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, TrialSpec
+from ltbench.stats.priors import prior_weights
 from ltbench.training.site import Site
 
 
@@ -70,6 +71,7 @@ def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
     data, facts = load_cell(spec.cell, site)
     generators, recipe = Generators.of(spec.seed), spec.recipe
     torch.manual_seed(int(generators.init.integers(2**31)))
+    counts = np.bincount(data.train_y, minlength=len(facts.class_names))
     task = Task(
         data.train_y,
         facts.class_names,
@@ -78,6 +80,7 @@ def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
         optimizer=recipe["optimizer"],
         seed=spec.seed,
         logit_scale=recipe.get("logit_scale"),
+        test_prior=prior_weights(spec.test_prior, counts) if spec.test_prior else None,
     )
     method = method_class(task, **spec.hyperparameters)
     model = _model(method, recipe, facts, site)

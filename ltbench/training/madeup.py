@@ -15,13 +15,14 @@ from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
+from ltbench.stats.priors import prior_weights
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.engine import Clock, Setup, train
 from ltbench.training.graph.use import GraphUse
 
 COUNTS = (120, 60, 24, 12, 6)
 RECIPE: dict[str, Any] = {
-    "epochs": 4.0,
+    "epochs": 3.0,
     "batch_size": 16,
     "precision": "fp32",
     "schedule": {"name": "multistep", "milestones": [0.6], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0},
@@ -86,6 +87,7 @@ def task_for(cls: type[Method], seed: int = 0, device: torch.device | str = "cpu
         optimizer=_OPTIMIZER,
         seed=seed,
         logit_scale=100.0 if clip else None,
+        test_prior=prior_weights("backward10", COUNTS) if "test_prior" in cls.needs else None,
     )
 
 

@@ -12,7 +12,7 @@ from ltbench.errors import UserError
 from ltbench.metrics import BUCKETS, NONE_DECLARED, Directions
 from ltbench.plugins import use
 from ltbench.ranking.selection import LTBENCH, Origin
-from ltbench.results.folders import checked_name, read_plan, referenced, suites_in
+from ltbench.results.folders import REFERENCE, checked_name, read_plan, referenced, suites_in
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.results.reading import read_results
 from ltbench.spec import Expectation, Result
@@ -235,7 +235,8 @@ def journal_in(folder: Path) -> tuple[Journal, Expectation | None]:
     if folder.suffix.lower() == ".csv" and folder.is_file():
         raise UserError(f"--from {folder}: a file of scores has no records; `ltbench leaderboard --from` ranks it")
     if not records.is_dir():
-        raise UserError(f"--from {folder}: no such folder")
+        shipped = f"; the records that come with ltbench: --from {REFERENCE}{folder.name}"
+        raise UserError(f"--from {folder}: no such folder{shipped if folder.parent.name == 'reference' else ''}")
     return Journal(records), read_plan(records.parent / "plan.json") if records.name == "records" else None
 
 

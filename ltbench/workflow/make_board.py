@@ -11,8 +11,8 @@ import pandas as pd
 from ltbench.metrics import declared_directions, known_name
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
-from ltbench.ranking.compare import Comparison, compare
 from ltbench.ranking.images import left_out
+from ltbench.ranking.views.compare import Comparison, compare
 from ltbench.results.folders import Folders, folders_of
 from ltbench.results.journal import Journal, without_collecting
 from ltbench.spec import Expectation, Plan, Result, Selection
@@ -118,6 +118,16 @@ def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderb
         return None
     results = [Result.of(r) for r in records]
     return build(results, plan.expectation(), chosen, predictions=folders.journal.predictions)
+
+
+def due_now(plan: Plan, folders: Folders, chosen: Selection) -> tuple[Plan, Leaderboard | None]:
+    """The part of a plan that is due by what its journal holds, and the board that says so. All of it, without a board,
+    where seeds are fixed, or chosen by hand."""
+    if not plan.looks or chosen.seeds is not None:
+        return plan, None
+    board = board_of_records(folders, chosen, plan)
+    tables = [] if board is None else [table.standing for table in board.tables if table.standing is not None]
+    return plan.up_to({label: n for standing in tables for label, n in standing.due.items()}), board
 
 
 def compare_rows(
