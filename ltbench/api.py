@@ -111,6 +111,8 @@ class Task:
         log_prior: (C,) float32 on the training device, log(n_c / N).
         class_names: C strings. num_classes: C.
         text: (C, D) float32 unit vectors of the class names on the CPU, or None.
+        test_prior: (C,) float32 on the training device, the test distribution that the suite declares
+            (`protocol.test_prior`), for methods that need it (`needs = frozenset({"test_prior"})`); else None.
         logit_scale: what cosines with the text vectors are multiplied by, where the recipe's head is `text`; else None.
     """
 
@@ -124,6 +126,7 @@ class Task:
         optimizer: Mapping[str, Any] | None = None,
         seed: int = 0,
         logit_scale: float | None = None,
+        test_prior: NDArray[np.float64] | None = None,
     ) -> None:
         self.labels = labels
         self.class_names = tuple(class_names)
@@ -134,6 +137,8 @@ class Task:
         self.log_prior = (self.counts.double() / self.counts.double().sum()).log().float()
         self.text = None if text is None else torch.tensor(text, dtype=torch.float32)
         self.logit_scale = logit_scale
+        shares = None if test_prior is None else test_prior / test_prior.sum()
+        self.test_prior = None if shares is None else torch.tensor(shares, dtype=torch.float32, device=self.device)
         self._optimizer = dict(optimizer or {"name": "sgd", "lr": 0.1})
         self._cycles = ClassCycles(labels, self.num_classes, np.random.default_rng([seed, 5]))
 
@@ -178,8 +183,9 @@ class Method:
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
     defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `blocks`: a
     backbone of transformer blocks; `stages`: one that experts can share; `maps`: one of convolutions; `linear_head`:
-    class vectors of different lengths; `holdout`: held-out images for `fit`) and which `views` of an image it trains
-    on, and declares hyper-parameters with `hp`.
+    class vectors of different lengths; `holdout`: held-out images for `fit`; `test_prior`: the declared test
+    distribution, which boards then say) and which `views` of an image it trains on, and declares hyper-parameters with
+    `hp`.
     """
 
     paper: ClassVar[str] = ""

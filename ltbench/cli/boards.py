@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from ltbench.cli import completion
-from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
+from ltbench.cli.options import (
+    DEFAULT_RESULTS,
+    Datasets,
+    Methods,
+    Only,
+    Plugins,
+    Results,
+    Seeds,
+    TrackingUri,
+    selection,
+)
 from ltbench.cli.output import format_of, print_board, tell
 from ltbench.errors import UserError, harmless
 from ltbench.system.extras import need
@@ -33,6 +43,7 @@ def leaderboard(
         ),
     ] = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     format_: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +90,7 @@ def leaderboard(
         bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
     ] = False,
 ) -> None:
-    """Rank the methods of a suite, with intervals and tests; say what is missing."""
+    """Rank the methods of a suite, with intervals and tests. Says what is missing."""
     from ltbench.ranking.build import BoardOptions
     from ltbench.ranking.formats.latex.paper import PaperStyle, read_names
     from ltbench.ranking.views.derived import primary_of_prior
@@ -97,6 +108,7 @@ def leaderboard(
         tracking_uri=tracking_uri,
         source=from_,
         methods=methods,
+        plugins=plugins,
         chosen=selection(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(lower_is_better),
@@ -129,6 +141,7 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the folder to write; default: RESULTS/SUITE/report")] = None,
     tracking_uri: TrackingUri = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     upload: Annotated[
         bool, typer.Option("--mlflow/--no-mlflow", help="also put it and its numbers into MLflow")
     ] = True,
@@ -136,12 +149,13 @@ def report(
     datasets: Datasets = None,
     seeds: Seeds = None,
 ) -> None:
-    """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
+    """Write a suite's report, a page that opens from disk. Figures are SVG and PNG as well, tables CSV, JSON and
+    LaTeX."""
     need("ltbench report", "report")
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
-    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri)
+    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri, plugins)
     typer.echo(str(made.page))
     if upload and from_ is None:
         made.upload(store_uri(tracking_uri, results), tell)
@@ -158,7 +172,8 @@ def compare(
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
     datasets: Datasets = None,
 ) -> None:
-    """Two methods in full, as one planned comparison: by column, metric and class, and how far seeds can tell."""
+    """Compare two methods in full, as one planned comparison. By column, metric and class, and how far seeds can
+    tell."""
     from ltbench.ranking.formats.compare_text import comparison_text
     from ltbench.workflow.make_board import compare_rows
 

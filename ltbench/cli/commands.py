@@ -18,6 +18,7 @@ from ltbench.cli.options import (
     Datasets,
     Methods,
     Only,
+    Plugins,
     Results,
     Seeds,
     Set,
@@ -70,6 +71,7 @@ def run(
     tracking_uri: TrackingUri = None,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
@@ -100,6 +102,7 @@ def run(
             results=results,
             data=data,
             methods=methods,
+            plugins=plugins,
             tracking_uri=tracking_uri,
             tell=told,
             inline=inline,
@@ -127,6 +130,7 @@ def plan(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006
     only: Only = None,
     datasets: Datasets = None,
@@ -138,10 +142,11 @@ def plan(
     ] = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
+    """Print what would run, where, and for how long. Also what is finished already, what is skipped and why."""
     need("ltbench plan", "train", *([] if address is None else ["ray"]))
     from ltbench.cli.text.plan import plan_text
     from ltbench.planning.bundle import export as write_bundle
+    from ltbench.planning.bundle import export_plugins
     from ltbench.workflow.plan_suite import plan_suite
     from ltbench.workflow.prepare import Request
 
@@ -152,6 +157,7 @@ def plan(
         results=results,
         data=data,
         methods=methods,
+        plugins=plugins,
         tracking_uri=tracking_uri,
         tell=tell,
     )
@@ -159,9 +165,9 @@ def plan(
     typer.echo(harmless(plan_text(outlook)), nl=False)
     if export is not None:
         files = write_bundle(outlook.all_trials, outlook.prepared.inputs, export)
-        typer.echo(
-            f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
-        )
+        more = "".join(f" --plugins {folder}" for folder in export_plugins(outlook.prepared.plugins, export))
+        typer.echo(f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial "
+                   f"{export}/*.json{more}")  # fmt: skip
 
 
 app.command()(leaderboard)
@@ -199,7 +205,8 @@ def import_(
         typer.Option(help="of predictions: rank them with this recipe of the suite; default: in a table of their own"),
     ] = None,
 ) -> None:
-    """Take over records from another machine, or predictions of models that were trained elsewhere on a split."""
+    """Take over records, or predictions of models from elsewhere. Records of another machine; predictions on a
+    split that `ltbench split` wrote."""
     if source.suffix.lower() in (".csv", ".npz"):
         from ltbench.workflow.exchange.take_over import import_predictions
 

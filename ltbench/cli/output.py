@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,26 +18,6 @@ if TYPE_CHECKING:
 def tell(line: str) -> None:
     """A line for a person, on stderr."""
     say(line)
-
-
-class Timed:
-    """Tells what is tried, and at the end how long each took."""
-
-    def __init__(self) -> None:
-        self._began: list[tuple[str, float]] = []
-
-    def __call__(self, what: str) -> None:
-        self._began.append((what, time.monotonic()))
-        tell(f"trying {what} ...")
-
-    def close(self) -> None:
-        """Tell the table of what was tried."""
-        ends = [*(began for _, began in self._began[1:]), time.monotonic()]
-        rows = [(what, end - began) for (what, began), end in zip(self._began, ends, strict=True)]
-        rows.append(("in all", sum(seconds for _, seconds in rows)))
-        width = max(len(what) for what, _ in rows)
-        tell("\n".join(["", f"{'tried':<{width}}  seconds", f"{'-' * width}  -------",
-                        *(f"{what:<{width}}  {seconds:7.1f}" for what, seconds in rows), ""]))  # fmt: skip
 
 
 def warn(message: str) -> None:

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from ltbench.data.sources.kinds import source_kinds
 from ltbench.errors import UserError, clipped, did_you_mean
 from ltbench.metrics import METRICS
+from ltbench.plugins import use
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.explain import explain
 from ltbench.suite.places import KeyPath, Overrides, SuiteData
-from ltbench.suite.schema import DatasetEntry, Protocol, Suite
+from ltbench.suite.protocol import Protocol
+from ltbench.suite.schema import DatasetEntry, Suite
 from ltbench.suite.yaml_file import read_suite_file, read_suite_mapping, shipped, shipped_suites
 
 
@@ -33,12 +35,13 @@ def find_suite(name: str) -> Path:
                     f"{did_you_mean(path.stem, shipped_suites())}")  # fmt: skip
 
 
-def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Suite:
-    """Read and check a suite.
+def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = (), plugins: Sequence[Path] = ()) -> Suite:
+    """Read and check a suite. From then on the code of its folders of plugins, and of no others, is found.
 
     Args:
         suite: its file, the name of one that comes with ltbench, or its contents.
         overrides: what replaces its values: `KEY.PATH=VALUE`, or key path -> value.
+        plugins: further folders of plugins, beside those that the suite names.
 
     Raises:
         UserError: anything wrong with it, as one message with file, line, key path and cure.
@@ -47,6 +50,7 @@ def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = ())
         source = read_suite_mapping(suite, overrides)
     else:
         source = read_suite_file(find_suite(str(suite)), overrides)
+    _use_plugins(source, plugins)
     _arrange(source)
     try:
         checked = Suite.model_validate(source.data)
@@ -54,6 +58,20 @@ def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = ())
         raise explain(source, error) from error
     _check_names(source, checked)
     return checked.model_copy(update={"datasets": [draw for entry in checked.datasets for draw in entry.draws()]})
+
+
+def _use_plugins(source: SuiteData, given: Sequence[Path]) -> None:
+    """Find the code of the suite's folders before anything in it is looked up."""
+    named = source.data.get("plugins")
+    if isinstance(named, str):
+        source.data["plugins"] = named = [named]
+    use(given)
+    if not (isinstance(named, list) and all(isinstance(folder, str) and folder for folder in named)):
+        return  # none, or something that is refused with the rest of the suite
+    place = f"{source.place(('plugins',))}: plugins:"
+    found = [_absolute(source, folder, ("plugins", i)) for i, folder in enumerate(named)]
+    source.data["plugins"] = [str(folder) for folder in found]
+    use([*given, *found], place)
 
 
 def _arrange(source: SuiteData) -> None:
@@ -262,7 +280,7 @@ def _check_search(source: SuiteData, suite: Suite) -> None:
 
 def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) -> None:
     where: KeyPath = ("protocol", "final", "seeds")
-    if len(set(protocol.final.seeds)) < len(protocol.final.seeds):
+    if len(set(protocol.final.all_seeds)) < len(protocol.final.all_seeds):
         raise source.error(where, f"lists a seed twice: {protocol.final.seeds}")
     for key, names in ((("primary",), [protocol.primary]), (("final", "report"), protocol.final.report)):
         for name in names:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltbench.errors import UserError
 from ltbench.ranking.views.moved import Moves, Side, moves
-from ltbench.results.folders import suites_in
+from ltbench.results.folders import referenced, suites_in
 from ltbench.results.journal import Journal, Unreadable
 from ltbench.spec import Expectation, Record, Result, TrialSpec
 from ltbench.system.uris import shown_uri
@@ -72,7 +72,7 @@ def side_of(place: str, suite: str | None, tell: Tell) -> Found:
         found = find_results(suite, _NOWHERE, place, None, tell)
         results, plan, name = found.results, found.expectation, shown_uri(place)
     else:
-        folder = _folder(Path(place).expanduser(), suite)
+        folder = _folder(referenced(Path(place).expanduser()), suite)
         journal, plan = journal_in(folder)
         records = _readable(journal, tell)
         if suite is not None:
