@@ -437,6 +437,7 @@ def test_it_says_that_it_needs_text() -> None:
         "lift": clip | {"blocks"},
         "lift_plus": {"blocks"},
         "lp_plus_plus": clip,
+        "marc": {"linear_head"},
         "ride": {"stages"},
         "shike": {"stages", "maps"},
         "temperature": {"holdout"},

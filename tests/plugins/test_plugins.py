@@ -206,3 +206,14 @@ def test_results_of_others_run_no_code(tmp_path: Path) -> None:
     board = ltbench.leaderboard("brought", results=results)
     assert board.methods == ["shifted"]
     assert plugins.in_use() == ()
+
+
+@pytest.mark.slow
+def test_rays_workers_are_sent_them(tmp_path: Path) -> None:
+    folder_of_plugins(tmp_path / "mine")
+    file = suite_file(tmp_path, resources={"executor": "ray"})
+    words = ["ltbench", "run", str(file), "--data", "data", "--results", "results"]
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, cwd=tmp_path,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "shifted" in done.stdout
