@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +27,7 @@ from ltbench.cli.output import print_board, tell, warn
 from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
+from ltbench.cli.ui import ui
 from ltbench.cli.watch import watch
 from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.interrupt import Interrupt, Interrupted
@@ -228,39 +228,7 @@ def sync(
     raise typer.Exit(1 if left else 0)
 
 
-@app.command()
-def ui(
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: TrackingUri = None,
-    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
-) -> None:
-    """Open MLflow's UI on the right store. It listens on this machine only, and asks nobody for a password."""
-    import signal
-    import subprocess
-
-    from ltbench.system.uris import shown_uri, store_uri
-    from ltbench.workflow.find_results import refuse_without_store
-
-    uri = store_uri(tracking_uri, results)
-    refuse_without_store(uri)
-    if uri.startswith(("http://", "https://")):
-        typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
-        return
-    typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
-    typer.echo("It asks for no password: everybody who is logged in on this machine can read the store through it, and "
-               "change and delete what is in it, while it runs.")  # fmt: skip
-    typer.echo("Choose `Model training` at its top left: on `GenAI`, where MLflow 3 begins, a suite looks empty.")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
-    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
-    server = subprocess.Popen(command, env=environment)
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # or the server would go on without us
-    try:
-        code = server.wait()
-    except KeyboardInterrupt:  # the server has it, too
-        server.wait()
-        code = 0
-    raise typer.Exit(1 if code > 0 else 0)
+app.command()(ui)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from ltbench.ranking.compare import Comparison, compare
 from ltbench.ranking.images import left_out
 from ltbench.results.folders import Folders, folders_of
 from ltbench.results.journal import Journal
-from ltbench.spec import Expectation, Plan, Result, Selection
+from ltbench.spec import Expectation, Result, Selection
 from ltbench.workflow.exchange.views import with_views
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
 from ltbench.workflow.stale import run_again, stale_rows
@@ -106,13 +106,13 @@ def make_board(request: BoardRequest) -> RankedResults:
     return RankedResults(board, found.expectation, journal)
 
 
-def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:
+def board_of_records(folders: Folders, chosen: Selection, expectation: Expectation | None) -> Leaderboard | None:
     """The board of what a suite's journal holds; None where nothing is finished."""
     records = folders.journal.records().values()
     if not any(r.status == "ok" for r in records):
         return None
     results = [Result.of(r) for r in records]
-    return build(results, plan.expectation(), chosen, predictions=folders.journal.predictions)
+    return build(results, expectation, chosen, predictions=folders.journal.predictions)
 
 
 def compare_rows(

@@ -37,11 +37,11 @@ class Made:
 
         folder = self.page.parent
         try:
-            from ltbench.tracking import mlflow_store
+            from ltbench.tracking import mlflow_board
 
             files = {file.relative_to(folder).as_posix(): file for file in self.files}
             version = digest([self.board.data, dict(self.board.config)])
-            mlflow_store.put_board(uri, self.board.suite, version, aggregates(self.board), files)
+            mlflow_board.put_board(uri, self.board.suite, version, aggregates(self.board), files)
         except Exception as error:  # whatever MLflow raises: the report itself is made
             warner(tell)(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
 

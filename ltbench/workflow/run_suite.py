@@ -19,7 +19,7 @@ from ltbench.planning.search import diverged
 from ltbench.ranking.formats.choices import choice_text
 from ltbench.results.folders import Folders, checkpoints_of
 from ltbench.results.journal import Journal
-from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.spec import Plan, Record, Selection, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.lock import SuiteLock
 from ltbench.system.remote import Remote
@@ -27,6 +27,7 @@ from ltbench.tracking.delivery import Tracker
 from ltbench.training.site import Site
 from ltbench.workflow.make_board import board_of_records
 from ltbench.workflow.prepare import Prepared, Request, prepare
+from ltbench.workflow.sync import summarise, whole_board
 
 if TYPE_CHECKING:
     from ltbench.ranking.board import Leaderboard
@@ -61,6 +62,7 @@ class RunOutcome:
         search_failures: trials of the search that failed, other than by divergence.
         journal: where its records are. checkpoints: where its trials leave them.
         board: None where nothing is finished.
+        sent: MLflow was sent records, and has all of them.
     """
 
     plan: Plan
@@ -70,6 +72,7 @@ class RunOutcome:
     stopped: bool = False
     search_failures: Sequence[Record] = field(default_factory=list)
     board: Leaderboard | None = None
+    sent: bool = False
 
     @property
     def left(self) -> list[TrialSpec]:
@@ -119,7 +122,12 @@ def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
         done = _carry_out(job, prepared, request, interrupt, lock)
         if done.stopped:
             return done
-        board = board_of_records(prepared.folders, request.chosen, prepared.plan)
+        board = board_of_records(prepared.folders, request.chosen, prepared.plan.expectation())
+        if done.sent:
+            part = request.chosen != Selection()
+            summarise(
+                whole_board(prepared.suite.suite, request.results) if part else board, request.store, request.tell
+            )
         return replace(done, search_failures=broken, board=board)
 
 
@@ -142,7 +150,7 @@ def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: In
     try:
         state = state_of(plan, journal)
         bring_up_to_date(plan, state, journal, tracker)
-        tracker.deliver_backlog()
+        backlog = tracker.deliver_backlog()
         to_run = state.to_run(plan, request.retry_failed)
         request.tell(_announcement(plan, to_run, state))
         resources = replace(prepared.resources, inline=request.inline or prepared.resources.inline)
@@ -154,7 +162,8 @@ def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: In
         unsent = tracker.close()
     if unsent:
         request.warn(f"{unsent} records wait to be sent to MLflow")
-    outcome = RunOutcome(plan, state_of(plan, journal), journal, site.checkpoints)
+    sent = not unsent and bool(backlog or to_run.trials)
+    outcome = RunOutcome(plan, state_of(plan, journal), journal, site.checkpoints, sent=sent)
     return replace(outcome, stopped=interrupt.asked and bool(outcome.left))
 
 
