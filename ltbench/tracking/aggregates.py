@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from ltbench.ranking.board import Leaderboard, Row, Score, Table, span_label
 from ltbench.tracking.saved_view import GROUP
 
-PLACE = "board/place"
-"""The metric of a summary's rows that orders them: 1 is the first row of the board."""
+ORDER = "board/order"
+"""The metric of a summary's runs that orders them: first the board's rows, 1 is the best method; then its columns."""
 _MANY = 12
 """Columns of a board that get a chart of their own, and a column in the list."""
 _SHORT = {"mean": "mean", "mean_low": "low", "mean_high": "high", "gain": "gain", "gain_low": "gain_low",
@@ -99,7 +99,7 @@ def group_of(method: str, cell: str, recipe: str = "") -> str:
 def summary(board: Leaderboard) -> Summary:
     """The board's numbers by method and cell, for the page of the suite's trials."""
     runs: list[Aggregate] = []
-    below: list[Aggregate] = []
+    below: dict[str, list[Aggregate]] = {}
     groups: dict[tuple[str, ...], str] = {}
     shown = [table for table in board.tables if table.rows]
     for table in shown:
@@ -110,16 +110,18 @@ def summary(board: Leaderboard) -> Summary:
             groups |= {(table.recipe_id, row.label, *c): g for c, g in zip(row.scores, cells, strict=True)}
             alone = len(parts) == 1
             first = _summed(parts[0] if alone else whole, cells[0] if alone else group_of(row.label, "", recipe))
-            extra = _by_cell(table, row, parts) | {PLACE: float(len(runs) + 1)}
-            runs.append(replace(first, metrics={**first.metrics, **extra}))
-            below += [] if alone else [_summed(part, group) for part, group in zip(parts, cells, strict=True)]
+            runs.append(replace(first, metrics={**first.metrics, **_by_cell(table, row, parts)}))
+            for column, part, group in () if alone else zip(row.scores, parts, cells, strict=True):
+                below.setdefault(table.title(column), []).append(_summed(part, group))
     titles = dict.fromkeys(_metric_name(table.title(column)) for table in shown for column in table.columns)
-    return Summary([*runs, *below], groups, *_layout(board, list(titles)[:_MANY]))
+    every = enumerate([*runs, *(run for cell in below.values() for run in cell)], start=1)
+    ordered = [replace(run, metrics={**run.metrics, ORDER: float(number)}) for number, run in every]
+    return Summary(ordered, groups, *_layout(board, list(titles)[:_MANY]))
 
 
 def _by_cell(table: Table, row: Row, parts: Sequence[Aggregate]) -> dict[str, float]:
     """Mean and interval on every cell, for the run over all of them."""
-    return {f"{_metric_name(table.title(column))}/{name}": value
+    return {f"{name}/{_metric_name(table.title(column))}": value
             for column, part in zip(row.scores, parts, strict=True)
             for name, value in _short(part.metrics).items() if name in ("mean", "low", "high")}  # fmt: skip
 
@@ -128,20 +130,16 @@ def _layout(board: Leaderboard, cells: Sequence[str]) -> tuple[list[str], dict[s
     """Columns of the list; sections of charts."""
     of_board = ("mean", "low", "high", "gain", "gain_low", "gain_high", "seeds")
     title, parts = board.about(board.primary).title, list(cells) if len(cells) > 1 else []
-    first = "mean over cells" if parts else "mean"
-    charts = {f"{title}: {first}, with its 95 % interval": _span("board/")}
+    spans = ("low", "mean", "high")
+    charts = {f"Board: {title}, 95 % interval": [f"board/{name}" for name in spans]}
     gained = ["board/gain_low", "board/gain", "board/gain_high"]
-    charts |= {"Gain over the reference, with its 95 % interval": gained} if _compared(board) else {}
-    charts |= {f"{title} on {cell}, with its 95 % interval": _span(f"{cell}/") for cell in parts}
-    return [PLACE, *(f"board/{name}" for name in of_board), *(f"{cell}/mean" for cell in parts)], charts
+    charts |= {"Board: gain, 95 % interval": gained} if _compared(board) else {}
+    charts |= {cell: [f"{name}/{cell}" for name in spans] for cell in parts}
+    return [*(f"board/{name}" for name in of_board), *(f"mean/{cell}" for cell in parts)], charts
 
 
 def _compared(board: Leaderboard) -> bool:
     return any(row.gain is not None for table in board.tables for row in table.rows)
-
-
-def _span(prefix: str) -> list[str]:
-    return [f"{prefix}{name}" for name in ("low", "mean", "high")]
 
 
 def _summed(run: Aggregate, group: str) -> Aggregate:
@@ -154,7 +152,9 @@ def _summed(run: Aggregate, group: str) -> Aggregate:
 
 
 def _short(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {short: metrics[name] for name, short in _SHORT.items() if name in metrics}
+    """As many digits as a page has room for."""
+    return {short: round(metrics[name], 4 if name == "p_holm" else 2) for name, short in _SHORT.items()
+            if name in metrics}  # fmt: skip
 
 
 def _told(run: Aggregate) -> str:

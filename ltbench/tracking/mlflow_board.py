@@ -15,7 +15,7 @@ from mlflow.entities import LifecycleStage, Metric, Run
 from mlflow.tracking import MlflowClient
 
 from ltbench.system.uris import sqlite_file
-from ltbench.tracking.aggregates import PLACE, Aggregate, Summary
+from ltbench.tracking.aggregates import ORDER, Aggregate, Summary
 from ltbench.tracking.mlflow_runs import KIND
 from ltbench.tracking.saved_view import GROUP, VIEW, Order, view_tag
 from ltbench.tracking.sqlite_making import alone
@@ -86,7 +86,7 @@ def put_summary(uri: str, suite: str, digest: str, summary: Summary) -> str | No
         for old in before:
             client.delete_run(old.info.run_id)
         groups = dict.fromkeys(run.tags[GROUP] for run in summary.runs)
-        client.set_experiment_tag(place, VIEW, view_tag(summary.columns, Order(PLACE, True), summary.charts, groups))
+        client.set_experiment_tag(place, VIEW, view_tag(summary.columns, Order(ORDER, True), summary.charts, groups))
         client.set_experiment_tag(place, SUMMARY, digest)
     return place
 

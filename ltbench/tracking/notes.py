@@ -30,7 +30,7 @@ def experiment_note(expectation: Expectation) -> str:
         f"Ranked by {_title(metric)}{over}.",
         "**Rows.** Runs are grouped by method and cell. In each group, the run that is called `board: ...` has the "
         "mean over the seeds (`board/mean`), the ends of its 95 % interval (`board/low`, `board/high`) and the gain "
-        "over the reference. The others are the trials. `board/place` 1 is the best method, and the first ten "
+        "over the reference. The others are the trials. `board/order` 1 is the best method, and the first ten "
         "rows are charted.",
         f"**Filters.** ``tags.`ltbench.kind` = 'trial'`` leaves the board's runs out. Also `tags.method`, `tags.cell`, "
         f"`tags.dataset`, `tags.imbalance`, `tags.recipe`, `tags.seed`, ``tags.`ltbench.status` = 'failed'``, and "

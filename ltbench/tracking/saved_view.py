@@ -17,6 +17,7 @@ VIEW = f"mlflow.sharedViewState.{_KEY}"
 """The tag of an experiment in which MLflow's pages look for the view."""
 _CHARTED = "FIRST_10_RUNS"
 """Which rows of the list are charted: the first ones, which the order of the list makes the best."""
+_NAME = "attributes.`Run Name`"
 _LONGEST = 4800
 """Older servers refuse longer tags."""
 
@@ -50,11 +51,14 @@ def view_tag(
 
 
 def _state(columns: Sequence[str], order: Order) -> dict[str, Any]:
+    shown = [f"metrics.`{name}`" for name in columns]
     return {
         "orderByKey": f"metrics.`{order.metric}`",
         "orderByAsc": order.rising,
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": GROUP}]},
-        "selectedColumns": [f"metrics.`{name}`" for name in columns],
+        "selectedColumns": shown,
+        "columnOrder": [_NAME, *shown],
+        "columnWidths": {_NAME: 330, **dict.fromkeys(shown, 125)},
         "runsHiddenMode": _CHARTED,
         "useGroupedValuesInCharts": True,
     }
@@ -65,12 +69,12 @@ def _charts(charts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     sections, cards = [], []
     for number, (title, metrics) in enumerate(charts.items()):
         section = f"{_KEY}-{number}"
-        sections.append({"uuid": section, "name": title, "display": True, "isReordered": False, **common})
+        sections.append({"uuid": section, "name": title, "display": True, "isReordered": True, **common})
         for metric in metrics:
             name = metric.rpartition("/")[2]
             cards.append({"uuid": f"{section}-{metric}", "type": "BAR", "metricKey": metric, "displayName": name,
                           "metricSectionId": section, "runsCountToCompare": 10, **common})  # fmt: skip
-    return {"compareRunCharts": cards, "compareRunSections": sections}
+    return {"compareRunCharts": cards, "compareRunSections": sections, "isAccordionReordered": True}
 
 
 def _packed(state: Mapping[str, Any]) -> str:
