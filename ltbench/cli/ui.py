@@ -70,7 +70,8 @@ def ui(
 
 def _serve(uri: str, port: int) -> subprocess.Popen[bytes]:
     """MLflow's server on a store. It tells nobody what it is used for, unless the user says so."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port), "--workers", "1",
+               "--uvicorn-opts", "--log-level warning"]  # fmt: skip
     # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     server = subprocess.Popen(command, env=environment)

@@ -42,7 +42,7 @@ def experiment_note(expectation: Expectation) -> str:
 
 
 def run_note(record: Record) -> str:
-    """What a trial was, how it went, and the command that runs it again."""
+    """What a trial was, and how it went."""
     spec = record.spec
     images = int(sum(record.per_class.get("train_images", [])))
     data = f"{spec.cell.label}" + (f" ({images:,} training images of {len(record.per_class['recall'])} classes)"
@@ -51,12 +51,11 @@ def run_note(record: Record) -> str:
     numbers = ", ".join(f"{_title(name)} {value:.1f}" for name, value in record.metrics.items()
                         if value is not None and name in _TOLD)  # fmt: skip
     outcome = f"Failed: {reason_of(record.error, spec.method)}" if record.status == "failed" else f"Test: {numbers}."
-    again = f"ltbench run {spec.suite} --only {spec.label} --datasets {spec.cell.dataset} --seeds {spec.seed}"
     parts = [
         f"**{what}** on **{data}**, recipe {spec.recipe_name}, {spec.recipe.get('epochs', 0):g} epochs, "
         f"seed {spec.seed}.",
         outcome,
-        f"In a fresh folder of results, `{again}` runs it again. `record.json` among the artifacts has everything.",
+        "Among the artifacts, `record.json` says all that it was made from.",
     ]
     return "\n\n".join(parts)[:_LONGEST]
 
