@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,15 +29,55 @@ from ltbench.suite.schema import (
     TextSentence,
 )
 
+WRONG: dict[str, Any] = {}
+"""Stands for a method's entry that is none, and was told already."""
 
-def explain(source: SuiteData, error: ValidationError) -> UserError:
-    """pydantic's first complaint as one sentence with place, cause and cure; the others are counted."""
-    complaints = error.errors()
-    first = min(complaints, key=lambda c: c["type"] != "extra_forbidden")
-    path = _written_path(source, first["loc"])
-    message = _sentence(source, path, first)
-    more = f" ({len(complaints) - 1} more problem{'s' * (len(complaints) > 2)} after this one)" * (len(complaints) > 1)
-    return source.error(path, message + more)
+
+def explain(source: SuiteData, error: ValidationError) -> list[UserError]:
+    """pydantic's complaints as sentences with place, cause and cure, in the order of the file. Of a value, one; of a
+    key that was misspelt, not also that the right one is missing."""
+    complaints = [(_written_path(source, complaint["loc"]), complaint) for complaint in error.errors()]
+    extra = [path for path, complaint in complaints if complaint["type"] == "extra_forbidden"]
+    told: dict[KeyPath, UserError] = {}
+    for path, complaint in sorted(
+        complaints, key=lambda c: (source.place(c[0]).line, c[1]["type"] != "extra_forbidden")
+    ):
+        meant = complaint["type"] == "missing" and any(
+            other[:-1] == path[:-1] and get_close_matches(str(other[-1]), [str(path[-1])], cutoff=0.6)
+            for other in extra
+        )
+        if not meant and path not in told and not _is_told(source, path):
+            told[path] = source.error(path, _sentence(source, path, complaint))
+    return list(told.values())
+
+
+def _is_told(source: SuiteData, path: KeyPath) -> bool:
+    """Whether it is a method's entry that was found to be none before."""
+    entry: Any = source.data
+    for step in path[:3] if path[:1] == ("methods",) and len(path) > 3 else ():
+        entry = entry[step]
+    return entry is WRONG
+
+
+def rest_of(source: SuiteData, error: ValidationError) -> Suite | None:
+    """The suite without what pydantic complains of, so that further checks can look at the rest; None where that
+    leaves no suite, or would move the entries of a list."""
+    data = deepcopy(source.data)
+    for complaint in error.errors():
+        path = _written_path(source, complaint["loc"])
+        if not path:
+            return None
+        holder: Any = data
+        for step in path[:-1]:
+            holder = holder[step]
+        if isinstance(holder, dict):
+            holder.pop(path[-1], None)
+        else:
+            return None
+    try:
+        return Suite.model_validate(data)
+    except ValidationError:
+        return None
 
 
 def _written_path(source: SuiteData, loc: tuple[int | str, ...]) -> KeyPath:

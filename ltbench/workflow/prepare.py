@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ltbench.errors import clipped
+from ltbench.errors import Problems, UserErrors, clipped
 from ltbench.execution.resources import Resources, resources_of
 from ltbench.models.towers import weights_of
 from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.resolve import Inputs, Resolved, resolve
+from ltbench.planning.rows import rows_of
 from ltbench.planning.search import Read
 from ltbench.planning.towers import refuse_without_weights
 from ltbench.registry import Registry, read_sources
@@ -19,7 +20,7 @@ from ltbench.registry.sources import unnamed_files
 from ltbench.results.folders import Folders, folders_of
 from ltbench.spec import Plan, Selection, search_suite
 from ltbench.suite import Suite
-from ltbench.suite.load import load_suite
+from ltbench.suite.load import BadSuite, load_suite
 from ltbench.suite.places import Overrides
 from ltbench.system.remote import Remote
 from ltbench.system.uris import store_uri
@@ -137,8 +138,8 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
     Raises:
         UserError: anything wrong with the suite, its methods, its data or the selection.
     """
-    suite = load_suite(request.suite, request.overrides)
     registry, data = Registry(request.methods), data_folder(request.data)
+    suite = _loaded(request, registry)
     chosen = None if whole else request.chosen
     resolved = resolve(suite, registry, data, chosen)
     plan, inputs = make_plan(resolved, searched_in(request, suite))
@@ -149,6 +150,19 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
             request.warn(f"data set {name!r}: {note}")
     part = part_of(plan, suite, request.chosen) if whole else plan
     return Prepared(request, suite, registry, data, resolved, part, plan, inputs)
+
+
+def _loaded(request: Request, registry: Registry) -> Suite:
+    """The suite; what is wrong with its methods is told together with what is wrong with its keys."""
+    try:
+        return load_suite(request.suite, request.overrides)
+    except BadSuite as bad:
+        problems = Problems()
+        problems.add(bad)
+        if bad.rest is not None:
+            with problems.kept():
+                rows_of(bad.rest.methods, bad.rest.protocol.search, registry)
+        raise UserErrors(problems.found) from bad
 
 
 def _tell_unnamed(folder: Path, warn: Callable[[str], object]) -> None:
