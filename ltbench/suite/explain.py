@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from typing import Any
@@ -37,43 +38,51 @@ def explain(source: SuiteData, error: ValidationError) -> list[UserError]:
     """pydantic's complaints as sentences with place, cause and cure, in the order of the file. Of a value, one; of a
     key that was misspelt, not also that the right one is missing."""
     complaints = [(_written_path(source, complaint["loc"]), complaint) for complaint in error.errors()]
-    extra = [path for path, complaint in complaints if complaint["type"] == "extra_forbidden"]
+    misspelt = _misspelt(complaints)
     told: dict[KeyPath, UserError] = {}
     for path, complaint in sorted(
         complaints, key=lambda c: (source.place(c[0]).line, c[1]["type"] != "extra_forbidden")
     ):
-        meant = complaint["type"] == "missing" and any(
-            other[:-1] == path[:-1] and get_close_matches(str(other[-1]), [str(path[-1])], cutoff=0.6)
-            for other in extra
-        )
-        if not meant and path not in told and not _is_told(source, path):
+        if path not in misspelt and path not in told and not _is_told(source, path):
             told[path] = source.error(path, _sentence(source, path, complaint))
     return list(told.values())
 
 
+def _misspelt(complaints: Sequence[tuple[KeyPath, Any]]) -> dict[KeyPath, KeyPath]:
+    """Keys that are missing -> the unknown key that is meant for each."""
+    extra = [path for path, complaint in complaints if complaint["type"] == "extra_forbidden"]
+    found = {}
+    for path in [path for path, complaint in complaints if complaint["type"] == "missing" and path]:
+        beside = {str(other[-1]): other for other in extra if other[:-1] == path[:-1]}
+        if near := get_close_matches(str(path[-1]), beside, n=1, cutoff=0.6):
+            found[path] = beside[near[0]]
+    return found
+
+
 def _is_told(source: SuiteData, path: KeyPath) -> bool:
     """Whether it is a method's entry that was found to be none before."""
-    entry: Any = source.data
-    for step in path[:3] if path[:1] == ("methods",) and len(path) > 3 else ():
-        entry = entry[step]
-    return entry is WRONG
+    return path[:1] == ("methods",) and len(path) > 3 and _at(source.data, path[:3]) is WRONG
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    for step in path:
+        data = data[step]
+    return data
 
 
 def rest_of(source: SuiteData, error: ValidationError) -> Suite | None:
     """The suite without what pydantic complains of, so that further checks can look at the rest; None where that
     leaves no suite, or would move the entries of a list."""
     data = deepcopy(source.data)
-    for complaint in error.errors():
-        path = _written_path(source, complaint["loc"])
-        if not path:
+    complaints = [(_written_path(source, complaint["loc"]), complaint) for complaint in error.errors()]
+    for right, wrong in _misspelt(complaints).items():
+        holder = _at(data, right[:-1])
+        holder[right[-1]] = holder[wrong[-1]]
+    for path in {path for path, complaint in complaints if complaint["type"] != "missing"}:
+        holder = _at(data, path[:-1])
+        if not path or not isinstance(holder, dict):
             return None
-        holder: Any = data
-        for step in path[:-1]:
-            holder = holder[step]
-        if isinstance(holder, dict):
-            holder.pop(path[-1], None)
-        else:
-            return None
+        holder.pop(path[-1], None)
     try:
         return Suite.model_validate(data)
     except ValidationError:
