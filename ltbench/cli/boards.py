@@ -8,15 +8,24 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import DEFAULT_RESULTS, Datasets, Methods, Only, Results, Seeds, TrackingUri, selection
+from ltbench.cli.options import (
+    DEFAULT_RESULTS,
+    Datasets,
+    LastSuite,
+    Methods,
+    OldSuite,
+    Only,
+    Results,
+    Seeds,
+    TrackingUri,
+    selection,
+)
 from ltbench.cli.output import format_of, print_board, tell
 from ltbench.errors import UserError, harmless
 
 
 def leaderboard(
-    suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the last used")
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
     from_: Annotated[
@@ -99,9 +108,7 @@ def leaderboard(
 
 
 def report(
-    suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[
         Path | None, typer.Option("--from", help="a folder of results or of records, or a CSV of scores")
@@ -128,14 +135,15 @@ def report(
 def compare(
     a: Annotated[str, typer.Argument(help="a row of the table")],
     b: Annotated[str, typer.Argument(help="the row it is compared with")],
-    suite: Annotated[str | None, typer.Option(help="the suite's name; default: the only one there is")] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
     datasets: Datasets = None,
+    old_suite: OldSuite = None,
 ) -> None:
     """Two methods in full, as one planned comparison: by column, metric and class, and how far seeds can tell."""
     from ltbench.ranking.formats.compare_text import comparison_text
     from ltbench.workflow.make_board import compare_rows
 
-    found = compare_rows(a, b, suite, results, from_, selection(None, datasets, None))
+    found = compare_rows(a, b, suite or old_suite, results, from_, selection(None, datasets, None), tell)
     typer.echo(harmless(comparison_text(found)), nl=False)

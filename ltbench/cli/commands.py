@@ -15,6 +15,7 @@ from ltbench.cli.options import (
     Data,
     Datasets,
     Methods,
+    OldSuite,
     Only,
     Results,
     Seeds,
@@ -132,7 +133,9 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="take ten steps of each row that no earlier records tell the time of")
     ] = False,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", hidden=True, envvar="MLFLOW_TRACKING_URI")
+    ] = None,
 ) -> None:
     """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
     from ltbench.cli.text.plan import plan_text
@@ -181,23 +184,27 @@ app.command()(verify)
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(help="a folder of records, or a .csv or .npz of predictions for a split")],
+    suite: Annotated[
+        str | None, typer.Argument(metavar="[SUITE]", help="of predictions: the suite whose board they go on")
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
     split: Annotated[
         Path | None, typer.Option(help="of predictions: the file of `ltbench split` that the models were trained on")
     ] = None,
-    suite: Annotated[str | None, typer.Option(help="of predictions: the suite whose board they go on")] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="of predictions: rank them with this recipe of the suite; default: in a table of their own"),
     ] = None,
+    old_suite: OldSuite = None,
 ) -> None:
     """Take over records from another machine, or predictions of models that were trained elsewhere on a split."""
+    suite = suite or old_suite
     if source.suffix.lower() in (".csv", ".npz"):
         from ltbench.workflow.exchange.take_over import import_predictions
 
         if split is None or suite is None:
-            raise UserError(f"{source}: predictions need --split FILE (of `ltbench split`) and --suite NAME")
+            raise UserError(f"{source}: predictions need SUITE and --split FILE (of `ltbench split`)")
         done = import_predictions(source, split, suite, results, recipe, tell)
         for method, models in done.rows.items():
             typer.echo(f"{suite}: {method}: {models} model{'s' * (models > 1)}, in the table of recipe {done.recipe}")
@@ -205,9 +212,9 @@ def import_(
     from ltbench.workflow.import_records import import_records
 
     if split or suite or recipe:
-        raise UserError(f"{source}: --split, --suite and --recipe are for predictions, a .csv or .npz file")
-    for suite, count in import_records(source, results, tracking_uri, tell).items():
-        typer.echo(f"{suite}: {count} new records")
+        raise UserError(f"{source}: SUITE, --split and --recipe are for predictions, a .csv or .npz file")
+    for name, count in import_records(source, results, tracking_uri, tell).items():
+        typer.echo(f"{name}: {count} new records")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import Data
+from ltbench.cli.options import Data, LastSuite, OldSuite
 
 
 class Profile(StrEnum):
@@ -59,10 +59,11 @@ def split_(
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="a folder of results or of records, or an MLflow store's URI")],
     b: Annotated[str, typer.Argument(metavar="B", help="the same; differences are B - A")],
-    suite: Annotated[str | None, typer.Option(help="which suite, where there are several")] = None,
+    suite: LastSuite = None,
     primary: Annotated[str | None, typer.Option(help="the metric; default: that of A's suite")] = None,
     rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
     out: Annotated[Path | None, typer.Option(help="write the cells to a CSV, too")] = None,
+    old_suite: OldSuite = None,
 ) -> None:
     """Two sets of results side by side: which cells moved, by how much, and which trials are not the same. Exit code 1:
     some cell moved."""
@@ -71,7 +72,7 @@ def diff(
     from ltbench.ranking.formats.moves_text import moves_frame, moves_text
     from ltbench.workflow.exchange.diff import diff as find
 
-    found = find(a, b, suite, primary, rope, tell)
+    found = find(a, b, suite or old_suite, primary, rope, tell)
     typer.echo(harmless(moves_text(found.moves, found.a, found.b)), nl=False)
     if out is not None:
         try:

@@ -11,6 +11,7 @@ from ltbench.cli.options import (
     DEFAULT_RESULTS,
     Data,
     Datasets,
+    LastSuite,
     Methods,
     Only,
     Results,
@@ -120,7 +121,7 @@ def check(
 
 
 def verify(
-    suite: SuiteArg,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[
         Path | None, typer.Option("--from", help="a suite's folder of results, or of records; default: in RESULTS")
@@ -141,11 +142,11 @@ def verify(
     """Run some finished trials again, here, and say whether their records hold."""
     from ltbench.checks.verify import checks_text
     from ltbench.workflow.prepare import Request
-    from ltbench.workflow.verify_suite import verify_suite
+    from ltbench.workflow.verify_suite import last_suite, verify_suite
 
     chosen = selection(only, datasets, seeds)
-    request = Request(suite=suite, overrides=set_, chosen=chosen, results=results, data=data, methods=methods,
-                      tell=tell)  # fmt: skip
+    request = Request(suite=suite or last_suite(results, from_, tell), overrides=set_, chosen=chosen, results=results,
+                      data=data, methods=methods, tell=tell)  # fmt: skip
     found = verify_suite(request, from_, trials, draw, device, mark)
     typer.echo(checks_text(found.checks, found.primary, found.finished))
     if found.marked is not None:

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import DEFAULT_RESULTS, Results, TrackingUri
+from ltbench.cli.options import DEFAULT_RESULTS, LastSuite, Results, TrackingUri
 from ltbench.cli.output import tell
 from ltbench.errors import UserError
 
@@ -24,9 +24,7 @@ _PATIENCE = 120.0
 
 
 def ui(
-    suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the last used")
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
     port: Annotated[int, typer.Option(help="on 127.0.0.1", min=1, max=65535)] = 5000,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ltbench.cli.options import DEFAULT_RESULTS, Results
+from ltbench.cli.options import DEFAULT_RESULTS, LastSuite, Results
+from ltbench.cli.output import tell
 from ltbench.errors import UserError, harmless
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ QUIET = 60.0
 
 
 def watch(
-    suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the only one there is")
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     every: Annotated[float, typer.Option(help="seconds between two looks", min=0.5)] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="look once, and end")] = False,
@@ -34,15 +33,16 @@ def watch(
     from ltbench.results.folders import folders_of
     from ltbench.workflow.find_results import suite_name
 
-    there = sorted(file.parent.name for file in results.glob("*/plan.json"))
-    if suite is None and len(there) != 1:
-        raise UserError(f"watch: name the suite. Under {results}: {', '.join(there) or 'none yet'}")
-    name = suite_name(suite) if suite else there[0]
+    there = sorted(results.glob("*/plan.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    known = ", ".join(file.parent.name for file in there) or "none yet"
+    if suite is None and not there:
+        raise UserError(f"watch: nothing has been run yet under {results}")
+    name = suite_name(suite) if suite is not None else there[0].parent.name
+    if suite is None and len(there) > 1:
+        tell(f"{len(there)} suites are there ({known}); showing the last used")
     folders, console = folders_of(results, name), Console()
     if not folders.suite_folder.is_dir():
-        raise UserError(
-            f"{folders.suite_folder}: nothing runs there. Under {results}: {', '.join(there) or 'none yet'}"
-        )
+        raise UserError(f"{folders.suite_folder}: nothing runs there. Under {results}: {known}")
 
     def look() -> tuple[Text, bool]:
         seen = read_progress(folders.suite_folder)

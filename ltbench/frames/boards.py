@@ -132,6 +132,7 @@ def leaderboard(
     results: AnyPath = "results",
     tracking_uri: str | None = None,
     from_: AnyPath | pd.DataFrame | None = None,
+    methods: AnyPath | None = None,
     only: Names = None,
     datasets: Names = None,
     seeds: int | Iterable[int] | None = None,
@@ -153,6 +154,7 @@ def leaderboard(
         tracking_uri: MLflow's store; default: `mlflow.db` in `results`.
         from_: read this instead of MLflow: a folder of records, a CSV of scores, or a frame with the same columns
             (method, dataset, imbalance_factor, seed, metric, value).
+        methods: a folder with methods of your own, to tell rows that were trained with other code than theirs.
         only: the rows (methods, by label) to look at; default: all.
         datasets: the data sets to look at; default: all.
         seeds: the training seeds to look at; default: all.
@@ -190,6 +192,7 @@ def leaderboard(
         results=folder_of(results),
         tracking_uri=tracking_uri,
         source=from_ if isinstance(from_, pd.DataFrame) else path_of(from_),
+        methods=path_of(methods),
         chosen=selection_of(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(names_of(lower_is_better) or ()),
@@ -231,7 +234,7 @@ def report(
     """Write a suite's report: one page that opens from disk, figures as SVG and PNG, tables as CSV, JSON and LaTeX.
 
     Args:
-        suite: its name or file; default: the only one there is.
+        suite: its name or file; default: the last used.
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         out: the folder to write; default: `results`/SUITE/report.

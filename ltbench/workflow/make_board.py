@@ -122,17 +122,18 @@ def compare_rows(
     results: Path = Path("results"),
     source: Path | None = None,
     chosen: Selection | None = None,
+    tell: Tell = tell_nobody,
 ) -> Comparison:
     """Two rows in full, as one planned comparison.
 
     Args:
         a: a row of the table. b: the row it is compared with.
-        suite: its name; None: the only one there is.
+        suite: its name or file; None: the last used.
         source: a suite's folder of results, or of records, instead of `results`.
 
     Raises:
         UserError: no such suite or row.
     """
-    journal, expectation = journal_of(results, suite, source)
+    journal, expectation = journal_of(results, suite, source, tell)
     records = list(journal.records().values())
     return compare(records, journal.predictions, a, b, expectation, (chosen or Selection()).datasets)

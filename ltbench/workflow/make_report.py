@@ -13,7 +13,7 @@ from ltbench.ranking.build import build
 from ltbench.ranking.selection import Origin
 from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.tracking.aggregates import aggregates
-from ltbench.workflow.find_results import find_results, journal_of, suite_name
+from ltbench.workflow.find_results import find_results, journal_of
 from ltbench.workflow.stale import run_again, stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
@@ -65,7 +65,7 @@ def make_report(
         scores = find_results(suite, results, tracking_uri, source, tell)
         board = build(scores.results, None, chosen, origin=scores.origin)
         return Made(board, write_report(board, [], None, None, out or Path("report")))
-    journal, expectation = journal_of(results, suite_name(suite) if suite else None, source)
+    journal, expectation = journal_of(results, suite, source, tell)
     records = []
     for found in journal:
         if isinstance(found, Record):
