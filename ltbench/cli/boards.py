@@ -62,7 +62,7 @@ def leaderboard(
     ] = [],  # noqa: B006
     columns: Annotated[
         str | None,
-        typer.Option(help="metrics to show, comma-separated: also forward50, worst_class, few_thirds, ece_few ..."),
+        typer.Option(help="metrics to show of every column: few,many, forward50, worst_class, few_thirds, ece_few ..."),
     ] = None,
     prior: Annotated[
         str | None,
@@ -100,7 +100,7 @@ def leaderboard(
         tell=told.append,
     )
     try:
-        print_board(make_board(request).board, format_, out, wide=wide, style=style)
+        print_board(make_board(request).board, format_, out, wide=wide, style=style, detailed=columns is not None)
     finally:  # after the table, which would push them out of sight, and also where there is none
         sys.stdout.flush()
         for line in told:

@@ -120,7 +120,7 @@ def referenced(source: Path) -> Path:
     name = str(source).removeprefix(REFERENCE)
     try:
         folder = Path(str(files("ltbench.reference").joinpath("")))
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, FileNotFoundError):
         folder = Path(__file__).parents[2] / "results" / "reference"
     known = sorted(f.parent.name for f in folder.glob("*/plan.json"))
     if name not in known:
