@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ltbench.cli.watch import watch_lines
 from ltbench.execution.display.file import NAME, ProgressFile, Seen, read_progress
 from ltbench.execution.display.lines import Running, shortened, trial_line, trial_lines
-from ltbench.execution.progress import Display
+from ltbench.execution.progress import Display, RunDisplay
 from ltbench.spec import Record, TrialSpec
 
 Make = Callable[..., TrialSpec]
@@ -85,6 +87,27 @@ def test_a_run_leaves_what_watch_shows_and_takes_it_away_again(make_spec: Make, 
         assert found is not None
         assert (found.done, found.failed, [r.loss for r in found.running]) == (1, 1, [1.25])
     assert not (tmp_path / NAME).exists()
+
+
+def test_the_speed_is_told_before_any_trial_has_ended(make_spec: Make, tmp_path: Path) -> None:
+    spec = make_spec()
+    with ProgressFile(Display(), [spec], tmp_path / NAME) as display:
+        display.images({spec.cell.manifest: 500})
+        display.started(spec)
+        for fraction in (0.1, 0.5):
+            display.progressed(spec, fraction, 1.0)
+        display.phase("")  # writes at once
+        found = read_progress(tmp_path)
+    assert found is not None
+    assert [r.images for r in found.running] == [500]
+    assert "images/s" in trial_line(found.running[0], found.written, 120)
+
+
+def test_without_a_terminal_it_is_said_what_is_made_ready(make_spec: Make) -> None:
+    out = io.StringIO()
+    with RunDisplay([make_spec()], "balanced_accuracy", Console(file=out, width=100)) as display:
+        display.phase("starting Ray ...")
+    assert out.getvalue() == "starting Ray ...\n"
 
 
 def test_a_progress_file_that_cannot_be_written_stops_nothing(make_spec: Make, tmp_path: Path) -> None:
