@@ -64,7 +64,7 @@ def watch(
 
 
 def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: int, height: int) -> list[str]:
-    """What is shown: totals, then a line per running trial.
+    """What is shown: a line per running trial, totals below, as `ltbench run` has them.
 
     Args:
         records: how many there are. now: seconds since 1970. width, height: of the screen, in characters.
@@ -74,9 +74,10 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
     if seen is None:
         return [f"{suite}: {records} records; no run is going on"]
     failed = f", {seen.failed} failed" if seen.failed else ""
-    lines = [f"{suite}: {seen.done} of {seen.total} done, {len(seen.running)} running{failed}"]
+    lines = trial_lines(seen.running, now, width, max(3, height - 5))
+    lines.append(f"{suite}: {seen.done} of {seen.total} done, {len(seen.running)} running{failed}")
     if seen.phase:
         lines.append(f"  {seen.phase}")
     if now - seen.written > QUIET:
         lines.append(f"  no word from the run for {readable_seconds(now - seen.written)}: it may have been killed")
-    return lines + trial_lines(seen.running, now, width, max(3, height - 5))
+    return lines

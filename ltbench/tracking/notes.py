@@ -32,8 +32,8 @@ def experiment_note(expectation: Expectation) -> str:
         "mean over the seeds (`board/mean`), the ends of its 95 % interval (`board/low`, `board/high`) and the gain "
         "over the reference. The others are the trials. `board/order` 1 is the best method, and the first ten "
         "rows are charted.",
-        f"**Filters.** ``tags.`ltbench.kind` = 'trial'`` leaves the board's runs out. Also `tags.method`, `tags.cell`, "
-        f"`tags.dataset`, `tags.imbalance`, `tags.recipe`, `tags.seed`, ``tags.`ltbench.status` = 'failed'``, and "
+        f"**Filters.** `tags.role = 'final'` leaves the board's runs out. Also `tags.method`, `tags.cell`, "
+        f"`tags.dataset`, `tags.imbalance`, `tags.recipe`, `tags.seed`, `attributes.status = 'FAILED'`, and "
         f"``metrics.`test/{metric}` > 50``.",
         f"`ltbench leaderboard {expectation.suite}` prints the table with its tests, `ltbench report "
         f"{expectation.suite}` makes a page of it.",

@@ -124,6 +124,8 @@ def test_a_file_that_is_none_is_as_if_nothing_ran(tmp_path: Path, text: str) -> 
 
 def test_watch_says_how_far_a_run_is_and_when_it_has_been_quiet() -> None:
     seen = Seen(1000.0, 8, 2, 1, "", [half_way()])
-    assert watch_lines("s", seen, 2, 1001.0, 100, 24)[0] == "s: 2 of 8 done, 1 running, 1 failed"
-    assert "no word from the run for 5 min" in watch_lines("s", seen, 2, 1300.0, 100, 24)[1]
+    trial, totals = watch_lines("s", seen, 2, 1001.0, 100, 24)
+    assert trial.split()[0] == "ldam_drw"
+    assert totals == "s: 2 of 8 done, 1 running, 1 failed"
+    assert "no word from the run for 5 min" in watch_lines("s", seen, 2, 1300.0, 100, 24)[-1]
     assert watch_lines("s", None, 7, 0.0, 80, 24) == ["s: 7 records; no run is going on"]

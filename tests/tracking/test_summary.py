@@ -139,7 +139,7 @@ def test_the_view_groups_orders_and_charts(store: tuple[Path, list[Record]]) -> 
     assert (state["orderByKey"], state["orderByAsc"]) == (f"metrics.`{ORDER}`", True)
     assert state["groupsExpanded"]["tag.group.good a IF10"] is False
     assert all(len(text) < 5000 for text in experiment.tags.values())
-    assert "ltbench.kind" in experiment.tags["mlflow.note.content"]
+    assert "tags.role" in experiment.tags["mlflow.note.content"]
 
 
 @pytest.mark.slow
