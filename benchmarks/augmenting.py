@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ltbench.data.loader import ImageBatches
 
 BATCH = 128
 CLASSIC = "AutoAugment per image with PIL and torchvision, as the field does"
+CONTRASTIVE = "SimAugment per image with PIL and torchvision, as the field does"
 
 
 def measure(batches: int = 30, rounds: int = 5) -> dict[str, Rate]:
@@ -28,17 +30,29 @@ def measure(batches: int = 30, rounds: int = 5) -> dict[str, Rate]:
         made = ImageBatches(x, np.zeros(len(x), np.int64), (0.5,) * 3, (0.2,) * 3, augment=augment, rng=rng)
         return lambda: sum(len(made.batch(index)[0]) for _ in range(batches))
 
-    one_by_one = transforms.Compose([
-        transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(),
-        transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10, fill=(128,) * 3), transforms.ToTensor(),
-        transforms.Normalize((0.5,) * 3, (0.2,) * 3),
-    ])  # fmt: skip
+    def one_by_one(*steps: Any) -> Callable[[], int]:
+        loop = transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.2,) * 3)])
+        return lambda: len([loop(Image.fromarray(image)) for image in x[:BATCH]])
+
     variants = {f"images at 32 px, {augment}": ours(augment) for augment in ("none", "crop_flip", *POLICIES)}
-    variants[f"images at 32 px, {CLASSIC}"] = lambda: len([one_by_one(Image.fromarray(image)) for image in x[:BATCH]])
+    policy = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10, fill=(128,) * 3)
+    variants[f"images at 32 px, {CLASSIC}"] = one_by_one(
+        transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), policy
+    )
+    variants[f"images at 32 px, {CONTRASTIVE}"] = one_by_one(
+        transforms.RandomResizedCrop(32, scale=(0.2, 1.0)), transforms.RandomHorizontalFlip(),
+        transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8), transforms.RandomGrayscale(p=0.2),
+        transforms.RandomApply([transforms.GaussianBlur(13, sigma=(0.1, 2.0))], p=0.5),
+    )  # fmt: skip
     return interleaved(variants, rounds)
 
 
 def ratios(rates: Mapping[str, Rate]) -> dict[str, float]:
     """Against the loop of the field, within the run."""
-    ours, classic = (rates[f"images at 32 px, {name}"].median for name in ("autoaugment_cutout", CLASSIC))
-    return {"AutoAugment and Cutout in batches, times the loop over images": ours / classic}
+    pairs = {
+        "AutoAugment and Cutout": ("autoaugment_cutout", CLASSIC),
+        "SimAugment": ("simaugment", CONTRASTIVE),
+    }
+    rate = {name: rates[f"images at 32 px, {name}"].median for pair in pairs.values() for name in pair}
+    return {f"{what} in batches, times the loop over images": rate[ours] / rate[loop]
+            for what, (ours, loop) in pairs.items()}  # fmt: skip

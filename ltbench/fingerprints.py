@@ -6,6 +6,7 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ltbench.errors import UserError
 
@@ -139,6 +140,37 @@ def fingerprint_of_files(methods: Iterable[Path]) -> str:
         collect(file, code)
         read |= files_read_by(code.values(), file.parent)
     return fingerprint_of(code, read)
+
+
+class Stated(NamedTuple):
+    """What a method's file says of it: the first line of its class's docstring, its paper, whose code its defaults are
+    from; empty where it says nothing."""
+
+    summary: str
+    paper: str
+    defaults_from: str
+
+
+def stated_in(file: Path) -> Stated:
+    """What a method's file states, or, of paper and defaults, the method that it builds on. Nothing is imported: boards
+    and reports are made without torch.
+
+    Raises:
+        UserError: the file is no Python.
+    """
+    tree, found, summary = parsed(file), dict[str, str](), ""
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        if not any("Module" in ast.unparse(base) for base in cls.bases):  # else it is a part of the network
+            summary = (ast.get_docstring(cls) or "").partition("\n")[0]
+            for node in cls.body:
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                    found |= {ast.unparse(target): str(node.value.value) for target in node.targets}
+    beside = (
+        file.parent / f"{node.module}.py" for node in tree.body if isinstance(node, ast.ImportFrom) and node.level
+    )
+    for base in map(stated_in, filter(Path.is_file, beside)):
+        found = {"paper": base.paper, "defaults_from": base.defaults_from} | found
+    return Stated(summary, found.get("paper", ""), found.get("defaults_from", ""))
 
 
 def _shape(node: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -220,6 +221,17 @@ def ltbench(
         return code, told.out, told.err
 
     return run
+
+
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """As in a foreground shell: one in the background starts its programs with SIGINT ignored, `nohup` with SIGHUP, and
+    what is ignored stays so in the programs that these start."""
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+              signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL)}  # fmt: skip
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ import torch
 
 from ltbench import cli
 from ltbench.cli.text.plan import plan_text
+from ltbench.data.sources.inaturalist import INaturalist2018
 from ltbench.data.sources.kinds import source_of
-from ltbench.data.sources.published_lists import Expected, FieldLists, ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.sources.published_lists import Expected, FieldLists, ImageNetLT, PlacesLT
 from ltbench.data.sources.source import Source
 from ltbench.errors import UserError
 from ltbench.execution import nodes

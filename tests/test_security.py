@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ltbench import cli, registry
-from ltbench.data.sources.cifar import unpack
+from ltbench.data.sources.downloaded.archives import unpack
 from ltbench.errors import UserError
 from ltbench.ranking.selection import belonging, skip_reason
 from ltbench.registry import Registry, read_sources, unpack_sources

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import (
     DEFAULT_RESULTS,
     Datasets,
@@ -22,6 +23,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import format_of, print_board, tell
 from ltbench.errors import UserError, harmless
+from ltbench.system.extras import need
 
 
 def leaderboard(
@@ -50,8 +52,14 @@ def leaderboard(
     only: Only = None,
     datasets: Datasets = None,
     seeds: Seeds = None,
-    primary: Annotated[str | None, typer.Option(help="rank by this metric instead of the suite's")] = None,
-    reference: Annotated[str | None, typer.Option(help="gains over this row instead of the suite's")] = None,
+    primary: Annotated[
+        str | None,
+        typer.Option(help="rank by this metric instead of the suite's", autocompletion=completion.metrics),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="gains over this row instead of the suite's", autocompletion=completion.methods),
+    ] = None,
     rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
     lower_is_better: Annotated[
         list[str],
@@ -62,7 +70,10 @@ def leaderboard(
     ] = [],  # noqa: B006
     columns: Annotated[
         str | None,
-        typer.Option(help="metrics to show of every column: few,many, forward50, worst_class, few_thirds, ece_few ..."),
+        typer.Option(
+            help="metrics to show of every column: few,many, forward50, worst_class, few_thirds, ece_few ...",
+            autocompletion=completion.listed(completion.metrics),
+        ),
     ] = None,
     prior: Annotated[
         str | None,
@@ -123,6 +134,7 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
+    need("ltbench report", "report")
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
@@ -133,8 +145,8 @@ def report(
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="a row of the table")],
-    b: Annotated[str, typer.Argument(help="the row it is compared with")],
+    a: Annotated[str, typer.Argument(help="a row of the table", autocompletion=completion.methods)],
+    b: Annotated[str, typer.Argument(help="the row it is compared with", autocompletion=completion.methods)],
     suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from ltbench.data.sources.kinds import source_kinds
 from ltbench.errors import UserError
-from ltbench.registry import Registry
+
+if TYPE_CHECKING:
+    from ltbench.registry import Registry
 
 
 def method_list(registry: Registry) -> str:
@@ -66,7 +69,8 @@ def dataset_list() -> str:
             f"{'':<{width}}  {title}: {text}" for title, text in (("options", options), ("where", places)) if text
         ]
     lines.append(
-        "\nEach is made long-tailed by imbalance: [..] and profile: exp, step or step:0.2, or taken as it is: native."
+        "\nEach is made long-tailed by imbalance: [..] and profile: exp, exp:1000, step or step:0.2, or taken as it "
+        "is: native."
     )
     lines.append("The keys are explained in docs/datasets.md.")
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.boards import compare, leaderboard, report
 from ltbench.cli.exchange import diff, split_
 from ltbench.cli.options import (
@@ -25,12 +26,14 @@ from ltbench.cli.options import (
     selection,
 )
 from ltbench.cli.output import print_board, tell, warn
+from ltbench.cli.shipped import cluster, docs
 from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
 from ltbench.cli.ui import ui
 from ltbench.cli.watch import watch
 from ltbench.errors import UserError, harmless, on_a_screen
+from ltbench.system.extras import need
 from ltbench.system.interrupt import Interrupt, Interrupted
 from ltbench.system.messages import show_on_stderr
 
@@ -86,6 +89,7 @@ def run(
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard. The same command always continues."""
     with Interrupt() as interrupt, waiting(f"reading {suite} ...") as told:  # from before the imports that take seconds
+        need("ltbench run", "train", *([] if inline else ["ray"]))
         from ltbench.cli.text.run import failure_lines, stopped_line
         from ltbench.execution.progress import RunDisplay
         from ltbench.workflow.run_suite import RunRequest, run_suite
@@ -138,6 +142,7 @@ def plan(
     ] = None,
 ) -> None:
     """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
+    need("ltbench plan", "train", *([] if address is None else ["ray"]))
     from ltbench.cli.text.plan import plan_text
     from ltbench.planning.bundle import export as write_bundle
     from ltbench.workflow.plan_suite import plan_suite
@@ -171,6 +176,8 @@ app.command()(watch)
 app.command(name="methods")(methods_)
 app.command(name="suites")(suites_)
 app.command(name="datasets")(datasets_)
+app.command()(cluster)
+app.command()(docs)
 app.command()(features)
 app.command()(check)
 app.command()(doctor)
@@ -220,12 +227,18 @@ def import_(
 @app.command()
 def sync(
     suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: all under --results")
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]",
+            help="a suite's file or name; default: all under --results",
+            autocompletion=completion.suites_run,
+        ),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Send MLflow what it lacks of the records. Runs do so by themselves; this is for a store that was away, or new."""
+    need("ltbench sync", "mlflow")
     from ltbench.workflow.sync import sync as sync_suites
 
     left = 0

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ltbench.cli.options import Data, LastSuite, OldSuite
+from ltbench.system.extras import need
 
 
 class Profile(StrEnum):
@@ -35,9 +36,10 @@ def split_(
     data: Data = None,
 ) -> None:
     """Write the images that ltbench trains and tests on, for any other repository: indices, class counts, manifest."""
+    need("ltbench split", "train")
+    from ltbench.data.sources.source import data_folder
     from ltbench.results.splits import write_split
     from ltbench.workflow.exchange.make_split import SplitRequest, make_split, options_of
-    from ltbench.workflow.prepare import data_folder
 
     request = SplitRequest(
         dataset=dataset,

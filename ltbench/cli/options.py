@@ -7,16 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.errors import UserError
 
 if TYPE_CHECKING:
     from ltbench.spec import Selection
 
 SuiteArg = Annotated[
-    str, typer.Argument(metavar="SUITE", help="a suite's file, or the name of one that comes with ltbench")
+    str,
+    typer.Argument(
+        metavar="SUITE",
+        help="a suite's file, or the name of one that comes with ltbench",
+        autocompletion=completion.suites,
+    ),
 ]
 LastSuite = Annotated[
-    str | None, typer.Argument(metavar="[SUITE]", help="a suite's file or name; default: the last used")
+    str | None,
+    typer.Argument(
+        metavar="[SUITE]",
+        help="a suite's file or name; default: the last used",
+        autocompletion=completion.suites_run,
+    ),
 ]
 OldSuite = Annotated[str | None, typer.Option("--suite", hidden=True, help="SUITE, as it was written before")]
 Results = Annotated[Path, typer.Option("--results", help="where runs write", envvar="LTBENCH_RESULTS")]
@@ -32,7 +43,12 @@ Methods = Annotated[
     Path | None, typer.Option("--methods", help="a folder with methods of your own (their code is run)")
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a value of the suite")]
-Only = Annotated[str | None, typer.Option("--only", help="only these rows, comma-separated")]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only", help="only these rows, comma-separated", autocompletion=completion.listed(completion.methods)
+    ),
+]
 Datasets = Annotated[str | None, typer.Option("--datasets", help="only these data sets, comma-separated")]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="these seeds instead of the suite's, comma-separated")]
 DEFAULT_RESULTS = Path("results")

@@ -10,6 +10,7 @@ import typer
 from ltbench.cli.options import DEFAULT_RESULTS, LastSuite, Results
 from ltbench.cli.output import tell
 from ltbench.errors import UserError
+from ltbench.system.extras import need
 
 
 def site(
@@ -21,6 +22,7 @@ def site(
     repository: Annotated[str | None, typer.Option(help="address of the repository that takes records")] = None,
 ) -> None:
     """Write static pages over any number of suites: boards, methods, data sets, downloads; they open from disk."""
+    need("ltbench site", "report")
     from ltbench.workflow.exchange.make_site import make_site
 
     typer.echo(str(make_site(sources, out, title, repository, tell)[0]))

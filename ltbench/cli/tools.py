@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import (
     DEFAULT_RESULTS,
     Data,
@@ -23,14 +24,16 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import tell
 from ltbench.errors import UserError
+from ltbench.system.extras import need
 
 
 def methods_(
-    name: Annotated[str | None, typer.Argument(help="one method, in full")] = None,
+    name: Annotated[str | None, typer.Argument(help="one method, in full", autocompletion=completion.methods)] = None,
     methods: Methods = None,
     template: Annotated[bool, typer.Option("--template", help="print a method's file to start from")] = False,
 ) -> None:
     """List all methods, or show one: hyper-parameters, defaults, search ranges, needs, paper."""
+    need("ltbench methods", "train")
     from ltbench.cli.catalog import method_list, method_page
     from ltbench.registry import Registry
 
@@ -50,7 +53,12 @@ def datasets_() -> None:
 
 def suites_(
     what: Annotated[str, typer.Argument(metavar="[list|show|copy]", help="what to do")] = "list",
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a suite that comes with ltbench")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="a suite that comes with ltbench", autocompletion=completion.shipped_suites
+        ),
+    ] = None,
     target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="of copy: what to write")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="of show: with what it extends, in one")] = False,
 ) -> None:
@@ -83,9 +91,10 @@ def features(
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
 ) -> None:
     """Precompute CLIP features of a data set, for the kind `features`. The same command continues."""
+    need("ltbench features", "train")
     from ltbench.data.featurize import ClipTowers, features_of
+    from ltbench.data.sources.source import data_folder
     from ltbench.training.site import checked_device
-    from ltbench.workflow.prepare import data_folder
 
     on = checked_device(device)
     towers = ClipTowers(model, pretrained, template, on)
@@ -97,6 +106,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="a method's file")],
 ) -> None:
     """Run the contract on a method of yours: what every method must do, on a made-up task, in seconds."""
+    need("ltbench check", "train")
     from ltbench.checks.contract import check_method
     from ltbench.registry import Registry
 
@@ -140,6 +150,7 @@ def verify(
     ] = False,
 ) -> None:
     """Run some finished trials again, here, and say whether their records hold."""
+    need("ltbench verify", "train")
     from ltbench.checks.verify import checks_text
     from ltbench.workflow.prepare import Request
     from ltbench.workflow.verify_suite import last_suite, verify_suite
@@ -157,7 +168,11 @@ def verify(
 def doctor(
     suite: Annotated[
         str | None,
-        typer.Argument(metavar="[SUITE]", help="also look at what this suite needs; default: the machine only"),
+        typer.Argument(
+            metavar="[SUITE]",
+            help="also look at what this suite needs; default: the machine only",
+            autocompletion=completion.suites,
+        ),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
@@ -169,10 +184,13 @@ def doctor(
     from ltbench.cli.text.doctor import doctor_text
     from ltbench.system.uris import store_uri
     from ltbench.workflow.doctor import Health, examine
-    from ltbench.workflow.prepare import Request
 
-    request = None if suite is None else Request(suite=suite, overrides=set_, results=results, data=data,
-                                                 methods=methods, tell=tell)  # fmt: skip
+    request = None
+    if suite is not None:
+        need("ltbench doctor SUITE", "train")
+        from ltbench.workflow.prepare import Request
+
+        request = Request(suite=suite, overrides=set_, results=results, data=data, methods=methods, tell=tell)
     found = examine(request, results, data, store_uri(tracking_uri, results))
     typer.echo(doctor_text(found), nl=False)
     raise typer.Exit(1 if any(finding.health is Health.problem for finding in found) else 0)
@@ -188,6 +206,7 @@ def fetch(
 ) -> None:
     """Get what a suite needs: data sets, pre-trained weights, class-name vectors. For a machine without a network, copy
     the folder of --data there."""
+    need("ltbench fetch", "train")
     from ltbench.workflow.doctor import fetch as fetch_all
     from ltbench.workflow.prepare import Request
 
@@ -212,10 +231,11 @@ def trial(
 ) -> None:
     """Run exported trials in this process: for a debugger, or a machine without Ray. (python -m ltbench.trial does the
     same where only torch is installed.)"""
+    need("ltbench trial", "train")
+    from ltbench.data.sources.source import data_folder
     from ltbench.execution.exported import run_files
     from ltbench.registry import read_sources
     from ltbench.training.site import Site, checked_device
-    from ltbench.workflow.prepare import data_folder
 
     site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, device=checked_device(device),
                 threads=threads)  # fmt: skip

@@ -17,6 +17,7 @@ import typer
 from ltbench.cli.options import DEFAULT_RESULTS, LastSuite, Results, TrackingUri
 from ltbench.cli.output import tell
 from ltbench.errors import UserError
+from ltbench.system.extras import need
 
 _HOST = "127.0.0.1"
 _PATIENCE = 120.0
@@ -33,8 +34,9 @@ def ui(
     ] = True,
 ) -> None:
     """Open MLflow's page of a suite's trials, by method and cell. On this machine alone, without a password."""
+    need("ltbench ui", "mlflow")
     from ltbench.system.uris import shown_uri, store_uri
-    from ltbench.tracking.saved_view import address_of
+    from ltbench.tracking.mlflow_page import address_of
     from ltbench.workflow.sync import shown_suite
 
     shown = shown_suite(suite, results, tracking_uri, tell)

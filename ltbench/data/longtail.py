@@ -24,7 +24,7 @@ _HOLDOUT_STREAM = 7919
 def class_shares(num_classes: int, imbalance: float, profile: str) -> list[float]:
     """Size of each class as a fraction of the head, head first.
 
-    exp: (1/IF) ** (c / (C-1)). step: the first half (rounded down) 1, the rest 1/IF. Cao et al., section 4.
+    exp, exp:N: (1/IF) ** (c / (C-1)). step: the first half (rounded down) 1, the rest 1/IF. Cao et al., section 4.
     step:R: the first R of the classes (rounded down, at least one, and one less than all) 1, the rest 1/IF: how many
     classes are frequent, beside by how much.
     """
@@ -39,11 +39,15 @@ def long_tail_counts(available: Sequence[int], imbalance: float, profile: str) -
     """How many images of each class are kept, in the order of `available` (head first).
 
     n_c = int(n_max * share_c), truncated, never rounded: rounding gives 10,899 instead of 10,847 images for
-    CIFAR-100-LT at IF 100. n_max is the largest head for which every class has enough images.
+    CIFAR-100-LT at IF 100. n_max is the largest head for which every class has enough images, or what exp:N says.
 
     Raises:
-        UserError: a class would be left without an image.
+        UserError: a class would be left without an image, or has too few for the head that is asked for.
     """
+    most = _largest_head(available, imbalance, profile)
+    if (head := _asked_head(profile)) is not None and head > most:
+        raise UserError(f"`profile: {profile}` wants {head} images of the largest class, and at an imbalance factor of "
+                        f"{imbalance:g} there are enough images for {most} at most")  # fmt: skip
     counts = _counts(available, imbalance, profile)
     if min(counts) < 1:
         empty = sum(n < 1 for n in counts)
@@ -56,9 +60,18 @@ def long_tail_counts(available: Sequence[int], imbalance: float, profile: str) -
 
 
 def _counts(available: Sequence[int], imbalance: float, profile: str) -> list[int]:
+    n_max = _asked_head(profile) or _largest_head(available, imbalance, profile)
+    return [int(n_max * share) for share in class_shares(len(available), imbalance, profile)]
+
+
+def _largest_head(available: Sequence[int], imbalance: float, profile: str) -> int:
     shares = class_shares(len(available), imbalance, profile)
-    n_max = min(int(n / share + 1e-9) for n, share in zip(available, shares, strict=True))
-    return [int(n_max * share) for share in shares]
+    return min(int(n / share + 1e-9) for n, share in zip(available, shares, strict=True))
+
+
+def _asked_head(profile: str) -> int | None:
+    name, _, head = profile.partition(":")
+    return int(head) if name == "exp" and head else None
 
 
 def _largest_imbalance(available: Sequence[int], too_high: float, profile: str) -> int:

@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ltbench.data.sources.source import data_folder
 from ltbench.frames.words import AnyPath, folder_of, path_of, table_html
 from ltbench.ranking.formats.moves_text import moves_frame, moves_text
 from ltbench.results.splits import Split, write_split
+from ltbench.system.extras import need
 from ltbench.workflow.exchange import take_over
 from ltbench.workflow.exchange.diff import Diff
 from ltbench.workflow.exchange.diff import diff as compare_two
 from ltbench.workflow.exchange.make_split import SplitRequest, make_split
 from ltbench.workflow.exchange.take_over import TakenOver
-from ltbench.workflow.prepare import data_folder
 from ltbench.workflow.tell import Tell, tell_nobody
 
 
@@ -109,6 +110,7 @@ def split(
         >>> found.to_frame()["train_images"].tolist()
         [128, 99, 76, 59, 46, 35, 27, 21, 16, 12]
     """
+    need("ltbench.split", "train")
     request = SplitRequest(
         dataset=dataset,
         data=data_folder(path_of(data)),

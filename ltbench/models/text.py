@@ -23,6 +23,7 @@ from ltbench.errors import UserError, at
 from ltbench.models.towers import CONTENT, sha256_of
 from ltbench.spec import digest
 from ltbench.system.arrays import bad_rows, names_of, read_arrays, rows_text
+from ltbench.system.extras import need
 
 
 class TextVectors:
@@ -247,10 +248,9 @@ def _encode(config: Mapping[str, Any], model: Mapping[str, Any] | None, prompts:
 
 
 def _sentence_transformers(model: str, prompts: Sequence[str]) -> NDArray[np.float32]:
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise UserError("text.encoder sentence_transformers needs an extra: pip install 'ltbench[text]'") from error
+    need("text.encoder sentence_transformers", "text")
+    from sentence_transformers import SentenceTransformer
+
     try:
         encoder = SentenceTransformer(model, device="cpu")
     except Exception as error:  # the hub client raises many kinds

@@ -113,15 +113,11 @@ def referenced(source: Path) -> Path:
     """
     if not str(source).startswith(REFERENCE):
         return source
-    from importlib.resources import files
-
     from ltbench.errors import did_you_mean
+    from ltbench.system.shipped import shipped_folder
 
     name = str(source).removeprefix(REFERENCE)
-    try:
-        folder = Path(str(files("ltbench.reference").joinpath("")))
-    except (ModuleNotFoundError, FileNotFoundError):
-        folder = Path(__file__).parents[2] / "results" / "reference"
+    folder = shipped_folder("reference")
     known = sorted(f.parent.name for f in folder.glob("*/plan.json"))
     if name not in known:
         raise UserError(f"--from {source}: no records of that name come with ltbench. {did_you_mean(name, known)}")

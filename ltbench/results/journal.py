@@ -82,9 +82,12 @@ class Journal:
         stems = (name.removesuffix(".json") for name in os.listdir(self.folder) if name.endswith(".json"))
         return {stem for stem in stems if KEY.fullmatch(stem)}
 
+    def names(self) -> list[str]:
+        """The names of all files that should be records, sorted."""
+        return sorted(file.name for file in self.folder.glob("*.json"))
+
     def __iter__(self) -> Iterator[Record | Unreadable]:
-        for file in sorted(self.folder.glob("*.json"), key=lambda file: file.name):
-            yield read_record(file)
+        return (read_record(self.folder / name) for name in self.names())
 
     def records(self) -> dict[str, Record]:
         """All readable records by key."""

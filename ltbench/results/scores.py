@@ -1,11 +1,11 @@
-"""Numbers produced elsewhere: a CSV with one value per line -> Results, for the same statistics."""
+"""Numbers produced elsewhere: a CSV with one value or one trial per line -> Results, for the same statistics."""
 
 from __future__ import annotations
 
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +24,12 @@ from ltbench.metrics import (
 from ltbench.spec import Result, digest
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
+WIDE = ("method", "dataset", "seed")
+"""What a file needs where every metric has a column of its own."""
 OPTIONAL = ("manifest", "recipe", "pretraining")
 BUCKETS = ("many", "medium", "few")
 _NEARLY_NOTHING = ("few", "worst_class", "harmonic_mean")
-_FACTOR = re.compile(r"(?:IF)?([0-9]{1,12}(?:\.[0-9]+)?)(step(?:0\.[0-9]+)?)?", re.IGNORECASE)
+_FACTOR = re.compile(r"(?:IF)?([0-9]{1,12}(?:\.[0-9]+)?)(step(?:0\.[0-9]+)?|exp[1-9][0-9]{0,8})?", re.IGNORECASE)
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 """As CSVs write them: Python itself reads 1_000 and the digits of all scripts as well."""
@@ -50,9 +52,11 @@ def read_scores(
     file: Path | pd.DataFrame, primary: str | None = None, directions: Directions = NONE_DECLARED
 ) -> list[Result]:
     """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
-    manifest, recipe and pretraining (rows that differ in one are never compared). Values are in points, as the file
-    has them. An empty or NaN value of the metric that ranks is a failed trial: counted, never imputed. One of another
-    metric leaves out that value alone.
+    manifest, recipe and pretraining (rows that differ in one are never compared). Or with a line per trial: method,
+    dataset, seed, imbalance_factor if it likes, and a column for each metric, under the metric's name. Values are in
+    points, as the file has them. An empty or NaN value of the metric that ranks is a failed trial: counted, never
+    imputed. One of another metric leaves out that value alone; so does one of many, medium or few, which may be
+    undefined.
 
     Args:
         primary: the metric that ranks; None: balanced accuracy, accuracy, else the first that is there.
@@ -65,10 +69,10 @@ def read_scores(
     name = "scores" if isinstance(file, pd.DataFrame) else file.stem
     trials: dict[_Trial, dict[str, float | None]] = {}
     lines: dict[tuple[_Trial, str], str] = {}
-    for where, row in _rows(file):
+    for where, row in _rows(file, directions):
         number = where.rpartition(" ")[2]
         trial, metric = _trial(row, where), known_name(_text(row, "metric", where))
-        value = _in_range(metric, _value(row["value"], where), where)
+        value = _in_range(metric, _value(row["value"], where, row.get("column", "value")), where)
         if (trial, metric) in lines:
             same = trials[trial][metric] == value
             raise UserError(
@@ -129,24 +133,26 @@ def _in_range(metric: str, value: float | None, where: str) -> float | None:
     return value
 
 
-def _rows(file: Path | pd.DataFrame) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """The rows of a file or a frame, each with its place for messages."""
+def _rows(file: Path | pd.DataFrame, directions: Directions) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The values of a file or a frame, each with its place for messages."""
     if isinstance(file, pd.DataFrame):
-        _check_columns("the frame of scores", [str(name) for name in file.columns])
+        names = [_column(str(name), place) for place, name in enumerate(file.columns)]
+        wide = _check_columns("the frame of scores", names, directions)
         for number, values in enumerate(file.itertuples(index=False)):
             texts = ["" if pd.isna(value) else str(value) for value in values]
-            yield f"the frame of scores, row {number}", dict(zip(map(str, file.columns), texts, strict=True))
+            row = dict(zip(names, texts, strict=True))
+            yield from ((f"the frame of scores, row {number}", part) for part in _by_metric(row, wide))
         return
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True, skipinitialspace=True)
-            _check_columns(file, [name.strip() for name in reader.fieldnames or ()])
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = [_column(name, place) for place, name in enumerate(reader.fieldnames or ())]
+            wide = _check_columns(file, list(reader.fieldnames), directions)
             for row in reader:
                 where = f"{file}, line {reader.line_num}"
                 if None in row or None in row.values():
                     raise UserError(f"{where}: has not as many fields as the header")
-                yield where, row
+                yield from ((where, part) for part in _by_metric(row, wide))
     except csv.Error as error:
         where = f"{file}, after line {reader.line_num}"
         raise UserError(f"{where}: is no CSV ({error}); close or double its quotes") from error
@@ -156,19 +162,47 @@ def _rows(file: Path | pd.DataFrame) -> Iterator[tuple[str, Mapping[str, str]]]:
         raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
 
 
-def _check_columns(file: Path | str, names: list[str]) -> None:
+def _by_metric(row: Mapping[str, str], wide: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    """A line with a column for each metric, as lines with one value; one that has one value as it is."""
+    if not wide:
+        yield row
+    for metric in wide:
+        yield {"imbalance_factor": "", **row, "metric": metric, "value": row[metric], "column": metric}
+
+
+def _check_columns(file: Path | str, names: list[str], directions: Directions) -> list[str]:
+    """The columns that are metrics, where each has its own; none where a line has one value.
+
+    Raises:
+        UserError: a column is missing, there twice, or unknown.
+    """
     known = (*REQUIRED, *OPTIONAL)
     if len(names) == 1 and (other := next((c for c in ";\t|" if c in names[0]), None)):
         raise UserError(f"{file}: its columns are separated by {other!r}; write commas, and numbers with a point")
-    for name in names:
-        if name not in known:
-            raise UserError(f"{file}: unknown column {name!r}. {did_you_mean(name, known)}")
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
+    unknown = [name for name in names if name not in (*known, _INDEX)]
+    metrics = [name for name in unknown if direction_of(known_name(name), directions) is not None]
+    columns = not {"metric", "value"} & set(names)
+    wide = bool(metrics) and columns
+    for name in unknown:
+        if not (wide and name in metrics):
+            raise UserError(f"{file}: unknown column {name!r}. {did_you_mean(name, known)}{_OWN if columns else ''}")
+    if missing := [name for name in (WIDE if wide else REQUIRED) if name not in names]:
         raise UserError(f"{file}: lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it needs a header "
-                        f"with {', '.join(REQUIRED)} and may have {', '.join(OPTIONAL)}")  # fmt: skip
+                        f"with {', '.join(REQUIRED)} and may have {', '.join(OPTIONAL)}. Or {', '.join(WIDE)}, and a "
+                        f"column for each metric, such as balanced_accuracy")  # fmt: skip
     if len(set(names)) < len(names):
         raise UserError(f"{file}: a column is there twice")
+    return metrics if wide else []
+
+
+def _column(name: str, place: int) -> str:
+    """The name of a column, whatever its case. The first one has none where pandas wrote the numbers of its rows."""
+    known = name.strip().lower()
+    return known if known in (*REQUIRED, *OPTIONAL) else name.strip() or ("" if place else _INDEX)
+
+
+_INDEX = "number of the row"
+_OWN = " Of a metric of your own, --lower-is-better or --higher-is-better say which way is better."
 
 
 def _text(row: Mapping[str, str], column: str, where: str) -> str:
@@ -186,25 +220,28 @@ def _factor(value: str, where: str) -> str:
     match = _FACTOR.fullmatch(given)
     if match is None or not 1 <= float(match[1]) < math.inf:
         raise UserError(f"{where}: imbalance_factor is {clipped(value)!r}; expected a number from 1 up, such as 100, "
-                        f"100step for a step profile, or native")  # fmt: skip
+                        f"100step for a step profile, 100exp1000 for a head of 1,000 images, or native")  # fmt: skip
     return f"IF{float(match[1]):g}{(match[2] or '').lower()}"
 
 
 def _seed(value: str, where: str) -> int:
-    if not _WHOLE.fullmatch(value.strip()):
+    given = value.strip()
+    if not _WHOLE.fullmatch(given):
         raise UserError(f"{where}: seed is {clipped(value)!r}; expected a whole number")
-    seed = int(value)
+    seed = int(given)
     if seed < 0:
         raise UserError(f"{where}: seed is {seed}; seeds count from 0 up")
     return seed
 
 
-def _value(value: str, where: str) -> float | None:
-    if not value.strip():
+def _value(value: str, where: str, column: str) -> float | None:
+    given = value.strip()
+    if not given:
         return None
-    if not _NUMBER.fullmatch(value.strip()):
-        raise UserError(f"{where}: value is {clipped(value)!r}; expected a number, or nothing for a failed trial")
-    number = float(value)
+    if not _NUMBER.fullmatch(given):
+        raise UserError(f"{where}: {clipped(column)} is {clipped(value)!r}; expected a number, or nothing for a "
+                        f"failed trial")  # fmt: skip
+    number = float(given)  # Python's own idea of blanks around a number is another than strip's
     return number if math.isfinite(number) else None
 
 

@@ -15,7 +15,10 @@ HELD_OUT = ", held out"
 ELSEWHERE = "elsewhere"
 """The role of a result that was not trained by ltbench, and the recipe of one of which nobody says how."""
 
-ONE_DATASET = ("digits", "cifar10", "cifar100", "imagenet_lt", "places_lt", "inaturalist2018")
+ONE_DATASET = (
+    *("digits", "cifar10", "cifar100", "svhn", "stl10", "tiny_imagenet"),
+    *("imagenet_lt", "places_lt", "inaturalist2018", "inaturalist2019", "inaturalist2021"),
+)
 """Kinds that are one data set wherever they lie. Of the others (folder, lists, features) the name says which it is."""
 
 
@@ -46,7 +49,7 @@ class Cell:
     imbalance: float | None
     """The imbalance factor n_max / n_min that was asked for; None for the native profile."""
     profile: str = "exp"
-    """exp, step, step:R (R of the classes are frequent), or native."""
+    """exp, exp:N (the largest class has N images), step, step:R (R of the classes are frequent), or native."""
     subset_seed: int = 0
     class_order: str = "label"
     holdout_per_class: int = 0
@@ -60,8 +63,9 @@ class Cell:
 
     @property
     def imbalance_label(self) -> str:
-        """`IF100`, `IF100step`, `IF100step0.2` or `native`, and what it was tested on if that is not the test set."""
-        step = self.profile.replace(":", "") if self.profile.startswith("step") else ""
+        """`IF100`, `IF100exp1000`, `IF100step`, `IF100step0.2` or `native`, and what it was tested on if that is not
+        the test set."""
+        step = "" if self.profile in ("exp", "native") else self.profile.replace(":", "")
         label = "native" if self.imbalance is None else f"IF{self.imbalance:g}{step}"
         label += TESTED_ON_VAL if self.options.get("tested_on") == "val" else ""
         return label + (HELD_OUT if self.scored_on == "holdout" else "")

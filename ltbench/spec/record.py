@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from ltbench.errors import UserError
@@ -88,7 +89,7 @@ class Result:
     budget: Mapping[str, float] = field(default_factory=dict)
     """What it cost: of `budget.NAMES`, those that are known."""
 
-    @property
+    @cached_property
     def column(self) -> Column:
         """Which column of a table it belongs to."""
         return Column(self.dataset, self.imbalance, self.manifest)

@@ -130,11 +130,14 @@ def is_plain(value: Any) -> bool:
 
 STEP = r"step:0\.\d*[1-9]"
 """The profile of a step behind a share of the classes."""
+HEAD = r"exp:[1-9]\d{0,8}"
+"""The exponential profile whose largest class has a number of images."""
+_PROFILE = re.compile(f"exp|step|native|{STEP}|{HEAD}")
 CELL: Mapping[str, Check] = {
     "dataset": is_name,
     "kind": is_name,
     "imbalance": optional(lambda v: is_number(v) and v >= 1),
-    "profile": lambda v: v in ("exp", "step", "native") or (is_text(v) and re.fullmatch(STEP, v) is not None),
+    "profile": lambda v: is_text(v) and _PROFILE.fullmatch(v) is not None,
     "subset_seed": is_count,
     "class_order": lambda v: is_text(v) or is_count(v),
     "holdout_per_class": is_count,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from ltbench.spec.validation import STEP
+from ltbench.spec.validation import HEAD, STEP
 from ltbench.suite.recipe import Recipe
 from ltbench.suite.search import Search, SearchRange
 from ltbench.suite.strict import LARGEST, Positive, Strict
@@ -103,9 +103,10 @@ class DatasetEntry(BaseModel):
     """Where it lies, for kinds that read files of yours."""
     imbalance: Annotated[list[Annotated[float, Field(ge=1, le=LARGEST)]], Field(min_length=1)] | None = None
     """Imbalance factors: images of the largest class over those of the smallest."""
-    profile: Literal["exp", "step", "native"] | Annotated[str, Field(pattern=f"^{STEP}$")] = "exp"
-    """How sizes fall from head to tail: exponentially, in one step at the middle, in one step behind a share of the
-    classes (`step:0.2`), or as they are."""
+    profile: Literal["exp", "step", "native"] | Annotated[str, Field(pattern=f"^({STEP}|{HEAD})$")] = "exp"
+    """How sizes fall from head to tail: exponentially from as large a class as the data have, exponentially from a
+    class of so many images (`exp:1000`), in one step at the middle, in one step behind a share of the classes
+    (`step:0.2`), or as they are."""
     subset_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Which images are kept; 0: the subset of LDAM-DRW."""
     subset_seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import yaml
 
 from ltbench.errors import UserError, clipped, is_unicode
 from ltbench.suite.places import GIVEN, KeyPath, Overrides, Place, SuiteData, dotted, merge, plain, put
+from ltbench.system.shipped import shipped_folder
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_NODES = 100_000
@@ -109,11 +109,7 @@ def as_yaml(suite: Mapping[str, Any]) -> str:
 
 def shipped_suites() -> dict[str, Path]:
     """The suites that come with ltbench, by name: installed, or, in a checkout, the folder beside the package."""
-    try:
-        folder = Path(str(files("ltbench.suites")))
-    except ModuleNotFoundError:
-        folder = Path(__file__).parents[2] / "suites"
-    return {p.stem: p for p in folder.glob("*.yaml")}
+    return {p.stem: p for p in shipped_folder("suites").glob("*.yaml")}
 
 
 def shipped(name: str) -> Path | None:
@@ -139,7 +135,9 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         tab = "; YAML is indented with spaces, never tabs" if "'\\t'" in str(error.problem) else ""
         raise UserError(f"{file}, line {line}: not valid YAML: {error.problem}{tab}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise UserError(f"{file}: nested too deeply, or an alias that holds itself") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{file}: a suite is a mapping with keys such as suite, datasets, recipes and methods")
@@ -193,7 +191,7 @@ class _Builder:
             key = self._scalar(key_node)
             place = self._at(key_node.start_mark.line + 1)
             if not isinstance(key, str | int | float) or isinstance(key, bool):
-                raise UserError(f"{place}: a key must be a name, got {clipped(key)}")
+                raise UserError(f"{place}: a key must be a name, got {clipped(key)}{_quotes(key_node)}")
             key = str(key)
             if key in written:
                 raise UserError(f"{place}: {dotted((*path, key))} is written twice")
@@ -202,6 +200,13 @@ class _Builder:
             if isinstance(place, Place):
                 self._places[(*path, key)] = place
         return result
+
+
+def _quotes(node: yaml.Node) -> str:
+    """The cure where YAML makes something else of a bare word, such as no, on, null or 2026-01-01."""
+    if not isinstance(node, yaml.ScalarNode) or not node.value:
+        return ""
+    return f": YAML reads {clipped(node.value)} so; put quotes around it"
 
 
 def _refuse_misread(text: str, place: Place | str) -> None:

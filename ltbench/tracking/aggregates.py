@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ltbench.ranking.board import Leaderboard, Row, Score, Table, span_label
-from ltbench.tracking.saved_view import GROUP
+from ltbench.tracking.mlflow_page import GROUP
 
 ORDER = "board/order"
 """The metric of a summary's runs that orders them: first the board's rows, 1 is the best method; then its columns."""

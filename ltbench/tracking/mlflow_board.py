@@ -16,8 +16,8 @@ from mlflow.tracking import MlflowClient
 
 from ltbench.system.uris import sqlite_file
 from ltbench.tracking.aggregates import ORDER, Aggregate, Summary
+from ltbench.tracking.mlflow_page import GROUP, VIEW, Order, view_tag
 from ltbench.tracking.mlflow_runs import KIND
-from ltbench.tracking.saved_view import GROUP, VIEW, Order, view_tag
 from ltbench.tracking.sqlite_making import alone
 
 SUMMARY = "ltbench.summary"

@@ -18,8 +18,7 @@ from ltbench.spec.budget import NAMES as COST_NAMES
 from ltbench.spec.budget import budget_of
 from ltbench.spec.validation import is_number, is_text
 from ltbench.tracking.aggregates import group_of
-from ltbench.tracking.notes import run_note
-from ltbench.tracking.saved_view import GROUP
+from ltbench.tracking.mlflow_page import GROUP, run_note
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
 _CHUNK = 4800

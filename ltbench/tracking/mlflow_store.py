@@ -26,6 +26,7 @@ from ltbench.results.journal import Journal, without_collecting
 from ltbench.spec import Expectation, Record, Result
 from ltbench.system.uris import shown_uri, sqlite_file
 from ltbench.tracking.ledger import record_digest
+from ltbench.tracking.mlflow_page import VIEW, Order, experiment_note, view_tag
 from ltbench.tracking.mlflow_runs import (
     FINISHED,
     KIND,
@@ -40,8 +41,6 @@ from ltbench.tracking.mlflow_runs import (
     result_of,
     tags_of,
 )
-from ltbench.tracking.notes import experiment_note
-from ltbench.tracking.saved_view import VIEW, Order, view_tag
 from ltbench.tracking.sqlite_making import alone
 
 

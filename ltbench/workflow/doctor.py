@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -14,26 +13,31 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import ltbench
+from ltbench.data.sources.source import data_folder
 from ltbench.errors import UserError
-from ltbench.execution.nodes import cpus_here
-from ltbench.models.towers import weights_of
-from ltbench.planning.towers import missing
 from ltbench.spec import TrialSpec
+from ltbench.system.extras import EXTRAS, cure, lacking
 from ltbench.system.uris import shown_uri, sqlite_file
 from ltbench.tracking import sqlite_store
-from ltbench.training.device.provenance import device_name
-from ltbench.workflow.prepare import Prepared, Request, data_folder, prepare
+
+if TYPE_CHECKING:
+    from ltbench.workflow.prepare import Prepared, Request
 
 GB = 1e9
 LITTLE_DISK, LITTLE_SHARED = 2 * GB, 1 * GB
 """Below these many free bytes a folder, or the memory that processes share, is worth a word."""
-PACKAGES = ("torch", "torchvision", "ray", "mlflow", "open_clip_torch", "numpy", "scipy", "pandas")
-OPTIONAL = {"sentence-transformers": "class-name vectors of `text: {encoder: sentence_transformers}`"}
+OF_EXTRAS = ("torch", "torchvision", "open_clip_torch", "ray", "mlflow")
+PACKAGES = ("numpy", "scipy", "pandas", *OF_EXTRAS)
+USES = {
+    "train": "training",
+    "ray": "trials side by side and on clusters; `ltbench run --inline` goes without",
+    "mlflow": "results in MLflow; boards and reports go without",
+    "report": "reports and sites",
+    "text": "only for suites with `text: {encoder: sentence_transformers}`",
+}
 
 
 class Health(StrEnum):
@@ -67,28 +71,36 @@ def examine(request: Request | None, results: Path, data: Path | None, tracking_
         results: where runs write. data: where data sets lie; None: the user's cache.
         tracking_uri: MLflow's store.
     """
-    found = [*_software(), *_machine(), *_folders(results, data_folder(data)), *_tracking(tracking_uri)]
+    machine = () if lacking("train") else _machine()
+    wanted = ("train", "ray") if request is not None else ()
+    found = [*_software(wanted), *machine, *_folders(results, data_folder(data)), *_tracking(tracking_uri)]
     return found if request is None else [*found, *_suite(request)]
 
 
-def _software() -> Iterator[Finding]:
+def _software(wanted: Sequence[str]) -> Iterator[Finding]:
+    """Packages and extras. `wanted`: extras without which the suite does not run."""
     yield Finding("software", Health.ok, f"ltbench {ltbench.__version__}, Python {platform.python_version()}")
     there = []
     for name in PACKAGES:
         try:
             there.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            yield Finding(
-                "software", Health.problem, f"{name} is not installed", f"{sys.executable} -m pip install {name}"
-            )
+            if name not in OF_EXTRAS:
+                yield Finding("software", Health.problem, f"{name} is not installed",
+                              f"{sys.executable} -m pip install {name}")  # fmt: skip
     yield Finding("software", Health.ok, ", ".join(there))
-    for name, use in OPTIONAL.items():
-        if importlib.util.find_spec(name.replace("-", "_")) is None:
-            cure = 'only for suites that want it: pip install "ltbench[text]"'
-            yield Finding("software", Health.note, f"{name} is not installed: {use}", cure)
+    for extra in EXTRAS:
+        if missing := lacking(extra):
+            health = Health.problem if extra in wanted else Health.note
+            yield Finding("software", health, f"not installed: {', '.join(missing)} ({USES[extra]})", cure(extra))
 
 
 def _machine() -> Iterator[Finding]:
+    import torch
+
+    from ltbench.execution.nodes import cpus_here
+    from ltbench.training.device.provenance import device_name
+
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GB
     cpu = device_name(torch.device("cpu"))
     yield Finding("machine", Health.ok, f"{cpus_here()} CPUs ({cpu}), {pages:.0f} GB of memory, {platform.platform()}")
@@ -153,6 +165,8 @@ def _tracking(uri: str) -> Iterator[Finding]:
 
 def _suite(request: Request) -> Iterator[Finding]:
     """What a suite needs, and what of it is not here."""
+    from ltbench.workflow.prepare import prepare
+
     try:
         prepared = prepare(request)
     except UserError as error:
@@ -181,6 +195,8 @@ def _suite(request: Request) -> Iterator[Finding]:
 
 def _weights(prepared: Prepared, *, fetch: bool) -> Iterator[tuple[str, str | None]]:
     """The pre-trained weights that the trials begin with, and why one cannot be had."""
+    from ltbench.planning.towers import missing
+
     found = _towers(prepared.plan.trials)
     for name, tower in found.items():
         with _network(fetch):
@@ -188,6 +204,8 @@ def _weights(prepared: Prepared, *, fetch: bool) -> Iterator[tuple[str, str | No
 
 
 def _towers(trials: Sequence[TrialSpec]) -> dict[str, Mapping[str, Any]]:
+    from ltbench.models.towers import weights_of
+
     return {weights_of(t.recipe[key]): t.recipe[key] for t in trials for key in ("tower", "weights") if key in t.recipe}
 
 
@@ -230,6 +248,8 @@ def fetch(request: Request) -> Iterator[Fetched]:
     Raises:
         UserError: the suite cannot be planned here, for example because its lists are not there.
     """
+    from ltbench.workflow.prepare import prepare
+
     prepared = prepare(request)
     for label, source in prepared.inputs.sources.items():
         request.tell(f"data set {label} ...")
@@ -252,6 +272,8 @@ def fetch(request: Request) -> Iterator[Fetched]:
 
 def _weights_folder() -> str:
     """Where published weights are kept on this machine."""
+    import torch
+
     with suppress(ImportError):
         from huggingface_hub import constants
 

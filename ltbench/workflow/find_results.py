@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,9 @@ from ltbench.metrics import BUCKETS, NONE_DECLARED, Directions
 from ltbench.ranking.selection import LTBENCH, Origin
 from ltbench.results.folders import checked_name, last_used, read_plan, referenced
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
+from ltbench.results.reading import read_results
 from ltbench.spec import Expectation, Result
+from ltbench.system.extras import need
 from ltbench.system.uris import shown_uri, sqlite_file, store_uri
 from ltbench.tracking.mlflow_runs import as_tracked
 from ltbench.workflow.tell import Tell, tell_nobody
@@ -174,6 +177,7 @@ def refuse_without_store(uri: str) -> None:
 
 def _mlflow() -> ModuleType:
     """Two seconds and more to import, a third of it for the garbage collector if that is left on."""
+    need("a board from this MLflow store", "mlflow")
     with without_collecting():
         from ltbench.tracking import mlflow_store
     return mlflow_store
@@ -192,14 +196,16 @@ def results_of_folder(folder: Path, tell: Tell = tell_nobody) -> tuple[list[Resu
     """The results in a folder of records, and the plan beside it; damaged files are named and left out."""
 
     journal, expectation = journal_in(folder)
-    found = []
-    with without_collecting():
-        for record in journal:
-            if isinstance(record, Unreadable):
-                tell(f"warning: {record.file}: left out: {record.reason}")
-            else:
-                found.append(Result.of(record))
-    return found, expectation
+    return list(_readable(read_results(journal.folder, journal.names()), tell)), expectation
+
+
+def _readable(read: Iterable[Result | Unreadable], tell: Tell) -> Iterator[Result]:
+    """Those that could be read; the others are told."""
+    for result in read:
+        if isinstance(result, Unreadable):
+            tell(f"warning: {result.file}: left out: {result.reason}")
+        else:
+            yield result
 
 
 def of_suite(

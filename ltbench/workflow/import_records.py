@@ -11,7 +11,7 @@ from ltbench.results.folders import folders_of, read_plan
 from ltbench.results.journal import Journal, Unreadable
 from ltbench.system.lock import SuiteLock
 from ltbench.system.uris import store_uri
-from ltbench.tracking.delivery import Tracker
+from ltbench.tracking.untracked import tracker_of
 from ltbench.workflow.sync import summarise, whole_board
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
@@ -54,7 +54,7 @@ def import_records(
             raise UserError(f"{folder}: holds no records")
         for suite in new_records:
             folders, store = folders_of(results, suite), store_uri(tracking_uri, results)
-            tracker = Tracker(store, suite, folders.journal, read_plan(folders.plan_file), warn)
+            tracker = tracker_of(store, suite, folders.journal, read_plan(folders.plan_file), warn)
             tracker.deliver_backlog()
             if not tracker.close():
                 summarise(whole_board(suite, results), store, tell)

@@ -13,7 +13,7 @@ from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.compare import Comparison, compare
 from ltbench.ranking.images import left_out
 from ltbench.results.folders import Folders, folders_of
-from ltbench.results.journal import Journal
+from ltbench.results.journal import Journal, without_collecting
 from ltbench.spec import Expectation, Result, Selection
 from ltbench.workflow.exchange.views import with_views
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
@@ -94,15 +94,16 @@ def make_board(request: BoardRequest) -> RankedResults:
         stale = stale_rows(found.results, journal, found.expectation, request.methods)
         origin = replace(origin, stale=stale, again=run_again(found.results, journal))
     results, options, weights = with_views(found.results, request.columns, request.priors, options, journal)
-    board = build(
-        results,
-        found.expectation,
-        request.chosen,
-        options,
-        predictions=left_out if request.seeds_only else found.predictions,
-        origin=origin,
-        class_weights=weights,
-    )
+    with without_collecting():
+        board = build(
+            results,
+            found.expectation,
+            request.chosen,
+            options,
+            predictions=left_out if request.seeds_only else found.predictions,
+            origin=origin,
+            class_weights=weights,
+        )
     return RankedResults(board, found.expectation, journal)
 
 

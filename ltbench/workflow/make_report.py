@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltbench.errors import UserError
+from ltbench.fingerprints import stated_in
 from ltbench.page.write import write_report
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.ranking.selection import Origin
 from ltbench.spec import Expectation, Record, Result, Selection, digest
+from ltbench.system.extras import need
+from ltbench.system.shipped import shipped_folder
 from ltbench.tracking.aggregates import aggregates
 from ltbench.workflow.find_results import find_results, journal_of
 from ltbench.workflow.stale import run_again, stale_rows
@@ -37,11 +40,14 @@ class Made:
 
         folder = self.page.parent
         try:
+            need("MLflow", "mlflow")
             from ltbench.tracking import mlflow_board
 
             files = {file.relative_to(folder).as_posix(): file for file in self.files}
             version = digest([self.board.data, dict(self.board.config)])
             mlflow_board.put_board(uri, self.board.suite, version, aggregates(self.board), files)
+        except UserError as error:
+            warner(tell)(f"the report is not in MLflow: {error}")
         except Exception as error:  # whatever MLflow raises: the report itself is made
             warner(tell)(f"the report is not in MLflow at {shown_uri(uri)} ({type(error).__name__})")
 
@@ -110,12 +116,11 @@ def suite_of(folder: Path) -> str:
 
 def papers_of(expectation: Expectation | None) -> dict[str, str]:
     """Row -> the paper of its method; of one that does not come with ltbench, that its paper is not known here."""
-    from ltbench.registry import Registry
-
-    registry, papers = Registry(None), {}
+    papers = {}
     for label, method in ((expectation and expectation.methods) or {}).items():
-        try:
-            papers[label] = registry.get(method.name).paper
-        except UserError:
+        files = [shipped_folder("methods") / f"{name}.py" for name in method.name.split("+")]
+        if all(file.is_file() for file in files):
+            papers[label] = " ".join(stated_in(file).paper for file in files)
+        else:
             papers[label] = f"{method.name} does not come with ltbench; whoever brought it knows its paper"
     return {label: paper for label, paper in papers.items() if paper}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ltbench.data.sources.source import data_folder
 from ltbench.errors import Problems, UserErrors, clipped
 from ltbench.execution.resources import Resources, resources_of
 from ltbench.models.towers import weights_of
@@ -178,15 +179,6 @@ def searched_in(request: Request, suite: Suite) -> Read:
     if suite.protocol.search is None:
         return lambda key: None
     return folders_of(request.results, search_suite(suite.suite)).journal.read
-
-
-def data_folder(chosen: Path | None) -> Path:
-    """Where data sets and caches lie."""
-    if chosen is not None:
-        return chosen.expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("ltbench")
 
 
 def _folder_of(suite: str | Path | Mapping[str, Any]) -> Path:

@@ -23,7 +23,7 @@ from ltbench.spec import Plan, Record, Selection, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.lock import SuiteLock
 from ltbench.system.remote import Remote
-from ltbench.tracking.delivery import Tracker
+from ltbench.tracking.untracked import tracker_of
 from ltbench.training.site import Site
 from ltbench.workflow.make_board import board_of_records
 from ltbench.workflow.prepare import Prepared, Request, prepare
@@ -146,7 +146,7 @@ def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: In
     lock.check()  # before a search, hours may have gone by
     plan, journal = job.plan, Journal(job.folders.journal.folder, lock.check)
     write_plan(job.folders, job.whole, prepared.suite)
-    tracker = Tracker(request.store, plan.suite, journal, job.whole.expectation(), request.warn)
+    tracker = tracker_of(request.store, plan.suite, journal, job.whole.expectation(), request.warn)
     try:
         state = state_of(plan, journal)
         bring_up_to_date(plan, state, journal, tracker)

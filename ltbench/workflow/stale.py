@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
-import ltbench
 from ltbench.errors import UserError
 from ltbench.fingerprints import fingerprint_of_files
 from ltbench.ranking.selection import Again
 from ltbench.results.journal import Journal
 from ltbench.results.verified import read_marks
 from ltbench.spec import NUMERICS, Expectation, Result, TrialSpec
+from ltbench.system.extras import lacking
+from ltbench.system.shipped import shipped_folder
 
 _ENTRY_POINTS = "ltbench.methods"
 
@@ -69,10 +69,12 @@ def _code_today(method: str, methods: Path | None) -> str | None:
     Built-in methods are read, not imported: torch alone takes longer to import than a board to make.
     """
     names = method.split("+")  # several where they are composed (registry/compose.py)
-    files = [_builtin_folder() / f"{name}.py" for name in names]
+    files = [shipped_folder("methods") / f"{name}.py" for name in names]
     if all(file.is_file() for file in files):
         return fingerprint_of_files(files)
     if methods is None and not {entry.name for entry in entry_points(group=_ENTRY_POINTS)} & {method, *names}:
+        return None
+    if lacking("train"):  # a method of somebody's own is read by importing it
         return None
     from ltbench.registry import Registry, fingerprint
 
@@ -81,11 +83,3 @@ def _code_today(method: str, methods: Path | None) -> str | None:
         return fingerprint(registry.get(method))
     except UserError:  # it is not there, or cannot be imported any more: there is no code to compare with
         return None
-
-
-def _builtin_folder() -> Path:
-    """Where the methods that come with ltbench lie: installed, or beside the package in a checkout."""
-    spec = find_spec("ltbench.methods")
-    if spec is not None and spec.submodule_search_locations:
-        return Path(next(iter(spec.submodule_search_locations)))
-    return Path(ltbench.__file__).parent.parent / "methods"

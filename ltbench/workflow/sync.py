@@ -11,6 +11,7 @@ from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.results.folders import folders_of, read_plan, suites_in
 from ltbench.spec import Selection, digest
+from ltbench.system.extras import lacking
 from ltbench.system.uris import shown_uri, store_uri
 from ltbench.tracking.aggregates import summary
 from ltbench.tracking.delivery import Delivered, deliver
@@ -59,7 +60,7 @@ def summarise(board: Leaderboard | None, uri: str, tell: Tell = tell_nobody) -> 
     Returns:
         The suite's experiment; None where there is none, or it could not be told.
     """
-    if board is None:
+    if board is None or lacking("mlflow"):
         return None
     try:
         from ltbench.tracking import mlflow_board

@@ -11,7 +11,7 @@ from torchvision import transforms
 from ltbench.data.cell import cell_data
 from ltbench.data.loader import ImageBatches, channel_statistics
 from ltbench.data.longtail import select, select_cell
-from ltbench.data.sources.cifar import MEAN, STD
+from ltbench.data.sources.downloaded.cifar import MEAN, STD
 from ltbench.data.sources.source import Arrays, Facts
 from ltbench.spec import Cell
 

@@ -338,3 +338,17 @@ def test_a_step_may_come_behind_any_share_of_the_classes(profile: str, classes: 
 def test_a_step_in_the_middle_is_the_classic_one() -> None:
     for classes in (2, 5, 9, 10, 100):
         assert long_tail_counts([500] * classes, 50, "step:0.5") == long_tail_counts([500] * classes, 50, "step")
+
+
+def test_a_head_of_so_many_images_gives_a_part_of_the_subset_of_the_whole() -> None:
+    counts = long_tail_counts([500] * 10, 100, "exp:200")
+    assert counts[0] == 200
+    assert counts[-1] == 2
+    whole, part = (select([500] * 10, imbalance=100, profile=p, subset_seed=0)[0] for p in ("exp", "exp:200"))
+    assert all(np.array_equal(a[: len(b)], b) for a, b in zip(whole, part, strict=True))
+    assert long_tail_counts([500] * 10, 100, "exp:500") == long_tail_counts([500] * 10, 100, "exp")
+
+
+def test_a_head_that_the_data_have_not_is_refused_with_what_they_have() -> None:
+    with pytest.raises(UserError, match=r"`profile: exp:501` wants 501 .* enough images for 500 at most"):
+        long_tail_counts([500] * 10, 100, "exp:501")

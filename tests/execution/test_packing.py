@@ -125,6 +125,7 @@ def test_a_cluster_cannot_be_measured_from_here(make_spec: Make, site: Site, mon
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_copies_are_measured_for_real(make_spec: Make, site: Site) -> None:
     spec = make_spec("ce")
     longer = replace(spec, recipe={**spec.recipe, "epochs": 2000.0})

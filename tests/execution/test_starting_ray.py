@@ -113,6 +113,7 @@ def test_a_sigterm_that_rays_own_handler_catches_ends_with_the_documented_code(m
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.usefixtures("foreground")
 def test_a_ray_that_a_signal_to_all_kept_from_starting_is_no_fault_of_rays(monkeypatch: pytest.MonkeyPatch) -> None:
     from ltbench.execution import session, tune
 

@@ -45,7 +45,7 @@ METHODS = {
 }
 
 
-HOURS = Need(hours=20 / 3600, memory_gb=2)
+HOURS = Need(hours=12 / 3600, memory_gb=2)
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +286,7 @@ class Mine(Method):
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("on_cluster")
 def test_each_group_trains_once_whatever_its_first_trial_comes_to(
     make_spec: Make, site: Site, user_methods: Path, tmp_path: Path

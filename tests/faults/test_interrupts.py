@@ -26,7 +26,7 @@ from ltbench.system.lock import NAME
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
-pytestmark = pytest.mark.xdist_group("processes")
+pytestmark = [pytest.mark.xdist_group("processes"), pytest.mark.usefixtures("foreground")]
 
 MINE = """
 import os, pathlib, time
@@ -114,17 +114,6 @@ class Workplace:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
-
-
-@pytest.fixture(autouse=True)
-def _listening() -> Iterator[None]:
-    """As in a foreground shell: one in the background starts its programs with SIGINT ignored, `nohup` with SIGHUP, and
-    what is ignored stays so in the programs that these start."""
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-              signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL)}  # fmt: skip
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -300,6 +300,7 @@ class Nowhere:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("on_cluster")
 def test_the_trial_of_a_killed_worker_goes_on_from_a_uri(
     tmp_path: Path, make_spec: Make, site: Site, digits: Any

@@ -15,8 +15,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ltbench.data.sources.cifar import Cifar10, Cifar100
 from ltbench.data.sources.digits import NAMES as DIGITS
+from ltbench.data.sources.downloaded.cifar import Cifar10, Cifar100
 from ltbench.errors import UserError
 from ltbench.models.text import NoText, bundled_table, text_vectors
 from ltbench.spec import digest

@@ -131,6 +131,7 @@ def test_a_method_has_one_colour_everywhere() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_thirty_methods_on_twelve_columns_stay_below_four_megabytes(tmp_path: Path) -> None:
     methods = {"ce": 0.3, **{f"method_{i}": 0.35 + 0.015 * i for i in range(29)}}
     kept = made.records(methods, dict.fromkeys("abcd", (10.0, 50.0, 100.0)), seeds=2)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltbench.errors import UserError
+from ltbench.metrics import declared_directions
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.results.scores import REQUIRED, read_scores
@@ -54,6 +57,7 @@ def lines_of(results: list[Result], metrics: list[str] | None = None) -> list[st
 @pytest.mark.parametrize(
     ("written", "label"),
     [("100", "IF100"), ("IF100", "IF100"), ("if100", "IF100"), ("100.0", "IF100"), ("100step", "IF100step"),
+     ("100exp1000", "IF100exp1000"),
      ("IF100STEP", "IF100step"), ("2.5", "IF2.5"), ("native", "native"), ("Native", "native"), ("", "native"),
      (" 10 ", "IF10"), ("1", "IF1")],
 )  # fmt: skip
@@ -72,6 +76,66 @@ def test_a_spreadsheets_file_is_read(write: Write, encoding: str, end: str) -> N
     assert [(r.label, r.dataset, r.metrics) for r in read_scores(file)] == [
         ("ce", "cifar10", {"accuracy": 70.5}), ('a "b", c', "cifar10", {"accuracy": 71.0}),
     ]  # fmt: skip
+
+
+def test_a_column_for_each_metric_says_the_same_as_a_line_for_each_value(write: Write) -> None:
+    long = read_scores(write("a,d,10,0,accuracy,70", "a,d,10,0,ece,3.5", "b,d,10,0,accuracy,71", "b,d,10,0,ece,"))
+    wide = read_scores(
+        write("0,a,d,70,3.5,10", "0,b,d,71,,10", head="seed,method,dataset,Accuracy,ECE,imbalance_factor")
+    )
+    assert wide == long
+
+
+def test_a_column_for_each_metric_needs_no_imbalance_factor(write: Write) -> None:
+    (found,) = read_scores(write("ce,d,3,70.5", head="method,dataset,seed,accuracy"))
+    assert (found.imbalance, found.seed, found.metrics) == ("native", 3, {"accuracy": 70.5})
+
+
+def test_the_numbers_of_rows_that_pandas_writes_and_capitals_do_no_harm(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"Method": ["ce", "ours"], "dataset": "d", "SEED": 0, "Accuracy": [70.5, 71.0]})
+    frame.to_csv(file := tmp_path / "scores.csv")
+    assert read_scores(file) == read_scores(frame)
+    assert [(r.label, r.metrics) for r in read_scores(file)] == [
+        ("ce", {"accuracy": 70.5}),
+        ("ours", {"accuracy": 71.0}),
+    ]
+
+
+def test_a_frame_may_have_a_column_for_each_metric() -> None:
+    frame = pd.DataFrame({"method": ["ce", "ce"], "dataset": "d", "seed": [0, 1], "accuracy": [70.5, None]})
+    assert [(r.status, r.metrics) for r in read_scores(frame)] == [("ok", {"accuracy": 70.5}), ("failed", {})]
+
+
+def test_a_column_of_a_metric_of_ones_own_is_declared(write: Write) -> None:
+    file = write("ce,d,3,70.5,4", head="method,dataset,seed,accuracy,zork")
+    with pytest.raises(UserError, match=r"unknown column 'zork'.*--lower-is-better"):
+        read_scores(file)
+    assert read_scores(file, directions=declared_directions(["zork"]))[0].metrics == {"accuracy": 70.5, "zork": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "message"),
+    [
+        ("method,dataset,imbalance,seed,accuracy", "ce,d,100,0,70", "unknown column 'imbalance'. Did you mean 'imb"),
+        ("method,,dataset,seed,accuracy", "ce,0,d,0,70", "unknown column ''"),
+        ("method,dataset,seed,zork", "ce,d,0,70", "--higher-is-better say which way"),
+        ("method,dataset,accuracy", "ce,d,70", "lacks the column seed;"),
+        ("method,dataset,seed,accuracy,accuracy", "ce,d,0,70,71", "a column is there twice"),
+        ("method,dataset,seed,accuracy,Accuracy", "ce,d,0,70,71", "is on line 2 already, with another value"),
+        ("method,dataset,seed,accuracy", "ce,d,0,70.1%", "accuracy is '70.1%'; expected a number"),
+        ("method,dataset,seed,accuracy", "ce,d,0,0.7", "looks like fractions"),
+        ("method,dataset,seed,accuracy,value", "ce,d,0,70,70", "unknown column 'accuracy'"),
+    ],
+)
+def test_what_a_column_for_each_metric_may_not_be(write: Write, head: str, line: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_scores(write(line, head=head))
+
+
+@pytest.mark.parametrize("blank", [chr(c) for c in (0x1C, 0x1D, 0x1E, 0x1F, 0x85, 0xA0, 0x2003)])
+def test_blanks_of_all_kinds_around_numbers_do_no_harm(write: Write, blank: str) -> None:
+    (found,) = read_scores(write(f"ce,a,10,{blank}3{blank},accuracy,{blank}70.5{blank}"))
+    assert (found.seed, found.metrics) == (3, {"accuracy": 70.5})
 
 
 def test_columns_may_stand_in_any_order(write: Write) -> None:

@@ -136,6 +136,7 @@ def test_a_result_tells_of_a_record_what_a_leaderboard_needs() -> None:
         ({}, "tens IF100"),
         ({"imbalance": 2.5}, "tens IF2.5"),
         ({"profile": "step"}, "tens IF100step"),
+        ({"profile": "exp:1000"}, "tens IF100exp1000"),
         ({"imbalance": None, "profile": "native"}, "tens native"),
     ],
 )

@@ -18,8 +18,8 @@ from ltbench.spec import Record, canonical
 from ltbench.tracking import mlflow_board, mlflow_client, mlflow_store, sqlite_store
 from ltbench.tracking.aggregates import ORDER, summary
 from ltbench.tracking.delivery import Tracker, default_uri
+from ltbench.tracking.mlflow_page import GROUP, VIEW, address_of
 from ltbench.tracking.mlflow_runs import KIND
-from ltbench.tracking.saved_view import GROUP, VIEW, address_of
 from ltbench.workflow.sync import shown_suite, summarise, sync, whole_board
 from tests.ranking import made
 from tests.ranking.test_build import grid

@@ -27,7 +27,7 @@ def scripts(workflow: dict[Any, Any]) -> str:
 
 
 def test_it_pins_this_version() -> None:
-    assert (COMMUNITY / "requirements.txt").read_text().strip() == f"ltbench=={ltbench.__version__}"
+    assert (COMMUNITY / "requirements.txt").read_text().strip() == f"ltbench[train,report]=={ltbench.__version__}"
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda f: f.stem)

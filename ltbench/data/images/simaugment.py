@@ -24,6 +24,8 @@ RADIUS = 6
 """Pixels to each side that a blur reaches: three times its largest sigma."""
 _ORDERS = np.array(list(permutations(range(4))))
 _UNIT = 2.0**20
+_IN_CACHE = 32
+"""Images whose products a CPU works out at once: their numbers in float64 stay in its cache."""
 
 
 class Draws(NamedTuple):
@@ -104,9 +106,18 @@ def resized(x: Tensor, boxes: Tensor, mirror: Tensor) -> Tensor:
 
 def _product(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Every channel as rows (B, S, H) @ channel @ columns (B, S, W) transposed, rounded."""
-    channels = x.permute(0, 3, 1, 2).double()
-    made = rows[:, None] @ channels @ columns[:, None].transpose(2, 3)
-    return made.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    together = _IN_CACHE if x.device.type == "cpu" else len(x)
+    parts = (slice(first, first + together) for first in range(0, len(x), together))
+    return torch.cat([_product_of(x[part], rows[part], columns[part]) for part in parts])
+
+
+def _product_of(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Channels lie side by side in one matrix for each of the two products: larger matrices cost less."""
+    images, height, width, channels = x.shape
+    high = torch.bmm(rows, x.reshape(images, height, width * channels).double())
+    across = high.view(images, -1, width, channels).transpose(1, 2).reshape(images, width, -1)
+    made = torch.bmm(columns, across).round_().to(torch.uint8)
+    return made.view(images, columns.shape[1], -1, channels).transpose(1, 2).contiguous()
 
 
 def _weights(first: Tensor, length: Tensor, side: int) -> Tensor:
@@ -159,15 +170,15 @@ def _hue(x: Tensor, shift: Tensor, rest: Tensor) -> Tensor:
     """The hue moved on its circle by `shift` (B, 1, 1, 1) of its length."""
     if x.shape[3] == 1:
         return x
-    hue, saturation, value = _to_hsv(x.float() / 255)
+    hue, saturation, value = _to_hsv(x.permute(0, 3, 1, 2).float() / 255)
     rgb = _to_rgb((hue + shift[..., 0]) % 1.0, saturation, value)
-    return (rgb * (256 - 1e-3)).to(torch.uint8)
+    return (rgb * (256 - 1e-3)).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _to_hsv(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, H, W, 3) on 0..1 -> hue, saturation and value, (B, H, W) each, as torchvision works them out."""
-    r, g, b = rgb.unbind(3)
-    high, low = rgb.amax(dim=3), rgb.amin(dim=3)
+    """(B, 3, H, W) on 0..1 -> hue, saturation and value, (B, H, W) each, as torchvision works them out."""
+    r, g, b = rgb.unbind(1)
+    high, low = torch.maximum(torch.maximum(r, g), b), torch.minimum(torch.minimum(r, g), b)
     flat, spread = high == low, high - low
     divisor = torch.where(flat, 1.0, spread)
     rc, gc, bc = (high - r) / divisor, (high - g) / divisor, (high - b) / divisor
@@ -176,16 +187,16 @@ def _to_hsv(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """(B, H, W) each -> (B, H, W, 3) on 0..1."""
+    """(B, H, W) each -> (B, 3, H, W) on 0..1."""
     sector = torch.floor(hue * 6.0)
     part = hue * 6.0 - sector
     p = (value * (1.0 - saturation)).clamp(0.0, 1.0)
     q = (value * (1.0 - saturation * part)).clamp(0.0, 1.0)
     t = (value * (1.0 - saturation * (1.0 - part))).clamp(0.0, 1.0)
-    # By the sixth of the circle: red, green, blue.
-    table = torch.stack([value, t, p, q, value, p, p, value, t, p, q, value, t, p, value, value, p, q], dim=-1)
-    where = (sector.long() % 6 * 3)[..., None] + torch.arange(3, device=hue.device)
-    return table.gather(-1, where)
+    which = _SECTORS.to(hue.device)[:, sector.long() % 6]
+    return torch.stack([value, t, p, q], dim=1).gather(1, which.transpose(0, 1))
 
 
+_SECTORS = torch.tensor([[0, 3, 2, 2, 1, 0], [1, 0, 0, 3, 2, 2], [2, 2, 1, 0, 0, 3]])
+"""Red, green and blue by the sixth of the circle: which of value, t, p and q each is."""
 _CHANGES = (_brightness, _contrast, _saturation, _hue)

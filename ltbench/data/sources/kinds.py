@@ -8,18 +8,28 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from ltbench.data.sources.cifar import Cifar10, Cifar100
 from ltbench.data.sources.digits import Digits
+from ltbench.data.sources.downloaded.cifar import Cifar10, Cifar100
+from ltbench.data.sources.downloaded.stl10 import Stl10
+from ltbench.data.sources.downloaded.svhn import Svhn
+from ltbench.data.sources.downloaded.tiny_imagenet import TinyImageNet
 from ltbench.data.sources.features import Features
 from ltbench.data.sources.folder import Folder
+from ltbench.data.sources.inaturalist import INaturalist2018, INaturalist2019, INaturalist2021
 from ltbench.data.sources.lists import Lists
-from ltbench.data.sources.published_lists import ImageNetLT, INaturalist2018, PlacesLT
+from ltbench.data.sources.published_lists import ImageNetLT, PlacesLT
 from ltbench.data.sources.source import Source
 from ltbench.errors import UserError, did_you_mean
 from ltbench.spec import Cell
 
 ENTRY_POINTS = "ltbench.datasets"
 """Of installed packages: each names a subclass of `Source` whose `kind` is the entry point's name."""
+OWN: tuple[type[Source], ...] = (
+    *(Digits, Cifar10, Cifar100, Svhn, Stl10, TinyImageNet),
+    *(ImageNetLT, PlacesLT, INaturalist2018, INaturalist2019, INaturalist2021),
+    *(Folder, Lists, Features),
+)
+"""Those that come with ltbench."""
 
 
 def source_kinds() -> dict[str, type[Source]]:
@@ -28,8 +38,7 @@ def source_kinds() -> dict[str, type[Source]]:
     Raises:
         UserError: an installed one cannot be loaded, is no `Source`, or has a name that is taken.
     """
-    own = (Digits, Cifar10, Cifar100, Folder, Lists, ImageNetLT, PlacesLT, INaturalist2018, Features)
-    kinds: dict[str, type[Source]] = {cls.kind: cls for cls in own}
+    kinds: dict[str, type[Source]] = {cls.kind: cls for cls in OWN}
     for cls in _installed():
         if cls.kind in kinds:
             raise UserError(

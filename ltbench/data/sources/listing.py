@@ -26,7 +26,8 @@ class Listing(NamedTuple):
     """The files of a class folder: images, and what is not read though it may have been meant to be."""
 
     images: list[Path]
-    broken_links: list[Path]
+    no_files: list[Path]
+    """Links to nothing, pipes, sockets."""
     other_endings: list[Path]
     nested: list[Path]
     """Images in sub-folders."""
@@ -55,7 +56,7 @@ def list_images(folder: Path) -> Listing:
         if entry.is_dir():
             found.nested.extend(_images_below(file))
         elif not entry.is_file():
-            found.broken_links.append(file)
+            found.no_files.append(file)
         elif file.suffix.lower() in EXTENSIONS:
             found.images.append(file)
         else:
@@ -78,13 +79,15 @@ def left_out_notes(root: Path, listings: Mapping[str, Mapping[str, Listing]]) ->
         listings: part -> class -> its files.
     """
     everything = [listing for classes in listings.values() for listing in classes.values()]
-    links, others, nested = (
+    absent, others, nested = (
         [file for listing in everything for file in getattr(listing, what)]
-        for what in ("broken_links", "other_endings", "nested")
+        for what in ("no_files", "other_endings", "nested")
     )
     notes = []
-    if links:
-        notes.append(f"{_counted(links, 'broken link')} ({_names(root, links)}) left out; repair or remove them")
+    for what, files in (("broken link", [f for f in absent if f.is_symlink()]),
+                        ("pipe or socket", [f for f in absent if not f.is_symlink()])):  # fmt: skip
+        if files:
+            notes.append(f"{_counted(files, what)} ({_names(root, files)}) left out; repair or remove them")
     if others:
         endings = Counter(file.suffix.lower() or "none" for file in others)
         told = ", ".join(f"{harmless(ending, lines=False)}: {count:,}" for ending, count in endings.most_common(6))
@@ -97,7 +100,7 @@ def left_out_notes(root: Path, listings: Mapping[str, Mapping[str, Listing]]) ->
 
 
 def _counted(files: Sequence[Path], what: str) -> str:
-    return f"{len(files):,} {what}{'s' * (len(files) > 1)}"
+    return f"{len(files):,} {what.replace(' or ', 's or ') + 's' if len(files) > 1 else what}"
 
 
 def _names(root: Path, files: Sequence[Path], most: int = 4) -> str:
@@ -123,7 +126,7 @@ def refuse_alike(root: Path, train: Collection[str], test: Collection[str]) -> N
     """Names that look equal are not told apart by people.
 
     Raises:
-        UserError: two class folders differ only in their Unicode form.
+        UserError: two class folders differ only in their Unicode form, or in blanks around the name.
     """
     by_form: dict[str, set[str]] = {}
     for name in (*train, *test):
@@ -131,8 +134,11 @@ def refuse_alike(root: Path, train: Collection[str], test: Collection[str]) -> N
     for form, names in by_form.items():
         if len(names) > 1:
             spelled = " and ".join(repr(name.encode("unicode_escape").decode()) for name in sorted(names))
-            raise UserError(f"{root}: class {form!r} is there in two Unicode forms ({spelled}), which look equal; "
-                            f"rename its folders to one, composed letters (NFC) for example")  # fmt: skip
+            blanks = any(name != name.strip() for name in names)
+            how, cure = ("with blanks around its name and without", "without blanks") if blanks else (
+                "in two Unicode forms", "composed letters (NFC) for example")  # fmt: skip
+            raise UserError(f"{root}: class {form!r} is there {how} ({spelled}), which look equal; rename its folders "
+                            f"to one, {cure}")  # fmt: skip
 
 
 def contents_of(root: Path, files: Mapping[str, Sequence[Path]], packed: Path) -> Contents:

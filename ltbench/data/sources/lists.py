@@ -206,8 +206,12 @@ class Lists(FileSource):
     def listed(self, part: str) -> Listed:
         """The list of a part, read once."""
         if part not in self._read:
-            self._read[part] = read_list(self.find(part))
+            self._read[part] = self.parsed(self.find(part))
         return self._read[part]
+
+    def parsed(self, file: Path) -> Listed:
+        """What a list's file says."""
+        return read_list(file)
 
     @cached_property
     def _read(self) -> dict[str, Listed]:

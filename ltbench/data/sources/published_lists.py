@@ -1,5 +1,5 @@
-"""The field's large data sets by its own list files: ImageNet-LT and Places-LT (Liu et al., CVPR 2019), iNaturalist
-2018 (Van Horn et al., CVPR 2018). The images are the user's; the lists are checked to be those of its tables.
+"""The field's large data sets by its own list files: ImageNet-LT and Places-LT (Liu et al., CVPR 2019); iNaturalist is
+in inaturalist.py. The images are the user's; the lists are checked to be those of its tables.
 
 A list is known by git's id of its text, which a repository that has the list tells without it. The ids are those of
 github.com/facebookresearch/classifier-balancing at f162ade (data/), the same in jiawei-ren/
@@ -9,10 +9,7 @@ of OLTR, those of dvlab-research/MiSLAS (datasets/data_txt/) and Vanint/SADE-Agn
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -25,15 +22,15 @@ class Expected(NamedTuple):
     """What a list must have.
 
     Attributes:
-        images: how many. largest, smallest: images of the largest and of the smallest class.
+        images: how many. largest, smallest: images of the largest and of the smallest class; None: not checked.
         ids: git's ids of its text, one for each form in which it circulates; none: not checked.
         identity: SHA-256 (`Listed.digest`) of the first form, where there are several. It stands for all of them in the
             data set's fingerprint, for they name the same images with the same labels in the same order.
     """
 
     images: int
-    largest: int
-    smallest: int
+    largest: int | None
+    smallest: int | None
     ids: tuple[str, ...] = ()
     identity: str | None = None
 
@@ -79,7 +76,8 @@ class FieldLists(Lists):
     def _verify_one(self, expected: Expected, listed: Listed) -> None:
         counts = np.bincount(listed.labels, minlength=self.num_classes)
         found = (len(listed), len(counts), int(counts.max()), int(counts.min()))
-        wanted = (expected.images, self.num_classes, expected.largest, expected.smallest)
+        largest, smallest = expected.largest or found[2], expected.smallest or found[3]
+        wanted = (expected.images, self.num_classes, largest, smallest)
         if found != wanted:
             raise UserError(
                 f"{listed.file}: this is not the list of {self.kind}: it has {found[0]:,} images of {found[1]:,} "
@@ -178,64 +176,3 @@ def _scene(path: str) -> str:
     """data_256/a/arena/hockey/1.jpg and train/arena-hockey/1.jpg -> arena hockey. No name has a dash of its own."""
     folders = path.split("/")[:-1]
     return " ".join(folders[2:]) if folders[0] == "data_256" else " ".join(folders[1:]).replace("-", " ")
-
-
-class INaturalist2018(FieldLists):
-    """8,142 species with 1,000 to 2 images, tested on the validation images, 3 a class: the test labels were never
-    published, and the field calls these its test set."""
-
-    kind = "inaturalist2018"
-    summary = "iNaturalist 2018, 437,513 + 24,426 images of 8,142 species, by iNaturalist18_train.txt and _val.txt"
-    file_prefix = "iNaturalist18"
-    test_list = "val"
-    num_classes = 8142
-    mean = (0.466, 0.471, 0.380)  # Kang et al., ICLR 2020, classifier-balancing: data/dataloader.py
-    std = (0.195, 0.194, 0.192)
-    expected: ClassVar[Mapping[str, Expected]] = {
-        "train": Expected(437_513, 1000, 2, ("4accdb7584d2f0a5106c40a33ed6afa392189bcc",)),
-        "val": Expected(24_426, 3, 3, ("4c23900857fd0f5adcd4cc0dffef345039eeb05f",)),
-    }
-
-    def class_names(self, train: Listed, test: Listed) -> Sequence[str]:
-        """Scientific names, from the data set's own categories.json where one with names lies beside the lists or the
-        images (the competition's had numbers only), else from the list that comes with ltbench."""
-        for folder in (self.lists, self.root):
-            if (folder / "categories.json").is_file():
-                named = _species(folder / "categories.json", self.num_classes, test)
-                return named if named is not None else species_names()
-        return species_names()
-
-
-def species_names() -> list[str]:
-    """The scientific names of iNaturalist 2018's 8,142 species in label order: those of categories 0 to 8141 in its own
-    categories.json (Van Horn et al., CVPR 2018), and in TensorFlow Datasets' inaturalist2018_labels.txt."""
-    file = Path(__file__).with_name("inaturalist2018_names.txt.gz")
-    return gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()
-
-
-def _species(file: Path, num_classes: int, listed: Listed) -> list[str] | None:
-    """The names of categories 0 to C-1 in the JSON list [{id, name, supercategory, ...}, ...]; None where they are
-    numbers only. Those of another year would be names as well: a category's images lie in the folder of its
-    supercategory (train_val2018/Aves/2761/1.jpg), and where the file tells supercategories, each must be that one."""
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8-sig"))
-        found = {int(entry["id"]): str(entry["name"]).strip() for entry in entries}
-        above = {int(entry["id"]): str(entry["supercategory"]) for entry in entries if "supercategory" in entry}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: is not a list of categories with id and name ({error})") from error
-    names = [found.get(c, "") for c in range(num_classes)]
-    cure = "remove it, or name another file in `class_names:`"
-    if len(found) != num_classes or len(set(names)) < num_classes or "" in names:
-        different = len({*names} - {""})
-        raise UserError(f"{file}: has {len(found):,} categories, with {different:,} different names for ids 0 to "
-                        f"{num_classes - 1}; {cure}")  # fmt: skip
-    if all(name.isdigit() for name in names):
-        return None
-    for path, label in zip(listed.paths, listed.labels.tolist(), strict=True):
-        folder = path.split("/")[1]
-        if above.get(label, folder) != folder:
-            raise UserError(
-                f"{file}: has category {label} ({found[label]}) among {above[label]}, {listed.file} has its images in "
-                f"{folder}: of another data set, or in another order; {cure}"
-            )
-    return names

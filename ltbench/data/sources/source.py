@@ -22,6 +22,15 @@ from ltbench.spec import digest
 from ltbench.system.files import new_folder_in
 
 
+def data_folder(chosen: Path | None) -> Path:
+    """Where data sets and caches lie."""
+    if chosen is not None:
+        return chosen.expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ltbench")
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known of a data set before an image is read.

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ltbench.errors import UserError
+from ltbench.fingerprints import stated_in
 from ltbench.results.folders import suites_in
 from ltbench.site.content import Suite, made_with
 from ltbench.site.pages import pages
 from ltbench.spec import Record, Selection
 from ltbench.system.files import write_atomically
+from ltbench.system.shipped import shipped_folder
 from ltbench.workflow.find_results import journal_in
 from ltbench.workflow.make_report import make_report
 from ltbench.workflow.tell import Tell, tell_nobody
@@ -123,14 +125,12 @@ def _zip(place: Path) -> None:
 
 def _about(suites: Sequence[Suite]) -> dict[str, list[str]]:
     """Method -> what it is, its paper, where its defaults are from; of those that come with ltbench."""
-    from ltbench.registry import Registry
-
-    registry, found = Registry(None), dict[str, list[str]]()
+    found = dict[str, list[str]]()
     for name in sorted({method for suite in suites for method in suite.methods.values()}):
-        if name not in registry.names():
-            continue
-        cls = registry.get(name)
-        found[name] = [cls.summary(), *([cls.paper] if cls.paper else [])]
-        if cls.defaults_from:
-            found[name].append(f"Defaults: {cls.defaults_from}.")
+        file = shipped_folder("methods") / f"{name}.py"
+        if file.is_file():
+            stated = stated_in(file)
+            found[name] = [stated.summary, *([stated.paper] if stated.paper else [])]
+            if stated.defaults_from:
+                found[name].append(f"Defaults: {stated.defaults_from}.")
     return found

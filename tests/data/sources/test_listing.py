@@ -53,6 +53,13 @@ def test_broken_links_are_counted_and_named(photos: Path, facts: Callable[[], Fa
     assert note.startswith("1 broken link (train/bee/9.png) left out")
 
 
+def test_a_pipe_with_the_name_of_an_image_is_told_as_what_it_is(photos: Path, facts: Callable[[], Facts]) -> None:
+    for name in ("8.png", "9.png"):
+        os.mkfifo(photos / "train" / "bee" / name)
+    (note,) = facts().notes
+    assert note.startswith("2 pipes or sockets (train/bee/8.png, train/bee/9.png) left out")
+
+
 def test_files_of_other_endings_are_counted_by_ending(photos: Path, facts: Callable[[], Facts]) -> None:
     for name in ("a.heic", "b.HEIC", "c.jfif", "d"):
         (photos / "train" / "ant" / name).write_bytes(b"x")
@@ -115,6 +122,12 @@ def test_classes_that_differ_in_unicode_form_only_are_refused(
     for part, name in zip(parts, ("caf\u00e9", "cafe\u0301"), strict=True):
         shutil.copytree(photos / part / "ant", photos / part / name)
     with pytest.raises(UserError, match=r"two Unicode forms \('cafe\\\\u0301' and 'caf\\\\xe9'\)"):
+        facts()
+
+
+def test_classes_that_differ_by_a_blank_are_told_as_that(photos: Path, facts: Callable[[], Facts]) -> None:
+    (photos / "test" / "ant").rename(photos / "test" / "ant ")
+    with pytest.raises(UserError, match=r"class 'ant' is there with blanks around its name and without"):
         facts()
 
 

@@ -13,17 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltbench.data.sources import published_lists
+from ltbench.data.sources import inaturalist
+from ltbench.data.sources.inaturalist import INaturalist2018, species_names
 from ltbench.data.sources.kinds import open_source
 from ltbench.data.sources.lists import Listed, git_id, read_list
-from ltbench.data.sources.published_lists import (
-    Expected,
-    FieldLists,
-    ImageNetLT,
-    INaturalist2018,
-    PlacesLT,
-    species_names,
-)
+from ltbench.data.sources.published_lists import Expected, FieldLists, ImageNetLT, PlacesLT
 from ltbench.errors import UserError
 from tests.data.made import small_lists, tail, write_images, write_list
 
@@ -478,7 +472,7 @@ def test_without_a_path_the_files_are_under_the_data_folder(tmp_path: Path, monk
 def test_a_broken_file_of_categories_is_named(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "categories.json")
     with pytest.raises(UserError, match=r"categories.json: is not a list of categories"):
-        published_lists._species(tmp_path / "categories.json", 3, Listed(tmp_path, (), np.zeros(0, np.int64)))
+        inaturalist._species(tmp_path / "categories.json", 3, Listed(tmp_path, (), np.zeros(0, np.int64)))
 
 
 # -- lists as other people write them ---------------------------------------------------------------------------------

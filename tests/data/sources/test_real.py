@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltbench.data.longtail import select
-from ltbench.data.sources.cifar import Cifar10, Cifar100
+from ltbench.data.sources.downloaded.cifar import Cifar10, Cifar100
 from ltbench.data.sources.folder import Folder
 from ltbench.models.text import text_vectors
 

@@ -21,7 +21,7 @@ from torchvision import datasets
 
 from ltbench.data.images.decode import decode_image
 from ltbench.data.sources import source as source_module
-from ltbench.data.sources.cifar import Cifar10, Cifar100
+from ltbench.data.sources.downloaded.cifar import Cifar10, Cifar100
 from ltbench.data.sources.kinds import open_source, source_kinds
 from ltbench.data.sources.source import Arrays, Facts, Source
 from ltbench.errors import UserError

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Collection
-from pathlib import Path
 from typing import Any, ClassVar
-from urllib.error import URLError
 
 import numpy as np
 
+from ltbench.data.sources.downloaded.archives import Published, fetched, told_what_to_do, unpack
 from ltbench.data.sources.source import Arrays, Facts, Source
-from ltbench.errors import NotWritten, UserError
-from ltbench.system.files import write_atomically
 
 # The normalisation of LDAM-DRW (Cao et al., NeurIPS 2019), used there for both data sets.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-_LARGEST = 1 << 28
-"""Bytes; the largest member of the archives has 155 million."""
 
 
 class Cifar10(Source):
@@ -58,19 +51,11 @@ class Cifar10(Source):
         dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.kind]
         folder = self.data / dataset.base_folder
         known = dict([*dataset.train_list, *dataset.test_list])
-        try:
+        with told_what_to_do(self.kind, self.data, dataset.filename, folder):
             if not all(utils.check_integrity(folder / name, md5) for name, md5 in known.items()):
-                utils.download_url(dataset.url, self.data, dataset.filename, dataset.tgz_md5)
-                unpack(self.data / dataset.filename, folder, {*known, dataset.meta["filename"]})
+                archive = fetched(Published(dataset.url, dataset.tgz_md5), self.data)
+                unpack(archive, folder, {*known, dataset.meta["filename"]})
             return dataset(self.data, train=train, download=False)
-        except NotWritten:
-            raise
-        except (URLError, RuntimeError, OSError, tarfile.TarError, EOFError) as error:
-            raise UserError(
-                f"{self.kind}: not found under {self.data} and it could not be downloaded ({error}). Without a "
-                f"network, unpack the official python archive ({dataset.filename}) there, so that "
-                f"{self.data / dataset.base_folder} exists, or point --data (LTBENCH_DATA) to the folder that holds it"
-            ) from error
 
 
 class Cifar100(Cifar10):
@@ -97,15 +82,3 @@ class Cifar100(Cifar10):
 
 def _labels(dataset: Any) -> Any:
     return np.asarray(dataset.targets, dtype=np.int64)
-
-
-def unpack(archive: Path, folder: Path, names: Collection[str]) -> None:
-    """Take the files of these names out of a tar archive, each from where the official one has it: FOLDER/NAME. Nothing
-    else in it is looked at: no path, link or device of the archive's choosing is ever made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            parent, _, name = member.name.rpartition("/")
-            stream = tar.extractfile(member) if member.isreg() else None
-            if stream is not None and parent == folder.name and name in names and member.size <= _LARGEST:
-                write_atomically(folder / name, stream.read())

@@ -1,0 +1,92 @@
+"""What a leaderboard reads of very many records, by several processes at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ltbench.results.journal import Unreadable, read_record, without_collecting
+from ltbench.spec import Record, Result
+
+MANY = 10_000
+"""Records from which on other processes help. One takes half a second to start, which is 5,000 records."""
+MOST_PROCESSES = 8
+_START = """import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from ltbench.results.reading import serve
+serve(sys.argv[2])"""
+
+
+def read_results(folder: Path, names: Iterable[str], *, many: int = MANY) -> list[Result | Unreadable]:
+    """The results in files of a folder, in the order of the names; of a file that is no record, why.
+
+    Args:
+        folder: a folder of records.
+        names: of the files in it.
+        many: the number of files from which on several processes read them.
+    """
+    names = list(names)
+    processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if len(names) >= many else 1
+    parts = [names[i * len(names) // processes : (i + 1) * len(names) // processes] for i in range(processes)]
+    helpers = [_Helper(folder, part) for part in parts[1:]]
+    try:
+        found = _read(folder, parts[0])
+        for helper in helpers:
+            found += helper.results()
+    finally:
+        for helper in helpers:
+            helper.close()
+    return found
+
+
+def _read(folder: Path, names: Sequence[str]) -> list[Result | Unreadable]:
+    with without_collecting():
+        records = (read_record(folder / name) for name in names)
+        return [Result.of(r) if isinstance(r, Record) else r for r in records]
+
+
+class _Helper:
+    """A process that reads a part of the files. Not `multiprocessing`, which would run a user's own script again."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder, self._names = folder, names
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, json.dumps(sys.path), folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdin is not None
+        try:
+            with self._process.stdin as pipe:
+                pipe.write(b"\0".join(map(os.fsencode, names)))
+        except BrokenPipeError:  # it has ended; `results` sees to it
+            pass
+
+    def results(self) -> list[Result | Unreadable]:
+        """What it read. Where it came to nothing (no memory for one more process), this process reads the part."""
+        assert self._process.stdout is not None
+        with without_collecting():
+            try:
+                found: list[Result | Unreadable] = pickle.load(self._process.stdout)
+            except (EOFError, pickle.UnpicklingError):
+                return _read(self._folder, self._names)
+        return found
+
+    def close(self) -> None:
+        """End it where it still reads."""
+        self._process.kill()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process.wait()
+
+
+def serve(folder: str) -> None:
+    """The other process: names of files come in, results go out."""
+    names = [os.fsdecode(name) for name in sys.stdin.buffer.read().split(b"\0")]
+    pickle.dump(_read(Path(folder), names), sys.stdout.buffer, protocol=pickle.HIGHEST_PROTOCOL)
