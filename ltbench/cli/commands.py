@@ -30,8 +30,7 @@ from ltbench.cli.shipped import cluster, docs
 from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
-from ltbench.cli.ui import ui
-from ltbench.cli.watch import watch
+from ltbench.cli.watch import ui, watch
 from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.extras import need
 from ltbench.system.interrupt import Interrupt, Interrupted

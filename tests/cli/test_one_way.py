@@ -23,7 +23,7 @@ NEEDED = {"run", "plan", "fetch"}
 """Commands that begin something, and so need the suite."""
 OTHERWISE = {"doctor": "the machine only", "sync": "all under --results", "import": "of predictions"}
 """Commands whose SUITE has another default than the last used, and what is said of it."""
-WITHOUT = {"check", "datasets", "features", "methods", "site", "split", "suites", "trial"}
+WITHOUT = {"check", "cluster", "datasets", "docs", "features", "methods", "site", "split", "suites", "trial"}
 """Commands that are about no suite, or about several."""
 VARIED = {"--out", "--from", "--address", "--primary", "--template", "--path", "--suite"}
 """Options that say with each command what is written, read or asked."""
