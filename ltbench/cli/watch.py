@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-import webbrowser
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -131,6 +129,8 @@ def ui(
         if _answers(server, port):
             tell("MLflow's server is ready. Ctrl-C stops it.")
             if browser and _has_screen():
+                import webbrowser
+
                 webbrowser.open(address)
         code = server.wait()
     except KeyboardInterrupt:  # the server has it, too
@@ -152,6 +152,8 @@ def _serve(uri: str, port: int) -> subprocess.Popen[bytes]:
 
 def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the server answers; False where it ends before."""
+    import urllib.request
+
     until = time.monotonic() + _PATIENCE
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None and time.monotonic() < until:
