@@ -37,6 +37,9 @@ class Stage:
             over all parameters.
         class_probs: (C,) probabilities with which classes are drawn; None: every image once an epoch.
         train: False for a stage that takes no steps: a method may train less than its budget, never more.
+        schedule: the part of the recipe's learning-rate schedule that it goes through, by default all of it, warm-up
+            included. With one optimizer for both, a stage of (0.0, 0.5) and one of (0.5, 1.0), half of the steps each,
+            train as one stage would; so a method can look at something on the way.
         plain: True for a look at the training images instead of a stretch of training, for class means and the like:
             every image once, in their order and not augmented, through `forward` and `loss`, with the model in eval
             mode and without gradients. `draw`, `mix` and `step` are not called, what `loss` gives is not used, and the
@@ -49,15 +52,24 @@ class Stage:
     class_probs: NDArray[np.float64] | None = None
     train: bool = True
     plain: bool = False
+    schedule: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        begin, end = self.schedule
+        if not 0.0 <= begin < end <= 1.0:
+            raise ValueError(f"stage {self.name!r}: schedule must be two rising fractions of the recipe's, got "
+                             f"{self.schedule}")  # fmt: skip
+        if self.schedule == Stage.schedule:
+            object.__delattr__(self, "schedule")  # the class has it: checkpoints from before there was one stay good
 
 
 @dataclass(frozen=True)
 class Moment:
     """Where training stands, and the only random numbers a method may use.
 
-    `rng` is for `draw` (numpy, before any image is read). `beta`, `permutation` and `uniform` are for the other hooks:
-    they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed mixes the
-    same images on a CPU and on a GPU.
+    `rng` is for `draw` (numpy, before any image is read). `beta`, `normal`, `permutation` and `uniform` are for the
+    other hooks: they give tensors on the batch's device and never wait for it. Both draw on the host, so the same seed
+    mixes the same images on a CPU and on a GPU.
     """
 
     stage: str
@@ -77,6 +89,10 @@ class Moment:
         """Draws from the uniform distribution on [low, high); float32, shape `size`."""
         return self._tensor(self.rng.uniform(low, high, size))
 
+    def normal(self, size: int | tuple[int, ...] = ()) -> Tensor:
+        """Draws from the normal distribution with mean 0 and standard deviation 1; float32, shape `size`."""
+        return self._tensor(self.rng.normal(size=size))
+
     def permutation(self, n: int) -> Tensor:
         """A random permutation of 0..n-1; int64 (n,)."""
         return torch.from_numpy(self.rng.permutation(n)).to(self.device, non_blocking=True)
@@ -95,6 +111,8 @@ class Task:
         log_prior: (C,) float32 on the training device, log(n_c / N).
         class_names: C strings. num_classes: C.
         text: (C, D) float32 unit vectors of the class names on the CPU, or None.
+        test_prior: (C,) float32 on the training device, the test distribution that the suite declares
+            (`protocol.test_prior`), for methods that need it (`needs = frozenset({"test_prior"})`); else None.
         logit_scale: what cosines with the text vectors are multiplied by, where the recipe's head is `text`; else None.
     """
 
@@ -108,6 +126,7 @@ class Task:
         optimizer: Mapping[str, Any] | None = None,
         seed: int = 0,
         logit_scale: float | None = None,
+        test_prior: NDArray[np.float64] | None = None,
     ) -> None:
         self.labels = labels
         self.class_names = tuple(class_names)
@@ -118,6 +137,8 @@ class Task:
         self.log_prior = (self.counts.double() / self.counts.double().sum()).log().float()
         self.text = None if text is None else torch.tensor(text, dtype=torch.float32)
         self.logit_scale = logit_scale
+        shares = None if test_prior is None else test_prior / test_prior.sum()
+        self.test_prior = None if shares is None else torch.tensor(shares, dtype=torch.float32, device=self.device)
         self._optimizer = dict(optimizer or {"name": "sgd", "lr": 0.1})
         self._cycles = ClassCycles(labels, self.num_classes, np.random.default_rng([seed, 5]))
 
@@ -162,8 +183,9 @@ class Method:
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
     defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `blocks`: a
     backbone of transformer blocks; `stages`: one that experts can share; `maps`: one of convolutions; `linear_head`:
-    class vectors of different lengths; `holdout`: held-out images for `fit`) and which `views` of an image it trains
-    on, and declares hyper-parameters with `hp`.
+    class vectors of different lengths; `holdout`: held-out images for `fit`; `test_prior`: the declared test
+    distribution, which boards then say) and which `views` of an image it trains on, and declares hyper-parameters with
+    `hp`.
     """
 
     paper: ClassVar[str] = ""

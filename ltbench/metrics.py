@@ -42,6 +42,7 @@ METRICS: dict[str, Metric] = {
 
 BUCKETS = ("many", "medium", "few")
 SHOTS = {
+    "usual": "many > 100, few < 20 training images",
     "le20": "many > 100, few <= 20 training images",
     "thirds": "thirds of the classes by training images",
     "if100": "the partition of imbalance factor 100",

@@ -57,7 +57,7 @@ def test_it_is_the_class_that_inherits_from_both(registry: Registry) -> None:
 
 @pytest.mark.slow
 def test_a_composed_method_keeps_the_contract(registry: Registry) -> None:
-    assert check_method(registry.get("mixup+balanced_softmax+ema")) == ([], [], None)
+    assert check_method(registry.get("mixup+balanced_softmax+ema"))[:3] == ([], [], None)
 
 
 def test_a_row_names_it_and_gives_values(planned: Callable[..., tuple[Plan, Inputs]], registry: Registry) -> None:

@@ -111,6 +111,7 @@ errors
 metrics stats
 spec system
 results hyperparameters experts fingerprints
+plugins
 parts
 models
 data.images

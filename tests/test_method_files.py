@@ -84,8 +84,8 @@ def test_what_a_method_does_not_name_is_in_no_fingerprint_and_stays(folder: Fold
 
 
 def test_files_too_large_to_travel_are_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltbench.registry.sources._MOST_BYTES", 10)
-    with pytest.raises(UserError, match=r"w\.json: the files that methods of .* read"):
+    monkeypatch.setattr("ltbench.plugins.sources._MOST_BYTES", 10)
+    with pytest.raises(UserError, match=r"w\.json: the files that the code of .* reads"):
         read_sources(folder("X = 'w.json'", {"w.json": "x" * 11}))
 
 

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 import ltbench
-from ltbench import registry as registry_module
+from ltbench import plugins
 from ltbench.api import Method, hp
 from ltbench.errors import UserError
 from ltbench.registry import Registry, fingerprint, read_sources, unpack_sources
@@ -45,14 +45,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture
-def entry_point(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+def entry_point(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
     """`entry_point("name", "module:Class")`: as if an installed package declared it."""
 
     def declare(name: str, value: str) -> None:
-        found = [EntryPoint(name, value, registry_module.ENTRY_POINTS)]
-        monkeypatch.setattr(registry_module, "entry_points", lambda group: found if group == "ltbench.methods" else [])
+        found = [EntryPoint(name, value, plugins.METHODS)]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: found if group == "ltbench.methods" else [])
+        plugins._installed.cache_clear()
 
-    return declare
+    yield declare
+    monkeypatch.undo()
+    plugins._installed.cache_clear()
 
 
 # -- built in ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from tools import docs_pictures, docs_reference
+from tools import docs_authors, docs_pictures, docs_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_THE_TOP = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
@@ -31,7 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that docs/ does not have."""
     for page, source in FROM_THE_TOP.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
-    for page, text in {**docs_reference.pages(), **docs_pictures.gallery()}.items():
+    for page, text in {**docs_reference.pages(), **docs_authors.authors(), **docs_pictures.gallery()}.items():
         files.append(File.generated(config, page, content=text))
     return files
 

@@ -15,14 +15,16 @@ from pydantic import BaseModel
 
 import ltbench
 from ltbench.cli import app
-from ltbench.suite import recipe, schema, search
+from ltbench.registry import Registry
+from ltbench.suite import protocol, recipe, schema, search
 from ltbench.suite.strict import LARGEST
 
 Json = Mapping[str, Any]
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
-SECTIONS = ("Args:", "Returns:", "Raises:", "Examples:")
+SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Examples:")
+LISTS = ("Args:", "Attributes:", "Raises:")
 
 
 def pages() -> dict[str, str]:
@@ -71,7 +73,9 @@ def _in_order(described: Json, parts: Json) -> list[str]:
 def _keys(name: str, described: Json) -> Iterator[str]:
     if name != "Suite":
         yield from [" ".join(described.get("description", "").split()), ""]
-    meanings = meanings_of(next(getattr(part, name) for part in (schema, recipe, search) if hasattr(part, name)))
+    meanings = meanings_of(
+        next(getattr(part, name) for part in (schema, protocol, recipe, search) if hasattr(part, name))
+    )
     required = described.get("required", [])
     yield from ["| key | type and allowed values | default | meaning |", "|---|---|---|---|"]
     for key, value in described["properties"].items():
@@ -129,7 +133,7 @@ def meanings_of(model: type[BaseModel]) -> dict[str, str]:
                     and isinstance(text.value, ast.Constant)
                 ):
                     found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
-    return found
+    return {getattr(model.model_fields.get(name), "alias", None) or name: meaning for name, meaning in found.items()}
 
 
 # Commands
@@ -195,7 +199,15 @@ def methods() -> str:
         if len(declared):
             lines += ["| hyper-parameter | default | allowed | searched | meaning |", "|---|---|---|---|---|"]
             lines += [_hyperparameter(str(key), row) for key, row in declared.iterrows()] + [""]
+        lines += _code(str(name))
     return "\n".join(lines)
+
+
+def _code(method: str) -> list[str]:
+    """What a method computes, as it stands in its class: the formula of a loss is a line of `loss`."""
+    source = textwrap.dedent(inspect.getsource(Registry().get(method))).rstrip()
+    return ['<details markdown="1" data-search-exclude><summary>What it computes</summary>', "", "```python",
+            *source.splitlines(), "```", "", "</details>", ""]  # fmt: skip
 
 
 def _hyperparameter(key: str, row: Any) -> str:
@@ -245,10 +257,10 @@ def docstring(text: str) -> Iterator[str]:
             yield from (["**Examples**", "", "```python"] if section == "Examples:" else [f"**{section[:-1]}**", ""])
         elif section == "Examples:":
             yield line[4:]
-        elif section in ("Args:", "Raises:") and re.match(r"    \S", line):
+        elif section in LISTS and re.match(r"    \S", line):
             name, _, meaning = line.strip().partition(": ")
             yield f"* `{name}`: {meaning}"
-        elif section in ("Args:", "Raises:") and line.strip():
+        elif section in LISTS and line.strip():
             yield f"    {line.strip()}"
         else:
             yield line.strip() if section else line

@@ -39,13 +39,15 @@ One file each. A method is its difference from plain cross-entropy: the table sa
 by itself or through the methods that it builds on. `ltbench methods NAME` shows one in full, and
 [a template](_template.py) begins a new one.
 
-* **cost**: CPU time of a whole training, against that of `ce` on the same images: a ResNet-20, {steps} steps of {batch}
-  images of 32 x 32 pixels, one core. Stages share out the same steps. It says how much computation a method adds, to a
+* **cost**: CPU time of a whole training, against that of `ce` on the same images: a ResNet-20 (a small vision
+  transformer for methods that need its blocks), {steps} steps of {batch} images of 32 x 32 pixels, one core. Stages
+  share out the same steps. It says how much computation a method adds, to a
   tenth or so; it is not what a GPU needs for it. The training is as short as one epoch, so a look at all training
   images (`ncm`) weighs more than it would in a real one.
 * **published**: accuracy on CIFAR-100-LT, imbalance factor 100, ResNet-32, with these hyper-parameters, by recipe
-  ([below](#recipes-of-the-published-numbers)). [published.csv](../ltbench/ranking/published.csv) has the sources, and
-  what differs from ours. A leaderboard shows our numbers beside these.
+  ([below](#recipes-of-the-published-numbers), with [sources](#sources-of-the-published-numbers)).
+  [published.csv](../ltbench/ranking/published.csv) has what differs from ours, and the other data sets. A leaderboard
+  shows our numbers beside these; on this data set there are none of ours yet.
 
 """
 
@@ -62,6 +64,9 @@ def page() -> str:
         *rows,
         "\n## Recipes of the published numbers\n\n| recipe | what it is | source |\n|---|---|---|\n",
         *(f"| {name} | {group.title} | {group.source} |\n" for name, group in RECIPES.items() if name in used),
+        "\n## Sources of the published numbers\n\n",
+        *(f"* **{name}**: {_sources(_numbers(name, registry.get(name)))}\n" for name in registry.names()
+          if _numbers(name, registry.get(name))),
         "\n## Papers and defaults\n\n",
         *(f"* **{name}**: {registry.get(name).paper} Defaults: {registry.get(name).defaults_from}.\n"
           for name in registry.names()),
@@ -76,6 +81,12 @@ def _row(name: str, cls: type[Method], costs: dict[str, float]) -> str:
     cells = [f"[{name}]({name}.py)", cls.summary().rstrip("."), venue(cls.paper), ", ".join(hooks(cls)) or "none",
              str(lines), cost, ", ".join(numbers) or "-"]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
+
+
+def _sources(numbers: list[Published]) -> str:
+    """`42.6 (bbn): Zhou et al. CVPR 2020 (BBN), table 1`, of each."""
+    return "; ".join(f"{n.value:.1f} ({n.recipe}): {n.source}" + f", {n.note.replace(';', ',')}" * bool(n.note)
+                     for n in numbers) + "."  # fmt: skip
 
 
 def hooks(cls: type[Method]) -> Iterator[str]:
@@ -99,29 +110,31 @@ def _numbers(name: str, cls: type[Method]) -> list[Published]:
 
 
 def measure(costs: dict[str, float]) -> None:
-    """Add every method's CPU time over that of `ce`, which trains beside it; those that are there already are left, and
-    those that need class-name vectors in one space with the features."""
+    """Add every method's CPU time over that of `ce`, which trains beside it; those that are there already are left."""
     torch.set_num_threads(1)
     registry = Registry()
-    _seconds(Method)  # the first training also warms up
+    _seconds(Method, "resnet20")  # the first training also warms up
     for name in registry.names():
         cls = registry.get(name)
-        if name not in costs and not cls.needs & {"clip", "blocks"}:
-            costs[name] = round(_seconds(cls) / _seconds(Method), 2)
+        if name not in costs:
+            body = "vit_small" if "blocks" in cls.needs else "resnet20"
+            costs[name] = round(_seconds(cls, body) / _seconds(Method, body), 2)
             COSTS.write_text(json.dumps(dict(sorted(costs.items())), indent=1) + "\n")
 
 
-def _seconds(cls: type[Method]) -> float:
+def _seconds(cls: type[Method], backbone: str) -> float:
     """CPU seconds of a short training on random images of ten long-tailed classes."""
+    body = build_backbone(backbone, (32, 32, 3))
     rng = np.random.default_rng(0)
     counts = [int(500 * 0.01 ** (c / 9)) for c in range(10)]
     labels = np.repeat(np.arange(10), counts).astype(np.int64)
     x = rng.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
-    text = rng.normal(size=(10, 16)).astype(np.float32)
+    text = rng.normal(size=(10, body.dim)).astype(np.float32)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
     optimizer = {"name": "sgd", "lr": 0.01, "momentum": 0.9}
     task = Task(labels, [f"class {c}" for c in range(10)], text=text, optimizer=optimizer)
     torch.manual_seed(0)
-    method, body = cls(task), build_backbone("resnet20", (32, 32, 3))
+    method, body = cls(task), build_backbone(backbone, (32, 32, 3))
     model = Classifier(body, method.head(body.dim)).to(memory_format=torch.channels_last)
     recipe = {
         "epochs": STEPS * BATCH / len(labels), "batch_size": BATCH, "precision": "fp32",

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ltbench.api import Choice, LogUniform, Method, Uniform
 from ltbench.checks.one_batch import batch_problems
 from ltbench.checks.rehearsal import method_files, rehearse
+from ltbench.checks.tried import Trials, Tried
 from ltbench.data.stream import AHEAD
 from ltbench.errors import UserError, place_of
 from ltbench.training.checkpoints.checkpoint import Checkpoints
@@ -51,53 +52,72 @@ class Checked(NamedTuple):
         problems: everything in which it breaks the contract; none is a pass.
         waits: where every step would wait for a GPU: right, but slow.
         eager: why its steps would not run as CUDA graphs: right, but slow; None: they would.
+        tried: what was tried.
     """
 
     problems: list[str]
     waits: list[str]
     eager: str | None = None
+    tried: tuple[Tried, ...] = ()
 
 
 def check_method(cls: type[Method], tell: Callable[[str], None] = lambda what: None) -> Checked:
     """Hold a method against the contract, in seconds; `tell` is told what is tried now."""
-    problems = [f"`{field}` is not stated" for field in ("paper", "defaults_from") if not getattr(cls, field)]
-    problems += [] if cls.summary() else ["the class has no docstring, so `ltbench methods` has nothing to show"]
-    problems += _idle_functions(cls)
+    trials = Trials(tell)
+    with trials.of("what the class states", at_once=True):
+        trials.problems += _unstated(cls)
     try:
-        tell("one batch through all hooks")
-        problems += batch_problems(cls)
-        tell("three short trainings, two of them with one seed")
-        first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
+        with trials.of("one batch through all hooks"):
+            trials.problems += batch_problems(cls)
+        with trials.of("three short trainings, two of them with one seed"):
+            first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
+            trials.problems += _seed_problems(first, again, other)
     except UserError as error:
-        return Checked([*problems, str(error)], [])
+        return Checked([*trials.problems, str(error)], [], None, trials.tried)
     except Exception as error:  # an author's mistake can be any exception; it is what we are here to show
-        place = place_of(error, method_files(cls))
-        return Checked([*problems, f"training fails: {type(error).__name__}: {error}{place}"], [])
+        problem = f"training fails: {type(error).__name__}: {error}{place_of(error, method_files(cls))}"
+        return Checked([*trials.problems, problem], [], None, trials.tried)
+    if np.array_equal(first, again):
+        with trials.of("a training that is interrupted twice and goes on"):
+            trials.problems += _resume_problems(cls, first)
+        if cls.draw is not Method.draw:
+            with trials.of("two trainings whose batches are drawn in time and ahead of it"):
+                trials.problems += _ahead_problems(cls)
+    with trials.of("a training whose passes are recorded, as in a CUDA graph") as recorded:
+        eager, wrong = _recorded(cls, first)
+        trials.problems += wrong
+        recorded.note = "" if eager is None else "runs step by step"
+    with trials.of("a training in bf16"):
+        trials.problems += _bf16_problems(cls)
+    with trials.of("a training without numbers, as on a GPU") as rehearsed:
+        rehearsal = rehearse(cls)
+        trials.problems += [f"on a GPU training would fail: {rehearsal.failure}"] if rehearsal.failure else []
+        rehearsed.note = "slow" if rehearsal.waits else ""
+    for field in cls.hyperparameters:
+        with trials.of(f"trainings with other values of {field}"):
+            trials.problems += _idle_option(cls, field, first)
+    return Checked(trials.problems, rehearsal.waits, eager, trials.tried)
+
+
+def _unstated(cls: type[Method]) -> Iterator[str]:
+    """What a class does not say of itself, and what it says that nothing hears."""
+    yield from (f"`{field}` is not stated" for field in ("paper", "defaults_from") if not getattr(cls, field))
+    if not cls.summary():
+        yield "the class has no docstring, so `ltbench methods` has nothing to show"
+    yield from _idle_functions(cls)
+
+
+def _seed_problems(first: NDArray[np.float32], again: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[str]:
+    """Of two trainings with one seed and one with another."""
     if not np.isfinite(first).all():
-        problems.append("the test logits are not finite")
+        yield "the test logits are not finite"
     if not np.array_equal(first, again):
-        problems.append(
+        yield (
             "two runs with one seed differ: every random number must come from `now` or torch's own generator, and "
             "what changes while training must be an attribute of self (no global, no class attribute)"
         )
-    else:
-        tell("a training that is interrupted twice and goes on")
-        problems += _resume_problems(cls, first)
-        if cls.draw is not Method.draw:
-            tell("two trainings whose batches are drawn in time and ahead of it")
-            problems += _ahead_problems(cls)
     if np.array_equal(first, other):
-        problems.append("two seeds give the same result: the seed is ignored")
-    tell("a training whose passes are recorded, as in a CUDA graph")
-    eager, wrong = _recorded(cls, first)
-    problems += wrong
-    tell("a training in bf16")
-    problems += _bf16_problems(cls)
-    tell("a training without numbers, as on a GPU")
-    rehearsal = rehearse(cls)
-    if rehearsal.failure:
-        problems.append(f"on a GPU training would fail: {rehearsal.failure}")
-    return Checked(problems + list(_idle_options(cls, first, tell)), rehearsal.waits, eager)
+        yield "two seeds give the same result: the seed is ignored"
 
 
 def _idle_functions(cls: type[Method]) -> Iterator[str]:
@@ -205,16 +225,15 @@ def _bf16_problems(cls: type[Method]) -> Iterator[str]:
         yield "in bf16 the test logits are not finite"
 
 
-def _idle_options(cls: type[Method], plain: NDArray[np.float32], tell: Callable[[str], None]) -> Iterator[str]:
-    """Hyper-parameters whose change changes nothing at all."""
-    for field, declared in cls.hyperparameters.items():
-        tell(f"trainings with other values of {field}")
-        others = list(_other_values(declared.default, declared.search, declared.choices))
-        legal = [v for v in others if _legal(cls, field, v)]
-        if not legal:
-            yield f"{field}: no other legal value was found to try; declare `search=` or `choices=`"
-        elif all(np.array_equal(plain, _logits(cls, 0, {field: v})) for v in legal):
-            yield f"{field} has no effect: the result is the same for {', '.join(map(str, [declared.default, *legal]))}"
+def _idle_option(cls: type[Method], field: str, plain: NDArray[np.float32]) -> Iterator[str]:
+    """Whether the change of a hyper-parameter changes nothing at all."""
+    declared = cls.hyperparameters[field]
+    others = list(_other_values(declared.default, declared.search, declared.choices))
+    legal = [v for v in others if _legal(cls, field, v)]
+    if not legal:
+        yield f"{field}: no other legal value was found to try; declare `search=` or `choices=`"
+    elif all(np.array_equal(plain, _logits(cls, 0, {field: v})) for v in legal):
+        yield f"{field} has no effect: the result is the same for {', '.join(map(str, [declared.default, *legal]))}"
 
 
 def _legal(cls: type[Method], field: str, value: Any) -> bool:

@@ -16,6 +16,7 @@ from ltbench.cli.options import (
     Methods,
     OldSuite,
     Only,
+    Plugins,
     Results,
     Seeds,
     TrackingUri,
@@ -37,6 +38,7 @@ def leaderboard(
         ),
     ] = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     format_: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +85,7 @@ def leaderboard(
         bool, typer.Option("--seeds-only", help="leave the noise of the test images out of the intervals")
     ] = False,
 ) -> None:
-    """Rank the methods of a suite, with intervals and tests; say what is missing."""
+    """Rank the methods of a suite, with intervals and tests. Says what is missing."""
     from ltbench.ranking.build import BoardOptions
     from ltbench.ranking.formats.latex.paper import PaperStyle, read_names
     from ltbench.ranking.views.derived import primary_of_prior
@@ -101,6 +103,7 @@ def leaderboard(
         tracking_uri=tracking_uri,
         source=from_,
         methods=methods,
+        plugins=plugins,
         chosen=selection(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(lower_is_better),
@@ -126,6 +129,7 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the folder to write; default: RESULTS/SUITE/report")] = None,
     tracking_uri: TrackingUri = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     upload: Annotated[
         bool, typer.Option("--mlflow/--no-mlflow", help="also put it and its numbers into MLflow")
     ] = True,
@@ -133,12 +137,13 @@ def report(
     datasets: Datasets = None,
     seeds: Seeds = None,
 ) -> None:
-    """Write a suite's report: one page that opens from disk; figures as SVG and PNG; tables as CSV, JSON and LaTeX."""
+    """Write a suite's report, a page that opens from disk. Figures are SVG and PNG as well, tables CSV, JSON and
+    LaTeX."""
     need("ltbench report", "report")
     from ltbench.system.uris import store_uri
     from ltbench.workflow.make_report import make_report
 
-    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri)
+    made = make_report(suite, results, from_, out, selection(only, datasets, seeds), tell, tracking_uri, plugins)
     typer.echo(str(made.page))
     if upload and from_ is None:
         made.upload(store_uri(tracking_uri, results), tell)
@@ -153,7 +158,8 @@ def compare(
     datasets: Datasets = None,
     old_suite: OldSuite = None,
 ) -> None:
-    """Two methods in full, as one planned comparison: by column, metric and class, and how far seeds can tell."""
+    """Compare two methods in full, as one planned comparison. By column, metric and class, and how far seeds can
+    tell."""
     from ltbench.ranking.formats.compare_text import comparison_text
     from ltbench.workflow.make_board import compare_rows
 

@@ -72,7 +72,7 @@ def dataset_list() -> str:
         "\nEach is made long-tailed by imbalance: [..] and profile: exp, exp:1000, step or step:0.2, or taken as it "
         "is: native."
     )
-    lines.append("The keys are explained in docs/datasets.md.")
+    lines.append("`ltbench docs datasets` explains the keys.")
     return "\n".join(lines) + "\n"
 
 

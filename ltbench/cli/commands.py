@@ -18,6 +18,7 @@ from ltbench.cli.options import (
     Methods,
     OldSuite,
     Only,
+    Plugins,
     Results,
     Seeds,
     Set,
@@ -70,6 +71,7 @@ def run(
     tracking_uri: TrackingUri = None,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
@@ -100,6 +102,7 @@ def run(
             results=results,
             data=data,
             methods=methods,
+            plugins=plugins,
             tracking_uri=tracking_uri,
             tell=told,
             inline=inline,
@@ -127,6 +130,7 @@ def plan(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006
     only: Only = None,
     datasets: Datasets = None,
@@ -140,10 +144,11 @@ def plan(
         str | None, typer.Option("--tracking-uri", hidden=True, envvar="MLFLOW_TRACKING_URI")
     ] = None,
 ) -> None:
-    """Print what would run, where and how long, what is finished already, what is skipped and why. Does nothing."""
+    """Print what would run, where, and for how long. Also what is finished already, what is skipped and why."""
     need("ltbench plan", "train", *([] if address is None else ["ray"]))
     from ltbench.cli.text.plan import plan_text
     from ltbench.planning.bundle import export as write_bundle
+    from ltbench.planning.bundle import export_plugins
     from ltbench.workflow.plan_suite import plan_suite
     from ltbench.workflow.prepare import Request
 
@@ -154,6 +159,7 @@ def plan(
         results=results,
         data=data,
         methods=methods,
+        plugins=plugins,
         tracking_uri=tracking_uri,
         tell=tell,
     )
@@ -161,9 +167,9 @@ def plan(
     typer.echo(harmless(plan_text(outlook)), nl=False)
     if export is not None:
         files = write_bundle(outlook.all_trials, outlook.prepared.inputs, export)
-        typer.echo(
-            f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial {export}/*.json"
-        )
+        more = "".join(f" --plugins {folder}" for folder in export_plugins(outlook.prepared.plugins, export))
+        typer.echo(f"\nWrote {len(files)} trials to {export}; on another machine: python -m ltbench.trial "
+                   f"{export}/*.json{more}")  # fmt: skip
 
 
 app.command()(leaderboard)
@@ -204,7 +210,8 @@ def import_(
     ] = None,
     old_suite: OldSuite = None,
 ) -> None:
-    """Take over records from another machine, or predictions of models that were trained elsewhere on a split."""
+    """Take over records, or predictions of models from elsewhere. Records of another machine; predictions on a
+    split that `ltbench split` wrote."""
     suite = suite or old_suite
     if source.suffix.lower() in (".csv", ".npz"):
         from ltbench.workflow.exchange.take_over import import_predictions

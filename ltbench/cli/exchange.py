@@ -35,7 +35,7 @@ def split_(
     ] = [],  # noqa: B006 - typer copies defaults
     data: Data = None,
 ) -> None:
-    """Write the images that ltbench trains and tests on, for any other repository: indices, class counts, manifest."""
+    """Write which images ltbench trains and tests on. For any other repository: indices, class counts, manifest."""
     need("ltbench split", "train")
     from ltbench.data.sources.source import data_folder
     from ltbench.results.splits import write_split
@@ -67,8 +67,8 @@ def diff(
     out: Annotated[Path | None, typer.Option(help="write the cells to a CSV, too")] = None,
     old_suite: OldSuite = None,
 ) -> None:
-    """Two sets of results side by side: which cells moved, by how much, and which trials are not the same. Exit code 1:
-    some cell moved."""
+    """Compare two sets of results, cell by cell. Which moved, by how much, and which trials are not the same. Exit code
+    1: some cell moved."""
     from ltbench.cli.output import tell
     from ltbench.errors import UserError, harmless
     from ltbench.ranking.formats.moves_text import moves_frame, moves_text

@@ -42,6 +42,13 @@ Data = Annotated[
 Methods = Annotated[
     Path | None, typer.Option("--methods", help="a folder with methods of your own (their code is run)")
 ]
+Plugins = Annotated[
+    list[Path],
+    typer.Option(
+        "--plugins",
+        help="a folder with methods, backbones and data sets of your own (their code is run); may be given again",
+    ),
+]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a value of the suite")]
 Only = Annotated[
     str | None,

@@ -33,7 +33,7 @@ def cluster(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a file; of copy: default: all of them")] = None,
     out: Annotated[Path, typer.Option(help="of copy: the folder to write to")] = Path("cluster"),
 ) -> None:
-    """List the files for Slurm, Kubernetes, Docker and machines with ssh, show one, or copy them to fill them in."""
+    """List, show or copy files for Slurm, Kubernetes and Docker. And for machines with ssh; to be filled in."""
     folder = shipped_folder("cluster")
     files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
     if name is not None and name not in files:

@@ -21,7 +21,7 @@ def site(
     title: Annotated[str, typer.Option(help="the site's title")] = "Long-tailed recognition: results",
     repository: Annotated[str | None, typer.Option(help="address of the repository that takes records")] = None,
 ) -> None:
-    """Write static pages over any number of suites: boards, methods, data sets, downloads; they open from disk."""
+    """Write static pages over any number of suites. Boards, methods, data sets, downloads; they open from disk."""
     need("ltbench site", "report")
     from ltbench.workflow.exchange.make_site import make_site
 
@@ -38,7 +38,7 @@ def submit(
     ] = None,
     board: Annotated[Path | None, typer.Option(help="with --check: the records that are there already")] = None,
 ) -> None:
-    """Make a suite's records ready for a repository of records: complete, checked, without names of machines."""
+    """Make a suite's records ready for a community's board. Complete, checked, without names of machines."""
     from ltbench.workflow.exchange.submission import check_submission, make_submission
 
     if check is None and board is not None:

@@ -15,6 +15,7 @@ from ltbench.cli.options import (
     LastSuite,
     Methods,
     Only,
+    Plugins,
     Results,
     Seeds,
     Set,
@@ -30,13 +31,16 @@ from ltbench.system.extras import need
 def methods_(
     name: Annotated[str | None, typer.Argument(help="one method, in full", autocompletion=completion.methods)] = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     template: Annotated[bool, typer.Option("--template", help="print a method's file to start from")] = False,
 ) -> None:
-    """List all methods, or show one: hyper-parameters, defaults, search ranges, needs, paper."""
+    """List all methods, or show one in full. Hyper-parameters, defaults, search ranges, needs, paper."""
     need("ltbench methods", "train")
     from ltbench.cli.catalog import method_list, method_page
+    from ltbench.plugins import use
     from ltbench.registry import Registry
 
+    use(plugins)
     registry = Registry(methods)
     if template:
         typer.echo(registry.template, nl=False)
@@ -44,10 +48,12 @@ def methods_(
     typer.echo(method_page(registry, name) if name else method_list(registry), nl=False)
 
 
-def datasets_() -> None:
+def datasets_(plugins: Plugins = []) -> None:  # noqa: B006 - typer copies defaults
     """List the kinds of data set and their options."""
     from ltbench.cli.catalog import dataset_list
+    from ltbench.plugins import use
 
+    use(plugins)
     typer.echo(dataset_list(), nl=False)
 
 
@@ -62,7 +68,7 @@ def suites_(
     target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="of copy: what to write")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="of show: with what it extends, in one")] = False,
 ) -> None:
-    """List the suites that come with ltbench, show one, or copy one to change it."""
+    """List, show or copy the suites that come with ltbench."""
     from ltbench.cli.catalog import copied_suite, suite_list, suite_text
 
     if what == "list":
@@ -90,7 +96,7 @@ def features(
     data: Data = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
 ) -> None:
-    """Precompute CLIP features of a data set, for the kind `features`. The same command continues."""
+    """Precompute the CLIP features of a data set. They are for the kind `features`. The same command continues."""
     need("ltbench features", "train")
     from ltbench.data.featurize import ClipTowers, features_of
     from ltbench.data.sources.source import data_folder
@@ -103,31 +109,35 @@ def features(
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="a method's file")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|FOLDER|NAME",
+            help="a method's, backbone's or data set's file or name, or a folder of plugins: everything in it",
+        ),
+    ],
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
+    data: Data = None,
+    path: Annotated[str | None, typer.Option(help="of a data set: what `path:` is in a suite")] = None,
+    option: Annotated[
+        list[str], typer.Option("--option", metavar="NAME=VALUE", help="of a data set: an option of its kind")
+    ] = [],  # noqa: B006
 ) -> None:
-    """Run the contract on a method of yours: what every method must do, on a made-up task, in seconds."""
+    """Check a method, backbone or data set. What each must do, tried in seconds."""
     need("ltbench check", "train")
-    from ltbench.checks.contract import check_method
-    from ltbench.registry import Registry
+    from ltbench.checks.code import CheckRequest, check_code, holds
+    from ltbench.cli.text.check import verdict_text
+    from ltbench.data.sources.source import data_folder
+    from ltbench.errors import harmless
+    from ltbench.workflow.exchange.make_split import options_of
 
-    if not file.is_file():
-        raise UserError(f"{file}: no such file")
-    builtin = file.resolve().parent == Registry().builtin_folder
-    registry = Registry(None if builtin else file.parent)
-    if file.stem not in registry.names():
-        raise UserError(f"{file}: holds no method: a subclass of ltbench.api.Method, in a .py file whose name does not "
-                        f"begin with '_' (`ltbench methods --template` prints one)")  # fmt: skip
-    method = registry.get(file.stem)
-    problems, waits, eager = check_method(method, lambda what: tell(f"trying {what} ..."))
-    for problem in problems:
-        typer.echo(f"problem: {problem}")
-    for wait in waits if not problems else []:
-        typer.echo(f"slow on a GPU: {wait}")
-    if not problems:
-        typer.echo(f"graph: {'yes' if eager is None else f'no: {eager}'}")
-    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-    typer.echo(f"{file.stem}: {'keeps the contract' if not problems else count}")
-    raise typer.Exit(1 if problems else 0)
+    request = CheckRequest(target=target, data=data_folder(data), plugins=plugins, path=path,
+                           options=options_of(option), tell=tell)  # fmt: skip
+    verdicts = []
+    for verdict in check_code(request):
+        verdicts.append(verdict)
+        typer.echo(harmless(verdict_text(verdict)), nl=False)
+    raise typer.Exit(0 if holds(verdicts) else 1)
 
 
 def verify(
@@ -140,6 +150,7 @@ def verify(
     draw: Annotated[int, typer.Option(help="which ones: another number picks others", min=0)] = 0,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
@@ -149,7 +160,7 @@ def verify(
         bool, typer.Option("--mark", help="with --from: leave the mark for boards there, too, as in RESULTS")
     ] = False,
 ) -> None:
-    """Run some finished trials again, here, and say whether their records hold."""
+    """Run some finished trials again: do their records hold here?"""
     need("ltbench verify", "train")
     from ltbench.checks.verify import checks_text
     from ltbench.workflow.prepare import Request
@@ -157,7 +168,7 @@ def verify(
 
     chosen = selection(only, datasets, seeds)
     request = Request(suite=suite or last_suite(results, from_, tell), overrides=set_, chosen=chosen, results=results,
-                      data=data, methods=methods, tell=tell)  # fmt: skip
+                      data=data, methods=methods, plugins=plugins, tell=tell)  # fmt: skip
     found = verify_suite(request, from_, trials, draw, device, mark)
     typer.echo(checks_text(found.checks, found.primary, found.finished))
     if found.marked is not None:
@@ -177,10 +188,11 @@ def doctor(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Say what is on this machine, what a suite lacks here, and what to do. Exit code 1: something is in the way."""
+    """Say what a machine has, what a suite lacks, and what to do. Exit code 1: something is in the way."""
     from ltbench.cli.text.doctor import doctor_text
     from ltbench.system.uris import store_uri
     from ltbench.workflow.doctor import Health, examine
@@ -190,7 +202,8 @@ def doctor(
         need("ltbench doctor SUITE", "train")
         from ltbench.workflow.prepare import Request
 
-        request = Request(suite=suite, overrides=set_, results=results, data=data, methods=methods, tell=tell)
+        request = Request(suite=suite, overrides=set_, results=results, data=data, methods=methods, plugins=plugins,
+                          tell=tell)  # fmt: skip
     found = examine(request, results, data, store_uri(tracking_uri, results))
     typer.echo(doctor_text(found), nl=False)
     raise typer.Exit(1 if any(finding.health is Health.problem for finding in found) else 0)
@@ -200,18 +213,19 @@ def fetch(
     suite: SuiteArg,
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     set_: Set = [],  # noqa: B006 - typer copies defaults
     only: Only = None,
     datasets: Datasets = None,
 ) -> None:
-    """Get what a suite needs: data sets, pre-trained weights, class-name vectors. For a machine without a network, copy
-    the folder of --data there."""
+    """Get the data, weights and class-name vectors of a suite. For a machine without a network, copy the folder of
+    --data there."""
     need("ltbench fetch", "train")
     from ltbench.workflow.doctor import fetch as fetch_all
     from ltbench.workflow.prepare import Request
 
     request = Request(suite=suite, overrides=set_, chosen=selection(only, datasets, None), data=data, methods=methods,
-                      tell=tell)  # fmt: skip
+                      plugins=plugins, tell=tell)  # fmt: skip
     failed = 0
     for found in fetch_all(request):
         failed += found.problem is not None
@@ -226,18 +240,21 @@ def trial(
     out: Annotated[Path, typer.Option(help="folder for the records")] = Path("results/trials"),
     data: Data = None,
     methods: Methods = None,
+    plugins: Plugins = [],  # noqa: B006 - typer copies defaults
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the best there is")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads", min=1)] = None,
 ) -> None:
-    """Run exported trials in this process: for a debugger, or a machine without Ray. (python -m ltbench.trial does the
+    """Run exported trials in this process. For a debugger, or a machine without Ray. (python -m ltbench.trial does the
     same where only torch is installed.)"""
     need("ltbench trial", "train")
     from ltbench.data.sources.source import data_folder
     from ltbench.execution.exported import run_files
-    from ltbench.registry import read_sources
+    from ltbench.plugins import in_use, read_sources, use
     from ltbench.training.site import Site, checked_device
 
-    site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, device=checked_device(device),
-                threads=threads)  # fmt: skip
+    use(plugins)
+    sent = tuple(read_sources(folder, "--plugins") for folder in in_use())
+    site = Site(data_folder(data), methods=read_sources(methods) if methods else {}, plugins=sent,
+                device=checked_device(device), threads=threads)  # fmt: skip
     records = run_files(specs, out, site)
     raise typer.Exit(1 if any(r.status == "failed" for r in records) else 0)

@@ -34,13 +34,14 @@ def watch(
     every: Annotated[float, typer.Option(help="seconds between two looks", min=0.5)] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="look once, and end")] = False,
 ) -> None:
-    """Show how far a run has come, from another terminal: it reads the suite's folder and changes nothing."""
+    """Show how far a run has come, from another terminal. It reads the suite's folder and changes nothing."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     from ltbench.execution.display.file import read_progress
     from ltbench.results.folders import folders_of
+    from ltbench.system.lock import is_held
     from ltbench.workflow.find_results import suite_name
 
     there = sorted(results.glob("*/plan.json"), key=lambda file: file.stat().st_mtime, reverse=True)
@@ -55,9 +56,12 @@ def watch(
         raise UserError(f"{folders.suite_folder}: nothing runs there. Under {results}: {known}")
 
     def look() -> tuple[Text, bool]:
-        seen = read_progress(folders.suite_folder)
-        lines = watch_lines(name, seen, len(folders.journal.keys()), time.time(), console.width, console.height)
-        return Text(harmless("\n".join(lines)), no_wrap=True, overflow="ellipsis"), seen is not None
+        seen, records = read_progress(folders.suite_folder), len(folders.journal.keys())
+        between = seen is None and is_held(folders.suite_folder)  # two parts of a run: its search, or its looks
+        lines = watch_lines(name, seen, records, time.time(), console.width, console.height)
+        if between:
+            lines = [f"{name}: {records} records; the next trials are made ready"]
+        return Text(harmless("\n".join(lines)), no_wrap=True, overflow="ellipsis"), between or seen is not None
 
     shown, runs = look()
     if once or not console.is_terminal or not runs:
@@ -84,8 +88,9 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
     if seen is None:
         return [f"{suite}: {records} records; no run is going on"]
     failed = f", {seen.failed} failed" if seen.failed else ""
+    stage = f"{seen.stage}: " * bool(seen.stage)
     lines = trial_lines(seen.running, now, width, max(3, height - 5))
-    lines.append(f"{suite}: {seen.done} of {seen.total} done, {len(seen.running)} running{failed}")
+    lines.append(f"{suite}: {stage}{seen.done} of {seen.total} done, {len(seen.running)} running{failed}")
     if seen.phase:
         lines.append(f"  {seen.phase}")
     if now - seen.written > QUIET:

@@ -15,7 +15,7 @@ from ltbench.data.loader import Batches, ImageBatches, VectorBatches, channel_st
 from ltbench.data.longtail import to_index
 from ltbench.data.sources.source import Arrays, Facts
 from ltbench.data.stream import Ahead, Cutter, StreamBatches
-from ltbench.models.towers import RAW, Preparation, PreparedBatches
+from ltbench.models.towers import RAW, Preparation, PreparedBatches, Unchanged
 from ltbench.spec import Cell
 
 Index = NDArray[np.int64]
@@ -65,7 +65,8 @@ class CellBatches:
 
     Args:
         cell, facts, data: the cell, what is known of its data set, and its images.
-        prepare: what an image tower does with images before it reads them; None: there is no tower.
+        prepare: what an image tower does with images before it reads them; `Unchanged` for another network whose
+            features may be kept, so that its batches say which images they are; None: neither.
         rng: generator of the augmentation. draws: of the method's `draw` where it runs ahead (data/stream.py).
         workers: processes that decode large images.
     """
@@ -76,7 +77,7 @@ class CellBatches:
         facts: Facts,
         data: CellData,
         *,
-        prepare: Preparation | None,
+        prepare: Preparation | Unchanged | None,
         rng: np.random.Generator,
         draws: np.random.Generator,
         workers: int,
@@ -87,7 +88,7 @@ class CellBatches:
         self._size = facts.shape[0]
         self._mean: tuple[float, ...]
         self._std: tuple[float, ...]
-        if prepare is not None:
+        if prepare is not None and prepare.raw:
             self._mean, self._std = RAW
         elif facts.mean and facts.std:
             self._mean, self._std = facts.mean, facts.std
@@ -98,6 +99,9 @@ class CellBatches:
             "holdout": ["holdout", cell.kind, cell.manifest],
             "test": ["test", cell.kind, facts.fingerprint, cell.data_options],
         }
+        if prepare is not None and not prepare.raw:  # else the tower normalises, always alike
+            for identity in self._identities.values():
+                identity.append([*self._mean, *self._std])
 
     def of(self, part: str, augment: str = "none", further: Sequence[str] = ()) -> Batches | PreparedBatches:
         """Batches of `train`, `holdout` or `test`.

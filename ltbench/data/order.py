@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,15 @@ class ClassCycles:
             dealt = 0
 
 
+@lru_cache(maxsize=8)
+def _summed(probs: bytes, num_classes: int) -> NDArray[np.float64]:
+    """The cumulative distribution of class probabilities (C,), float64. Raises ValueError where they are none."""
+    found = np.frombuffer(probs, dtype=np.float64)
+    np.random.default_rng(0).choice(num_classes, p=found)  # its checks, once
+    summed = found.cumsum()
+    return np.asarray(summed / summed[-1])
+
+
 class BatchOrder:
     """Endless batches of positions: epochs of all images shuffled, or classes drawn with given probabilities.
 
@@ -110,7 +119,9 @@ class BatchOrder:
         """The next (B,) positions."""
         if class_probs is not None:
             self._cycles.prepare(self._rng)
-            classes = self._rng.choice(self._num_classes, size=self._batch_size, p=class_probs)
+            # As `rng.choice` draws them, without its checks of the probabilities in every batch.
+            summed = _summed(np.asarray(class_probs, dtype=np.float64).tobytes(), self._num_classes)
+            classes = summed.searchsorted(self._rng.random(self._batch_size), side="right")
             return self._cycles.pick(classes, self._rng)
         while len(self._queue) < self._batch_size:
             self._queue = np.concatenate([self._queue, self._rng.permutation(len(self._labels))])

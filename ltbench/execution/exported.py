@@ -12,6 +12,7 @@ from pathlib import Path
 from ltbench.errors import UserError, last_line
 from ltbench.execution.sharing import Sharing
 from ltbench.planning.bundle import read_bundle
+from ltbench.plugins import in_use, read_sources, use
 from ltbench.results.journal import Journal
 from ltbench.spec import Record
 from ltbench.system.messages import show_on_stderr
@@ -57,17 +58,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("results/trials"), help="folder for the records")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("LTBENCH_DATA", "data")))
     parser.add_argument("--methods", type=Path, help="folder with methods of your own")
+    parser.add_argument("--plugins", type=Path, action="append", default=[], help="folder of plugins; several: again")
     parser.add_argument("--device", help="cpu or cuda; default: the best there is")
     parser.add_argument("--threads", type=int)
     chosen = parser.parse_args(argv)
     show_on_stderr()
-    from ltbench.registry import read_sources
-
     try:
         if chosen.threads is not None and chosen.threads < 1:
             raise UserError(f"--threads {chosen.threads}: must be at least 1")
+        use(chosen.plugins)
         methods = read_sources(chosen.methods) if chosen.methods else {}
-        site = Site(chosen.data, methods=methods, device=checked_device(chosen.device), threads=chosen.threads)
+        plugins = tuple(read_sources(folder, "--plugins") for folder in in_use())
+        site = Site(
+            chosen.data, methods=methods, plugins=plugins, device=checked_device(chosen.device), threads=chosen.threads
+        )
         records = run_files(chosen.spec, chosen.out, site)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

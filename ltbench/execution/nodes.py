@@ -11,6 +11,7 @@ from pathlib import Path
 from ltbench.data.sources.kinds import source_of
 from ltbench.errors import UserError
 from ltbench.execution.placement import Machine
+from ltbench.plugins import use_sources
 from ltbench.spec import Cell, TrialSpec
 from ltbench.system.remote import Remote
 from ltbench.training.assemble import manifest_here
@@ -111,6 +112,7 @@ def check_data(cells: Sequence[Cell], site: Site) -> str | None:
     """Have the images of all cells packed on this machine, and the weights of image towers there, fetching what can be
     fetched; what is wrong with them."""
     try:
+        use_sources(site.plugins)
         for cell in cells:
             source = source_of(cell, site.data, site.paths, site.decoded_cache)
             if manifest_here(cell, source) != cell.manifest:

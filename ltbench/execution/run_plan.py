@@ -112,7 +112,7 @@ def run_plan(
     progress_file = journal.folder.parent / file.NAME
     with (
         show(plan.trials, plan.protocol["primary"]) as shown,
-        file.ProgressFile(shown, plan.trials, progress_file) as display,
+        file.ProgressFile(shown, plan.trials, progress_file, plan.stage) as display,
         interrupt.gently(),
     ):
         display.phase("starting" if resources.inline else "starting Ray ...")
@@ -251,4 +251,4 @@ def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:
     except OSError as error:
         raise NotWritten(error, folders.suite_folder) from error
     write_atomically(folders.plan_file, json.dumps(plan.expectation().to_json(), indent=1).encode())
-    write_atomically(folders.suite_folder / "suite.json", suite.model_dump_json(indent=1).encode())
+    write_atomically(folders.suite_folder / "suite.json", suite.model_dump_json(indent=1, by_alias=True).encode())

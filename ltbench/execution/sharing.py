@@ -58,7 +58,7 @@ def _first_stage(cls: type[Method], hyperparameters: Mapping[str, Any]) -> str |
                 [] if made is None else [{**g, "params": [names[p] for p in g["params"]]} for g in made.param_groups]
             )
             probs = None if stage.class_probs is None else stage.class_probs.tolist()
-            return repr([stage.share, probs, type(made).__qualname__, groups])
+            return repr([stage.share, probs, type(made).__qualname__, groups, *vars(stage).get("schedule", ())])
     except Exception:  # it fails on that task: what it does on the user's is seen there
         return None
 

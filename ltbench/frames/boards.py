@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.frames.words import AnyPath, Names, folder_of, names_of, path_of, selection_of
+from ltbench.frames.words import AnyPath, AnyPaths, Names, folder_of, names_of, path_of, paths_of, selection_of
 from ltbench.page.evidence import gather
 from ltbench.page.write import figures_of
 from ltbench.ranking.board import Leaderboard
@@ -133,6 +133,7 @@ def leaderboard(
     tracking_uri: str | None = None,
     from_: AnyPath | pd.DataFrame | None = None,
     methods: AnyPath | None = None,
+    plugins: AnyPaths = (),
     only: Names = None,
     datasets: Names = None,
     seeds: int | Iterable[int] | None = None,
@@ -155,6 +156,8 @@ def leaderboard(
         from_: read this instead of MLflow: a folder of records, a CSV of scores, or a frame with the same columns
             (method, dataset, imbalance_factor, seed, metric, value).
         methods: a folder with methods of your own, to tell rows that were trained with other code than theirs.
+        plugins: a folder with methods of your own, or several, beside those that the suite's file names, to tell rows
+            that were trained with other code; their code is run.
         only: the rows (methods, by label) to look at; default: all.
         datasets: the data sets to look at; default: all.
         seeds: the training seeds to look at; default: all.
@@ -193,6 +196,7 @@ def leaderboard(
         tracking_uri=tracking_uri,
         source=from_ if isinstance(from_, pd.DataFrame) else path_of(from_),
         methods=path_of(methods),
+        plugins=paths_of(plugins),
         chosen=selection_of(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
         lower_is_better=tuple(names_of(lower_is_better) or ()),
@@ -224,6 +228,7 @@ def report(
     results: AnyPath = "results",
     from_: AnyPath | None = None,
     out: AnyPath | None = None,
+    plugins: AnyPaths = (),
     only: Names = None,
     datasets: Names = None,
     seeds: int | Iterable[int] | None = None,
@@ -238,6 +243,8 @@ def report(
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         out: the folder to write; default: `results`/SUITE/report.
+        plugins: a folder with methods of your own, or several, beside those that the suite's file names, to tell rows
+            that were trained with other code; their code is run.
         only: the rows (methods, by label) to show; default: all.
         datasets: the data sets to show; default: all.
         seeds: the training seeds to use; default: all.
@@ -258,7 +265,8 @@ def report(
     """
     folder = folder_of(results)
     chosen = selection_of(only, datasets, seeds)
-    made = make_report(suite, folder, path_of(from_), path_of(out), chosen, tell, tracking_uri)
+    made = make_report(suite, folder, path_of(from_), path_of(out), chosen, tell, tracking_uri,
+                       paths_of(plugins))  # fmt: skip
     if mlflow:
         made.upload(store_uri(tracking_uri, folder), tell)
     return Report(made.page, list(made.files))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import pandas as pd
 
 from ltbench.errors import UserError
-from ltbench.frames.words import AnyPath, path_of
+from ltbench.frames.words import AnyPath, AnyPaths, path_of, paths_of
+from ltbench.plugins import use
 from ltbench.registry import Registry
 
 
-def methods(name: str | None = None, *, methods: AnyPath | None = None) -> pd.DataFrame:
+def methods(name: str | None = None, *, methods: AnyPath | None = None, plugins: AnyPaths = ()) -> pd.DataFrame:
     """The methods there are, or the hyper-parameters of one.
 
     Args:
         name: a method; default: list all of them.
         methods: a folder with methods of your own, beside those that come with ltbench; their code is run.
+
+        plugins: a folder with methods, backbones and data sets of your own, or several; their code is run.
 
     Returns:
         Without a name, one line per method, with the columns summary, paper, needs (a tuple), hyperparameters (a
@@ -30,6 +33,7 @@ def methods(name: str | None = None, *, methods: AnyPath | None = None) -> pd.Da
         >>> float(ltbench.methods("mixup").loc["alpha", "default"])
         1.0
     """
+    use(paths_of(plugins))
     registry = Registry(path_of(methods))
     if name is not None:
         found = registry.get(name).hyperparameters

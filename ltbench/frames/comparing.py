@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ltbench.frames.words import AnyPath, Names, folder_of, path_of, selection_of
-from ltbench.ranking.compare import Comparison
 from ltbench.ranking.formats.compare_text import comparison_text
+from ltbench.ranking.views.compare import Comparison
 from ltbench.workflow.make_board import compare_rows
 
 

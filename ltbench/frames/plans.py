@@ -8,7 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, path_of, selection_of, table_html
+from ltbench.frames.words import (
+    AnyPath,
+    AnyPaths,
+    AnySuite,
+    Names,
+    folder_of,
+    path_of,
+    paths_of,
+    selection_of,
+    table_html,
+)
 from ltbench.spec import Skip, TrialSpec
 from ltbench.suite.places import Overrides
 from ltbench.workflow.plan_suite import Estimate, Outlook, plan_suite
@@ -54,12 +64,18 @@ class SuitePlan:
 
         Returns:
             Columns: method (the row's name), dataset, imbalance (`IF100`), seed, role (`final` or `search`), key,
-            status (`to run`, `finished`, `failed`, `skipped`), reason (of a skip).
+            status (`to run`, `finished`, `failed`, `skipped`; `if undecided`: where seeds run until comparisons are
+            decided, and this one may not be needed), reason (of a skip).
         """
         lines: list[dict[str, Any]] = [
             {"method": t.label, "dataset": t.cell.dataset, "imbalance": t.cell.imbalance_label, "seed": t.seed,
              "role": t.role, "key": t.key, "status": self.status(t), "reason": ""}
             for t in self.trials
+        ]  # fmt: skip
+        lines += [
+            {"method": t.label, "dataset": t.cell.dataset, "imbalance": t.cell.imbalance_label, "seed": t.seed,
+             "role": t.role, "key": t.key, "status": "if undecided", "reason": ""}
+            for t in self.outlook.undecided
         ]  # fmt: skip
         lines += [
             {"method": s.label, "dataset": s.cell.dataset, "imbalance": s.cell.imbalance_label, "seed": None,
@@ -103,6 +119,7 @@ def plan(
     results: AnyPath = "results",
     data: AnyPath | None = None,
     methods: AnyPath | None = None,
+    plugins: AnyPaths = (),
     address: str | None = None,
     measure: bool = False,
     tell: Tell = tell_nobody,
@@ -118,6 +135,8 @@ def plan(
         results: the folder in which runs write.
         data: where data sets and caches lie; default: the user's cache folder.
         methods: a folder with methods of your own; their code is run.
+        plugins: a folder with methods, backbones and data sets of your own, or several, beside those that the suite
+            names; their code is run.
         address: a Ray cluster to ask what it has: `"auto"` or `"HOST:PORT"`.
         measure: take ten steps of each row that no earlier records tell the time of.
         tell: called with lines about what goes on; default: nobody is told.
@@ -145,6 +164,7 @@ def plan(
         results=folder_of(results),
         data=path_of(data),
         methods=path_of(methods),
+        plugins=paths_of(plugins),
         tell=tell,
     )
     return SuitePlan(plan_suite(request, address=address, measure=measure))

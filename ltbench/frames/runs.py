@@ -9,7 +9,7 @@ from functools import partial
 from ltbench.execution.progress import CallbackDisplay, Display, Progress, RunDisplay, Show, show_nothing
 from ltbench.frames.boards import Board
 from ltbench.frames.trial_records import Records
-from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, path_of, selection_of
+from ltbench.frames.words import AnyPath, AnyPaths, AnySuite, Names, folder_of, path_of, paths_of, selection_of
 from ltbench.spec import TrialSpec
 from ltbench.suite.places import Overrides
 from ltbench.system.interrupt import Interrupt
@@ -79,6 +79,7 @@ def run(
     results: AnyPath = "results",
     data: AnyPath | None = None,
     methods: AnyPath | None = None,
+    plugins: AnyPaths = (),
     tracking_uri: str | None = None,
     inline: bool = False,
     address: str | None = None,
@@ -101,6 +102,8 @@ def run(
         results: the folder to write in.
         data: where data sets and caches lie; default: the user's cache folder.
         methods: a folder with methods of your own; their code is run.
+        plugins: a folder with methods, backbones and data sets of your own, or several, beside those that the suite
+            names; their code is run.
         tracking_uri: MLflow's store; default: `mlflow.db` in `results`.
         inline: run in this process, one trial after the other, without Ray.
         address: an existing Ray cluster: `"auto"` or `"HOST:PORT"`.
@@ -136,6 +139,7 @@ def run(
         results=folder_of(results),
         data=path_of(data),
         methods=path_of(methods),
+        plugins=paths_of(plugins),
         tracking_uri=tracking_uri,
         tell=tell,
         inline=inline,

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ltbench.checks.verify import Check, checks_text
-from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, path_of, selection_of, table_html
+from ltbench.frames.words import (
+    AnyPath,
+    AnyPaths,
+    AnySuite,
+    Names,
+    folder_of,
+    path_of,
+    paths_of,
+    selection_of,
+    table_html,
+)
 from ltbench.suite.places import Overrides
 from ltbench.workflow.prepare import Request
 from ltbench.workflow.tell import Tell, tell_nobody
@@ -64,6 +74,7 @@ def verify(
     overrides: Overrides = (),
     data: AnyPath | None = None,
     methods: AnyPath | None = None,
+    plugins: AnyPaths = (),
     device: str | None = None,
     mark: bool = False,
     tell: Tell = tell_nobody,
@@ -83,6 +94,8 @@ def verify(
         overrides: values that replaced the suite's when it ran.
         data: where data sets and caches lie; default: the user's cache folder.
         methods: a folder with methods of your own; their code is run.
+        plugins: a folder with methods, backbones and data sets of your own, or several, beside those that the suite
+            names; their code is run.
         device: `"cpu"` or `"cuda"`; default: the best there is.
         mark: leave the mark for boards beside the records of `from_`, too, as it is left in `results`.
         tell: called with the trial that runs; default: nobody is told.
@@ -106,6 +119,7 @@ def verify(
         results=folder_of(results),
         data=path_of(data),
         methods=path_of(methods),
+        plugins=paths_of(plugins),
         tell=tell,
     )
     return VerifyResult(verify_suite(request, path_of(from_), trials, draw, device, mark))

@@ -13,6 +13,8 @@ from ltbench.errors import UserError
 from ltbench.spec import Selection
 
 AnyPath = str | Path
+AnyPaths = str | Path | Iterable[str | Path]
+"""One place, or several."""
 Names = str | Iterable[str] | None
 """One name, or several; None: all."""
 AnySuite = str | Path | Mapping[str, Any]
@@ -22,6 +24,12 @@ AnySuite = str | Path | Mapping[str, Any]
 def path_of(place: AnyPath | None) -> Path | None:
     """A path, with `~` resolved."""
     return None if place is None else Path(place).expanduser()
+
+
+def paths_of(places: AnyPaths) -> tuple[Path, ...]:
+    """One path or several, with `~` resolved."""
+    several = [places] if isinstance(places, str | Path) else places
+    return tuple(Path(place).expanduser() for place in several)
 
 
 def folder_of(place: AnyPath) -> Path:

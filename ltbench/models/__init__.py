@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any, cast
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.models.installed import code_of, entries
+from ltbench.models.installed import code_of
+from ltbench.models.installed import names as outside
 from ltbench.models.towers import NAMED, TIMM, is_tower
 
 BACKBONES = {
@@ -21,7 +22,7 @@ BACKBONES = {
     "identity": "ltbench.models.identity",
 }
 """Our own backbones, and the module whose `build(name, shape)` makes each. Any other name is
-torchvision's, timm's (`timm:NAME`), or an image tower's (models/towers.py)."""
+a plugin's, torchvision's, timm's (`timm:NAME`), or an image tower's (models/towers.py)."""
 
 __all__ = ["BACKBONES", "build_backbone", "check_backbone", "code_of", "has_blocks", "has_maps", "has_stages",
            "parameter_count"]  # fmt: skip
@@ -75,7 +76,7 @@ def has_blocks(name: str) -> bool:
     """Whether a backbone is made of transformer blocks, on which adapters can sit (parts.transformer_blocks)."""
     if is_tower(name):
         return bool(import_module("ltbench.models.clip").has_blocks(name))
-    if name in entries():
+    if name in outside():
         return False
     if is_timm(name):
         return bool(import_module(_module_of(name)).has_blocks(name))
@@ -84,7 +85,7 @@ def has_blocks(name: str) -> bool:
 
 def has_stages(name: str) -> bool:
     """Whether a backbone is one in stages, of which experts can have the last ones each (parts.split_last_stage)."""
-    if name in entries():
+    if name in outside():
         return False
     if is_timm(name):
         return bool(import_module(_module_of(name)).has_stages(name))
@@ -105,20 +106,20 @@ def _module_of(name: str) -> str:
     """The module that builds a backbone, but for image towers."""
     if name in BACKBONES:
         return BACKBONES[name]
-    if name in entries():
+    if name in outside():
         return "ltbench.models.installed"
     return f"ltbench.models.{'timm_networks' if is_timm(name) else 'torchvision'}"
 
 
 def _check_known(name: str) -> None:
-    if name in entries():
+    if name in outside():
         return
     if is_timm(name):
         import_module(_module_of(name)).check_known(name)
         return
     known = import_module("ltbench.models.torchvision").names()
     if name not in known:
-        raise UserError(f"unknown backbone {name!r}. {did_you_mean(name, [*BACKBONES, *NAMED, *entries(), *known])}")
+        raise UserError(f"unknown backbone {name!r}. {did_you_mean(name, [*BACKBONES, *NAMED, *outside(), *known])}")
 
 
 def parameter_count(model: Any) -> int:

@@ -279,7 +279,7 @@ def _no_weights(model: str, pretrained: str, error: Exception, place: str) -> Us
     cures = {
         "text": "give a checkpoint's path as `pretrained:`, or precompute the vectors and use `encoder: file`",
         "backbone": f"name another tag as `pretrained:` ({_others(model, pretrained)}), or give a checkpoint's path "
-        f"there, or precompute the features (`ltbench features`, docs/clip.md)",
+        f"there, or precompute the features (`ltbench features`; `ltbench docs clip` tells how)",
     }
     return UserError(
         f"{place}: the weights {pretrained!r} of {model} are not on this machine ({socket.gethostname()}) and could "

@@ -1,11 +1,10 @@
-"""Backbones of installed packages: an entry point of the group `ltbench.backbones` names a function
-`build(name, shape)` that gives a network from images (N, channels, H, W) to features (N, dim) and says `dim`."""
+"""Backbones from outside ltbench: a function `build(name, shape)` of an installed package or of a folder of plugins,
+that gives a network from images (N, channels, H, W) to features (N, dim) and says `dim`."""
 
 from __future__ import annotations
 
 import inspect
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+import types
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,28 @@ from torch import nn
 
 from ltbench.errors import UserError
 from ltbench.fingerprints import collect, files_read_by, fingerprint_of
+from ltbench.plugins import BACKBONES, Entry, entries
 
-ENTRY_POINTS = "ltbench.backbones"
 
-
-@cache
-def entries() -> dict[str, EntryPoint]:
+def names() -> dict[str, Entry]:
     """By the names that suites have for them."""
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    return entries(BACKBONES)
 
 
-def _builder(name: str) -> Any:
-    entry = entries()[name]
-    try:
-        loaded = entry.load()
-    except (Exception, SystemExit) as error:
-        raise UserError(f"backbone {name!r}: its entry point {entry.value!r} cannot be loaded: {error}") from error
+def _builder(entry: Entry) -> Any:
+    loaded = entry.load(types.FunctionType)
     if not inspect.isfunction(loaded):
-        raise UserError(f"entry point {name!r} of {ENTRY_POINTS} must name a function `build(name, shape)`")
+        raise UserError(f"entry point {entry.name!r} of {BACKBONES} must name a function `build(name, shape)`")
     return loaded
 
 
 def build(name: str, shape: tuple[int, int, int]) -> nn.Module:
     """The network, freshly initialised. Raises UserError for one that does not say its `dim`."""
-    network = _builder(name)(name, shape)
+    entry = names()[name]
+    network = _builder(entry)(name, shape)
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "dim", None), int):
-        raise UserError(f"backbone {name!r} ({entries()[name].value}) must be a torch module with `dim`, the number "
-                        f"of its features")  # fmt: skip
+        raise UserError(f"backbone {name!r} ({entry.value}) must be a torch module with `dim`, the number of its "
+                        f"features")  # fmt: skip
     return network
 
 
@@ -67,10 +61,11 @@ def check(name: str, shape: tuple[int, int, int]) -> None:
 
 def code_of(name: str) -> str | None:
     """Fingerprint of the code that builds it, of its file and of what that imports from its folder; None for a backbone
-    that no package brings."""
-    if name not in entries():
+    that comes with ltbench or a library."""
+    entry = names().get(name)
+    if entry is None:
         return None
-    file = Path(inspect.getfile(_builder(name)))
+    file = entry.file or Path(inspect.getfile(_builder(entry)))
     code: dict[str, Path] = {}
     collect(file, code)
     return fingerprint_of(code, files_read_by(code.values(), file.parent))

@@ -8,6 +8,7 @@ that a worker builds the tower from; where a checkpoint lies is not part of it.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -68,7 +69,13 @@ class Preparation:
 
     Args:
         tower: the description of the tower: image_size, interpolation (bicubic or bilinear), mean, std.
+
+    Attributes:
+        raw: it is given pixels on the scale 0..255 (`RAW`). at_once: how many images it is given at most.
     """
+
+    raw = True
+    at_once = AT_ONCE
 
     def __init__(self, tower: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
         self.side, self.interpolation = int(tower["image_size"]), str(tower["interpolation"])
@@ -85,6 +92,18 @@ class Preparation:
             size = (self.side, self.side)
             x = F.interpolate(x, size, mode=self.interpolation, antialias=True, align_corners=False)
         return (x.clamp(0, 255) / 255 - self._mean) / self._std
+
+
+class Unchanged:
+    """In place of a preparation, for a network that reads images as other networks do: normalised, at the data's
+    size."""
+
+    raw = False
+    at_once = sys.maxsize
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The same images."""
+        return images
 
 
 class Tower(nn.Module):
@@ -159,12 +178,12 @@ class PreparedBatches:
     """Batches of images, prepared for a tower: a method mixes what the tower sees.
 
     Args:
-        images: batches whose pixels are on the scale 0..255 (`RAW`). labels: (N,), in the images' order.
+        images: batches whose pixels are as `prepare` wants them. labels: (N,), in the images' order.
         identity: what names these images, and no others.
     """
 
     def __init__(
-        self, images: Images, labels: NDArray[np.int64], prepare: Preparation, identity: Sequence[Any] = ()
+        self, images: Images, labels: NDArray[np.int64], prepare: Preparation | Unchanged, identity: Sequence[Any] = ()
     ) -> None:
         self.images, self._prepare, self.identity = images, prepare, list(identity)
         self.device, self.rng, self.labels = images.device, images.rng, labels
@@ -195,5 +214,5 @@ class PreparedBatches:
 
     def in_order(self, batch_size: int, first: int = 0) -> Iterator[Tensor]:
         """All images from `first` on in their order, not augmented."""
-        for x in self.images.in_order(min(batch_size, AT_ONCE), first):
+        for x in self.images.in_order(min(batch_size, self._prepare.at_once), first):
             yield self._prepare(x)

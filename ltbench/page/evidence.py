@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from ltbench.errors import reason_of
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.images import Predictions, read_arrays
 from ltbench.ranking.selection import belonging
+from ltbench.ranking.views.derived import by_shot
 from ltbench.spec import Column, Expectation, Record, Result
 
 Floats = NDArray[np.float64]
@@ -96,6 +97,8 @@ class Evidence:
     shared: bool
     """Some of the training was another trial's; it is counted for both."""
     runs: tuple[Run, ...]
+    conventions: Mapping[Place, Mapping[str, float]] = field(default_factory=dict)
+    """By metric: other shot conventions, other averages over classes, calibration by shot; means over seeds."""
 
 
 def gather(
@@ -134,8 +137,17 @@ def gather(
         hours={m: float(np.mean(h)) for m, h in held.items()},
         on_gpus=on_gpus,
         shared=any("shared_seconds" in run.environment for run in used),
+        conventions={p: _conventions(rows, predictions) for p, rows in places.items()},
         runs=tuple(sorted((_run(r, results[id(r)], board.primary, kept) for r in records), key=_failures_first)),
     )
+
+
+def _conventions(rows: Sequence[Record], predictions: Predictions | None) -> dict[str, float]:
+    """Mean over seeds of what every seed has."""
+    found = [by_shot(record, predictions) for record in rows]
+    values = {name: [of[name] for of in found] for name in found[0]}
+    known = {name: [v for v in of if v is not None] for name, of in values.items()}
+    return {name: float(np.mean(of)) for name, of in known.items() if of and len(of) == len(found)}
 
 
 def _classes(record: Record) -> Classes:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import ltbench
 from ltbench.page import grids
+from ltbench.page.conventions import conventions
 from ltbench.page.drawing import WIDTH, Figure, inline_narrow, inline_svg, looks_of
 from ltbench.page.evidence import Evidence
 from ltbench.page.setup import Setup
@@ -115,6 +116,7 @@ def _table(board: Leaderboard, table: Table, evidence: Evidence, drawn: TableFig
         "matrix": grids.matrix(board, table, evidence) if len(table.rows) > 1 else None,
         "matrix_cut": grids.MATRIX if len(table.rows) > grids.MATRIX else None,
         "pairs": len(table.pairs),
+        "conventions": conventions(board, table, evidence),
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
+from ltbench.plugins.sources import read_sources, write_sources
 from ltbench.spec import Plan, TrialSpec
 from ltbench.system.arrays import bad_rows, read_npz
 from ltbench.system.files import write_atomically
@@ -27,6 +30,20 @@ def export(plan: Plan, inputs: Inputs, folder: Path) -> list[Path]:
         return [_export_one(spec, inputs, folder) for spec in plan.trials]
     except OSError as error:
         raise UserError(f"--export {folder}: cannot be written ({error.strerror})") from error
+
+
+def export_plugins(plugins: Sequence[Path], folder: Path) -> list[Path]:
+    """Copy what workers are sent of folders of plugins beside exported trials: the copies, to be named with `--plugins`
+    there."""
+    copies = []
+    for i, place in enumerate(plugins):
+        copies.append(folder / "plugins" / f"{i}-{place.name}")
+        try:
+            shutil.rmtree(copies[-1], ignore_errors=True)  # of an earlier export
+            write_sources(read_sources(place, "--plugins"), copies[-1])
+        except OSError as error:
+            raise UserError(f"--export {folder}: cannot be written ({error.strerror})") from error
+    return copies
 
 
 def _export_one(spec: TrialSpec, inputs: Inputs, folder: Path) -> Path:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ltbench.spec import Record, TrialSpec
+from ltbench.spec.validation import is_number
 
 WARM_UP, MEASURED = 3, 10
 """Steps that are taken before, and at least while, a row is measured."""
@@ -32,7 +33,7 @@ class Size(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Seconds per training image and epoch and per test image, and of a trial's start; where they are from."""
+    """Seconds per example that is trained on and per test image, and of a trial's start; where they are from."""
 
     per_image: float
     per_test_image: float
@@ -80,6 +81,7 @@ def forecast(
     at_once: Mapping[str, int],
     measure: Measure = lambda spec: None,
     trainers: Mapping[str, TrialSpec] | None = None,
+    each: Callable[[TrialSpec], float] = lambda spec: 1.0,
 ) -> list[Line]:
     """Row by row, how long the trials take.
 
@@ -89,6 +91,8 @@ def forecast(
         at_once: by a row's label, how many of its trials run side by side.
         measure: the pace of a row of which nothing is known; asked once for every method, recipe and data set.
         trainers: key of a trial -> the one whose training it takes over (sharing.py).
+        each: images that a row reads for an example; asked where every row gets as many images (`budget: images`), so
+            that one that reads two trains on half the examples.
     """
     known, measured = paces(records, device), dict[PaceKey, Pace | None]()
     groups: dict[tuple[str, str], list[TrialSpec]] = {}
@@ -101,6 +105,7 @@ def forecast(
         seconds, basis = None, ""
         if pace is not None:
             size, epochs = sizes[specs[0].cell.manifest], specs[0].recipe["epochs"]
+            epochs /= each(specs[0]) if specs[0].recipe.get("budget") == "images" else 1.0
             whole, tested = seconds_of(pace, epochs, size), seconds_of(pace, 0.0, size)
             seconds = (whole * (len(specs) - len(shared)) + tested * len(shared)) / len(specs)
             basis = pace.basis
@@ -123,7 +128,7 @@ def _pace(spec: TrialSpec, known: Known, measured: dict[PaceKey, Pace | None], m
 
 
 def seconds_of(pace: Pace, epochs: float, size: Size) -> float:
-    """How long a trial takes that trains for so many epochs and tests once."""
+    """How long a trial takes that trains for so many epochs, an example for every training image, and tests once."""
     return pace.start + pace.per_image * epochs * size.train + pace.per_test_image * size.test
 
 
@@ -152,8 +157,9 @@ def _median(paces: Sequence[Pace], basis: Basis) -> Pace:
 
 def _keys(spec: TrialSpec) -> tuple[PaceKey, PaceKey, PaceKey]:
     """The same row on the same images, the same method and recipe on the data set, and the recipe on the data set,
-    whatever the method. The number of epochs is left out, as the pace does not depend on it."""
-    recipe = repr(sorted((k, repr(v)) for k, v in spec.recipe.items() if k not in ("epochs", "optimizer", "schedule")))
+    whatever the method. Epochs and budget are left out, as the pace of an example does not depend on them."""
+    known = {k: v for k, v in spec.recipe.items() if k not in ("epochs", "budget", "optimizer", "schedule")}
+    recipe = repr(sorted((k, repr(v)) for k, v in known.items()))
     method = repr([spec.method, sorted(spec.hyperparameters.items())])
     data = repr([spec.cell.kind, spec.cell.dataset, sorted(spec.cell.data_options.items())])
     row = (method, recipe, spec.cell.manifest, spec.curves)
@@ -193,9 +199,13 @@ def as_pace(steps: Sequence[float], batch_size: int) -> Pace:
 def pace_of(record: Record) -> Pace | None:
     """The pace of a trial that ran to its end; None where its record lacks times or images."""
     trained, tested = (sum(record.per_class.get(name, [])) for name in ("train_images", "test_images"))
-    facts = [record.environment.get(name) for name in ("seconds", "train_seconds", "test_seconds")]
-    images = record.spec.recipe["epochs"] * trained
-    if not images or not tested or not all(isinstance(fact, int | float) for fact in facts):
+    facts = record.environment
+    seconds = [facts.get(name) for name in ("seconds", "train_seconds", "test_seconds")]
+    each = facts.get("images_per_example") if record.spec.recipe.get("budget") == "images" else 1.0
+    if not is_number(each) or not each:
+        return None  # an earlier version's record, which does not say how many examples it trained on
+    images = record.spec.recipe["epochs"] * trained / each
+    if not images or not tested or not all(isinstance(second, int | float) for second in seconds):
         return None
-    whole, train, test = (float(fact) for fact in facts if fact is not None)
+    whole, train, test = (float(second) for second in seconds if second is not None)
     return Pace(train / images, test / tested, max(0.0, whole - train - test), "the whole trial, measured now")

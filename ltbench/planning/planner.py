@@ -135,5 +135,6 @@ def _protocol(suite: Suite, labels: list[str], seeds: Sequence[int], chosen: Map
         "seeds": list(seeds),
         "shots": suite.protocol.shots.model_dump(),
         "rope": suite.protocol.rope,
+        **({"looks": {"seeds": list(until.at), "pairs": until.pairs}} if (until := suite.protocol.final.until) else {}),
         **({"search": {**how.model_dump(), "chosen": dict(chosen)}} if (how := suite.protocol.search) else {}),
     }

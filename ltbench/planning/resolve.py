@@ -93,7 +93,7 @@ def resolve(suite: Suite, registry: Registry, data: Path, chosen: Selection | No
     return Resolved(
         suite=suite,
         rows=rows,
-        seeds=suite.protocol.final.seeds if chosen.seeds is None else chosen.seeds,
+        seeds=suite.protocol.final.all_seeds if chosen.seeds is None else chosen.seeds,
         cells=cells_of(wanted, sources, suite.protocol.holdout_per_class),
         search_cells=cells_of(suite.datasets, sources, search.holdout_per_class, "protocol.search: ") if search else [],
         sources=sources,

@@ -29,6 +29,9 @@ def trial_of(resolved: Resolved, cell: Cell, row: Row) -> TrialSpec | Skip:
     if "holdout" in row.method.needs and cell.holdout_per_class == 0:
         reason = "fits on held-out images: `protocol.holdout_per_class` of at least 1"
         return Skip(label=row.label, cell=cell, reason=reason)
+    told = resolved.suite.protocol.test_prior if "test_prior" in row.method.needs else None
+    if "test_prior" in row.method.needs and told is None:
+        return Skip(label=row.label, cell=cell, reason="reads the test distribution: `protocol.test_prior` declares it")
     vectors = None
     if "text" in row.method.needs or "head" in recipe:
         try:
@@ -49,6 +52,7 @@ def trial_of(resolved: Resolved, cell: Cell, row: Row) -> TrialSpec | Skip:
         text=vectors.digest if vectors else None,
         text_origin=vectors.origin if vectors else None,
         shots=resolved.suite.protocol.shots.model_dump(),
+        test_prior=told,
         curves=resolved.suite.protocol.curves,
     )
 

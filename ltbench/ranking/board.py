@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ltbench.metrics import Directions, Metric, metric_of
+from ltbench.ranking.looks import Standing
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.ranking.published import Judgement, Published
 from ltbench.spec import Column, Result
@@ -67,6 +68,8 @@ class Row:
     """Its results are not what today's code of the method would give."""
     elsewhere: bool = False
     """Its predictions were taken over: ltbench did not train the models."""
+    test_prior: str = ""
+    """The test distribution that its method was told of, as no other row was."""
     improvement: float | None = None
     """Probability of improvement over the reference: the share of paired seeds, ties counting half."""
     budget: Mapping[str, float] = field(default_factory=dict)
@@ -74,9 +77,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The label, marked where the row is stale or from elsewhere, or reads or passes more than plain training."""
-        factors = ", ".join(factors_of(self.budget))
-        return self.label + " (stale)" * self.stale + " (elsewhere)" * self.elsewhere + f" ({factors})" * bool(factors)
+        """The label, marked where the row is stale or from elsewhere, was told the test distribution, or reads or
+        passes more than plain training."""
+        marks = ["stale"] * self.stale + ["elsewhere"] * self.elsewhere
+        marks += [f"told {self.test_prior}"] * bool(self.test_prior)
+        marks += [", ".join(factors)] if (factors := factors_of(self.budget)) else []
+        return self.label + "".join(f" ({mark})" for mark in marks)
 
     @property
     def rank_label(self) -> str:
@@ -171,6 +177,8 @@ class Table:
     """Why it is not."""
     scope_b: ScopeB | None = None
     profile: Profile | None = None
+    standing: Standing | None = None
+    """Where each row stands, if the seeds run until comparisons are decided."""
 
     @property
     def start(self) -> str:

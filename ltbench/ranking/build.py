@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ltbench.errors import UserError
 from ltbench.metrics import METRICS, Directions, metric_of, usual_primary
 from ltbench.ranking.beside import beside
-from ltbench.ranking.board import Leaderboard, Verified
+from ltbench.ranking.board import Leaderboard, Table, Verified
+from ltbench.ranking.columns import Context
 from ltbench.ranking.images import Predictions
+from ltbench.ranking.looks import Named
 from ltbench.ranking.pairs import ALPHA
 from ltbench.ranking.selection import (
     LTBENCH,
@@ -30,8 +32,9 @@ from ltbench.ranking.selection import (
     unique,
     with_metric,
 )
-from ltbench.ranking.table import Context, make_table
+from ltbench.ranking.table import make_table
 from ltbench.spec import Column, Expectation, Result, Selection, digest
+from ltbench.stats.looks import Looks
 
 DEFAULT_REPORT = ("balanced_accuracy", "many", "medium", "few", "worst_class")
 
@@ -86,7 +89,10 @@ def build(
     if expectation is None:
         wanted, of_others = with_metric(wanted, context.primary)
         left_out = {**left_out, **of_others}
-    tables = [make_table(group, rows, context) for group, rows in groups(wanted, expectation, selection).items()]
+    by_recipe = groups(wanted, expectation, selection)
+    tables = [make_table(group, rows, context) for group, rows in by_recipe.items()]
+    if waiting := sum(_waits(r, table) for table, rows in zip(tables, by_recipe.values(), strict=True) for r in rows):
+        left_out = {**left_out, "that wait for the rest of their look": waiting}
     tables.sort(key=lambda table: table.pretraining != "")
     missing = sum(t.missing for t in tables)
     finished = sum(r.status == "ok" for r in wanted)
@@ -172,6 +178,8 @@ def _context(
         origin=origin,
         class_weights={},
         directions=options.directions,
+        looks=Looks(tuple(looks["seeds"])) if (looks := protocol.get("looks")) else None,
+        named=Named(looks["pairs"]) if looks else Named.reference,
     )
 
 
@@ -191,7 +199,7 @@ def _config(context: Context, expectation: Expectation | None) -> dict[str, Any]
         "bootstrap_seed": 0,
         "plan": digest(expectation.to_json()) if expectation is not None else None,
         "recipes": dict(expectation.recipes or {}) if expectation is not None else {},
-        **{name: context.protocol[name] for name in ("search", "shots", "tried") if name in context.protocol},
+        **{name: context.protocol[name] for name in ("search", "shots", "tried", "looks") if name in context.protocol},
     }
 
 
@@ -221,6 +229,11 @@ def _rope(primary: str, protocol: Mapping[str, Any], chosen: float | None) -> fl
     if primary == protocol["primary"] and protocol["rope"] is not None:
         return float(protocol["rope"])
     return metric_of(primary).rope
+
+
+def _waits(result: Result, table: Table) -> bool:
+    """Whether a result is of a seed beyond the look that its row has reached."""
+    return table.standing is not None and result.seed >= table.standing.seeds(result.label)
 
 
 def _balanced(results: Sequence[Result]) -> bool:

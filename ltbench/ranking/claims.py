@@ -147,11 +147,13 @@ def runs_of(ranking: Ranking, reference: str | None) -> Runs | None:
     return runs
 
 
-def interquartile_gains(ranking: Ranking, reference: str | None, runs: Runs | None) -> dict[str, Estimate]:
+def interquartile_gains(
+    ranking: Ranking, reference: str | None, runs: Runs | None, level: float = 0.95
+) -> dict[str, Estimate]:
     """Method -> interquartile mean of its gain; nothing without a reference."""
     if reference is None or runs is None:
         return {}
-    return {m: e for m, e in zip(ranking.labels, iqm(runs), strict=True) if m != reference}
+    return {m: e for m, e in zip(ranking.labels, iqm(runs, level), strict=True) if m != reference}
 
 
 def improvements(ranking: Ranking, reference: str | None, runs: Runs | None) -> dict[str, float]:
@@ -166,7 +168,7 @@ def improvements(ranking: Ranking, reference: str | None, runs: Runs | None) -> 
     }
 
 
-def profile_of(ranking: Ranking, runs: Runs | None) -> Profile | None:
+def profile_of(ranking: Ranking, runs: Runs | None, level: float = 0.95) -> Profile | None:
     """Share of runs above each of 81 thresholds, with a band from 5 seeds on."""
     if runs is None or len(ranking.labels) > MOST_METHODS:
         return None
@@ -174,7 +176,7 @@ def profile_of(ranking: Ranking, runs: Runs | None) -> Profile | None:
     margin = 0.05 * (high - low) or 1.0
     thresholds = np.linspace(low - margin, high + margin, THRESHOLDS)
     share = performance_profile(runs, thresholds)
-    band = profile_band(runs, thresholds)
+    band = profile_band(runs, thresholds, level)
     reason = band if isinstance(band, Reason) else None
     below, above = (None, None) if isinstance(band, Reason) else band
 

@@ -9,11 +9,12 @@ from typing import overload
 
 import numpy as np
 
+from ltbench.stats import looks
 from ltbench.stats.allpairs import AllPairs, Floats, all_pairs
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict, verdict
 from ltbench.stats.reasons import Reason
 
-ALPHA = 0.05
+ALPHA = looks.ALPHA
 """Level of every verdict."""
 
 
@@ -37,10 +38,23 @@ class Pair:
 
 
 class Pairs(Sequence[Pair]):
-    """Every pair of a table's rows. Kept as arrays: a thousand methods are half a million pairs."""
+    """Every pair of a table's rows. Kept as arrays: a thousand methods are half a million pairs.
 
-    def __init__(self, labels: Sequence[str], tests: AllPairs, p_holm: Floats, rope: float) -> None:
+    Args:
+        p_holm: adjusted for the family of all pairs.
+        verdicts: of the pairs, where they do not follow from the last test alone.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        tests: AllPairs,
+        p_holm: Floats,
+        rope: float,
+        verdicts: Sequence[Verdict] | None = None,
+    ) -> None:
         self._labels, self._tests, self._p_holm, self._rope = labels, tests, p_holm, rope
+        self._verdicts = verdicts
 
     def __len__(self) -> int:
         return len(self._tests)
@@ -54,9 +68,10 @@ class Pairs(Sequence[Pair]):
             return tuple(self[i] for i in range(*index.indices(len(self))))
         i = range(len(self))[index]
         test = self._tests.test(i)
-        p = float(self._p_holm[i]) if test.p is not None else None
+        p = None if np.isnan(self._p_holm[i]) else float(self._p_holm[i])
         a, b = (self._labels[side[i]] for side in (self._tests.first, self._tests.second))
-        return Pair(a=a, b=b, test=test, p_holm=p, verdict=verdict(test, p, self._rope, ALPHA))
+        found = verdict(test, p, self._rope, ALPHA) if self._verdicts is None else self._verdicts[i]
+        return Pair(a=a, b=b, test=test, p_holm=p, verdict=found)
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[i] for i in range(len(self)))

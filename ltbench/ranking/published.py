@@ -133,6 +133,27 @@ RECIPES: dict[str, RecipeGroup] = {
         weight_decay=5e-4,
         nesterov=True,
     ),
+    "sade": RecipeGroup(
+        title="200 epochs, x0.1 at 160 and 180, rotation by 15 degrees, weight decay 5e-4 and Nesterov's momentum",
+        source="Vanint/SADE-AgnosticLT, configs/config_cifar100_ir50_sade.json",
+        weight_decay=5e-4,
+        nesterov=True,
+        gamma=0.1,
+        augment="rotation15",
+    ),
+    "mislas_both": RecipeGroup(
+        title="mislas, then 10 epochs of classifier",
+        source="dvlab-research/MiSLAS, config/cifar100 (stages 1 and 2)",
+        gamma=0.1,
+        beyond="10 epochs of classifier are added",
+    ),
+    "glmc": replace(
+        _UNSTATED,
+        title="200 epochs, strong augmentation, weight decay 5e-3",
+        source="Du et al., CVPR 2023; ynu-yangpeng/GLMC",
+        epochs=200,
+        weight_decay=5e-3,
+    ),
     "unstated": _UNSTATED,
     "kang_imagenet": _KANG,
     "kang_classifier": replace(

@@ -7,15 +7,19 @@ of a data set are averaged per seed first, because they share classes and images
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltbench.ranking.images import ByColumn, by_dataset
+from ltbench.ranking.looks import Named, OverLooks, Standing, due_seeds, over_looks, up_to
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.spec import Column
-from ltbench.stats.allpairs import all_pairs
+from ltbench.stats.allpairs import AllPairs, all_pairs
 from ltbench.stats.fixed_datasets import ByDataset, ByDraw, ByImage, rank_intervals, scope_a, verdict
+from ltbench.stats.looks import Claims
 from ltbench.stats.paired import holm, holm_array
 
 ALL_PAIRS = 10
@@ -31,7 +35,7 @@ class Ranking:
     """Methods, best mean first, over some columns.
 
     quality: method -> data set -> seed -> value, higher is better. ranks: simultaneous intervals. gains: method -> its
-    pair with the reference.
+    pair with the reference. due: method -> seeds it should have, if they run until comparisons are decided.
     """
 
     labels: tuple[str, ...]
@@ -41,6 +45,7 @@ class Ranking:
     ranks: Mapping[str, tuple[int, int]]
     pairs: Pairs
     gains: Mapping[str, Pair]
+    due: Mapping[str, int] = field(default_factory=dict)
 
 
 def rank(
@@ -52,6 +57,7 @@ def rank(
     reference: str | None,
     rope: float,
     blocks: Mapping[str, str] | None = None,
+    standing: Standing | None = None,
 ) -> Ranking:
     """Rank methods over the columns.
 
@@ -60,31 +66,102 @@ def rank(
         sign: 1 where a higher value is better, else -1. Differences are of quality: positive is better.
         rope: differences below this are practically none.
         blocks: data set -> its block, as in `selection.blocks_of`; each its own if None.
+        standing: where each row stands, if the seeds run until comparisons are decided; `values` end there.
     """
     quality = {label: quality_by_dataset(label, columns, values, sign, blocks) for label in labels}
     means = {label: _mean(label, columns, values, blocks) for label in labels}
     ordered = sorted(labels, key=lambda label: -sign * means[label])
     by_image = None if images is None else [by_dataset(label, columns, images, blocks) for label in ordered]
     drawn = [by_draw(label, columns, values, sign, blocks) for label in ordered]
-    draws = drawn if all(drawn) else None
-    tests = all_pairs([quality[label] for label in ordered], by_image, draws)
-    adjusted = holm_array(tests.p)
-    pairs = Pairs(ordered, tests, adjusted, rope)
-    found = np.flatnonzero(adjusted < ALPHA)
-    signs = np.sign(tests.diff[found]).astype(int).tolist()
-    sides = zip(tests.first[found].tolist(), tests.second[found].tolist(), strict=True)
-    significant = {(ordered[i], ordered[j]): sign for (i, j), sign in zip(sides, signs, strict=True)}
+
+    def tests_of(some: Sequence[str], seeds: int) -> AllPairs:
+        seen = up_to(values, seeds)
+        pictures = None if images is None else up_to(images, seeds)
+        redrawn = [by_draw(label, columns, seen, sign, blocks) for label in some]
+        return all_pairs(
+            [quality_by_dataset(label, columns, seen, sign, blocks) for label in some],
+            None if pictures is None else [by_dataset(label, columns, pictures, blocks) for label in some],
+            redrawn if all(redrawn) else None,
+        )
+
+    if standing is None:
+        tested = _once(ordered, [quality[label] for label in ordered], by_image, drawn, reference, rope)
+    else:
+        tested = _over_looks(ordered, over_looks(ordered, standing, rope, tests_of), standing, reference, rope)
+    levels = {m: None if standing is None else standing.level(m) for m in ordered}
     return Ranking(
         labels=tuple(ordered),
         means=means,
         halves={
-            m: _half(quality[m], by_image[i] if by_image else None, drawn[i] or None) for i, m in enumerate(ordered)
+            m: _half(quality[m], by_image[i] if by_image else None, drawn[i] or None, levels[m])
+            for i, m in enumerate(ordered)
         },
         quality=quality,
-        ranks=rank_intervals(ordered, significant),
-        pairs=pairs,
-        gains=_gains(pairs, reference, ordered, rope) if reference is not None else {},
+        ranks=rank_intervals(ordered, tested.significant),
+        pairs=tested.pairs,
+        gains=tested.gains,
+        due=tested.due,
     )
+
+
+class _Tested(NamedTuple):
+    """What is said of pairs. significant: pair -> sign of the claimed difference. due: row -> seeds it should have."""
+
+    pairs: Pairs
+    significant: Mapping[tuple[str, str], int]
+    gains: Mapping[str, Pair]
+    due: Mapping[str, int]
+
+
+def _once(
+    labels: Sequence[str],
+    quality: Sequence[ByDataset],
+    images: Sequence[ByImage] | None,
+    drawn: Sequence[ByDraw],
+    reference: str | None,
+    rope: float,
+) -> _Tested:
+    """All pairs on all seeds there are."""
+    tests = all_pairs(quality, images, drawn if all(drawn) else None)
+    adjusted = holm_array(tests.p)
+    pairs = Pairs(labels, tests, adjusted, rope)
+    found = np.flatnonzero(adjusted < ALPHA)
+    signs = np.sign(tests.diff[found]).astype(int).tolist()
+    sides = zip(tests.first[found].tolist(), tests.second[found].tolist(), strict=True)
+    significant = {(labels[i], labels[j]): sign for (i, j), sign in zip(sides, signs, strict=True)}
+    return _Tested(pairs, significant, _gains(pairs, reference, labels, rope) if reference is not None else {}, {})
+
+
+def _over_looks(
+    labels: Sequence[str], seen: OverLooks, standing: Standing, reference: str | None, rope: float
+) -> _Tested:
+    """All pairs look by look, and which rows go on."""
+    whole = seen.claims()
+    signs = whole.sign[-1].tolist()
+    sides = [(labels[i], labels[j]) for i, j in zip(seen.tests.first.tolist(), seen.tests.second.tolist(), strict=True)]
+    verdicts = [seen.verdict(i, sign, rope) for i, sign in enumerate(signs)]
+    pairs = Pairs(labels, seen.tests, whole.p[-1], rope, verdicts)
+    named = np.arange(len(sides))
+    gains: dict[str, Pair] = {}
+    claims = whole
+    if reference is not None:
+        of_reference = np.array([i for i, pair in enumerate(sides) if reference in pair], dtype=np.int64)
+        of_gains = _chosen(whole, of_reference) if len(labels) <= ALL_PAIRS else seen.claims(of_reference)
+        for i, p, sign in zip(of_reference.tolist(), of_gains.p[-1], of_gains.sign[-1].tolist(), strict=True):
+            found = replace(pairs[i], p_holm=None if np.isnan(p) else float(p), verdict=seen.verdict(i, sign, rope))
+            gain = found.seen_from(found.b if found.a == reference else found.a)
+            gains[gain.a] = gain
+        if standing.named is Named.reference:
+            named, claims = of_reference, of_gains
+    elif standing.named is Named.reference:
+        named, claims = named[:0], _chosen(whole, named[:0])
+    due = due_seeds(standing, [sides[i] for i in named], seen.undecided(claims, named))
+    return _Tested(pairs, {pair: sign for pair, sign in zip(sides, signs, strict=True) if sign}, gains, due)
+
+
+def _chosen(claims: Claims, family: NDArray[np.int64]) -> Claims:
+    """What is claimed of some pairs of a family."""
+    return Claims(claims.p[:, family], claims.sign[:, family])
 
 
 def quality_by_dataset(
@@ -133,16 +210,18 @@ def _mean(label: str, columns: Sequence[Column], values: Values, blocks: Mapping
     return round(float(np.mean([np.mean(v) for v in factors.values()])), 10)
 
 
-def _half(quality: ByDataset, images: ByImage | None, drawn: ByDraw | None) -> float | None:
-    """Half-width of the 95 % interval of a method's own mean: its difference from nothing."""
+def _half(quality: ByDataset, images: ByImage | None, drawn: ByDraw | None, level: float | None) -> float | None:
+    """Half-width of the interval of a method's own mean, its difference from nothing: at 95 %, or at another level."""
     draws = None
     if drawn is not None:
         draws = drawn, {t: {r: dict.fromkeys(x, 0.0) for r, x in some.items()} for t, some in drawn.items()}
     nothing = {dataset: dict.fromkeys(by_seed, 0.0) for dataset, by_seed in quality.items()}
     if images is None:
-        return scope_a(quality, nothing, draws=draws).half
+        alone = scope_a(quality, nothing, draws=draws)
+        return alone.half if level is None else alone.interval_half(level)
     dark = {dataset: {s: np.zeros_like(x) for s, x in by_seed.items()} for dataset, by_seed in images.items()}
-    return scope_a(quality, nothing, (images, dark), draws).half
+    test = scope_a(quality, nothing, (images, dark), draws)
+    return test.half if level is None else test.interval_half(level)
 
 
 def _gains(pairs: Pairs, reference: str, labels: Sequence[str], rope: float) -> dict[str, Pair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 from ltbench.spec.cell import Column
@@ -137,11 +138,20 @@ def _protocol(value: Any) -> bool:
         "shots": lambda v: _mapping(v, is_text, is_whole),
         "rope": lambda v: v is None or (is_number(v) and v >= 0),
         "search": _search,
+        "looks": _looks,
         "tried": lambda v: _mapping(v, is_name, lambda row: _mapping(row, is_name, _values)),
     }
     needed = {"seeds", "primary", "report", "reference"}
     there = isinstance(value, Mapping) and needed <= value.keys()
     return there and all(c(value[k]) for k, c in checks.items() if k in value)
+
+
+def _looks(value: Any) -> bool:
+    return _exactly(value, {"seeds": _rising, "pairs": lambda v: v in ("reference", "all")})
+
+
+def _rising(value: Any) -> bool:
+    return _list(value, is_whole) and all(a < b for a, b in pairwise([0, *value])) and bool(value)
 
 
 def _search(value: Any) -> bool:

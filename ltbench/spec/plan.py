@@ -69,6 +69,26 @@ class Plan:
         """The same plan minus the trials whose keys are given."""
         return replace(self, trials=tuple(t for t in self.trials if t.key not in finished))
 
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Seeds at each look, if they run until comparisons are decided; else empty."""
+        return tuple(self.protocol.get("looks", {}).get("seeds", ()))
+
+    @property
+    def stage(self) -> str:
+        """`look 2 of 5`: the last look that one of the trials belongs to. Empty where seeds are fixed."""
+        looks, seeds = self.looks, max((t.seed for t in self.trials), default=0) + 1
+        return f"look {1 + sum(n < seeds for n in looks[:-1])} of {len(looks)}" if looks else ""
+
+    def up_to(self, seeds: Mapping[str, int]) -> Plan:
+        """The same plan with the first seeds of each row alone; rows that are not named have the first look's."""
+        first = self.looks[0]
+
+        def within(trials: tuple[TrialSpec, ...]) -> tuple[TrialSpec, ...]:
+            return tuple(t for t in trials if t.seed < seeds.get(t.label, first))
+
+        return replace(self, trials=within(self.trials), later=within(self.later))
+
     def after(self, search: Plan) -> Plan:
         """The same plan with the trials of a search before its own."""
         return replace(self, trials=(*search.trials, *self.trials))

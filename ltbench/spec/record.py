@@ -86,6 +86,8 @@ class Result:
     """Of the data set; empty where nothing says so."""
     elsewhere: bool = False
     """Predictions that were taken over: ltbench did not train the model."""
+    test_prior: str = ""
+    """The test distribution that the method was told of; empty where it was told of none."""
     budget: Mapping[str, float] = field(default_factory=dict)
     """What it cost: of `budget.NAMES`, those that are known."""
 
@@ -115,5 +117,6 @@ class Result:
             pretraining=str(spec.recipe.get("pretraining", "")),
             kind=spec.cell.kind,
             elsewhere=spec.role == ELSEWHERE,
+            test_prior=spec.test_prior or "",
             budget=budget_of(record.environment),
         )

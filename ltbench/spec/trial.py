@@ -60,6 +60,8 @@ class TrialSpec:
     """The same in words, for people: which encoder or file they come from."""
     shots: Mapping[str, int] = field(default_factory=lambda: {"many": 100, "few": 20})
     role: str = "final"
+    test_prior: str | None = None
+    """The test distribution that the method is told of (`backward50`), for methods that read it."""
     curves: str = "none"
     """Where learning curves are drawn: none, holdout or test. Reading curves never changes what is trained."""
     numerics: int = NUMERICS
@@ -67,7 +69,9 @@ class TrialSpec:
     @property
     def variant(self) -> str:
         """What was run, apart from where: equal for all seeds and cells of one row."""
-        return digest([self.method, self.hyperparameters, self.code, self.recipe, self.text_origin, self.numerics], 8)
+        told = [] if self.test_prior is None else [self.test_prior]
+        parts = [self.method, self.hyperparameters, self.code, self.recipe, self.text_origin, self.numerics]
+        return digest([*parts, *told], 8)
 
     @property
     def recipe_id(self) -> str:
@@ -91,6 +95,7 @@ class TrialSpec:
             "role": self.role,
             "seed": self.seed,
             "numerics": self.numerics,
+            **({} if self.test_prior is None else {"test_prior": self.test_prior}),
         }
         return digest(identity)
 
@@ -110,8 +115,11 @@ class TrialSpec:
         return f"{self.label} {self.cell.label} s{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, with the key."""
-        return {"key": self.key, **asdict(self)}
+        """As plain data, with the key; without a test prior where there is none, as earlier versions wrote it."""
+        data = asdict(self)
+        if self.test_prior is None:
+            del data["test_prior"]
+        return {"key": self.key, **data}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrialSpec:

@@ -155,6 +155,7 @@ SPEC: Mapping[str, Check] = {
     "seed": is_count,
     "text": optional(is_text),
     "text_origin": optional(is_text),
+    "test_prior": optional(is_text),
     "shots": _shots,
     "role": is_text,
     "curves": _one_of("none", "holdout", "test"),

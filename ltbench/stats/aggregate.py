@@ -40,7 +40,7 @@ def interquartile_mean(values: Floats, weights: Floats) -> Floats:
     return np.asarray((kept * ordered).sum(axis=-1) / kept.sum(axis=-1))
 
 
-def iqm(runs: Runs) -> list[Estimate]:
+def iqm(runs: Runs, level: float = 0.95) -> list[Estimate]:
     """Interquartile mean over runs and data sets per method; every data set weighs the same."""
     weights = np.concatenate([np.full(x.shape[1], 1 / x.shape[1]) for x in runs.values()])
     values = interquartile_mean(np.concatenate(list(runs.values()), axis=1), weights)
@@ -53,7 +53,7 @@ def iqm(runs: Runs) -> list[Estimate]:
             found.append(Estimate(float(value), None, None, Reason.too_many_methods))
             continue
         drawn = np.concatenate([x[method][seeds[t]] for t, x in runs.items()], axis=1)
-        low, high = np.percentile(interquartile_mean(drawn, weights), [2.5, 97.5])
+        low, high = np.percentile(interquartile_mean(drawn, weights), _ends(level))
         found.append(Estimate(float(value), float(low), float(high), None))
     return found
 
@@ -73,18 +73,23 @@ def performance_profile(runs: Runs, thresholds: Floats) -> Floats:
     return np.asarray(np.mean(profiles, axis=0))
 
 
-def profile_band(runs: Runs, thresholds: Floats) -> tuple[Floats, Floats] | Reason:
-    """Pointwise 95 % band of the profile, (methods, thresholds) each, from the same paired bootstrap; or why not."""
+def profile_band(runs: Runs, thresholds: Floats, level: float = 0.95) -> tuple[Floats, Floats] | Reason:
+    """Pointwise band of the profile, (methods, thresholds) each, from the same paired bootstrap; or why not."""
     if reason := _too_few(runs):
         return reason
     low, high = [], []
     counts = {t: _counts(drawn, runs[t].shape[1]) for t, drawn in _redrawn_seeds(runs).items()}
     for method in range(next(iter(runs.values())).shape[0]):
         above = [counts[t] @ (x[method][:, None] > thresholds) for t, x in runs.items()]
-        band = np.percentile(np.mean(above, axis=0), [2.5, 97.5], axis=0)
+        band = np.percentile(np.mean(above, axis=0), _ends(level), axis=0)
         low.append(band[0])
         high.append(band[1])
     return np.stack(low), np.stack(high)
+
+
+def _ends(level: float) -> list[float]:
+    """The percentiles at the ends of an interval."""
+    return [2.5, 97.5] if level == 0.95 else [50 * (1 - level), 50 * (1 + level)]
 
 
 def _too_few(runs: Runs) -> Reason | None:

@@ -196,17 +196,23 @@ _TURNED = {
 }
 
 
-def verdict(test: Tested, p_adjusted: float | None, rope: float, alpha: float = 0.05) -> Verdict:
+def verdict(
+    test: Tested, p_adjusted: float | None, rope: float, alpha: float = 0.05, one_sided: float | None = None
+) -> Verdict:
     """better or worse: adjusted p below alpha; `slightly` when the difference is inside the region of practical
     equivalence (ROPE). equivalent: not significant, and the 90 % interval lies inside +-rope (two one-sided tests at
-    5 %, Schuirmann, 1987). Otherwise undecided."""
+    5 %, Schuirmann, 1987). Otherwise undecided.
+
+    Args:
+        one_sided: level of each of these two tests, if not alpha.
+    """
     if test.diff is None or test.p is None or p_adjusted is None:
         return Verdict.undecided
     if p_adjusted < alpha:
         if abs(test.diff) < rope:
             return Verdict.slightly_better if test.diff > 0 else Verdict.slightly_worse
         return Verdict.better if test.diff > 0 else Verdict.worse
-    half = test.interval_half(1 - 2 * alpha)
+    half = test.interval_half(1 - 2 * (alpha if one_sided is None else one_sided))
     if half is not None and -rope < test.diff - half and test.diff + half < rope:
         return Verdict.equivalent
     return Verdict.undecided

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     too_few_classes = "too_few_classes"
     too_few_discordant = "too_few_discordant"
     too_few_images = "too_few_images"
+    before_first_look = "before_first_look"
 
     @property
     def words(self) -> str:
@@ -46,5 +47,6 @@ _WORDS = {
     Reason.too_few_classes: "too few classes for an interval over classes",
     Reason.too_few_discordant: "the two models disagree on too few images",
     Reason.too_few_images: "fewer than two test images",
+    Reason.before_first_look: "not all trials of the first look have run",
     Reason.incomplete: "one of the two has no result on some data set",
 }

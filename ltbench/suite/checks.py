@@ -10,7 +10,8 @@ from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import METRICS
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.places import KeyPath, SuiteData
-from ltbench.suite.schema import DatasetEntry, Protocol, Suite
+from ltbench.suite.protocol import Protocol
+from ltbench.suite.schema import DatasetEntry, Suite
 
 
 def check_names(source: SuiteData, suite: Suite) -> Iterator[UserError]:
@@ -133,7 +134,7 @@ def _check_search(source: SuiteData, suite: Suite) -> Iterator[UserError]:
 
 def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) -> Iterator[UserError]:
     where: KeyPath = ("protocol", "final", "seeds")
-    if len(set(protocol.final.seeds)) < len(protocol.final.seeds):
+    if len(set(protocol.final.all_seeds)) < len(protocol.final.all_seeds):
         yield source.error(where, f"lists a seed twice: {protocol.final.seeds}")
     for key, names in ((("primary",), [protocol.primary]), (("final", "report"), protocol.final.report)):
         for name in names:

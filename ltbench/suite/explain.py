@@ -11,16 +11,14 @@ from pydantic import ValidationError
 
 from ltbench.errors import UserError, clipped, did_you_mean, exponent_hint
 from ltbench.suite.places import KeyPath, SuiteData
+from ltbench.suite.protocol import Final, Protocol, Shots, UntilResolved
 from ltbench.suite.recipe import Adam, Constant, Cosine, Multistep, Recipe, Sgd
 from ltbench.suite.schema import (
     DatasetEntry,
-    Final,
     Names,
     PerMethod,
     PerTrial,
-    Protocol,
     Resources,
-    Shots,
     Suite,
     TextBundled,
     TextFile,
@@ -149,7 +147,7 @@ def _known_keys(source: SuiteData, path: KeyPath) -> list[str]:
     model: Any = Suite
     by_name: dict[str, Any] = {
         "recipes": Recipe, "protocol": Protocol, "final": Final, "shots": Shots, "resources": Resources,
-        "per_trial": PerTrial, "datasets": DatasetEntry, "names": Names,
+        "per_trial": PerTrial, "datasets": DatasetEntry, "names": Names, "seeds": UntilResolved,
     }  # fmt: skip
     for step in path[:-1]:
         if step in by_name:
@@ -167,4 +165,4 @@ def _known_keys(source: SuiteData, path: KeyPath) -> list[str]:
             literal = choice.model_fields["encoder" if choice in texts else "name"].annotation
             if tag in getattr(literal, "__args__", ()):
                 model = choice
-    return list(model.model_fields)
+    return [given.alias or name for name, given in model.model_fields.items()]

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ltbench.data.sources.kinds import source_kinds
 from ltbench.errors import Problems, UserError, UserErrors, clipped, did_you_mean
+from ltbench.plugins import use
 from ltbench.suite.checks import check_names
 from ltbench.suite.explain import WRONG, explain, rest_of
 from ltbench.suite.places import KeyPath, Overrides, SuiteData
@@ -32,12 +33,13 @@ def find_suite(name: str) -> Path:
                     f"{did_you_mean(path.stem, shipped_suites())}")  # fmt: skip
 
 
-def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Suite:
-    """Read and check a suite.
+def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = (), plugins: Sequence[Path] = ()) -> Suite:
+    """Read and check a suite. From then on the code of its folders of plugins, and of no others, is found.
 
     Args:
         suite: its file, the name of one that comes with ltbench, or its contents.
         overrides: what replaces its values: `KEY.PATH=VALUE`, or key path -> value.
+        plugins: further folders of plugins, beside those that the suite names.
 
     Raises:
         UserError: what is wrong with it, all at once, each with file, line, key path and cure. `BadSuite`, where
@@ -48,6 +50,7 @@ def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = ())
     else:
         source = read_suite_file(find_suite(str(suite)), overrides)
     problems = Problems()
+    _use_plugins(source, plugins)
     _arrange(source, problems)
     checked: Suite | None = None
     try:
@@ -75,6 +78,20 @@ class BadSuite(UserErrors):
     def __init__(self, problems: Sequence[UserError], rest: Suite | None) -> None:
         super().__init__(problems)
         self.rest = rest
+
+
+def _use_plugins(source: SuiteData, given: Sequence[Path]) -> None:
+    """Find the code of the suite's folders before anything in it is looked up."""
+    named = source.data.get("plugins")
+    if isinstance(named, str):
+        source.data["plugins"] = named = [named]
+    use(given)
+    if not (isinstance(named, list) and all(isinstance(folder, str) and folder for folder in named)):
+        return  # none, or something that is refused with the rest of the suite
+    place = f"{source.place(('plugins',))}: plugins:"
+    found = [_absolute(source, folder, ("plugins", i)) for i, folder in enumerate(named)]
+    source.data["plugins"] = [str(folder) for folder in found]
+    use([*given, *found], place)
 
 
 def _arrange(source: SuiteData, problems: Problems) -> None:

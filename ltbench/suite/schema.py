@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from ltbench.spec.validation import HEAD, STEP
+from ltbench.suite.protocol import Protocol
 from ltbench.suite.recipe import Recipe
-from ltbench.suite.search import Search, SearchRange
+from ltbench.suite.search import SearchRange
 from ltbench.suite.strict import LARGEST, Positive, Strict
 
 
@@ -164,50 +165,6 @@ class MethodEntry(Strict):
     __hash__ = None  # type: ignore[assignment]
 
 
-class Final(Strict):
-    """The trials that are ranked: their seeds, and what is reported of them."""
-
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-    """Training seeds; every method gets the same."""
-    report: Annotated[list[str], Field(min_length=1)] = ["balanced_accuracy", "many", "medium", "few", "worst_class"]
-    """Metrics in the table."""
-
-
-class Shots(Strict):
-    """From how many training images a class is many-shot, and below how many few-shot."""
-
-    many: Annotated[int, Field(ge=1, le=LARGEST)] = 100
-    """Many-shot: more training images than this."""
-    few: Annotated[int, Field(ge=1, le=LARGEST)] = 20
-    """Few-shot: fewer training images than this."""
-
-
-class Protocol(Strict):
-    """How rows are compared: seeds, metric, reference, hold-out, search."""
-
-    final: Final
-    """The trials that are ranked."""
-    search: Search | None = None
-    """How hyper-parameters are chosen before; None: they are not."""
-    budget: Literal["steps", "images"] = "steps"
-    """What every row gets as much of: optimizer steps, or images read, so that one that reads two images for an example
-    takes half the steps."""
-    primary: str = "balanced_accuracy"
-    """The metric that carries ranks and tests."""
-    rope: Positive | None = None
-    """Differences below this (in the primary metric's unit) are practically none; None: the metric's usual one."""
-    shots: Shots = Shots()
-    """What counts as many-shot and few-shot."""
-    reference: str | None = None
-    """The row that gains are taken over; None: ce, or the first."""
-    holdout_per_class: Annotated[int, Field(ge=0, le=LARGEST)] = 0
-    """Training images of each class that the final trials leave out."""
-    curves: Literal["none", "holdout", "test"] = "none"
-    """What accuracy is measured on while training; never used to choose anything."""
-    save_logits: bool = False
-    """Whether test logits are kept with the predictions."""
-
-
 class PerMethod(Strict):
     """What the trials of one row, or of all rows of a method, are given where it differs from `per_trial`."""
 
@@ -297,3 +254,5 @@ class Suite(Strict):
     """How rows are compared."""
     resources: Resources = Resources()
     """What trials get from the machine."""
+    plugins: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Folders with methods, backbones and data sets of your own; their code is run."""

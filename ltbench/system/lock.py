@@ -160,6 +160,16 @@ def _read(file: Path) -> dict[str, Any] | None:
     return None
 
 
+def is_held(folder: Path) -> bool:
+    """Whether somebody works on a suite's folder, as far as the lock there gives signs of life. Writes nothing."""
+    try:
+        silent = time.time() - (folder / NAME).stat().st_mtime
+    except OSError:
+        return False
+    held = _read(folder / NAME)
+    return held is not None and _death(held, silent) is None
+
+
 def _content(file: Path) -> bytes:
     """What is in a lock; ValueError for a pipe, which would be waited for, and for what is too long to be one."""
     handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

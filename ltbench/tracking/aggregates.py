@@ -45,6 +45,10 @@ def _of_row(board: Leaderboard, table: Table, row: Row) -> Iterator[Aggregate]:
     if row.gain is not None and row.gain.p_holm is not None:
         numbers["p_holm"] = row.gain.p_holm
     overall = {"dataset": "all", "imbalance": "all", "verdict": verdict, "rank": row.rank_label}
+    if table.standing is not None:
+        look = table.standing.at[row.label]
+        shared["look"] = f"{look} of {len(table.standing.looks)}"
+        numbers["level"] = table.standing.looks.levels[max(look, 1) - 1]
     yield Aggregate(f"{row.label} all", {**shared, **overall}, numbers)
     for column, score in row.scores.items():
         place = {"dataset": column.dataset, "imbalance": column.imbalance, "verdict": score.verdict}

@@ -78,6 +78,8 @@ def tags_of(record: Record, digest: str) -> dict[str, str]:
     }
     if "pretraining" in spec.recipe:
         tags["ltbench.pretraining"] = str(spec.recipe["pretraining"])
+    if spec.test_prior is not None:
+        tags["ltbench.test_prior"] = spec.test_prior
     if "trained_by" in record.environment:
         tags["ltbench.trained_by"] = str(record.environment["trained_by"])
     if record.environment.get("git_commit"):
@@ -219,6 +221,7 @@ def result_of(tags: Mapping[str, str], metrics: Mapping[str, float], suite: str)
         error=tags.get("ltbench.error"),
         pretraining=tags.get("ltbench.pretraining", ""),
         kind=tags.get("ltbench.dataset_kind", ""),
+        test_prior=tags.get("ltbench.test_prior", ""),
         elsewhere=tags.get("role") == ELSEWHERE,
         budget={name: metrics[f"usage/{name}"] for name in COST_NAMES if is_number(metrics.get(f"usage/{name}"))},
     )

@@ -19,8 +19,10 @@ from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError
 from ltbench.models import build_backbone, code_of
 from ltbench.parts import Classifier
-from ltbench.registry import Registry, fingerprint, unpack_sources
+from ltbench.plugins import unpack_sources, use_sources
+from ltbench.registry import Registry, fingerprint
 from ltbench.spec import Cell, TrialSpec
+from ltbench.stats.priors import prior_weights
 from ltbench.training.site import Site
 
 
@@ -69,6 +71,7 @@ def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
     data, facts = load_cell(spec.cell, site)
     generators, recipe = Generators.of(spec.seed), spec.recipe
     torch.manual_seed(int(generators.init.integers(2**31)))
+    counts = np.bincount(data.train_y, minlength=len(facts.class_names))
     task = Task(
         data.train_y,
         facts.class_names,
@@ -77,6 +80,7 @@ def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
         optimizer=recipe["optimizer"],
         seed=spec.seed,
         logit_scale=recipe.get("logit_scale"),
+        test_prior=prior_weights(spec.test_prior, counts) if spec.test_prior else None,
     )
     method = method_class(task, **spec.hyperparameters)
     model = _model(method, recipe, facts, site)
@@ -104,6 +108,7 @@ def method_of(spec: TrialSpec, site: Site) -> type[Method]:
     Raises:
         UserError: there is none here, or it is not the code that the trial was planned with.
     """
+    use_sources(site.plugins)
     folder = unpack_sources(site.methods) if site.methods else None
     cls = Registry(folder).get(spec.method)
     if fingerprint(cls) != spec.code:

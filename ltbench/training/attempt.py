@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ltbench.api import Method
 from ltbench.data.cell import CellBatches
 from ltbench.data.loader import Batches
 from ltbench.data.stream import AHEAD, StreamBatches
 from ltbench.metrics import Predictions, evaluate
-from ltbench.models.towers import PreparedBatches, Tower
+from ltbench.models import is_timm
+from ltbench.models.towers import Preparation, PreparedBatches, Tower, Unchanged
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.assemble import assemble
 from ltbench.training.budget import Spent
@@ -76,16 +78,17 @@ class Trial:
         self._spec, self._site, self._device = spec, site, device
         self._checkpoints, self._progress = checkpoints, progress
         self._parts = parts = assemble(spec, site, device)
-        tower = parts.model.backbone if isinstance(parts.model.backbone, Tower) else None
+        prepare = _preparation(parts.model.backbone, spec.recipe)
         self._cell_batches = CellBatches(
             spec.cell, parts.facts, parts.data,
-            prepare=None if tower is None else tower.prepare,
+            prepare=prepare,
             rng=parts.generators.augment, draws=parts.generators.draw,
             workers=_workers(site, device), device=device,
         )  # fmt: skip
         self._graphs = GraphUse(site.step, device, spec.recipe.get("compile", "none"))
-        cached = tower is not None and site.cache_features
-        self._features = FrozenFeatures(parts.model, spec.recipe, site.data, device) if cached else None
+        self._features: FrozenFeatures | None = None
+        if prepare is not None and site.cache_features:
+            self._features = FrozenFeatures(parts.model, spec.recipe, site.data, device, parts.facts.shape)
         self._curves: dict[str, list[list[float]]] = {"train/loss": []}
         self._curve_seconds, self._spent = 0.0, Spent()
 
@@ -206,6 +209,14 @@ class Trial:
             environment=environment,
             predictions=_packed(predictions, parts.data.labels(part), kept_logits),
         )
+
+
+def _preparation(backbone: nn.Module, recipe: Mapping[str, Any]) -> Preparation | Unchanged | None:
+    """What is done with images before a network reads them, where its features may be kept: image towers, and networks
+    of timm that begin with somebody's weights."""
+    if isinstance(backbone, Tower):
+        return backbone.prepare
+    return Unchanged() if is_timm(recipe["backbone"]) and "weights" in recipe else None
 
 
 def _workers(site: Site, device: torch.device) -> int:

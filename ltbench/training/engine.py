@@ -28,7 +28,7 @@ from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.graph.use import GraphUse
 from ltbench.training.hooks import checked_loss, checked_mix
-from ltbench.training.schedule import SLACK, lr_factor, share_out
+from ltbench.training.schedule import SLACK, lr_at, share_out
 
 Watch = Callable[[float, float], None]
 """Told at the end of every epoch: the epochs done, and the mean training loss since it was last told."""
@@ -124,7 +124,7 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
             network, source = setup.features.serve(model, method, optimizer, batches)
         if network is model:
             network = compiled(model, recipe, batches.device, whole=type(method).forward is Method.forward)
-        schedule = LambdaLR(optimizer, lambda step, n=steps: lr_factor(recipe["schedule"], step / n))  # type: ignore[misc]
+        schedule = LambdaLR(optimizer, lambda step, n=steps, at=stage: lr_at(recipe["schedule"], at, n, step))  # type: ignore[misc]
         draw = partial(_draw, method, setup.order, clock, stage, steps)
         eager = partial(gradients, method, network, optimizer, recipe)
         passes = spent.counting(graphs.passes(eager, network, method, optimizer, steps))

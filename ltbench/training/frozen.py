@@ -1,4 +1,5 @@
-"""Features of a frozen image tower, computed once: what trains only what sits on it need not run it again.
+"""Features of a frozen image tower or network of timm, computed once: what trains only what sits on it need not run it
+again.
 
 A tower gives some ten images a second on a CPU core; a head trains on 25,000 features a second (benchmarks/README.md).
 """
@@ -36,13 +37,22 @@ class FrozenFeatures:
 
     Args:
         model: as assembled; nothing has trained yet. recipe: the trial's. folder: the data folder; None keeps nothing.
+        shape: of the images (height, width, channels), for which a network of timm is built; a tower resizes its own.
     """
 
-    def __init__(self, model: Classifier, recipe: Mapping[str, Any], folder: Path | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        recipe: Mapping[str, Any],
+        folder: Path | None,
+        device: torch.device,
+        shape: tuple[int, int, int] | None = None,
+    ) -> None:
         self._recipe, self._device = recipe, device
-        made_by = [recipe["tower"], recipe["precision"], *_machine(device)]
+        network = recipe["tower"] if "tower" in recipe else [recipe["weights"], shape]
+        made_by = [network, recipe["precision"], *_machine(device)]
         self._folder = None if folder is None else folder / "towers" / digest(made_by)
-        self._loaded = _fingerprint_of_loaded(model.backbone, digest([recipe["tower"], device.type]))
+        self._loaded = _fingerprint_of_loaded(model.backbone, digest([network, device.type]))
 
     def serve(
         self, model: Classifier, method: Method, optimizer: torch.optim.Optimizer, images: Any

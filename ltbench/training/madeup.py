@@ -15,6 +15,7 @@ from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
+from ltbench.stats.priors import prior_weights
 from ltbench.training.checkpoints.checkpoint import Checkpoints
 from ltbench.training.engine import Clock, Setup, train
 from ltbench.training.graph.use import GraphUse
@@ -86,6 +87,7 @@ def task_for(cls: type[Method], seed: int = 0, device: torch.device | str = "cpu
         optimizer=_OPTIMIZER,
         seed=seed,
         logit_scale=100.0 if clip else None,
+        test_prior=prior_weights("backward10", COUNTS) if "test_prior" in cls.needs else None,
     )
 
 

@@ -26,8 +26,14 @@ def share_out(stages: Iterator[Stage], total: int) -> Iterator[tuple[Stage, int]
         raise ValueError(f"the stages' shares sum to {done:g}; they must sum to 1 so that all methods train as long")
 
 
+def lr_at(schedule: Mapping[str, Any], stage: Stage, steps: int, step: int) -> float:
+    """What the learning rate is multiplied by at a step of a stage of so many."""
+    begin, end = stage.schedule
+    return lr_factor(schedule, begin + (end - begin) * (step / steps))
+
+
 def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
-    """What the learning rate is multiplied by at a position 0 <= progress < 1 of a stage.
+    """What the learning rate is multiplied by at a position 0 <= progress < 1 of the schedule.
 
     multistep: times gamma at each milestone passed. cosine: half a cosine down to `floor`. constant: 1. The warm-up
     comes first: linear, or in `warmup_stairs` equal steps (5 stairs over 5 of 200 epochs is LDAM-DRW's e/5 for epoch

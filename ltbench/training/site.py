@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
+from ltbench.plugins import Sources
 from ltbench.system.remote import Remote
 
 
@@ -44,7 +45,8 @@ class Site:
         towers: the image towers of the trials, by the name of their weights, so that a machine can be asked for them.
         cache_features: what trains only what sits on a frozen image tower reads its features once (frozen.py). Off, the
             numbers agree to rounding.
-        texts: digest -> (C, D) class-name vectors. methods: files of the user's methods.
+        texts: digest -> (C, D) class-name vectors. methods: files of the user's folder of methods. plugins: the same of
+            the folders of plugins.
         device: `cpu`, `cuda` or None for the best there is. threads: CPU threads of torch; None leaves them.
         step: how a training step runs on a GPU: auto, graph or eager (graph/use.py); changes no number.
         decoded_cache: whether large images are kept decoded on the disk; None: if there is room.
@@ -63,7 +65,8 @@ class Site:
     texts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     towers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cache_features: bool = True
-    methods: Mapping[str, str | bytes] = field(default_factory=dict)
+    methods: Sources = field(default_factory=dict)
+    plugins: tuple[Sources, ...] = ()
     device: str | None = None
     threads: int | None = None
     step: str = "auto"

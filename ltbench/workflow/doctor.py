@@ -181,7 +181,7 @@ def _suite(request: Request) -> Iterator[Finding]:
             yield Finding("suite", Health.ok, f"data set {label} is ready ({manifests})")
         else:
             yield Finding("suite", Health.note, f"data set {label} is not packed yet ({manifests})",
-                          f"ltbench fetch {request.suite} gets it; so does the first run")  # fmt: skip
+                          f"the first run makes it ready; ltbench fetch {request.suite} does so now")  # fmt: skip
     for weights, problem in _weights(prepared, fetch=False):
         health = Health.ok if problem is None else Health.problem
         yield Finding("suite", health, f"weights {weights}" + (" are here" if problem is None else f": {problem}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import BUCKETS, NONE_DECLARED, Directions
+from ltbench.plugins import use
 from ltbench.ranking.selection import LTBENCH, Origin
-from ltbench.results.folders import checked_name, last_used, read_plan, referenced
+from ltbench.results.folders import REFERENCE, checked_name, last_used, read_plan, referenced
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.results.reading import read_results
 from ltbench.spec import Expectation, Result
@@ -46,6 +47,7 @@ def find_results(
     tell: Tell = tell_nobody,
     primary: str | None = None,
     directions: Directions = NONE_DECLARED,
+    plugins: Sequence[Path] = (),
 ) -> Results:
     """From a folder of records, a file of scores, or MLflow. Predictions come from the journal beside the store.
 
@@ -56,6 +58,7 @@ def find_results(
         source: a folder of records, a file or a frame of scores; None: MLflow.
         primary: the metric that is asked for; matters for scores, where a trial without it has failed.
         directions: of metrics of one's own in scores, as declared.
+        plugins: folders of plugins, beside those that the suite's file names.
 
     Raises:
         UserError: there is nothing, or it cannot be read.
@@ -79,7 +82,7 @@ def find_results(
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions
         if suite is not None:
-            found, expectation = of_suite(found, expectation, suite_name(suite), source)
+            found, expectation = of_suite(found, expectation, suite_name(suite, plugins), source)
         return Results(found, expectation, predictions)
     store = store_uri(uri, results)
     if suite is None:
@@ -87,7 +90,7 @@ def find_results(
         suite = names[0]
         if len(names) > 1:
             tell(f"{len(names)} suites are there ({', '.join(names)}); showing the last used")
-    name = checked_name(suite_name(suite))
+    name = checked_name(suite_name(suite, plugins))
     return _from_both(store, name, results, tell)
 
 
@@ -183,12 +186,15 @@ def _mlflow() -> ModuleType:
     return mlflow_store
 
 
-def suite_name(suite: str) -> str:
-    """The name inside a suite's file, or the argument itself where it is a name already."""
+def suite_name(suite: str, plugins: Sequence[Path] = ()) -> str:
+    """The name inside a suite's file, or the argument itself where it is a name already. The code of these folders of
+    plugins, and of those that the file names, is found from then on."""
     if Path(suite).suffix in (".yaml", ".yml", ".json"):
         from ltbench.suite.load import load_suite
 
-        return load_suite(suite).suite
+        return load_suite(suite, (), plugins).suite
+    if plugins:
+        use(plugins)
     return suite
 
 
@@ -228,7 +234,8 @@ def journal_in(folder: Path) -> tuple[Journal, Expectation | None]:
     if folder.suffix.lower() == ".csv" and folder.is_file():
         raise UserError(f"--from {folder}: a file of scores has no records; `ltbench leaderboard --from` ranks it")
     if not records.is_dir():
-        raise UserError(f"--from {folder}: no such folder")
+        shipped = f"; the records that come with ltbench: --from {REFERENCE}{folder.name}"
+        raise UserError(f"--from {folder}: no such folder{shipped if folder.parent.name == 'reference' else ''}")
     return Journal(records), read_plan(records.parent / "plan.json") if records.name == "records" else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import pandas as pd
 from ltbench.metrics import declared_directions, known_name
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
-from ltbench.ranking.compare import Comparison, compare
 from ltbench.ranking.images import left_out
+from ltbench.ranking.views.compare import Comparison, compare
 from ltbench.results.folders import Folders, folders_of
 from ltbench.results.journal import Journal, without_collecting
-from ltbench.spec import Expectation, Result, Selection
+from ltbench.spec import Expectation, Plan, Result, Selection
 from ltbench.workflow.exchange.views import with_views
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
 from ltbench.workflow.stale import run_again, stale_rows
@@ -31,6 +32,7 @@ class BoardRequest:
         tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
         source: a folder of records, a CSV or a frame of scores, or files of another harness, to read instead of MLflow.
         methods: a folder of the user's methods, to tell rows that were trained with other code than theirs.
+        plugins: folders of plugins, for the same, beside those that the suite's file names.
         chosen: the part of the suite to look at.
         options: metric, reference and region of practical equivalence, where not the suite's.
         lower_is_better, higher_is_better: metrics of one's own in a file of scores, by which way is better.
@@ -46,6 +48,7 @@ class BoardRequest:
     tracking_uri: str | None = None
     source: Path | pd.DataFrame | None = None
     methods: Path | None = None
+    plugins: Sequence[Path] = ()
     chosen: Selection = field(default_factory=Selection)
     options: BoardOptions = field(default_factory=BoardOptions)
     lower_is_better: tuple[str, ...] = ()
@@ -81,8 +84,9 @@ def make_board(request: BoardRequest) -> RankedResults:
     if options.primary is not None:
         options = replace(options, primary=known_name(options.primary))
     found = find_results(
-        request.suite, request.results, request.tracking_uri, source, request.tell, options.primary, directions
-    )
+        request.suite, request.results, request.tracking_uri, source, request.tell, options.primary, directions,
+        request.plugins,
+    )  # fmt: skip
     options = replace(options, directions={**found.directions, **directions})
     journal: Journal | None = None
     if isinstance(source, Path) and source.is_dir() and not found.origin.elsewhere:
@@ -114,6 +118,16 @@ def board_of_records(folders: Folders, chosen: Selection, expectation: Expectati
         return None
     results = [Result.of(r) for r in records]
     return build(results, expectation, chosen, predictions=folders.journal.predictions)
+
+
+def due_now(plan: Plan, folders: Folders, chosen: Selection) -> tuple[Plan, Leaderboard | None]:
+    """The part of a plan that is due by what its journal holds, and the board that says so. All of it, without a board,
+    where seeds are fixed, or chosen by hand."""
+    if not plan.looks or chosen.seeds is not None:
+        return plan, None
+    board = board_of_records(folders, chosen, plan.expectation())
+    tables = [] if board is None else [table.standing for table in board.tables if table.standing is not None]
+    return plan.up_to({label: n for standing in tables for label, n in standing.due.items()}), board
 
 
 def compare_rows(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltbench.errors import UserError
 from ltbench.fingerprints import stated_in
 from ltbench.page.write import write_report
+from ltbench.plugins import use
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.ranking.selection import Origin
@@ -16,7 +18,7 @@ from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.system.extras import need
 from ltbench.system.shipped import shipped_folder
 from ltbench.tracking.aggregates import aggregates
-from ltbench.workflow.find_results import find_results, journal_of
+from ltbench.workflow.find_results import find_results, journal_of, suite_name
 from ltbench.workflow.stale import run_again, stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
@@ -60,18 +62,25 @@ def make_report(
     chosen: Selection,
     tell: Tell = tell_nobody,
     tracking_uri: str | None = None,
+    plugins: Sequence[Path] = (),
 ) -> Made:
     """Write the report of a suite. Its board is that of `ltbench leaderboard`: of MLflow and the records beside it, or
     of `source` alone. What stands behind the board comes from the records; a file of scores has none.
 
+    Args:
+        plugins: folders of plugins, beside those that the suite's file names: to tell rows that were trained with other
+            code than theirs, and the papers of their methods.
+
     Raises:
         UserError: no such suite, no results, or a folder that cannot be written.
     """
+    if suite is None and plugins:
+        use(plugins)
     if source is not None and source.suffix.lower() == ".csv" and source.is_file():
         scores = find_results(suite, results, tracking_uri, source, tell)
         board = build(scores.results, None, chosen, origin=scores.origin)
         return Made(board, write_report(board, [], None, None, out or Path("report")))
-    journal, expectation = journal_of(results, suite, source, tell)
+    journal, expectation = journal_of(results, suite_name(suite, plugins) if suite else None, source, tell)
     records = []
     for found in journal:
         if isinstance(found, Record):

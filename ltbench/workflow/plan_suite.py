@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -21,9 +21,16 @@ from ltbench.planning.sizes import Sizes, size_of, sizes
 from ltbench.results.folders import folders_of, suites_in
 from ltbench.results.journal import Unreadable
 from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.stats.looks import Looks, expected_seeds
+from ltbench.training.budget import images_per_example
 from ltbench.training.device.provenance import device_name
+from ltbench.training.madeup import task_for
 from ltbench.training.site import Site
+from ltbench.workflow.make_board import due_now
 from ltbench.workflow.prepare import Prepared, Request, prepare
+
+if TYPE_CHECKING:
+    from ltbench.ranking.board import Leaderboard
 
 
 @dataclass(frozen=True)
@@ -56,27 +63,50 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class SeedsToCome:
+    """Of seeds that run until comparisons are decided: how many each row gets.
+
+    Attributes:
+        looks: seeds at each look. named: the comparisons that are to be decided.
+        due: row -> seeds it gets for sure, those that have run included. most: at most. expected: on average, by the
+            assumption of `stats.looks`.
+    """
+
+    looks: Sequence[int]
+    named: str
+    due: Mapping[str, int]
+    most: Mapping[str, int]
+    expected: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Outlook:
     """Everything that `ltbench plan` says.
 
     Attributes:
+        plan: the trials of the suite; of seeds that run until comparisons are decided, those that run for sure.
+        seeds: how many seeds there may be; None where they are fixed.
         state: what the journal says of the plan; search_state: of its search.
         sizes: what the cells hold, by their label. sharing: what is trained once, in words.
         estimate: None where a cluster would run the trials.
     """
 
     prepared: Prepared
+    plan: Plan
     state: State
     search_state: State | None
     placement: Placement
     estimate: Estimate | None
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
     sharing: str = ""
+    seeds: SeedsToCome | None = None
 
     @property
-    def plan(self) -> Plan:
-        """The trials of the suite."""
-        return self.prepared.plan
+    def undecided(self) -> tuple[TrialSpec, ...]:
+        """Trials that run only if comparisons are still undecided before them."""
+        sure = {spec.key for spec in self.plan.trials}
+        most = self.seeds.most if self.seeds is not None else {}
+        return tuple(t for t in self.prepared.plan.trials if t.key not in sure and t.seed < most.get(t.label, 0))
 
     @property
     def all_trials(self) -> Plan:
@@ -95,7 +125,8 @@ def plan_suite(request: Request, *, address: str | None = None, measure: bool = 
         UserError: anything the user can mend.
     """
     prepared = prepare(request)
-    plan, search_state = prepared.plan, None
+    plan, board = due_now(prepared.plan, prepared.folders, request.chosen)
+    search_state = None
     state = state_of(plan, prepared.folders.journal)
     to_run = state.to_run(plan, retry_failed=False)
     if plan.search is not None:
@@ -107,18 +138,40 @@ def plan_suite(request: Request, *, address: str | None = None, measure: bool = 
         reused = trainers(rest.trials, groups_of(rest.trials, lambda spec: prepared.registry.get(spec.method)))
     return Outlook(
         prepared,
+        plan,
         state,
         search_state,
-        placement=_placement(prepared, address),
+        placement=_placement(prepared, plan, address),
         estimate=_estimate(prepared, rest, reused, address, measure),
         sizes=sizes(plan, prepared.inputs),
         sharing=sharing_text(rest.trials, reused),
+        seeds=_seeds_to_come(prepared, plan, board) if prepared.plan.looks and request.chosen.seeds is None else None,
     )
 
 
-def _placement(prepared: Prepared, address: str | None) -> Placement:
+def _seeds_to_come(prepared: Prepared, plan: Plan, board: Leaderboard | None) -> SeedsToCome:
+    """How many seeds the rows of every recipe may need, from where the records say that they stand."""
+    whole, looks = prepared.plan, Looks(prepared.plan.looks)
+    named, reference = whole.protocol["looks"]["pairs"], whole.protocol["reference"]
+    recipes = {t.label: t.recipe_name for t in (*whole.trials, *whole.later)}
+    standings = [table.standing for table in (board.tables if board else ()) if table.standing is not None]
+    due = dict.fromkeys(recipes, looks.seeds[0]) | {m: n for s in standings for m, n in s.due.items() if m in recipes}
+    stopped = {label for s in standings for label in s.at if label not in s.goes_on}
+    expected = {}
+    for label, recipe in recipes.items():
+        rows = [other for other in recipes if recipes[other] == recipe]
+        decided = label in stopped or len(rows) < 2
+        expected[label] = float(due[label]) if decided else expected_seeds(
+            looks, len(rows), due[label],
+            all_pairs=named == "all" or reference not in rows, reference=label == reference,
+        )  # fmt: skip
+    most = {label: due[label] if label in stopped else looks.seeds[-1] for label in recipes}
+    return SeedsToCome(looks.seeds, named, due, most, expected)
+
+
+def _placement(prepared: Prepared, plan: Plan, address: str | None) -> Placement:
     """What each trial would be given, and how many would run at once: here, or on the cluster that is named."""
-    plan, resources = prepared.plan, prepared.resources
+    resources = prepared.resources
     trials = (plan if plan.search is None else plan.after(plan.search)).trials
     if resources.inline:
         return Placement("inline")
@@ -158,8 +211,23 @@ def _estimate(
         return replace(prepared.site(rest, prepared.folders.checkpoints), device=kind, threads=device.threads)
 
     pace = _measurer(site, prepared.request) if measure else lambda spec: None
-    lines = forecast(rest.trials, here, _records_under(results), device, at_once, pace, reused)
+    records = _records_under(results)
+    lines = forecast(rest.trials, here, records, device, at_once, pace, reused, _images_per_example(prepared))
     return Estimate(lines, device, measured=measure)
+
+
+def _images_per_example(prepared: Prepared) -> Callable[[TrialSpec], float]:
+    """How many images a row's `draw` reads for an example: asked on a made-up task, as the engine asks on the real
+    one; 1 where it cannot say."""
+
+    def each(spec: TrialSpec) -> float:
+        cls = prepared.registry.get(spec.method)
+        try:
+            return images_per_example(cls(task_for(cls), **spec.hyperparameters), spec.recipe["batch_size"])
+        except Exception:  # whatever a method of the user's may raise: the trial will say it
+            return 1.0
+
+    return each
 
 
 def _measurer(site: Callable[[], Site], request: Request) -> Callable[[TrialSpec], Pace | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from ltbench.planning.resolve import Inputs, Resolved, resolve
 from ltbench.planning.rows import rows_of
 from ltbench.planning.search import Read
 from ltbench.planning.towers import refuse_without_weights
-from ltbench.registry import Registry, read_sources
-from ltbench.registry.sources import unnamed_files
+from ltbench.plugins import in_use, read_sources
+from ltbench.plugins.sources import unnamed_files
+from ltbench.registry import Registry
 from ltbench.results.folders import Folders, folders_of
 from ltbench.spec import Plan, Selection, search_suite
 from ltbench.suite import Suite
@@ -41,6 +42,7 @@ class Request:
         results: where runs write.
         data: where data sets and caches lie; None: the user's cache.
         methods: a folder with methods of the user's own; their code is run.
+        plugins: folders with methods, backbones and data sets of the user's own, beside those that the suite names.
         tracking_uri: MLflow's store; None: `mlflow.db` in `results`.
         tell: told what goes on.
     """
@@ -51,6 +53,7 @@ class Request:
     results: Path = Path("results")
     data: Path | None = None
     methods: Path | None = None
+    plugins: Sequence[Path] = ()
     tracking_uri: str | None = None
     tell: Tell = tell_nobody
 
@@ -73,6 +76,7 @@ class Prepared:
         resolved: what the suite's names stand for: `whole` is planned from it.
         plan: the trials of the part that is asked for. whole: of all of the suite.
         inputs: what the trials need beside their specs.
+        plugins: the folders whose code the suite uses.
     """
 
     request: Request
@@ -83,6 +87,7 @@ class Prepared:
     plan: Plan
     whole: Plan
     inputs: Inputs
+    plugins: tuple[Path, ...] = ()
 
     @property
     def folders(self) -> Folders:
@@ -120,6 +125,7 @@ class Prepared:
             texts={name: self.inputs.texts[name] for name in {t.text for t in to_run.trials} if name is not None},
             towers=towers,
             methods=read_sources(methods) if methods else {},
+            plugins=tuple(read_sources(folder, "--plugins") for folder in self.plugins),
             decoded_cache=given.decoded_cache,
             data_workers=given.data_workers,
             step=given.step,
@@ -139,37 +145,39 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
     Raises:
         UserError: anything wrong with the suite, its methods, its data or the selection.
     """
+    suite = _loaded(request)
     registry, data = Registry(request.methods), data_folder(request.data)
-    suite = _loaded(request, registry)
     chosen = None if whole else request.chosen
     resolved = resolve(suite, registry, data, chosen)
     plan, inputs = make_plan(resolved, searched_in(request, suite))
     if request.methods is not None:
-        _tell_unnamed(request.methods, request.warn)
+        _tell_unnamed(request.methods, "--methods", request.warn)
+    for folder in in_use():
+        _tell_unnamed(folder, "plugins", request.warn)
     for name, source in inputs.sources.items():
         for note in source.facts().notes:
             request.warn(f"data set {name!r}: {note}")
     part = part_of(plan, suite, request.chosen) if whole else plan
-    return Prepared(request, suite, registry, data, resolved, part, plan, inputs)
+    return Prepared(request, suite, registry, data, resolved, part, plan, inputs, in_use())
 
 
-def _loaded(request: Request, registry: Registry) -> Suite:
+def _loaded(request: Request) -> Suite:
     """The suite; what is wrong with its methods is told together with what is wrong with its keys."""
     try:
-        return load_suite(request.suite, request.overrides)
+        return load_suite(request.suite, request.overrides, request.plugins)
     except BadSuite as bad:
         problems = Problems()
         problems.add(bad)
         if bad.rest is not None:
             with problems.kept():
-                rows_of(bad.rest.methods, bad.rest.protocol.search, registry)
+                rows_of(bad.rest.methods, bad.rest.protocol.search, Registry(request.methods))
         raise UserErrors(problems.found) from bad
 
 
-def _tell_unnamed(folder: Path, warn: Callable[[str], object]) -> None:
+def _tell_unnamed(folder: Path, said: str, warn: Callable[[str], object]) -> None:
     if unnamed := unnamed_files(folder):
         shown = ", ".join(clipped(name) for name in unnamed[:4]) + (" ..." if len(unnamed) > 4 else "")
-        warn(f"--methods {folder}: no code there names {shown}: if a method reads such a file by a name that it puts "
+        warn(f"{said} {folder}: no code there names {shown}: if code reads such a file by a name that it puts "
              f"together, a change of the file is not noticed, and workers do not have it; write the whole name in the "
              f"code")  # fmt: skip
 

@@ -17,6 +17,7 @@ from ltbench.execution.resources import Resources
 from ltbench.execution.run_plan import State, bring_up_to_date, run_plan, state_of, write_plan
 from ltbench.planning.search import diverged
 from ltbench.ranking.formats.choices import choice_text
+from ltbench.ranking.formats.looks_text import looks_notes
 from ltbench.results.folders import Folders, checkpoints_of
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, Selection, TrialSpec
@@ -25,7 +26,7 @@ from ltbench.system.lock import SuiteLock
 from ltbench.system.remote import Remote
 from ltbench.tracking.untracked import tracker_of
 from ltbench.training.site import Site
-from ltbench.workflow.make_board import board_of_records
+from ltbench.workflow.make_board import board_of_records, due_now
 from ltbench.workflow.prepare import Prepared, Request, prepare
 from ltbench.workflow.sync import summarise, whole_board
 
@@ -119,7 +120,7 @@ def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
             prepared = prepared.planned_again()
             _tell_choices(prepared.plan, request)
         job = _Job(prepared.plan, prepared.whole, prepared.folders)
-        done = _carry_out(job, prepared, request, interrupt, lock)
+        done = _look_by_look(job, prepared, request, interrupt, lock)
         if done.stopped:
             return done
         board = board_of_records(prepared.folders, request.chosen, prepared.plan.expectation())
@@ -139,6 +140,26 @@ class _Job:
     plan: Plan
     whole: Plan
     folders: Folders
+
+
+def _look_by_look(
+    job: _Job, prepared: Prepared, request: RunRequest, interrupt: Interrupt, lock: SuiteLock
+) -> RunOutcome:
+    """Run what is due, look at the records, and go on with what is then due; once, where seeds are fixed. What is due
+    follows from the records alone, so a command that was ended finds itself at the same look."""
+    due, _ = due_now(job.plan, job.folders, request.chosen)
+    sent = False
+    while True:
+        outcome = _carry_out(replace(job, plan=due), prepared, request, interrupt, lock)
+        sent = sent or outcome.sent
+        outcome = replace(outcome, sent=sent)
+        if outcome.stopped or outcome.left or request.retry_failed:
+            return outcome
+        due, board = due_now(job.plan, job.folders, request.chosen)
+        for line in [] if board is None else [line for table in board.tables for line in looks_notes(table)[:1]]:
+            request.tell(line)
+        if all(spec.key in outcome.state.finished or spec.key in outcome.state.failed for spec in due.trials):
+            return outcome
 
 
 def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: Interrupt, lock: SuiteLock) -> RunOutcome:
@@ -171,7 +192,8 @@ def _announcement(plan: Plan, to_run: Plan, state: State) -> str:
     skipped = f", {len(plan.skips)} cells skipped (ltbench plan says why)" if plan.skips else ""
     before = f", {len(state.finished)} finished before" if state.finished else ""
     broken = f", {len(state.failed)} failed before" if state.failed else ""
-    return f"{plan.suite}: {len(to_run.trials)} trials to run{before}{broken}{skipped}"
+    look = f"{plan.stage}, " * bool(plan.stage)
+    return f"{plan.suite}: {look}{len(to_run.trials)} trials to run{before}{broken}{skipped}"
 
 
 def _tell_choices(plan: Plan, request: Request) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from ltbench.errors import UserError
 from ltbench.fingerprints import fingerprint_of_files
+from ltbench.plugins import METHODS, entries
 from ltbench.ranking.selection import Again
 from ltbench.results.journal import Journal
 from ltbench.results.verified import read_marks
 from ltbench.spec import NUMERICS, Expectation, Result, TrialSpec
 from ltbench.system.extras import lacking
 from ltbench.system.shipped import shipped_folder
-
-_ENTRY_POINTS = "ltbench.methods"
 
 
 def stale_rows(
@@ -27,7 +25,8 @@ def stale_rows(
 
     Args:
         expectation: the plan, which says which of a row's results are on the board.
-        methods: a user's folder of methods; None: those that come with ltbench or are installed.
+        methods: a user's folder of methods, beside those that come with ltbench, are installed, or lie in folders of
+            plugins in use.
     """
     rows = expectation.rows if expectation is not None else {}
     found: dict[str, str] = {}
@@ -72,7 +71,7 @@ def _code_today(method: str, methods: Path | None) -> str | None:
     files = [shipped_folder("methods") / f"{name}.py" for name in names]
     if all(file.is_file() for file in files):
         return fingerprint_of_files(files)
-    if methods is None and not {entry.name for entry in entry_points(group=_ENTRY_POINTS)} & {method, *names}:
+    if methods is None and not entries(METHODS).keys() & {method, *names}:
         return None
     if lacking("train"):  # a method of somebody's own is read by importing it
         return None

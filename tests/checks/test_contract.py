@@ -335,7 +335,7 @@ def test_the_contract_says_what_it_is_trying() -> None:
 
 
 def test_the_contract_finds_nothing_in_a_sound_method() -> None:
-    assert check_method(Sound) == ([], [], None)
+    assert check_method(Sound)[:3] == ([], [], None)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_boards_are_made_without_any_extra(tmp_path: Path) -> None:
         "# The leaderboard": ["docs", "leaderboard"],
         "ready to be sent": ["submit", "--from", records, "--out", "sent"],
         "no run is going on": ["watch", "quickstart", "--results", str(ROOT / "results/reference"), "--once"],
+        "quickstart: 50 new records": ["import", f"{records}/records", "--results", "mine"],
         "not installed: torch": ["doctor"],
         "ltbench ": ["--version"],
     }
@@ -141,10 +142,11 @@ def test_trials_run_in_this_process_without_ray_and_mlflow(tmp_path: Path, data_
     command = ["run", "quickstart", "--inline", "--only", "ce", "--seeds", "0", "--datasets", "digits", "--set",
                "recipes.scratch.epochs=1", "--data", str(data_root)]  # fmt: skip
     absent = [*EXTRAS["ray"], *EXTRAS["mlflow"], "matplotlib", "jinja2", "networkx"]
-    (code, _, err), board = without(absent, tmp_path, command, ["leaderboard", "quickstart"])
+    (code, _, err), plan, board = without(absent, tmp_path, command, ["plan", *command[1:2], *command[3:]],
+                                          ["leaderboard", "quickstart"])  # fmt: skip
     assert code == 0, err
     assert "pip install 'ltbench[mlflow]'; then `ltbench sync`" in err
-    assert board[0] == 0
+    assert plan[0] == board[0] == 0
     assert "2 of 50 trials" in board[1]
 
 

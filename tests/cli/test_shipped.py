@@ -51,3 +51,20 @@ def test_files_for_clusters_are_listed_shown_and_copied(tmp_path: Path, monkeypa
 def test_what_is_not_there_is_said(arguments: tuple[str, ...], says: str) -> None:
     with pytest.raises(UserError, match=says):
         said(*arguments)
+
+
+def test_the_list_of_commands_says_of_each_what_it_does() -> None:
+    """In full, on a screen of 80 characters."""
+    told = CliRunner().invoke(app, ["--help"], terminal_width=78, catch_exceptions=False).output
+    listed = told.partition("Commands:")[2]
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+
+
+def test_records_that_come_with_ltbench_are_named_the_same_way_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "10 identical" in said("diff", "reference:quickstart", "reference:quickstart")
+    assert "index.html" in said("site", "reference:quickstart")
+    with pytest.raises(UserError, match="come with ltbench: --from reference:quickstart"):
+        said("leaderboard", "--from", "results/reference/quickstart")

@@ -14,6 +14,7 @@ from ltbench.errors import UserError
 from ltbench.results.folders import referenced
 from ltbench.suite.load import load_suite
 from ltbench.suite.yaml_file import shipped_suites
+from ltbench.system.lock import SuiteLock
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,6 +78,14 @@ def test_the_reference_goes_into_the_wheel() -> None:
     assert "ltbench.reference" in tools["packages"]
     shipped = {f for pattern in tools["package-data"]["ltbench.reference"] for f in folder.glob(pattern)}
     assert shipped == {f for f in folder.rglob("*") if f.is_file()}
+
+
+def test_watch_waits_between_two_parts_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "records").mkdir(parents=True)
+    (tmp_path / "mine" / "plan.json").write_text("{}")
+    with SuiteLock(tmp_path / "mine"):
+        shown = said("watch", "--results", str(tmp_path), "--once")
+    assert shown == "mine: 0 records; the next trials are made ready\n"
 
 
 def test_watch_of_a_suite_that_does_not_run(tmp_path: Path) -> None:

@@ -195,3 +195,26 @@ def test_the_same_seed_gives_the_same_batches_and_another_others() -> None:
         batch = one.next()
         np.testing.assert_array_equal(batch, again.next())
         assert not np.array_equal(batch, other.next())
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_classes_are_drawn_as_numpys_choice_draws_them(classes: int) -> None:
+    """The numbers of every trial that was trained before the probabilities were summed up once."""
+    labels = np.repeat(np.arange(classes), 3)
+    for seed, probs in enumerate((np.full(classes, 1 / classes), np.random.default_rng(7).dirichlet(np.ones(classes)))):
+        order = BatchOrder(labels, classes, 64, np.random.default_rng(seed))
+        rng, cycles = np.random.default_rng(seed), ClassCycles(labels, classes)
+        cycles.prepare(rng)
+        for _ in range(20):
+            expected = cycles.pick(rng.choice(classes, size=64, p=probs), rng)
+            np.testing.assert_array_equal(order.next(probs), expected)
+
+
+def test_probabilities_that_are_none_are_refused_and_others_than_float64_are_read() -> None:
+    order = BatchOrder(np.array([0, 0, 1]), 2, 4, np.random.default_rng(0))
+    for probs in ([0.5, 0.6], [-0.5, 1.5], [1.0]):
+        with pytest.raises(ValueError, match=r"."):
+            order.next(np.array(probs))
+    twin = BatchOrder(np.array([0, 0, 1]), 2, 4, np.random.default_rng(0))
+    halves = np.array([0.5, 0.5], dtype=np.float32)
+    np.testing.assert_array_equal(order.next(halves), twin.next(halves.astype(np.float64)))

@@ -54,7 +54,7 @@ def loaded(weight: float) -> Moment:
     return Loaded("train", 0.0, np.random.default_rng(0), CPU)
 
 
-EXPERTS = {"ride": 3, "sade": 3, "ncl": 3, "shike": 3}
+EXPERTS = {"ride": 3, "sade": 3, "ncl": 3, "ncl_contrastive": 3, "shike": 3}
 """Methods whose losses and corrections take the logits of several experts, and how many these are."""
 
 
@@ -74,6 +74,23 @@ def forward_of(name: str, logits: Tensor) -> Any:
         return logits, fixed(2 * n), fixed(5, seed=7)
     if name == "paco":
         return logits, fixed(n), fixed(n, seed=7), (fixed(12, seed=8), torch.arange(12) % 6 - 1)
+    if name == "proco":
+        unit = torch.nn.functional.normalize(torch.stack([fixed(n), fixed(n, seed=7)]), dim=2)
+        return (
+            logits,
+            unit,
+            0.8 * torch.nn.functional.normalize(torch.stack([fixed(5, seed=8), fixed(5, seed=9)]), dim=2),
+        )
+    if name == "ncl_contrastive":
+        held = torch.nn.functional.normalize(torch.stack([fixed(12, seed=8 + k) for k in range(3)]), dim=2)
+        query, keys = (torch.stack([fixed(n, seed=s + k) for k in range(3)], dim=1) for s in (6, 20))
+        return (
+            out_of(name, logits),
+            query,
+            torch.nn.functional.normalize(keys, dim=2),
+            held,
+            (torch.arange(36).view(3, 12) % 6 - 1),
+        )
     if name == "glmc":
         return logits, logits, fixed(n), fixed(n, seed=7), torch.tensor(0.7).to(logits)
     if name == "mean_teacher":

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from ltbench.data.sources import kinds
+from ltbench import plugins
 from ltbench.data.sources.digits import Digits
 from ltbench.errors import UserError
-from ltbench.models import code_of, installed
+from ltbench.models import code_of
 from ltbench.planning.planner import make_plan
 from ltbench.planning.resolve import resolve
 from ltbench.registry import Registry
@@ -68,17 +68,14 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """`brought(wide="build", numerals="Numerals")`: as if a package were installed that names these."""
 
     def install(wide: str = "build", numerals: str = "Numerals") -> None:
-        names = {installed: {"wide": wide}, kinds: {"numerals": numerals}}
-        for module, entries in names.items():
-            found = [EntryPoint(name, f"{__name__}:{value}", module.ENTRY_POINTS) for name, value in entries.items()]
-            monkeypatch.setattr(module, "entry_points", lambda group, found=found: found)
-        installed.entries.cache_clear()
-        kinds._installed.cache_clear()
+        named = {plugins.BACKBONES: ("wide", wide), plugins.DATASETS: ("numerals", numerals)}
+        found = {group: EntryPoint(name, f"{__name__}:{value}", group) for group, (name, value) in named.items()}
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [found[group]] if group in found else [])
+        plugins._installed.cache_clear()
 
     yield install
     monkeypatch.undo()
-    installed.entries.cache_clear()
-    kinds._installed.cache_clear()
+    plugins._installed.cache_clear()
 
 
 def test_they_are_used_like_ltbenchs_own(brought: Any, tmp_path: Path) -> None:

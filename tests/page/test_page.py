@@ -17,12 +17,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ltbench import cli
 from ltbench.page import grids
+from ltbench.page.conventions import conventions
 from ltbench.page.evidence import gather
 from ltbench.ranking.formats.render import FORMATS
+from ltbench.ranking.views.derived import Views, by_shot
 from ltbench.results.journal import Journal
 from ltbench.spec import Expectation, Record, canonical
 from ltbench.spec.expectation import ExpectedMethod
@@ -440,3 +443,38 @@ def test_the_page_of_an_odd_board_is_quiet_too(browser: Any, tmp_path: Path, cas
     assert there.page.title() == "made: ltbench report"
     assert there.page.evaluate("document.documentElement.scrollWidth") <= 1280
     there.context.close()
+
+
+# -- shot conventions --------------------------------------------------------------------------------------------------
+
+
+def test_shot_conventions_stand_side_by_side_behind_a_disclosure(page: str) -> None:
+    section = page.split('id="leaderboard"')[1].split("</section>")[0]
+    shown = section.split("<details><summary>Other shot conventions and calibration by shot</summary>")[1]
+    for head in ("many / medium / few (&gt; 100, &lt; 20)", "few &lt;= 20", "thirds of the classes",
+                 "the partition of imbalance factor 100", "ECE of these", "worst class", "geometric mean"):  # fmt: skip
+        assert head in shown, head
+    assert "NLL of these" not in shown, "no logits are stored"
+
+
+def test_shot_conventions_are_means_over_seeds_factors_and_data_sets() -> None:
+    records = made.records()
+    board = made.board_of(records, made.plan_of(records))
+    table, evidence = board.tables[0], gather(records, board, None, made.stored(records))
+    found = conventions(board, table, evidence)
+    assert found is not None
+    line = next(line for line in found.lines if line.name == "ce")
+    mine = [by_shot(r, made.stored(records)) for r in records if r.spec.label == "ce"]
+    few = float(np.mean([of["few_le20"] for of in mine]))
+    at = next(i for i, head in enumerate(found.heads) if "<= 20" in head)
+    assert line.cells[at].value == round(few, 1)
+    assert line.cells[at].text.endswith(f" / {few:.1f}")
+    one = records[0]
+    views = Views(("ece_few", "many_if100")).of(one, made.stored(records))
+    assert {name: by_shot(one, made.stored(records))[name] for name in views} == views
+
+
+def test_without_records_there_are_no_conventions() -> None:
+    records = made.records()
+    board = made.board_of(records)
+    assert conventions(board, board.tables[0], gather([], board, None, None)) is None

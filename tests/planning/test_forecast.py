@@ -19,7 +19,8 @@ from ltbench.results.journal import Journal
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
-from ltbench.workflow.plan_suite import Estimate
+from ltbench.workflow.plan_suite import Estimate, _images_per_example
+from ltbench.workflow.prepare import Request, prepare
 
 Make = Callable[..., TrialSpec]
 HERE = Device("a CPU", 1)
@@ -68,6 +69,37 @@ def test_a_method_without_records_is_taken_for_the_others_unless_it_is_measured(
     line = predicted(spec, others, measure=lambda spec: pace)
     assert line.seconds == pytest.approx(seconds_of(pace, spec.recipe["epochs"], SIZE))
     assert line.basis == "measured"
+
+
+def test_with_equal_images_a_row_that_reads_two_takes_half_the_steps(make_spec: Make) -> None:
+    """Seconds for an example are the same under both budgets, so records of either tell about the other."""
+    plain = make_spec("text_guided_mixup")
+    alike = replace(plain, recipe={**plain.recipe, "budget": "images"})
+    earlier = record(plain, 100.0, images_per_example=2.0)
+    assert predicted(alike, [earlier], each=lambda spec: 2.0).seconds == pytest.approx(50.0 + 6.0)
+    half = record(alike, 50.0, images_per_example=2.0)
+    assert predicted(alike, [half], each=lambda spec: 2.0).seconds == pytest.approx(50.0 + 6.0)
+    assert predicted(plain, [half], each=lambda spec: 2.0).seconds == pytest.approx(100.0 + 6.0)
+    other = make_spec("ce", recipe={**plain.recipe, "budget": "images"})
+    line = predicted(other, [half], each=lambda spec: 1.0)
+    assert line.seconds == pytest.approx(100.0 + 6.0)
+    pace = Pace(0.5, 0.1, 0.0, "measured")
+    line = predicted(alike, [], measure=lambda spec: pace, each=lambda spec: 2.0)
+    assert line.seconds == pytest.approx(seconds_of(pace, alike.recipe["epochs"] / 2, SIZE))
+
+
+def test_a_record_that_does_not_say_what_it_read_tells_no_pace_under_equal_images(make_spec: Make) -> None:
+    spec = make_spec("ce")
+    alike = replace(spec, recipe={**spec.recipe, "budget": "images"})
+    assert predicted(alike, [record(alike, 100.0)]).seconds is None
+
+
+def test_a_plan_asks_draw_how_many_images_it_reads(tmp_path: Path, data_root: Path) -> None:
+    prepared = prepare(Request(suite="quickstart", overrides={"protocol.budget": "images"}, results=tmp_path,
+                               data=data_root))  # fmt: skip
+    each = _images_per_example(prepared)
+    found = {t.label: each(t) for t in prepared.plan.trials}
+    assert found == {"ce": 1, "cb_reweight": 1, "balanced_softmax": 1, "mixup": 1, "text_guided_mixup": 2}
 
 
 def test_trials_whose_training_another_one_does_take_a_test_pass(make_spec: Make) -> None:

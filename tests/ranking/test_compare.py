@@ -17,8 +17,8 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from ltbench.errors import UserError
 from ltbench.metrics import Predictions, from_predictions
 from ltbench.ranking.build import build
-from ltbench.ranking.compare import compare
 from ltbench.ranking.formats.compare_text import comparison_text
+from ltbench.ranking.views.compare import compare
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, Result, TrialSpec
 from ltbench.stats.crossed import crossed_variance

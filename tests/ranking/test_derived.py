@@ -16,9 +16,10 @@ from sklearn.metrics import accuracy_score
 from ltbench.errors import UserError
 from ltbench.metrics import BUCKETS, DERIVED, metric_of
 from ltbench.ranking.build import BoardOptions
-from ltbench.ranking.views.derived import Views, primary_of_prior, prior_weights, shots_of, views_of
+from ltbench.ranking.views.derived import Views, primary_of_prior, shots_of, views_of
 from ltbench.results.journal import Journal
 from ltbench.spec import Record
+from ltbench.stats.priors import prior_weights
 from ltbench.workflow.make_board import BoardRequest, make_board
 from tests.ranking.made import TRAIN, record, records, spec
 

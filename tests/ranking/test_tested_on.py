@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ltbench.errors import UserError
-from ltbench.ranking.compare import compare
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.formats.render import FORMATS
+from ltbench.ranking.views.compare import compare
 from ltbench.spec import Record
 from tests.ranking import made
 

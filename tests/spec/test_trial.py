@@ -45,7 +45,7 @@ def test_the_key_of_a_trial_is_pinned() -> None:
 
 IDENTITY: dict[str, Any] = {
     "method": "ce", "hyperparameters": {"alpha": 0.6}, "code": "x", "recipe": {"backbone": "mlp"}, "seed": 4,
-    "text": None, "role": "search", "numerics": 2,
+    "text": None, "role": "search", "numerics": 2, "test_prior": "uniform",
 }  # fmt: skip
 CELL_IDENTITY: dict[str, Any] = {
     "kind": "cifar100", "imbalance": None, "profile": "step", "subset_seed": 1, "class_order": "frequency",

@@ -6,8 +6,8 @@ on them is false. `ltbench.stats.allpairs` is restated over many boards; the fir
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -105,6 +105,21 @@ def draw(
     for at in range(0, boards, at_a_time):
         found.append(_draw(setting, min(at_a_time, boards - at), truth, world, rng, check=at == 0))
     return Boards(*(np.concatenate([getattr(f, name) for f in found]) for name in ("diff", "seeds", "df", "images")))
+
+
+def draw_looks(setting: Setting, looks: Sequence[int], boards: int, truth: Array | None = None) -> list[Boards]:
+    """The same boards with the first seeds alone, for each number of seeds in `looks`."""
+    rng = np.random.default_rng([setting.methods, setting.datasets, *(int(100 * x) for x in setting.shares)])
+    found: list[list[Boards]] = [[] for _ in looks]
+    for at in range(0, boards, 50):
+        whole = [gaussian(setting, rng, min(50, boards - at)) for _ in range(setting.datasets)]
+        for k, seeds in enumerate(looks):
+            rest = iter(whole)
+            world: World = lambda s, r, n, rest=rest, seeds=seeds: next(rest)[:, :, :seeds]  # noqa: E731
+            some = replace(setting, seeds=seeds)
+            found[k].append(_draw(some, len(whole[0]), truth, world, rng, check=at == 0))
+    names = ("diff", "seeds", "df", "images")
+    return [Boards(*(np.concatenate([getattr(f, name) for f in parts]) for name in names)) for parts in found]
 
 
 def _draw(

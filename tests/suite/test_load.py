@@ -353,7 +353,7 @@ def test_the_large_suites_have_every_method_that_trains_a_network_from_scratch(n
     registry = Registry()
     scratch = {m for m in registry.names() if not registry.get(m).needs & {"clip", "blocks", "holdout"}}
     rows = [entry.method for entry in load_suite(name).methods["scratch"]]
-    assert set(rows) == scratch - {"clip_linear_probe", "lp_ft", "ce_tuned"}
+    assert set(rows) == scratch - {"clip_balanced_probe", "clip_linear_probe", "lp_ft", "ce_tuned"}
     assert len(rows) == len(set(rows))
 
 
@@ -363,3 +363,11 @@ def test_the_two_tracks_differ_in_their_recipe_alone() -> None:
     assert classic.methods == strong.methods
     assert classic.datasets == strong.datasets
     assert strong.recipes["scratch"].augment == "autoaugment_cutout"
+
+
+def test_one_board_has_both_tracks() -> None:
+    both = load_suite("cifar_recipes")
+    assert both.recipes["scratch"] == load_suite("cifar_lt_strong").recipes["scratch"]
+    assert both.recipes["classic"] == load_suite("cifar_lt").recipes["scratch"]
+    assert [e.method for e in both.methods["scratch"]] == [e.method for e in both.methods["classic"]]
+    assert both.protocol.reference == "ce_classic"

@@ -194,6 +194,41 @@ def test_the_clock_runs_from_0_to_just_before_1_in_every_stage() -> None:
         assert len(progress) == 12  # 4 epochs of 185 images in batches of 32 are 24 steps
 
 
+def test_stages_that_share_out_the_schedule_train_as_one_stage_does() -> None:
+    """Also where they look at all images on the way, and with momentum and a warm-up that must not begin again."""
+
+    class Parts(Method):
+        """Four parts of one training."""
+
+        def stages(self, model: Classifier) -> Iterator[Stage]:
+            optimizer = self.task.optimizer(model.parameters())
+            for i in range(4):
+                yield Stage(f"look {i}", plain=True)
+                yield Stage(f"part {i}", share=0.25, optimizer=optimizer, schedule=(i / 4, (i + 1) / 4))
+
+    trained = []
+    for cls in (Method, Parts):
+        method = cls(task_of())
+        torch.manual_seed(0)
+        model = Classifier(Flat(), method.head(1))
+        schedule = {"name": "cosine", "warmup": 0.1, "warmup_stairs": 0, "floor": 0.0}
+        run(method, {"epochs": 11.07, "schedule": schedule}, model=model)  # 64 steps: quarters of them are exact
+        trained.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*trained, strict=True))
+
+
+@pytest.mark.parametrize("schedule", [(0.5, 0.5), (0.6, 0.2), (-0.1, 1.0), (0.0, 1.1)])
+def test_a_part_of_the_schedule_that_is_none_is_refused(schedule: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="must be two rising fractions"):
+        Stage("late", schedule=schedule)
+
+
+def test_a_stage_of_the_whole_schedule_is_kept_as_it_was_before_there_were_parts() -> None:
+    assert "schedule" not in vars(Stage())
+    assert Stage().schedule == (0.0, 1.0)
+    assert Stage() == Stage(schedule=(0.0, 1.0))
+
+
 # -- budget -----------------------------------------------------------------------------------------------------------
 
 

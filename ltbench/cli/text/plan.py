@@ -14,11 +14,12 @@ from ltbench.planning.sizes import factor_notes
 from ltbench.ranking.formats.choices import choice_text
 from ltbench.spec import Plan
 from ltbench.spec.cell import HELD_OUT
+from ltbench.stats.looks import ROPE, SPREAD
 
 if TYPE_CHECKING:
     from ltbench.execution.run_plan import State
     from ltbench.planning.sizes import Sizes
-    from ltbench.workflow.plan_suite import Estimate, Outlook, Placement
+    from ltbench.workflow.plan_suite import Estimate, Outlook, Placement, SeedsToCome
 
 
 def plan_text(outlook: Outlook) -> str:
@@ -62,7 +63,8 @@ def plan_text(outlook: Outlook) -> str:
         by_reason.setdefault(skip.reason, []).append(f"{skip.label} on {skip.cell.label}")
     blocks += [f"skipped: {', '.join(where)}: {reason}" for reason, where in by_reason.items()]
     hours = "" if outlook.estimate is None else hours_text(outlook.estimate)
-    blocks += [block for block in (outlook.sharing, placement_text(outlook.placement), hours) if block]
+    seeds = "" if outlook.seeds is None else seeds_text(outlook, outlook.seeds)
+    blocks += [block for block in (outlook.sharing, placement_text(outlook.placement), hours, seeds) if block]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -163,9 +165,48 @@ def hours_text(estimate: Estimate) -> str:
     ]  # fmt: skip
     blocks += [said] if known else []
     if found.unknown:
-        cure = "" if estimate.measured else "; --measure takes ten steps of each of their rows"
+        cure = (
+            ""
+            if estimate.measured
+            else "; --measure takes ten steps of each of their rows and tells how long they would take"
+        )
         blocks.append(f"{found.unknown} trials: no earlier records of their recipe and data on this device{cure}")
     return "\n\n".join(blocks if known else blocks[1:])
+
+
+def seeds_text(outlook: Outlook, seeds: SeedsToCome) -> str:
+    """Trials and time if comparisons are decided at once, on average, and if they never are."""
+    whole = outlook.prepared.plan
+    cells = Counter(t.label for t in (*whole.trials, *whole.later) if t.seed == 0)
+    ways = {"at least": seeds.due, "expected": seeds.expected, "at most": seeds.most}
+    trials = {way: sum(n * cells[label] for label, n in of.items()) for way, of in ways.items()}
+    aim = "all pairs are" if seeds.named == "all" else "all gains over the reference are"
+    at = ", ".join(map(str, seeds.looks))
+    lines = [
+        f"seeds until {aim} decided: looks at {at} seeds. Trials in all: {trials['at least']:.0f} at least, "
+        f"about {trials['expected']:.0f} expected, {trials['at most']:.0f} at most"
+    ]
+    estimate = outlook.estimate
+    if estimate is not None and estimate.lines and all(line.seconds is not None for line in estimate.lines):
+        hours = {way: _duration(_time_to_come(estimate, seeds.due, of)) for way, of in ways.items()}
+        lines.append(
+            f"time to come, one trial after the other: {hours['at least']} at least, about {hours['expected']} "
+            f"expected, {hours['at most']} at most"
+        )
+    lines.append(
+        f"(expected, if true means of rows are spread {SPREAD:g} times as widely as a method's seeds, and differences "
+        f"below {ROPE:g} standard deviation of the seeds are practically none)"
+    )
+    return "\n".join(lines)
+
+
+def _time_to_come(estimate: Estimate, due: Mapping[str, int], ends: Mapping[str, float]) -> float:
+    """Seconds of the trials that are to run, and of further seeds up to those given."""
+    return sum(
+        line.seconds * (line.trials + ends.get(line.label, 0.0) - due.get(line.label, 0))
+        for line in estimate.lines
+        if line.seconds is not None
+    )
 
 
 def _duration(seconds: float | None) -> str:

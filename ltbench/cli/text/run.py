@@ -34,6 +34,8 @@ def command(request: RunRequest, *more: str) -> str:
     words = ["ltbench", "run", str(request.suite)]
     for name, value in named.items():
         words += [] if value is None else [name, str(value)]
+    for folder in request.plugins:
+        words += ["--plugins", str(folder)]
     for override in request.overrides:
         words += ["--set", override]
     return shlex.join([*words, *(["--inline"] if request.inline else []), *more])

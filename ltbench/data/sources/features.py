@@ -26,7 +26,7 @@ class Features(Source):
     safetensors: the same tensors, with the class names as a JSON list under `class_names` in the file's metadata."""
 
     kind = "features"
-    summary = "precomputed feature vectors: PATH is an .npz or .safetensors file, see docs/clip.md"
+    summary = "precomputed feature vectors: PATH is an .npz or .safetensors file, see `ltbench docs clip`"
     options: ClassVar[dict[str, Any]] = {"unit_length": True}
     needs_path = True
     path_is = "the .npz or .safetensors file with train_x, train_y, test_x, test_y and class_names"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import entry_points
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from ltbench.data.sources.folder import Folder
 from ltbench.data.sources.inaturalist import INaturalist2018, INaturalist2019, INaturalist2021
 from ltbench.data.sources.lists import Lists
 from ltbench.data.sources.published_lists import ImageNetLT, PlacesLT
-from ltbench.data.sources.source import Source
+from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError, did_you_mean
-from ltbench.spec import Cell
+from ltbench.fingerprints import collect, files_read_by, fingerprint_of
+from ltbench.plugins import DATASETS, Entry, entries
+from ltbench.spec import Cell, digest
 
-ENTRY_POINTS = "ltbench.datasets"
-"""Of installed packages: each names a subclass of `Source` whose `kind` is the entry point's name."""
 OWN: tuple[type[Source], ...] = (
     *(Digits, Cifar10, Cifar100, Svhn, Stl10, TinyImageNet),
     *(ImageNetLT, PlacesLT, INaturalist2018, INaturalist2019, INaturalist2021),
@@ -33,35 +32,48 @@ OWN: tuple[type[Source], ...] = (
 
 
 def source_kinds() -> dict[str, type[Source]]:
-    """All kinds of data set, by the name a suite uses: those that come with ltbench, and installed packages'.
+    """All kinds of data set, by the name a suite uses: those that come with ltbench, installed packages' and those of
+    folders of plugins.
 
     Raises:
-        UserError: an installed one cannot be loaded, is no `Source`, or has a name that is taken.
+        UserError: one from outside cannot be loaded, is no `Source`, or has a name that is taken.
     """
     kinds: dict[str, type[Source]] = {cls.kind: cls for cls in OWN}
-    for cls in _installed():
+    for entry in entries(DATASETS).values():
+        cls = _loaded(entry)
         if cls.kind in kinds:
-            raise UserError(
-                f"the data set {cls.kind!r} of {cls.__module__} has the name of one of ltbench's; rename it"
-            )
+            where = cls.__module__ if entry.file is None else entry.file
+            raise UserError(f"the data set {cls.kind!r} of {where} has the name of one of ltbench's; rename it")
         kinds[cls.kind] = cls
     return kinds
 
 
-@cache
-def _installed() -> tuple[type[Source], ...]:
-    found = []
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            loaded = entry.load()
-        except (Exception, SystemExit) as error:
-            raise UserError(f"data set {entry.name!r}: its entry point {entry.value!r} cannot be loaded: {error}"
-                            ) from error  # fmt: skip
-        if not (isinstance(loaded, type) and issubclass(loaded, Source) and loaded.kind == entry.name):
-            raise UserError(f"entry point {entry.name!r} of {ENTRY_POINTS} must name a subclass of "
-                            f"ltbench.data.sources.source.Source whose `kind` is {entry.name!r}")  # fmt: skip
-        found.append(loaded)
-    return tuple(found)
+def _loaded(entry: Entry) -> type[Source]:
+    loaded = entry.load(Source)
+    if not (isinstance(loaded, type) and issubclass(loaded, Source) and loaded.kind == entry.name):
+        what = f"entry point {entry.name!r} of {DATASETS} must name" if entry.file is None else f"{entry.file}: must be"
+        raise UserError(f"{what} a subclass of ltbench.data.sources.source.Source whose `kind` is {entry.name!r}")
+    return loaded if entry.file is None else _with_code(loaded, entry.file)
+
+
+def _with_code(cls: type[Source], file: Path) -> type[Source]:
+    """A data set whose code, which may change what is read of the same files, is part of what identifies its images."""
+    code: dict[str, Path] = {}
+    collect(file, code)
+    fingerprint = fingerprint_of(code, files_read_by(code.values(), file.parent))
+    known = _coded.get((cls, fingerprint))
+    if known is None:
+
+        def facts(self: Source) -> Facts:
+            found = cls.facts(self)
+            return replace(found, fingerprint=digest([found.fingerprint, fingerprint]))
+
+        known = type(cls.__name__, (cls,), {"facts": facts, "__doc__": cls.__doc__, "__module__": cls.__module__})
+        _coded[cls, fingerprint] = known
+    return known
+
+
+_coded: dict[tuple[type[Source], str], type[Source]] = {}
 
 
 def open_source(kind: str, data: Path, path: str | None = None, options: Mapping[str, Any] | None = None) -> Source:

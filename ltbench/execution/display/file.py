@@ -25,11 +25,11 @@ class ProgressFile(Display):
     written is nothing to stop for.
 
     Args:
-        inner: the display proper. file: to write.
+        inner: the display proper. file: to write. stage: which part of a suite the trials are, in words.
     """
 
-    def __init__(self, inner: Display, trials: Sequence[TrialSpec], file: Path) -> None:
-        self._inner, self._file = inner, file
+    def __init__(self, inner: Display, trials: Sequence[TrialSpec], file: Path, stage: str = "") -> None:
+        self._inner, self._file, self._stage = inner, file, stage
         self._total, self._done, self._failed = len(trials), 0, 0
         self._running: dict[str, Running] = {}
         self._images: dict[str, float] = {}
@@ -82,8 +82,15 @@ class ProgressFile(Display):
         if now < self._next and not at_once:
             return
         self._next = now + EVERY
-        state = {"written": now, "total": self._total, "done": self._done, "failed": self._failed,
-                 "phase": self._phase, "running": [asdict(r) for r in self._running.values()]}  # fmt: skip
+        state = {
+            "written": now,
+            "total": self._total,
+            "done": self._done,
+            "failed": self._failed,
+            "phase": self._phase,
+            "stage": self._stage,
+            "running": [asdict(r) for r in self._running.values()],
+        }
         with suppress(OSError):
             write_atomically(self._file, json.dumps(state).encode())
 
@@ -94,7 +101,7 @@ class Seen:
 
     Attributes:
         written: when, seconds since 1970. total, done, failed: trials of this run. phase: what is made ready, if
-            anything. running: the trials that run.
+            anything. running: the trials that run. stage: which part of the suite they are (`look 2 of 5`), or empty.
     """
 
     written: float
@@ -103,6 +110,7 @@ class Seen:
     failed: int
     phase: str
     running: Sequence[Running]
+    stage: str = ""
 
 
 def read_progress(suite_folder: Path) -> Seen | None:

@@ -9,7 +9,7 @@ from ltbench.metrics import RATIOS
 from ltbench.page.drawing import FAINT, WIDTH, Figure, Looks, canvas, legend, of_method, plain, shown
 from ltbench.page.evidence import Evidence
 from ltbench.ranking.board import Table
-from ltbench.ranking.views.derived import prior_weights
+from ltbench.stats.priors import prior_weights
 
 PRIORS = (*(f"forward{r}" for r in reversed(RATIOS)), "uniform", *(f"backward{r}" for r in RATIOS))
 

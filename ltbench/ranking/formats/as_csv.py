@@ -16,7 +16,7 @@ from ltbench.stats.intervals import Interval
 SCORE_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "method", "rank_low", "rank_high", "dataset",
                  "imbalance", "manifest", "metric", "mean", "sd", "ci95_half", "ci_kind", "seeds", "failed", "missing",
                  "column_rank_low", "column_rank_high", "gain", "gain_ci95_half", "p", "p_holm", "verdict",
-                 "reason", "recipe_values"]  # fmt: skip
+                 "reason", "recipe_values", "test_prior"]  # fmt: skip
 PAIR_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "a", "b", "scope", "test", "metric", "diff", "se", "df",
                 "ci95_low", "ci95_high", "p", "p_holm", "n", "share_seeds", "share_images", "share_both", "verdict",
                 "reason"]  # fmt: skip
@@ -48,6 +48,7 @@ def _score_line(
         *((tested.diff, tested.half, tested.p, score.p_holm) if tested else (None, None, None, None)),
         score.verdict if primary else None,
         str(tested.reason) if tested and tested.reason else None, recipe_values(board, table),
+        row.test_prior,
     )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from ltbench.metrics import METRICS
-from ltbench.ranking.compare import ClassGain, Comparison
 from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p, signed
 from ltbench.ranking.pairs import ALPHA
+from ltbench.ranking.views.compare import ClassGain, Comparison
 from ltbench.spec import Column
 from ltbench.stats.crossed import McNemar
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict

@@ -48,7 +48,8 @@ def _undecided(table: Table) -> list[str]:
     wanted: dict[str, str] = {}
     for row in table.rows:
         if row.gain and row.gain.verdict is Verdict.undecided and row.gain.test.se and row.gain.test.diff is not None:
-            seeds = seeds_that_would_do(row.gain, len(table.pairs))
+            last = ALPHA if table.standing is None else table.standing.looks.levels[-1]
+            seeds = seeds_that_would_do(row.gain, len(table.pairs), last)
             wanted[row.label] = f"About {seeds} seeds" if seeds else f"More than {_MOST_SEEDS} seeds"
     if not wanted:
         return []
@@ -69,14 +70,14 @@ def _count(seeds: str) -> str:
     return seeds.removesuffix(" seeds").lower()
 
 
-def seeds_that_would_do(pair: Pair, pairs: int) -> int | None:
+def seeds_that_would_do(pair: Pair, pairs: int, alpha: float = ALPHA) -> int | None:
     """Seeds at which this difference would be significant, were it and its spread to stay; None beyond 100. The part of
     the variance that the test images carry does not shrink with more seeds."""
     test = pair.test
     assert test.se is not None
     assert test.diff is not None
     by_seeds = math.sqrt(max(test.se**2 - test.images_se**2, 0.0) * test.seeds)
-    return seeds_to_resolve(test.diff, by_seeds, pairs, most=_MOST_SEEDS, floor=test.images_se)
+    return seeds_to_resolve(test.diff, by_seeds, pairs, alpha, most=_MOST_SEEDS, floor=test.images_se)
 
 
 def _intervals_alone(table: Table) -> bool:

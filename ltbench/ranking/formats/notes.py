@@ -5,6 +5,7 @@ from __future__ import annotations
 from ltbench.errors import last_line
 from ltbench.ranking.board import Leaderboard, Redrawn, ScopeB, Table
 from ltbench.ranking.formats.choices import search_notes, tried_notes
+from ltbench.ranking.formats.looks_text import looks_header, looks_notes
 from ltbench.ranking.formats.marks import marks_explained
 from ltbench.ranking.published import Judgement
 from ltbench.ranking.ranking import ALL_PAIRS
@@ -77,7 +78,8 @@ def _tests(board: Leaderboard) -> str:
     gains = max((t.comparisons for t in board.tables if len(t.rows) > ALL_PAIRS), default=0)
     family = f", Holm over {pairs} pairs" if pairs > 1 else ""
     by = tested_by(with_images=any(t.with_images for t in board.tables))
-    return f"95 % intervals (± and [ ]), {by}{family}" + (f" (gains: over {gains})" if gains else "")
+    over = f" (gains: over {gains})" if gains else ""
+    return f"95 % intervals (± and [ ]), {by}{family}{over}{looks_header(board)}"
 
 
 def tested_by(*, with_images: bool) -> str:
@@ -171,10 +173,14 @@ def _of_tables(board: Leaderboard) -> list[str]:
 
 def of_table(table: Table) -> list[str]:
     """What must be known of one table."""
-    lines = marks_explained(table)
+    lines = looks_notes(table) + marks_explained(table)
     if taken := [row.label for row in table.rows if row.elsewhere]:
         lines.append(f"From elsewhere: {', '.join(taken)}: predictions for this split that were taken over. ltbench "
                      f"computed their metrics and did not train them.")  # fmt: skip
+    for prior in dict.fromkeys(row.test_prior for row in table.rows if row.test_prior):
+        told = ", ".join(row.label for row in table.rows if row.test_prior == prior)
+        lines.append(f"Told the test distribution ({prior}, protocol.test_prior): {told}; the other rows were not. "
+                     f"Under another test distribution it was told the wrong one.")  # fmt: skip
     if factors := {row.label: factors_of(row.budget) for row in table.rows if factors_of(row.budget)}:
         said = "; ".join(f"{label} {', '.join(found)}" for label, found in factors.items())
         lines.append(f"Cost of a step beside plain training: {said}.")

@@ -1,1 +1,1 @@
-"""Other looks at results: two sets of them side by side, other test distributions, other conventions."""
+"""Other views of results: two rows in full, two sets side by side, other test distributions, other conventions."""

@@ -21,15 +21,16 @@ from ltbench.metrics import (
     COSTS,
     DERIVED,
     METRICS,
+    SHOTS,
     declare_prior,
     expected_calibration_error,
     negative_log_likelihood,
 )
 from ltbench.ranking.images import Predictions, read_arrays, read_logits
 from ltbench.spec import Column, Record
+from ltbench.stats.priors import PRIOR, frequency_rank, prior_weights
 
 Floats = NDArray[np.float64]
-_PRIOR = re.compile(r"(forward|backward)(\d+)")
 GIVEN = "prior_"
 """Begins the names of accuracies under priors that a user gives."""
 
@@ -83,32 +84,8 @@ class Views:
 
 def is_prior(name: str) -> bool:
     """It is an accuracy under a test distribution."""
-    named = name == "uniform" or name.startswith(GIVEN) or _PRIOR.fullmatch(name) is not None
+    named = name == "uniform" or name.startswith(GIVEN) or PRIOR.fullmatch(name) is not None
     return named and name in DERIVED
-
-
-def prior_weights(name: str, train: Sequence[float] | Floats) -> Floats:
-    """Test distributions of Hong et al. (LADE, CVPR 2021) and Zhang et al. (SADE, NeurIPS 2022), up to a factor.
-
-    forwardR: R ** (-k / (C - 1)) for the class that is k-th by training images, from 0, so that the head of training is
-    the head of the test; backwardR: the same from the other end; uniform: 1. Equal classes are ordered by label.
-    """
-    counts = np.asarray(train, dtype=np.float64)
-    if name == "uniform":
-        return np.ones(len(counts))
-    match = _PRIOR.fullmatch(name)
-    assert match is not None, name
-    rank = frequency_rank(counts)
-    if match[1] == "backward":
-        rank = len(counts) - 1 - rank
-    return np.asarray(float(match[2]) ** (-rank / max(len(counts) - 1, 1)), dtype=np.float64)
-
-
-def frequency_rank(train: Floats) -> NDArray[np.int64]:
-    """Position of every class by training images, the largest 0; equal ones by label."""
-    rank = np.empty(len(train), dtype=np.int64)
-    rank[np.argsort(-train, kind="stable")] = np.arange(len(train))
-    return rank
 
 
 def shots_of(train: Floats, convention: str, shots: Mapping[str, int]) -> NDArray[np.int64]:
@@ -141,6 +118,19 @@ def _calibration(metric: str, inside: NDArray[np.bool_], key: str, predictions: 
         return expected_calibration_error(confidence[chosen], (label == truth)[chosen])
     logits = read_logits(stored, len(truth))
     return None if logits is None else negative_log_likelihood(logits[chosen], truth[chosen].astype(np.int64))
+
+
+TABLED = tuple(name for name in DERIVED if name == "geometric_mean" or name.rpartition("_")[2] in SHOTS)
+"""Other averages over classes and other shots, which follow from the table of classes alone."""
+
+
+def by_shot(record: Record, predictions: Predictions | None) -> dict[str, float | None]:
+    """All shot conventions of a finished trial, its averages over classes, and ECE and NLL by shot; None where what is
+    needed is not there. Predictions are read once."""
+    stored = predictions(record.key) if predictions is not None else None
+    found = {name: record.metrics.get(name) for name in (*BUCKETS, "worst_class", "harmonic_mean")}
+    calibration = tuple(f"{metric}_{bucket}" for metric in ("ece", "nll") for bucket in BUCKETS)
+    return {**found, **Views((*TABLED, *calibration)).of(record, lambda key: stored)}
 
 
 def views_of(names: Collection[str], priors: Iterable[str] = ()) -> Views:

@@ -81,7 +81,8 @@ class SharedStage:
             return None
         roots = {**_without(live, "method", "stage"), **beside}
         whole = hashlib.sha256()
-        _add(whole, [capture({**roots, "stage": [steps, total, live.stage.class_probs]}), self.machine])
+        stage = [steps, total, live.stage.class_probs, *vars(live.stage).get("schedule", ())]
+        _add(whole, [capture({**roots, "stage": stage}), self.machine])
         _add(whole, torch_rng_state())
         place = place_for(self.place, name_of(self.group, whole.hexdigest()))
         assert place is not None

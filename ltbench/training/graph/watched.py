@@ -80,6 +80,10 @@ class Watched(Moment):
         """As in Moment."""
         return self._drawn("uniform", low, high, size)
 
+    def normal(self, size: int | tuple[int, ...] = ()) -> Tensor:
+        """As in Moment."""
+        return self._drawn("normal", size)
+
     def permutation(self, n: int) -> Tensor:
         """As in Moment."""
         return self._drawn("permutation", n)
@@ -122,7 +126,8 @@ def _comparing(name: str) -> Callable[[Position, Any], Any]:
 
 def _computing(name: str) -> Callable[..., Any]:
     def compute(self: Position, *others: Any) -> Any:
-        self._tape.reasons.append("`forward` or `loss` computes with now.progress, which is another one in every step")
+        self._tape.reasons.append("`forward` or `loss` computes with now.progress, which is another one in every step; "
+                                  "work it out in `mix`, and keep it as a tensor on `self`")  # fmt: skip
         return getattr(float, name)(self, *others)
 
     return compute

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltbench.errors import UserError
 from ltbench.ranking.views.moved import Moves, Side, moves
-from ltbench.results.folders import last_used
+from ltbench.results.folders import last_used, referenced
 from ltbench.results.journal import Journal, Unreadable
 from ltbench.spec import Expectation, Record, Result, TrialSpec
 from ltbench.system.uris import shown_uri
@@ -79,8 +79,9 @@ def side_of(place: str, suite: str | None, tell: Tell, like: str | None = None) 
         found = find_results(suite, _NOWHERE, place, None, tell)
         results, plan, name = found.results, found.expectation, shown_uri(place)
     else:
-        folder = _folder(Path(place).expanduser(), suite or like, tell)
-        chosen = folder.name if folder != Path(place).expanduser() else None
+        whole = referenced(Path(place).expanduser())
+        folder = _folder(whole, suite or like, tell)
+        chosen = folder.name if folder != whole else None
         journal, plan = journal_in(folder)
         records = _readable(journal, tell)
         if suite is not None:

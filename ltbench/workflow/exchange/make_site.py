@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ltbench.errors import UserError
 from ltbench.fingerprints import stated_in
-from ltbench.results.folders import suites_in
+from ltbench.results.folders import referenced, suites_in
 from ltbench.site.content import Suite, made_with
 from ltbench.site.pages import pages
 from ltbench.spec import Record, Selection
@@ -68,7 +68,7 @@ def make_site(
 def _folders(sources: Sequence[Path]) -> dict[str, Path]:
     """Suite -> its folder of results, in the order given."""
     found: dict[str, Path] = {}
-    for source in sources:
+    for source in map(referenced, sources):
         if not source.is_dir():
             raise UserError(f"{source}: no such folder; give folders of results, such as results/quickstart")
         there = suites_in(source)

@@ -48,7 +48,8 @@ def told_what_to_do(kind: str, data: Path, archive: str, place: Path) -> Iterato
 
     Args:
         kind: the data set. data: the data folder.
-        archive: the name of the published file. place: what exists once it is where it belongs.
+        archive: the name of the published file, or names. place: what exists once it is where it belongs: the file, or
+            the folder that it unpacks to.
 
     Raises:
         UserError: what was wrong, and where to put the file.
@@ -58,7 +59,7 @@ def told_what_to_do(kind: str, data: Path, archive: str, place: Path) -> Iterato
     except NotWritten:
         raise
     except (URLError, RuntimeError, OSError, tarfile.TarError, BadZipFile, EOFError) as error:
-        verb = "put" if place.name == archive else "unpack"
+        verb = "put" if place.suffix else "unpack"
         raise UserError(
             f"{kind}: not found under {data} and it could not be downloaded ({error}). Without a network, {verb} the "
             f"official file ({archive}) there, so that {place} exists, or point --data (LTBENCH_DATA) to the folder "

@@ -48,9 +48,9 @@ class Svhn(Source):
 
     def read(self) -> Arrays:
         """Fetch the two files where they are not there, and read them. Raises UserError if they cannot be had."""
-        parts = {}
+        parts, names = {}, " and ".join(file.name for file in self.files.values())
         for part, file in self.files.items():
-            with told_what_to_do(self.kind, self.data, file.name, self.data / file.name):
+            with told_what_to_do(self.kind, self.data, names, self.data / file.name):
                 parts[part] = _read(fetched(file, self.data))
         return Arrays(*parts["train"], *parts["test"])
 

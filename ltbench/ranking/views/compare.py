@@ -14,7 +14,7 @@ from ltbench.metrics import METRICS
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import NoImages, Predictions, by_dataset, contributions
-from ltbench.ranking.pairs import Pair
+from ltbench.ranking.pairs import ALPHA, Pair
 from ltbench.ranking.ranking import quality_by_dataset
 from ltbench.spec import Column, Expectation, Record, Result, Selection
 from ltbench.stats.aggregate import class_level
@@ -141,6 +141,8 @@ def _used(
     used = {}
     for record in records:
         spec, column = record.spec, record.spec.cell.column
+        if table.standing is not None and spec.label in labels and spec.seed >= table.standing.seeds(spec.label):
+            continue
         if record.status == "ok" and spec.label in labels and column in table.columns and spec.variant in variants:
             used[spec.label, column, spec.seed] = record
     return used
@@ -168,7 +170,8 @@ def _by_metric(used: Used, table: Table, a: str, b: str) -> dict[str, tuple[floa
             means.append({s: float(np.mean([v[s] for v in by_column])) for s in sorted(seeds)})
         if means[0].keys() & means[1].keys():
             averages = [float(np.mean(list(m.values()))) for m in means]
-            found[metric] = (averages[0], averages[1], paired_t(means[0], means[1]))
+            level = 0.95 if table.standing is None else table.standing.level(a, b)
+            found[metric] = (averages[0], averages[1], paired_t(means[0], means[1], level))
     return found
 
 
@@ -226,7 +229,10 @@ def _flipped(used: Used, table: Table, a: str, b: str, metric: str) -> tuple[flo
     mine, theirs = (quality_by_dataset(m, table.columns, values, 1.0, table.blocks) for m in (a, b))
     seeds = sorted(set.intersection(*(set(x) for quality in (mine, theirs) for x in quality.values())))
     differences = [float(np.mean([mine[t][s] - theirs[t][s] for t in mine])) for s in seeds]
-    return *sign_flip(np.array(differences)), len(seeds)
+    p, reason = sign_flip(np.array(differences))
+    if table.standing is not None and p is not None:  # adjusted for the looks, as every other p is
+        p = min(1.0, p * ALPHA / (1 - table.standing.level(a, b)))
+    return p, reason, len(seeds)
 
 
 def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:

@@ -1,4 +1,4 @@
-"""A user's folder of methods on its way to a worker that may not see that folder."""
+"""A user's folder of code on its way to a worker that may not see that folder."""
 
 from __future__ import annotations
 
@@ -27,27 +27,33 @@ _READS = re.compile(r"\b(open|load\w*|read_\w+|genfromtxt|fromfile|memmap)\(")
 """How code looks that reads files: of folders where nothing does, nothing is said."""
 
 
-def checked_folder(folder: Path) -> Path:
-    """A folder of methods, in full.
+def checked_folder(folder: Path, said: str = "--methods") -> Path:
+    """A folder of the user's code, in full.
+
+    Args:
+        said: how the user named it, for messages.
 
     Raises:
         UserError: it is none.
     """
     full = folder.expanduser().resolve()
     if full.is_file():
-        raise UserError(f"--methods {folder}: is a file; name its folder, --methods {folder.parent}")
+        raise UserError(f"{said} {folder}: is a file; name its folder, {said} {folder.parent}")
     if not full.is_dir():
-        raise UserError(f"--methods {folder}: no such folder")
+        raise UserError(f"{said} {folder}: no such folder")
     return full
 
 
-def read_sources(folder: Path) -> Sources:
+def read_sources(folder: Path, said: str = "--methods") -> Sources:
     """The Python files of a user's folder, what they import from below it, and the files there that they read.
+
+    Args:
+        said: how the user named the folder, for messages.
 
     Raises:
         UserError: no such folder, a file that cannot be read, or files too large to be sent with every trial.
     """
-    root = checked_folder(folder)
+    root = checked_folder(folder, said)
     announce(root)
     files = sorted(root.glob("*.py"))
     code = _collected(files)
@@ -58,8 +64,8 @@ def read_sources(folder: Path) -> Sources:
     for name, file in read.items():
         total += file.stat().st_size
         if total > _MOST_BYTES:
-            raise UserError(f"{file}: the files that methods of {root} read have more than {_MOST_BYTES >> 20} MB, too "
-                            f"much to be sent with every trial; give them by an absolute path")  # fmt: skip
+            raise UserError(f"{file}: the files that the code of {root} reads have more than {_MOST_BYTES >> 20} MB, "
+                            f"too much to be sent with every trial; give them by an absolute path")  # fmt: skip
         sources[name] = bytes_of(file)
     return sources
 
@@ -114,15 +120,20 @@ def unpack_sources(sources: Sources) -> Path:
     if content not in _unpacked:
         folder = Path(tempfile.mkdtemp(prefix="ltbench-methods-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        for name, held in sources.items():
-            place = folder / _inside(name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(held.encode("utf-8") if isinstance(held, str) else held)
+        write_sources(sources, folder)
         _unpacked[content] = folder
     return _unpacked[content]
 
 
 _unpacked: dict[str, Path] = {}
+
+
+def write_sources(sources: Sources, folder: Path) -> None:
+    """Put the files into a folder. Raises OSError."""
+    for name, held in sources.items():
+        place = folder / _inside(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(held.encode("utf-8") if isinstance(held, str) else held)
 
 
 def _inside(name: str) -> PurePosixPath:
