@@ -85,8 +85,7 @@ def _show(board: Leaderboard, wide: bool, detailed: bool) -> None:
     """On a terminal, as wide as that is, in colour."""
     from rich.console import Console
 
-    from ltbench.ranking.formats.colour import show
-    from ltbench.ranking.formats.screen import on_screen
+    from ltbench.ranking.formats.screen import on_screen, show
 
     console = Console()
     text = on_screen(board, console.width, wide=wide, detailed=detailed)

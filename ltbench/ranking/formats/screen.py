@@ -1,8 +1,11 @@
-"""A leaderboard on a screen: tables that are wider are split, and of many columns the summary comes last."""
+"""A leaderboard on a screen: coloured, tables that are wider are split, and of many columns the summary comes last."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
 
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.render import PUBLISHED, WIDTH, closing, details, heading, plain, safe
@@ -10,6 +13,14 @@ from ltbench.ranking.formats.text_tables import MOST_COLUMNS, Line, beside, over
 
 _KEY = "method"
 """The head that every part of a table begins with."""
+_GAIN = r"[+-]?\d+\.\d+ \[[^\]\n]*\] "
+_STYLES = [
+    (_GAIN + r"\^~?", "green"),
+    (_GAIN + r"v~?(?=\s|$)", "red"),
+    (_GAIN + r"=", "cyan"),
+    (r"(?m)^(Not ranked|Undecided|Failed|Left out|No p-value|This board c|Stale|\*|Tables are apart)[^\n]*", "yellow"),
+    (r"(?m)^-[- ]+$", "dim"),
+]
 
 
 def on_screen(board: Leaderboard, width: int, *, wide: bool = False, detailed: bool = False) -> str:
@@ -80,3 +91,16 @@ def _chosen(lines: Sequence[Line], heads: Sequence[str]) -> list[Line]:
 
 def _broad(text: str) -> int:
     return max(map(len, text.splitlines()), default=0)
+
+
+def coloured(board: str) -> Text:
+    """A text leaderboard with its verdicts coloured and what must not be overlooked in yellow."""
+    text = Text(board)
+    for pattern, style in _STYLES:
+        text.highlight_regex(pattern, style)
+    return text
+
+
+def show(board: str, console: Console | None = None) -> None:
+    """Print it, with colour where the console has it; lines are not re-wrapped."""
+    (console or Console()).print(coloured(board), end="", soft_wrap=True, highlight=False)
