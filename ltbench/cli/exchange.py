@@ -31,7 +31,8 @@ def split_(
     holdout_per_class: Annotated[int, typer.Option(help="training images per class that are left out", min=0)] = 0,
     path: Annotated[Path | None, typer.Option(help="the data set's own place, for kinds that have one")] = None,
     option: Annotated[
-        list[str], typer.Option("--option", metavar="NAME=VALUE", help="an option of the kind, as in a suite")
+        list[str],
+        typer.Option("--option", metavar="NAME=VALUE", help="an option of the data set's kind, as in a suite"),
     ] = [],  # noqa: B006 - typer copies defaults
     data: Data = None,
 ) -> None:

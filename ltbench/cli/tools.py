@@ -120,7 +120,8 @@ def check(
     data: Data = None,
     path: Annotated[str | None, typer.Option(help="of a data set: what `path:` is in a suite")] = None,
     option: Annotated[
-        list[str], typer.Option("--option", metavar="NAME=VALUE", help="of a data set: an option of its kind")
+        list[str],
+        typer.Option("--option", metavar="NAME=VALUE", help="an option of the data set's kind, as in a suite"),
     ] = [],  # noqa: B006
 ) -> None:
     """Check a method, backbone or data set. What each must do, tried in seconds."""

@@ -68,7 +68,9 @@ def test_an_option_says_and_takes_the_same_in_every_command() -> None:
     said: dict[str, set[tuple[str, str]]] = {}
     for _, name, option in options():
         if name not in VARIED:
-            said.setdefault(name, set()).add((str(option.display_type), re.sub(r";.*", "", option.help or "")))
+            said.setdefault(name, set()).add(
+                (str(option.type_descriptor.annotation), re.sub(r";.*", "", option.help or ""))
+            )
     allowed = {"--rope", "--device"}
     assert {name: told for name, told in said.items() if len(told) > 1 and name not in allowed} == {}
 
