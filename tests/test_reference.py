@@ -45,7 +45,7 @@ def laid_out(data_root: Path) -> tuple[Plan, Site]:
 def test_the_table_in_the_readme_is_that_of_the_reference_records(ltbench: Run) -> None:
     """All of it but the details of one of the two columns."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("```\n", 2)[1].splitlines()
+    (shown,) = (block.splitlines() for block in readme.split("```\n") if block.startswith("quickstart: "))
     code, out, err = ltbench("leaderboard", "--from", str(REFERENCE))
     assert code == 0, err
     board = out.splitlines()
@@ -112,3 +112,19 @@ def arithmetic() -> str:
     return hashlib.sha256(b"".join(p.detach().contiguous().numpy().tobytes() for p in net.parameters())).hexdigest()[
         :16
     ]
+
+
+def test_the_sentence_and_the_check_in_the_readme_are_what_is_printed(ltbench: Run, tmp_path: Path) -> None:
+    """The check's but for its seconds."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code, out, err = ltbench("compare", "balanced_softmax", "ce", "--from", str(REFERENCE))
+    assert code == 0, err
+    (sentence,) = (block for block in readme.split("```\n") if block.startswith("balanced_softmax against ce"))
+    assert out.startswith(sentence)
+    tutorial = (ROOT / "docs" / "tutorials" / "own-method.md").read_text(encoding="utf-8")
+    (tmp_path / "la_focal.py").write_text(tutorial.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    code, out, err = ltbench("check", str(tmp_path / "la_focal.py"))
+    assert code == 0, err
+    (check,) = (block for block in readme.split("```\n") if block.startswith("what the class states"))
+    assert check in tutorial
+    assert re.sub(r"\d+\.\d s", "", out) == re.sub(r"\d+\.\d s", "", check)
