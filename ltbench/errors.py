@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,47 @@ class NotWritten(UserError, OSError):
 
     def __str__(self) -> str:
         return f"{self.filename}: cannot be written ({self.strerror}); make room, or choose another place"
+
+
+class UserErrors(UserError):
+    """Several problems at once, each with its place, cause and cure.
+
+    Args:
+        problems: those that were found; one alone is told as it is.
+    """
+
+    def __init__(self, problems: Sequence[UserError]) -> None:
+        self.problems = tuple(problems)
+        one = len(problems) == 1
+        super().__init__(str(problems[0]) if one else "\n  ".join([f"{len(problems)} problems:", *map(str, problems)]))
+
+
+class Problems:
+    """Collects what is wrong, so that the user is told all of it at once."""
+
+    def __init__(self) -> None:
+        self.found: list[UserError] = []
+
+    def add(self, error: UserError) -> None:
+        """One more; what several problems were told as is taken apart."""
+        for each in error.problems if isinstance(error, UserErrors) else (error,):
+            if str(each) not in map(str, self.found):
+                self.found.append(each)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """A UserError in here is kept for later."""
+        try:
+            yield
+        except UserError as error:
+            self.add(error)
+
+    def raise_all(self) -> None:
+        """Raise what was found, all of it in one message; nothing, where nothing was."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise UserErrors(self.found)
 
 
 def harmless(text: str, *, lines: bool = True) -> str:

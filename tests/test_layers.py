@@ -231,7 +231,7 @@ def test_a_board_is_made_without_torch() -> None:
     ("package", "files"),
     [
         ("ray", {"ltbench/execution/tune.py", "ltbench/execution/cluster.py"}),
-        ("mlflow", {"ltbench/tracking/mlflow_client.py", "ltbench/tracking/mlflow_store.py"}),
+        ("mlflow", {f"ltbench/tracking/mlflow_{name}.py" for name in ("client", "store", "board")}),
         ("open_clip", {"ltbench/models/clip.py"}),
         ("timm", {"ltbench/models/timm_networks.py", "ltbench/models/weights.py"}),
         ("yaml", {"ltbench/suite/yaml_file.py"}),

@@ -337,6 +337,9 @@ def test_the_ui_listens_on_loopback_and_no_password_is_among_its_arguments(monke
         def __init__(self, command: list[str], env: dict[str, str]) -> None:
             called.update(command=command, env=env)
 
+        def poll(self) -> int:
+            return 0
+
         def wait(self) -> int:
             called["on SIGTERM"](signal.SIGTERM, None)
             return 0

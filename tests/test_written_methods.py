@@ -25,7 +25,7 @@ def test_there_are_some() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_of_the_page_keeps_the_contract_and_can_be_recorded(name: str, tmp_path: Path) -> None:
     (tmp_path / "written.py").write_text(METHODS[name], encoding="utf-8")
-    assert check_method(Registry(tmp_path).get("written")) == ([], [], None)
+    assert check_method(Registry(tmp_path).get("written"))[:3] == ([], [], None)
 
 
 def test_what_the_page_names_of_the_task_and_of_the_moment_is_there() -> None:

@@ -28,7 +28,7 @@ from ltbench.workflow.find_results import journal_of
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference" / "quickstart"
 IMAGES = ROOT / "docs" / "images"
-README_PICTURE = ("intervals", "gains.svg")
+README_PICTURE = ("answer", "gains.svg")
 """Figure, and the file's name."""
 QUESTIONS = {
     "answer": "What is the result, in one picture?",

@@ -147,7 +147,7 @@ def commands() -> str:
     for name, command in sorted(group.commands.items()):
         lines += [f"## ltbench {name}", "", " ".join((command.help or "").split()), ""]
         lines += ["```", _usage(name, command.params), "```", ""]
-        if rows := [_option(p) for p in command.params if p.name != "help"]:
+        if rows := [_option(p) for p in command.params if p.name != "help" and not getattr(p, "hidden", False)]:
             lines += ["| option | default | meaning |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 

@@ -96,7 +96,7 @@ def hooks(cls: type[Method]) -> Iterator[str]:
 
 def venue(paper: str) -> str:
     """`CVPR 2020` of a reference."""
-    found = re.search(r"([A-Z][A-Za-z]+(?: Workshops)?) ((?:19|20)\d\d)\b", paper)
+    found = re.search(r"\b(arXiv|[A-Z][A-Za-z]+(?: Workshops)?) ((?:19|20)\d\d)\b", paper)
     return f"{found[1]} {found[2]}" if found else "-"
 
 

@@ -12,7 +12,9 @@ from ltbench.cli import completion
 from ltbench.cli.options import (
     DEFAULT_RESULTS,
     Datasets,
+    LastSuite,
     Methods,
+    OldSuite,
     Only,
     Plugins,
     Results,
@@ -26,14 +28,7 @@ from ltbench.system.extras import need
 
 
 def leaderboard(
-    suite: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[SUITE]",
-            help="a suite's file or name; default: the last used",
-            autocompletion=completion.suites_run,
-        ),
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
     from_: Annotated[
@@ -78,7 +73,7 @@ def leaderboard(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="metrics to show, comma-separated: also forward50, worst_class, few_thirds, ece_few ...",
+            help="metrics to show of every column: few,many, forward50, worst_class, few_thirds, ece_few ...",
             autocompletion=completion.listed(completion.metrics),
         ),
     ] = None,
@@ -119,7 +114,7 @@ def leaderboard(
         tell=told.append,
     )
     try:
-        print_board(make_board(request).board, format_, out, wide=wide, style=style)
+        print_board(make_board(request).board, format_, out, wide=wide, style=style, detailed=columns is not None)
     finally:  # after the table, which would push them out of sight, and also where there is none
         sys.stdout.flush()
         for line in told:
@@ -127,14 +122,7 @@ def leaderboard(
 
 
 def report(
-    suite: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[SUITE]",
-            help="a suite's file or name; default: the only one there is",
-            autocompletion=completion.suites_run,
-        ),
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[
         Path | None, typer.Option("--from", help="a folder of results or of records, or a CSV of scores")
@@ -164,18 +152,16 @@ def report(
 def compare(
     a: Annotated[str, typer.Argument(help="a row of the table", autocompletion=completion.methods)],
     b: Annotated[str, typer.Argument(help="the row it is compared with", autocompletion=completion.methods)],
-    suite: Annotated[
-        str | None,
-        typer.Option(help="the suite's name; default: the only one there is", autocompletion=completion.suites_run),
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results, or of records")] = None,
     datasets: Datasets = None,
+    old_suite: OldSuite = None,
 ) -> None:
     """Compare two methods in full, as one planned comparison. By column, metric and class, and how far seeds can
     tell."""
     from ltbench.ranking.formats.compare_text import comparison_text
     from ltbench.workflow.make_board import compare_rows
 
-    found = compare_rows(a, b, suite, results, from_, selection(None, datasets, None))
+    found = compare_rows(a, b, suite or old_suite, results, from_, selection(None, datasets, None), tell)
     typer.echo(harmless(comparison_text(found)), nl=False)

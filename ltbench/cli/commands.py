@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from ltbench.cli.options import (
     Data,
     Datasets,
     Methods,
+    OldSuite,
     Only,
     Plugins,
     Results,
@@ -31,7 +31,7 @@ from ltbench.cli.shipped import cluster, docs
 from ltbench.cli.sites import site, submit
 from ltbench.cli.streams import careful_output, say, waiting
 from ltbench.cli.tools import check, datasets_, doctor, features, fetch, methods_, suites_, trial, verify
-from ltbench.cli.watch import watch
+from ltbench.cli.watch import ui, watch
 from ltbench.errors import UserError, harmless, on_a_screen
 from ltbench.system.extras import need
 from ltbench.system.interrupt import Interrupt, Interrupted
@@ -140,7 +140,9 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="take ten steps of each row that no earlier records tell the time of")
     ] = False,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", hidden=True, envvar="MLFLOW_TRACKING_URI")
+    ] = None,
 ) -> None:
     """Print what would run, where, and for how long. Also what is finished already, what is skipped and why."""
     need("ltbench plan", "train", *([] if address is None else ["ray"]))
@@ -194,24 +196,28 @@ app.command()(verify)
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(help="a folder of records, or a .csv or .npz of predictions for a split")],
+    suite: Annotated[
+        str | None, typer.Argument(metavar="[SUITE]", help="of predictions: the suite whose board they go on")
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: TrackingUri = None,
     split: Annotated[
         Path | None, typer.Option(help="of predictions: the file of `ltbench split` that the models were trained on")
     ] = None,
-    suite: Annotated[str | None, typer.Option(help="of predictions: the suite whose board they go on")] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="of predictions: rank them with this recipe of the suite; default: in a table of their own"),
     ] = None,
+    old_suite: OldSuite = None,
 ) -> None:
     """Take over records, or predictions of models from elsewhere. Records of another machine; predictions on a
     split that `ltbench split` wrote."""
+    suite = suite or old_suite
     if source.suffix.lower() in (".csv", ".npz"):
         from ltbench.workflow.exchange.take_over import import_predictions
 
         if split is None or suite is None:
-            raise UserError(f"{source}: predictions need --split FILE (of `ltbench split`) and --suite NAME")
+            raise UserError(f"{source}: predictions need SUITE and --split FILE (of `ltbench split`)")
         done = import_predictions(source, split, suite, results, recipe, tell)
         for method, models in done.rows.items():
             typer.echo(f"{suite}: {method}: {models} model{'s' * (models > 1)}, in the table of recipe {done.recipe}")
@@ -219,9 +225,9 @@ def import_(
     from ltbench.workflow.import_records import import_records
 
     if split or suite or recipe:
-        raise UserError(f"{source}: --split, --suite and --recipe are for predictions, a .csv or .npz file")
-    for suite, count in import_records(source, results, tracking_uri, tell).items():
-        typer.echo(f"{suite}: {count} new records")
+        raise UserError(f"{source}: SUITE, --split and --recipe are for predictions, a .csv or .npz file")
+    for name, count in import_records(source, results, tracking_uri, tell).items():
+        typer.echo(f"{name}: {count} new records")
 
 
 @app.command()
@@ -248,40 +254,7 @@ def sync(
     raise typer.Exit(1 if left else 0)
 
 
-@app.command()
-def ui(
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: TrackingUri = None,
-    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
-) -> None:
-    """Open MLflow's UI on the right store. It listens on this machine only, and asks nobody for a password."""
-    need("ltbench ui", "mlflow")
-    import signal
-    import subprocess
-
-    from ltbench.system.uris import shown_uri, store_uri
-    from ltbench.workflow.find_results import refuse_without_store
-
-    uri = store_uri(tracking_uri, results)
-    refuse_without_store(uri)
-    if uri.startswith(("http://", "https://")):
-        typer.echo(f"The store is a server with a UI of its own: {shown_uri(uri)}")
-        return
-    typer.echo(f"MLflow's UI on {shown_uri(uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)")
-    typer.echo("It asks for no password: everybody who is logged in on this machine can read the store through it, and "
-               "change and delete what is in it, while it runs.")  # fmt: skip
-    typer.echo("Choose `Model training` at its top left: on `GenAI`, where MLflow 3 begins, a suite looks empty.")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
-    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
-    server = subprocess.Popen(command, env=environment)
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # or the server would go on without us
-    try:
-        code = server.wait()
-    except KeyboardInterrupt:  # the server has it, too
-        server.wait()
-        code = 0
-    raise typer.Exit(1 if code > 0 else 0)
+app.command()(ui)
 
 
 def main() -> None:

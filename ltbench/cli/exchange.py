@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import Data
+from ltbench.cli.options import Data, LastSuite, OldSuite
 from ltbench.system.extras import need
 
 
@@ -31,7 +31,8 @@ def split_(
     holdout_per_class: Annotated[int, typer.Option(help="training images per class that are left out", min=0)] = 0,
     path: Annotated[Path | None, typer.Option(help="the data set's own place, for kinds that have one")] = None,
     option: Annotated[
-        list[str], typer.Option("--option", metavar="NAME=VALUE", help="an option of the kind, as in a suite")
+        list[str],
+        typer.Option("--option", metavar="NAME=VALUE", help="an option of the data set's kind, as in a suite"),
     ] = [],  # noqa: B006 - typer copies defaults
     data: Data = None,
 ) -> None:
@@ -61,10 +62,11 @@ def split_(
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="a folder of results or of records, or an MLflow store's URI")],
     b: Annotated[str, typer.Argument(metavar="B", help="the same; differences are B - A")],
-    suite: Annotated[str | None, typer.Option(help="which suite, where there are several")] = None,
+    suite: LastSuite = None,
     primary: Annotated[str | None, typer.Option(help="the metric; default: that of A's suite")] = None,
     rope: Annotated[float | None, typer.Option(help="differences below this are practically none", min=0.0)] = None,
     out: Annotated[Path | None, typer.Option(help="write the cells to a CSV, too")] = None,
+    old_suite: OldSuite = None,
 ) -> None:
     """Compare two sets of results, cell by cell. Which moved, by how much, and which trials are not the same. Exit code
     1: some cell moved."""
@@ -73,7 +75,7 @@ def diff(
     from ltbench.ranking.formats.moves_text import moves_frame, moves_text
     from ltbench.workflow.exchange.diff import diff as find
 
-    found = find(a, b, suite, primary, rope, tell)
+    found = find(a, b, suite or old_suite, primary, rope, tell)
     typer.echo(harmless(moves_text(found.moves, found.a, found.b)), nl=False)
     if out is not None:
         try:

@@ -17,10 +17,19 @@ SuiteArg = Annotated[
     str,
     typer.Argument(
         metavar="SUITE",
-        help="a suite file, or the name of one that comes with ltbench",
+        help="a suite's file, or the name of one that comes with ltbench",
         autocompletion=completion.suites,
     ),
 ]
+LastSuite = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SUITE]",
+        help="a suite's file or name; default: the last used",
+        autocompletion=completion.suites_run,
+    ),
+]
+OldSuite = Annotated[str | None, typer.Option("--suite", hidden=True, help="SUITE, as it was written before")]
 Results = Annotated[Path, typer.Option("--results", help="where runs write", envvar="LTBENCH_RESULTS")]
 TrackingUri = Annotated[
     str | None,

@@ -53,11 +53,13 @@ def print_board(
     *,
     wide: bool = False,
     style: PaperStyle | None = None,
+    detailed: bool = False,
 ) -> None:
     """Write a board to the screen or into a file.
 
     Args:
         wide: more columns. style: of a paper's table; None: the usual.
+        detailed: on a screen, a table of every column, too, where these are many.
 
     Raises:
         UserError: the file cannot be written.
@@ -65,6 +67,9 @@ def print_board(
     from ltbench.ranking.formats.latex.paper import USUAL
     from ltbench.ranking.formats.render import renderer
 
+    if out is None and format_ == "text" and sys.stdout.isatty():
+        _show(board, wide, detailed)
+        return
     rendered = renderer(format_, wide=wide, style=style or USUAL)(board)
     if out is not None:
         try:
@@ -72,9 +77,19 @@ def print_board(
             out.write_text(rendered, encoding="utf-8")
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
-    elif format_ == "text" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        from ltbench.ranking.formats.colour import show
-
-        show(rendered)
     else:
         sys.stdout.write(rendered)
+
+
+def _show(board: Leaderboard, wide: bool, detailed: bool) -> None:
+    """On a terminal, as wide as that is, in colour."""
+    from rich.console import Console
+
+    from ltbench.ranking.formats.screen import on_screen, show
+
+    console = Console()
+    text = on_screen(board, console.width, wide=wide, detailed=detailed)
+    if "NO_COLOR" in os.environ:
+        sys.stdout.write(text)
+    else:
+        show(text, console)

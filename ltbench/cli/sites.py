@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli import completion
-from ltbench.cli.options import DEFAULT_RESULTS, Results
+from ltbench.cli.options import DEFAULT_RESULTS, LastSuite, Results
 from ltbench.cli.output import tell
 from ltbench.errors import UserError
 from ltbench.system.extras import need
@@ -30,14 +29,7 @@ def site(
 
 
 def submit(
-    suite: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[SUITE]",
-            help="a suite's file or name; default: the only one there is",
-            autocompletion=completion.suites_run,
-        ),
-    ] = None,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[Path | None, typer.Option("--from", help="a suite's folder of results")] = None,
     out: Annotated[Path, typer.Option(help="the folder that gets a folder for the suite")] = Path("submission"),

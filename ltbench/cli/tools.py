@@ -12,6 +12,7 @@ from ltbench.cli.options import (
     DEFAULT_RESULTS,
     Data,
     Datasets,
+    LastSuite,
     Methods,
     Only,
     Plugins,
@@ -119,7 +120,8 @@ def check(
     data: Data = None,
     path: Annotated[str | None, typer.Option(help="of a data set: what `path:` is in a suite")] = None,
     option: Annotated[
-        list[str], typer.Option("--option", metavar="NAME=VALUE", help="of a data set: an option of its kind")
+        list[str],
+        typer.Option("--option", metavar="NAME=VALUE", help="an option of the data set's kind, as in a suite"),
     ] = [],  # noqa: B006
 ) -> None:
     """Check a method, backbone or data set. What each must do, tried in seconds."""
@@ -140,7 +142,7 @@ def check(
 
 
 def verify(
-    suite: SuiteArg,
+    suite: LastSuite = None,
     results: Results = DEFAULT_RESULTS,
     from_: Annotated[
         Path | None, typer.Option("--from", help="a suite's folder of results, or of records; default: in RESULTS")
@@ -163,11 +165,11 @@ def verify(
     need("ltbench verify", "train")
     from ltbench.checks.verify import checks_text
     from ltbench.workflow.prepare import Request
-    from ltbench.workflow.verify_suite import verify_suite
+    from ltbench.workflow.verify_suite import last_suite, verify_suite
 
     chosen = selection(only, datasets, seeds)
-    request = Request(suite=suite, overrides=set_, chosen=chosen, results=results, data=data, methods=methods,
-                      plugins=plugins, tell=tell)  # fmt: skip
+    request = Request(suite=suite or last_suite(results, from_, tell), overrides=set_, chosen=chosen, results=results,
+                      data=data, methods=methods, plugins=plugins, tell=tell)  # fmt: skip
     found = verify_suite(request, from_, trials, draw, device, mark)
     typer.echo(checks_text(found.checks, found.primary, found.finished))
     if found.marked is not None:

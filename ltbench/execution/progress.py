@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -35,6 +35,9 @@ class Display:
 
     def phase(self, message: str) -> None:
         """What is made ready before the first trial begins."""
+
+    def images(self, of_an_epoch: Mapping[str, int]) -> None:
+        """Manifest of a cell -> how many training images an epoch has, so that a speed can be told."""
 
     def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
         """A trial has come so far, from 0 to 1, and its training loss, if it was told."""
@@ -145,7 +148,7 @@ class RunDisplay(Display):
         self._fraction: dict[str, float] = {}
         self._running: dict[str, Running] = {}
         self._images: dict[str, float] = {}
-        """Manifest -> training images, of the cells that have a finished trial."""
+        """Manifest -> training images of an epoch."""
         self._phase = "starting"
         self._done: set[str] = set()
         self._failed = 0
@@ -184,7 +187,12 @@ class RunDisplay(Display):
 
     def phase(self, message: str) -> None:
         self._phase = message
+        if self._live is None and message:
+            self._print(message)
         self._refresh()
+
+    def images(self, of_an_epoch: Mapping[str, int]) -> None:
+        self._images.update(of_an_epoch)
 
     def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
         self._fraction[spec.key] = fraction
@@ -214,8 +222,6 @@ class RunDisplay(Display):
         self._done.add(key)
         self._fraction.pop(key, None)
         self._running.pop(key, None)
-        if images := sum(record.per_class.get("train_images", [])):
-            self._images[record.spec.cell.manifest] = images
         score = record.metrics.get(self._metric)
         for message in record.environment.get("checkpoint_messages", []) + record.environment.get("data_messages", []):
             if message not in self._told:  # that a disk is full is true of every trial

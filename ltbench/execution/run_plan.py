@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ltbench.data.longtail import select_cell
 from ltbench.errors import NotWritten, UserError
 from ltbench.execution.display import file
 from ltbench.execution.progress import Display, Show, show_nothing
@@ -115,6 +116,7 @@ def run_plan(
         interrupt.gently(),
     ):
         display.phase("starting" if resources.inline else "starting Ray ...")
+        display.images(_images_of(plan.trials, inputs))
         interrupt.at_once.append(display.restore)
         sharing = Sharing(plan.trials if resources.share_training else [], site)
         if taken := trainers(plan.trials, sharing.groups):
@@ -126,6 +128,15 @@ def run_plan(
             trials = keeper.start_again()
             run_trials(trials, keeper.site, larger, keeper, interrupt)
     return keeper.records
+
+
+def _images_of(trials: Sequence[TrialSpec], inputs: Inputs) -> dict[str, int]:
+    """Manifest -> training images of an epoch."""
+    found = {}
+    for cell in {trial.cell.manifest: trial.cell for trial in trials}.values():
+        train, _ = select_cell(cell, inputs.sources[cell.dataset].facts().train_counts)
+        found[cell.manifest] = sum(map(len, train))
+    return found
 
 
 class Runner(Protocol):

@@ -132,6 +132,7 @@ def leaderboard(
     results: AnyPath = "results",
     tracking_uri: str | None = None,
     from_: AnyPath | pd.DataFrame | None = None,
+    methods: AnyPath | None = None,
     plugins: AnyPaths = (),
     only: Names = None,
     datasets: Names = None,
@@ -154,6 +155,7 @@ def leaderboard(
         tracking_uri: MLflow's store; default: `mlflow.db` in `results`.
         from_: read this instead of MLflow: a folder of records, a CSV of scores, or a frame with the same columns
             (method, dataset, imbalance_factor, seed, metric, value).
+        methods: a folder with methods of your own, to tell rows that were trained with other code than theirs.
         plugins: a folder with methods of your own, or several, beside those that the suite's file names, to tell rows
             that were trained with other code; their code is run.
         only: the rows (methods, by label) to look at; default: all.
@@ -193,6 +195,7 @@ def leaderboard(
         results=folder_of(results),
         tracking_uri=tracking_uri,
         source=from_ if isinstance(from_, pd.DataFrame) else path_of(from_),
+        methods=path_of(methods),
         plugins=paths_of(plugins),
         chosen=selection_of(only, datasets, seeds),
         options=BoardOptions(primary=primary, reference=reference, rope=rope),
@@ -236,7 +239,7 @@ def report(
     """Write a suite's report: one page that opens from disk, figures as SVG and PNG, tables as CSV, JSON and LaTeX.
 
     Args:
-        suite: its name or file; default: the only one there is.
+        suite: its name or file; default: the last used.
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         out: the folder to write; default: `results`/SUITE/report.

@@ -52,7 +52,7 @@ def compare(
     Args:
         a: a row of the table.
         b: the row it is compared with.
-        suite: the suite's name; default: the only one there is.
+        suite: its name or file; default: the last used.
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         datasets: the data sets to look at; default: all.

@@ -80,6 +80,7 @@ def split(
     profile: Literal["exp", "step"] = "exp",
     subset_seed: int = 0,
     class_order: str | int = "label",
+    holdout_per_class: int = 0,
     path: AnyPath | None = None,
     data: AnyPath | None = None,
     options: Mapping[str, Any] | None = None,
@@ -92,6 +93,7 @@ def split(
         profile: the shape of the tail: `exp` or `step`.
         subset_seed: which images are kept; 0 gives CIFAR's subsets of LDAM-DRW.
         class_order: classes from head to tail: `label`, `frequency`, or the seed of a permutation.
+        holdout_per_class: training images of each class that are left out.
         path: the data set's own place, for kinds that have one.
         data: where data sets and caches lie; default: the user's cache.
         options: options of the kind, as in a suite.
@@ -117,6 +119,7 @@ def split(
         profile=profile,
         subset_seed=subset_seed,
         class_order=str(class_order),
+        holdout_per_class=holdout_per_class,
         options=options or {},
     )
     return SplitFile(make_split(request))

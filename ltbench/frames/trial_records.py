@@ -14,7 +14,7 @@ from ltbench.errors import UserError
 from ltbench.frames.words import AnyPath, Names, folder_of, path_of, selection_of, table_html
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, TrialSpec
-from ltbench.workflow.find_results import journal_of, suite_name
+from ltbench.workflow.find_results import journal_of
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def records(
     """The records of a suite's trials.
 
     Args:
-        suite: its name or file; default: the only one there is.
+        suite: its name or file; default: the last used.
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         only: the rows (methods, by label) to look at; default: all.
@@ -173,8 +173,7 @@ def records(
         >>> list(found[0].per_class().columns[:3])
         ['name', 'train_images', 'test_images']
     """
-    name = None if suite is None else suite_name(suite)
-    journal, _ = journal_of(folder_of(results), name, path_of(from_))
+    journal, _ = journal_of(folder_of(results), suite, path_of(from_))
     chosen = selection_of(only, datasets, seeds)
     found = [
         record

@@ -22,7 +22,7 @@ from ltbench.frames.words import (
 from ltbench.suite.places import Overrides
 from ltbench.workflow.prepare import Request
 from ltbench.workflow.tell import Tell, tell_nobody
-from ltbench.workflow.verify_suite import Verification, verify_suite
+from ltbench.workflow.verify_suite import Verification, last_suite, verify_suite
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class VerifyResult:
 
 
 def verify(
-    suite: AnySuite,
+    suite: AnySuite | None = None,
     *,
     trials: int = 3,
     draw: int = 0,
@@ -82,7 +82,8 @@ def verify(
     """Run some finished trials again, here, and say whether their records hold.
 
     Args:
-        suite: a suite's file, the name of one that comes with ltbench, or its contents as a mapping.
+        suite: a suite's file, the name of one that comes with ltbench, or its contents as a mapping; default: the last
+            used.
         trials: how many run again.
         draw: which ones: another number picks others.
         results: the folder in which runs wrote.
@@ -112,7 +113,7 @@ def verify(
         True
     """
     request = Request(
-        suite=suite,
+        suite=last_suite(folder_of(results), path_of(from_), tell) if suite is None else suite,
         overrides=overrides,
         chosen=selection_of(only, datasets, seeds),
         results=folder_of(results),

@@ -8,7 +8,7 @@ from pathlib import Path
 from ltbench.data.longtail import manifest, select
 from ltbench.data.sources.kinds import open_source
 from ltbench.data.sources.source import Source
-from ltbench.errors import UserError
+from ltbench.errors import Problems, UserError
 from ltbench.spec import Cell
 from ltbench.suite import DatasetEntry
 
@@ -22,11 +22,13 @@ def open_sources(entries: Iterable[DatasetEntry], folder: Path) -> dict[str, Sou
     Raises:
         UserError: the data are not there, or cannot be used.
     """
-    sources = {}
+    sources, problems = {}, Problems()
     for entry in entries:
-        source = open_source(entry.kind or entry.name, folder, entry.path, entry.model_extra)
-        source.facts()
-        sources[entry.name] = source
+        with problems.kept():
+            source = open_source(entry.kind or entry.name, folder, entry.path, entry.model_extra)
+            source.facts()
+            sources[entry.name] = source
+    problems.raise_all()
     return sources
 
 

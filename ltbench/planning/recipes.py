@@ -7,7 +7,7 @@ from typing import Any
 
 from ltbench.data.images.policies import POLICIES
 from ltbench.data.sources.source import Facts, Source
-from ltbench.errors import UserError, at
+from ltbench.errors import Problems, UserError, at
 from ltbench.models import BACKBONES, check_backbone, code_of
 from ltbench.models.towers import NAMED, TIMM, is_tower, weights_of
 from ltbench.suite import Recipe
@@ -27,8 +27,13 @@ def recipes_of(
     Raises:
         UserError: a recipe does not fit a data set, or is wrong in itself.
     """
-    names = list(dict.fromkeys(groups))
-    return {(name, data): recipe_of(recipes[name], name, sources[data].facts()) for data in sources for name in names}
+    found, problems, names = {}, Problems(), dict.fromkeys(groups)
+    for data in sources:
+        for name in names:
+            with problems.kept():
+                found[name, data] = recipe_of(recipes[name], name, sources[data].facts())
+    problems.raise_all()
+    return found
 
 
 def recipe_of(written: Recipe, name: str, facts: Facts) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ltbench.data.sources.kinds import paths_of
 from ltbench.data.sources.source import Source
+from ltbench.errors import Problems
 from ltbench.planning.cells import cells_of, open_sources
 from ltbench.planning.recipes import recipes_of
 from ltbench.planning.rows import Row, chosen_of, rows_of
@@ -71,14 +72,24 @@ def resolve(suite: Suite, registry: Registry, data: Path, chosen: Selection | No
             search needs them.
 
     Raises:
-        UserError: an unknown method, hyper-parameter, backbone or selection, unusable data, or an imbalance factor that
-            the data cannot give.
+        UserError: unknown methods, hyper-parameters, backbones or selections, and unusable data, all at once; or an
+            imbalance factor that the data cannot give.
     """
     chosen, search = chosen or Selection(), suite.protocol.search
-    rows = rows_of(suite.methods, search, registry, chosen.methods)
+    problems, rows, sources = Problems(), list[Row](), dict[str, Source]()
+    with problems.kept():
+        rows = rows_of(suite.methods, search, registry, chosen.methods)
     names = chosen_of([entry.name for entry in suite.datasets], chosen.datasets, "--datasets")
     wanted = [entry for entry in suite.datasets if entry.name in names]
-    sources = open_sources(suite.datasets if search else wanted, data)
+    with problems.kept():
+        sources = open_sources(suite.datasets if search else wanted, data)
+    labels = chosen.methods
+    groups = [group for group, entries in suite.methods.items()
+              if labels is None or any(entry.label in labels for entry in entries)]  # fmt: skip
+    recipes: dict[tuple[str, str], dict[str, Any]] = {}
+    with problems.kept():
+        recipes = recipes_of(suite.recipes, groups, sources)
+    problems.raise_all()
     return Resolved(
         suite=suite,
         rows=rows,
@@ -87,5 +98,5 @@ def resolve(suite: Suite, registry: Registry, data: Path, chosen: Selection | No
         search_cells=cells_of(suite.datasets, sources, search.holdout_per_class, "protocol.search: ") if search else [],
         sources=sources,
         texts=ClassTexts(suite.text.model_dump() if suite.text else None, suite.recipes, sources, data),
-        recipes=recipes_of(suite.recipes, [row.recipe for row in rows], sources),
+        recipes=recipes,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ltbench.api import Method
-from ltbench.errors import UserError, at, did_you_mean
+from ltbench.errors import Problems, UserError, at, did_you_mean
 from ltbench.hyperparameters import Draws, Range, ranges_of, settings_of
 from ltbench.registry import Registry
 from ltbench.spec.plan import is_named
@@ -61,16 +61,17 @@ def rows_of(
         wanted: the labels of some; None: all.
 
     Raises:
-        UserError: a label that the suite does not have, an unknown method, a hyper-parameter or a range of it that the
-            method does not have or allow.
+        UserError: a label that the suite does not have, unknown methods, hyper-parameters or ranges of them that the
+            methods do not have or allow: all of them at once.
     """
     labels = chosen_of([entry.label for entries in methods.values() for entry in entries], wanted, "--only")
-    rows = []
+    rows, problems = [], Problems()
     for recipe, entries in methods.items():
         for entry in entries:
             if entry.label in labels:
-                with at(entry.place or f"methods.{recipe}"):
+                with problems.kept(), at(entry.place or f"methods.{recipe}"):
                     rows.append(_row(recipe, entry, registry, search))
+    problems.raise_all()
     return rows
 
 

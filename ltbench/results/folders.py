@@ -87,6 +87,11 @@ def suites_in(results: Path) -> list[str]:
     return sorted(p.parent.name for p in results.glob("*/records") if p.is_dir() and SAFE_NAME.fullmatch(p.parent.name))
 
 
+def last_used(results: Path) -> list[str]:
+    """The suites that have records under a folder of results, the last used first."""
+    return sorted(suites_in(results), key=lambda name: (results / name / "records").stat().st_mtime, reverse=True)
+
+
 def checkpoints_of(chosen: str | None, folders: Folders) -> Path | Remote:
     """Where running trials leave their checkpoints: beside the records, in another folder, or at a URI; each suite in a
     folder of its own."""

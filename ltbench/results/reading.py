@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ltbench.results.journal import Unreadable, read_record, without_collecting
 from ltbench.spec import Record, Result
@@ -73,10 +73,9 @@ class _Helper:
         assert self._process.stdout is not None
         with without_collecting():
             try:
-                found: list[Result | Unreadable] = pickle.load(self._process.stdout)
-            except (EOFError, pickle.UnpicklingError):
+                return list(map(_received, json.load(self._process.stdout)))
+            except (ValueError, TypeError):
                 return _read(self._folder, self._names)
-        return found
 
     def close(self) -> None:
         """End it where it still reads."""
@@ -89,4 +88,12 @@ class _Helper:
 def serve(folder: str) -> None:
     """The other process: names of files come in, results go out."""
     names = [os.fsdecode(name) for name in sys.stdin.buffer.read().split(b"\0")]
-    pickle.dump(_read(Path(folder), names), sys.stdout.buffer, protocol=pickle.HIGHEST_PROTOCOL)
+    sys.stdout.write(json.dumps([_sent(found) for found in _read(Path(folder), names)]))
+
+
+def _sent(found: Result | Unreadable) -> dict[str, Any]:
+    return found._asdict() | {"file": str(found.file)} if isinstance(found, Unreadable) else vars(found)
+
+
+def _received(sent: dict[str, Any]) -> Result | Unreadable:
+    return Unreadable(**{**sent, "file": Path(sent["file"])}) if "file" in sent else Result(**sent)

@@ -66,7 +66,8 @@ class Line:
     """A method on one column of one suite.
 
     Attributes:
-        score, gain: as the tables have them. verdict: in words. seeds: finished ones.
+        score, gain: as the tables have them. verdict: in words. seeds: finished ones. cost: of a trial of the row, in
+            words.
     """
 
     suite: Suite
@@ -78,6 +79,7 @@ class Line:
     gain: str
     verdict: str
     seeds: int
+    cost: str
 
     @property
     def title(self) -> str:
@@ -107,8 +109,17 @@ def _line(suite: Suite, table: Table, row: Row, column: Column, method: str) -> 
     return Line(
         suite, table, row, column, method,
         score="-" if value is None else f"{value.mean:.1f}{half}",
-        gain=gain, verdict=score.verdict, seeds=score.finished,
+        gain=gain, verdict=score.verdict, seeds=score.finished, cost=_cost(row),
     )  # fmt: skip
+
+
+def _cost(row: Row) -> str:
+    """`1.9 s, CPU`: the time of one trial, by the share of the device that it held; `-` where nobody knows."""
+    for name, device in (("gpu_hours", "GPU"), ("cpu_hours", "CPU")):
+        if (hours := row.budget.get(name)) is not None:
+            unit, in_hour = next((u for u in (("h", 1), ("min", 60)) if hours * u[1] >= 1), ("s", 3600))
+            return f"{hours * in_hour:.2g} {unit}, {device}"
+    return "-"
 
 
 def grouped(lines: Iterable[Line], by: str) -> dict[str, list[Line]]:

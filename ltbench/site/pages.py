@@ -15,13 +15,17 @@ from ltbench.site.content import Line, Suite, grouped, lines_of
 
 
 def pages(
-    suites: Sequence[Suite], title: str, about: Mapping[str, Sequence[str]], repository: str | None = None
+    suites: Sequence[Suite],
+    title: str,
+    about: Mapping[str, Sequence[str]],
+    code: Mapping[str, str],
+    repository: str | None = None,
 ) -> dict[str, str]:
     """All pages of the site but the suites' own: file -> content.
 
     Args:
-        title: of the site. about: method -> sentences on it, the first of them in short. repository: where records are
-            sent; an address.
+        title: of the site. about: method -> sentences on it, the first of them in short. code: method -> its file, of
+            those that come with ltbench. repository: where records are sent; an address.
     """
     lines = [line for suite in suites for line in lines_of(suite)]
     methods, datasets = grouped(lines, "method"), grouped(lines, "dataset")
@@ -33,12 +37,13 @@ def pages(
     for name, file in files_of["methods"].items():
         written[f"methods/{file}"] = _render(
             "one.html", "../", title=name, site=title, first="data set", about=about.get(name, ()),
+            code=code.get(name, ""),
             groups=[_group(own, lambda line: (line.title, f"datasets/{files_of['datasets'][line.column.dataset]}"))
                     for own in _by_table(methods[name])],
         )  # fmt: skip
     for name, file in files_of["datasets"].items():
         written[f"datasets/{file}"] = _render(
-            "one.html", "../", title=name, site=title, first="method", about=(),
+            "one.html", "../", title=name, site=title, first="method", about=(), code="",
             groups=[_group(own, lambda line: (line.row.name, f"methods/{files_of['methods'][line.method]}"))
                     for own in _by_column(datasets[name])],
         )  # fmt: skip
@@ -71,7 +76,7 @@ def _group(lines: Sequence[Line], name_of: Any) -> dict[str, Any]:
         score = line.row.scores[line.column]
         rank = "-" if score.rank is None else "-".join(map(str, dict.fromkeys(score.rank)))
         shown.append({"name": name, "link": link, "score": line.score, "gain": line.gain, "verdict": line.verdict,
-                      "rank": rank, "seeds": line.seeds})  # fmt: skip
+                      "rank": rank, "seeds": line.seeds, "cost": line.cost})  # fmt: skip
     return {
         "heading": heading, "lines": shown, "reference": first.table.reference,
         "metric": first.suite.board.primary.replace("_", " "),

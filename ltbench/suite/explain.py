@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,15 +28,63 @@ from ltbench.suite.schema import (
     TextSentence,
 )
 
+WRONG: dict[str, Any] = {}
+"""Stands for a method's entry that is none, and was told already."""
 
-def explain(source: SuiteData, error: ValidationError) -> UserError:
-    """pydantic's first complaint as one sentence with place, cause and cure; the others are counted."""
-    complaints = error.errors()
-    first = min(complaints, key=lambda c: c["type"] != "extra_forbidden")
-    path = _written_path(source, first["loc"])
-    message = _sentence(source, path, first)
-    more = f" ({len(complaints) - 1} more problem{'s' * (len(complaints) > 2)} after this one)" * (len(complaints) > 1)
-    return source.error(path, message + more)
+
+def explain(source: SuiteData, error: ValidationError) -> list[UserError]:
+    """pydantic's complaints as sentences with place, cause and cure, in the order of the file. Of a value, one; of a
+    key that was misspelt, not also that the right one is missing."""
+    complaints = [(_written_path(source, complaint["loc"]), complaint) for complaint in error.errors()]
+    misspelt = _misspelt(complaints)
+    told: dict[KeyPath, UserError] = {}
+    for path, complaint in sorted(
+        complaints, key=lambda c: (source.place(c[0]).line, c[1]["type"] != "extra_forbidden")
+    ):
+        if path not in misspelt and path not in told and not _is_told(source, path):
+            told[path] = source.error(path, _sentence(source, path, complaint))
+    return list(told.values())
+
+
+def _misspelt(complaints: Sequence[tuple[KeyPath, Any]]) -> dict[KeyPath, KeyPath]:
+    """Keys that are missing -> the unknown key that is meant for each."""
+    extra = [path for path, complaint in complaints if complaint["type"] == "extra_forbidden"]
+    found = {}
+    for path in [path for path, complaint in complaints if complaint["type"] == "missing" and path]:
+        beside = {str(other[-1]): other for other in extra if other[:-1] == path[:-1]}
+        if near := get_close_matches(str(path[-1]), beside, n=1, cutoff=0.6):
+            found[path] = beside[near[0]]
+    return found
+
+
+def _is_told(source: SuiteData, path: KeyPath) -> bool:
+    """Whether it is a method's entry that was found to be none before."""
+    return path[:1] == ("methods",) and len(path) > 3 and _at(source.data, path[:3]) is WRONG
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    for step in path:
+        data = data[step]
+    return data
+
+
+def rest_of(source: SuiteData, error: ValidationError) -> Suite | None:
+    """The suite without what pydantic complains of, so that further checks can look at the rest; None where that
+    leaves no suite, or would move the entries of a list."""
+    data = deepcopy(source.data)
+    complaints = [(_written_path(source, complaint["loc"]), complaint) for complaint in error.errors()]
+    for right, wrong in _misspelt(complaints).items():
+        holder = _at(data, right[:-1])
+        holder[right[-1]] = holder[wrong[-1]]
+    for path in {path for path, complaint in complaints if complaint["type"] != "missing"}:
+        holder = _at(data, path[:-1])
+        if not path or not isinstance(holder, dict):
+            return None
+        holder.pop(path[-1], None)
+    try:
+        return Suite.model_validate(data)
+    except ValidationError:
+        return None
 
 
 def _written_path(source: SuiteData, loc: tuple[int | str, ...]) -> KeyPath:

@@ -10,14 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from ltbench.data.sources.kinds import source_kinds
-from ltbench.errors import UserError, clipped, did_you_mean
-from ltbench.metrics import METRICS
+from ltbench.errors import Problems, UserError, UserErrors, clipped, did_you_mean
 from ltbench.plugins import use
-from ltbench.spec import SAFE_NAME, search_suite
-from ltbench.suite.explain import explain
+from ltbench.suite.checks import check_names
+from ltbench.suite.explain import WRONG, explain, rest_of
 from ltbench.suite.places import KeyPath, Overrides, SuiteData
-from ltbench.suite.protocol import Protocol
-from ltbench.suite.schema import DatasetEntry, Suite
+from ltbench.suite.schema import Suite
 from ltbench.suite.yaml_file import read_suite_file, read_suite_mapping, shipped, shipped_suites
 
 
@@ -44,20 +42,42 @@ def load_suite(suite: str | Path | Mapping[str, Any], overrides: Overrides = (),
         plugins: further folders of plugins, beside those that the suite names.
 
     Raises:
-        UserError: anything wrong with it, as one message with file, line, key path and cure.
+        UserError: what is wrong with it, all at once, each with file, line, key path and cure. `BadSuite`, where
+            something is left of it that can be looked at further.
     """
     if isinstance(suite, Mapping):
         source = read_suite_mapping(suite, overrides)
     else:
         source = read_suite_file(find_suite(str(suite)), overrides)
+    problems = Problems()
     _use_plugins(source, plugins)
-    _arrange(source)
+    _arrange(source, problems)
+    checked: Suite | None = None
     try:
         checked = Suite.model_validate(source.data)
     except ValidationError as error:
-        raise explain(source, error) from error
-    _check_names(source, checked)
+        for problem in explain(source, error):
+            problems.add(problem)
+        checked = rest_of(source, error)
+    if checked is not None:
+        for problem in check_names(source, checked):
+            problems.add(problem)
+    if problems.found:
+        raise BadSuite(problems.found, checked)
+    assert checked is not None
     return checked.model_copy(update={"datasets": [draw for entry in checked.datasets for draw in entry.draws()]})
+
+
+class BadSuite(UserErrors):
+    """A suite with one or several problems.
+
+    Attributes:
+        rest: the suite without the values that are no values, to look for further problems; None: nothing is left.
+    """
+
+    def __init__(self, problems: Sequence[UserError], rest: Suite | None) -> None:
+        super().__init__(problems)
+        self.rest = rest
 
 
 def _use_plugins(source: SuiteData, given: Sequence[Path]) -> None:
@@ -74,7 +94,7 @@ def _use_plugins(source: SuiteData, given: Sequence[Path]) -> None:
     use([*given, *found], place)
 
 
-def _arrange(source: SuiteData) -> None:
+def _arrange(source: SuiteData, problems: Problems) -> None:
     """Bring the short spellings of methods, imbalance and paths into the one long form."""
     methods, recipes = source.data.get("methods"), source.data.get("recipes")
     if isinstance(methods, list) and isinstance(recipes, dict) and len(recipes) == 1:
@@ -85,11 +105,12 @@ def _arrange(source: SuiteData) -> None:
     if isinstance(methods, dict):
         for group, entries in methods.items():
             if isinstance(entries, list):
-                methods[group] = [_method_entry(source, ("methods", group, i), e) for i, e in enumerate(entries)]
+                methods[group] = [_arranged(source, ("methods", group, i), e, problems) for i, e in enumerate(entries)]
     datasets = source.data.get("datasets")
     for i, entry in enumerate(datasets if isinstance(datasets, list) else []):
         if isinstance(entry, dict):
-            _arrange_dataset(source, entry, i)
+            with problems.kept():
+                _arrange_dataset(source, entry, i)
     if isinstance(source.data.get("text"), dict):
         _resolve(source, source.data["text"], ("text", "path"))
         _resolve_if_file(source, source.data["text"], ("text", "pretrained"))
@@ -132,6 +153,13 @@ def _absolute(source: SuiteData, value: str, path: KeyPath) -> Path:
     return (base / Path(value).expanduser()).absolute()
 
 
+def _arranged(source: SuiteData, path: KeyPath, entry: Any, problems: Problems) -> Any:
+    """A method's entry in its long form; of one that is none, an empty one that no further check looks at."""
+    with problems.kept():
+        return _method_entry(source, path, entry)
+    return WRONG
+
+
 def _method_entry(source: SuiteData, path: KeyPath, entry: Any) -> Any:
     """`ce`, `{logit_adjustment: {tau: 2, as: la_tau2}}`, `{compose: [mixup, ldam_drw], alpha: 0.2, as: both}`, or what
     the suite.json beside results has."""
@@ -160,159 +188,3 @@ def _composed_entry(source: SuiteData, path: KeyPath, entry: dict[str, Any]) -> 
     method = "+".join(names)
     label, search = values.pop("as", method), values.pop("search", None)
     return {"method": method, "label": label, "hyperparameters": values, "search": search}
-
-
-def _check_names(source: SuiteData, suite: Suite) -> None:
-    """What pydantic cannot see: names that must be safe, unique, or known."""
-    _check_safe(source, ("suite",), suite.suite)
-    seen: dict[str, int] = {}
-    for i, entry in enumerate(suite.datasets):
-        _check_safe(source, ("datasets", i, "name"), entry.name)
-        if entry.name in seen:
-            raise source.error(("datasets", i, "name"), f"{entry.name!r} names two data sets; give each its own name")
-        seen[entry.name] = i
-        _check_dataset(source, i, entry)
-    _check_draws(source, suite.datasets)
-    _check_tested_on(source, suite.datasets)
-    for group, entries in suite.methods.items():
-        _check_safe(source, ("methods", group), group)
-        if group not in suite.recipes:
-            raise source.error(
-                ("methods", group), f"there is no recipe {group!r}. {did_you_mean(group, suite.recipes)}"
-            )
-        _check_labels(source, ("methods", group), [e.label for e in entries])
-        for i, row in enumerate(entries):
-            row.found_at(f"{source.place(('methods', group, i))}: methods.{group}.{i}")
-    labels = [e.label for entries in suite.methods.values() for e in entries]
-    if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise source.error(("methods",), f"{twice!r} stands under two recipes; give one another name with `as:`")
-    _check_protocol(source, suite.protocol, labels)
-    _check_search(source, suite)
-    rows = {*labels, *(e.method for entries in suite.methods.values() for e in entries)}
-    for name in suite.resources.methods:
-        if name not in rows:
-            hint = did_you_mean(name, rows)
-            raise source.error(("resources", "methods", name), f"{name!r} is not among the methods. {hint}")
-
-
-def _check_labels(source: SuiteData, path: KeyPath, labels: list[str]) -> None:
-    for i, label in enumerate(labels):
-        if not isinstance(label, str):
-            raise source.error((*path, i), f"a row's name must be a text, got {label!r}")
-        _check_safe(source, (*path, i), label)
-        if label in labels[:i]:
-            raise source.error((*path, i), f"{label!r} is listed twice; give one row another name with `as:`")
-
-
-def _check_safe(source: SuiteData, path: KeyPath, name: str) -> None:
-    if not SAFE_NAME.fullmatch(name):
-        raise source.error(path, f"{name!r} is not a usable name: letters, digits, '_', '-', '.' and '+', at most 80, "
-                                 f"starting with a letter or digit")  # fmt: skip
-
-
-def _check_dataset(source: SuiteData, i: int, entry: DatasetEntry) -> None:
-    kinds, kind, path = source_kinds(), entry.kind or entry.name, ("datasets", i)
-    if kind not in kinds:
-        where = (*path, "kind" if entry.kind else "name")
-        hint = "" if entry.kind else " Give `kind:` to use a name of your own."
-        raise source.error(where, f"unknown data set {kind!r}. {did_you_mean(kind, kinds)}{hint}")
-    for option in entry.model_extra or {}:
-        allowed = [*DatasetEntry.model_fields, *kinds[kind].options, *kinds[kind].places]
-        if option not in allowed:
-            raise source.error((*path, option), f"unknown key. {did_you_mean(option, allowed)}")
-    for place in kinds[kind].places:
-        value = (entry.model_extra or {}).get(place, "")
-        if not isinstance(value, str):
-            raise source.error((*path, place), f"must be {kinds[kind].places[place]}, got {value!r}")
-    if kinds[kind].needs_path != bool(entry.path) and not kinds[kind].may_have_path:
-        cure = f"add `path:`, {kinds[kind].path_is}" if not entry.path else "remove `path:`"
-        raise source.error(path, f"data set {kind!r}: {cure}")
-    if entry.profile == "native" and entry.imbalance is not None:
-        raise source.error((*path, "imbalance"), "has no effect with `profile: native`; remove one of the two")
-    if entry.profile != "native" and entry.imbalance is None:
-        raise source.error(path, "`imbalance:` is missing, for example [10, 50, 100]; or say `profile: native`")
-    if entry.imbalance and len(set(entry.imbalance)) < len(entry.imbalance):
-        raise source.error((*path, "imbalance"), f"lists a value twice: {entry.imbalance}")
-
-
-def _check_tested_on(source: SuiteData, entries: Sequence[DatasetEntry]) -> None:
-    """Numbers on val lists and on test sets are not put into one table, so they are not made by one suite."""
-    kinds = source_kinds()
-    chosen = {i: (entry.model_extra or {}).get("tested_on", "test") for i, entry in enumerate(entries)
-              if "tested_on" in kinds[entry.kind or entry.name].options}  # fmt: skip
-    if {"test", "val"} <= {str(value) for value in chosen.values()}:
-        i = next(i for i, value in chosen.items() if value == "val")
-        raise source.error(
-            ("datasets", i, "tested_on"),
-            "another data set of this suite is tested on its test set; a table has numbers of the one or of the other: "
-            "make two suites",
-        )
-
-
-def _check_search(source: SuiteData, suite: Suite) -> None:
-    search = suite.protocol.search
-    for group, entries in suite.methods.items():
-        for i, row in enumerate(entries):
-            path: KeyPath = ("methods", group, i)
-            if row.search is not None and search is None:
-                raise source.error(path, f"{row.label!r} has a `search:`, but there is no `protocol.search:` that says "
-                                         f"how; add it, for example {{trials: 8, holdout_per_class: 10}}")  # fmt: skip
-            both = sorted(set(row.search or ()) & set(row.hyperparameters))
-            if both:
-                raise source.error(path, f"{row.label!r} has a value and a range for {both[0]}; keep one of the two")
-    if search is None:
-        return
-    if search.select not in METRICS:
-        hint = did_you_mean(search.select, METRICS)
-        raise source.error(("protocol", "search", "select"), f"unknown metric {search.select!r}. {hint}")
-    for group, entries in suite.methods.items():
-        for i, row in enumerate(entries):  # the trials of a search are numbered
-            if not SAFE_NAME.fullmatch(f"{row.label}+{search.trials}"):
-                cure = "give it a shorter one with `as:`"
-                raise source.error(
-                    ("methods", group, i),
-                    f"{row.label!r} is too long a name for a row of a suite with a search; {cure}",
-                )
-    if not SAFE_NAME.fullmatch(search_suite(suite.suite)):
-        raise source.error(("suite",), f"{suite.suite!r} is too long a name for a suite with a search")
-
-
-def _check_protocol(source: SuiteData, protocol: Protocol, labels: list[str]) -> None:
-    where: KeyPath = ("protocol", "final", "seeds")
-    if len(set(protocol.final.all_seeds)) < len(protocol.final.all_seeds):
-        raise source.error(where, f"lists a seed twice: {protocol.final.seeds}")
-    for key, names in ((("primary",), [protocol.primary]), (("final", "report"), protocol.final.report)):
-        for name in names:
-            if name not in METRICS:
-                raise source.error(("protocol", *key), f"unknown metric {name!r}. {did_you_mean(name, METRICS)}")
-    if protocol.reference is not None and protocol.reference not in labels:
-        hint = did_you_mean(protocol.reference, labels)
-        raise source.error(("protocol", "reference"), f"{protocol.reference!r} is not among the methods. {hint}")
-    if len(set(protocol.final.report)) < len(protocol.final.report):
-        raise source.error(("protocol", "final", "report"), f"lists a metric twice: {protocol.final.report}")
-    if protocol.curves == "holdout" and not protocol.holdout_per_class:
-        raise source.error(("protocol", "curves"), "`holdout` needs `holdout_per_class:` of at least 1")
-    if protocol.shots.few > protocol.shots.many:
-        raise source.error(("protocol", "shots"), "`few` must not be above `many`")
-
-
-def _check_draws(source: SuiteData, datasets: Sequence[DatasetEntry]) -> None:
-    """Every draw is another one, and has a name that no other data set has."""
-    names = [entry.name for entry in datasets]
-    for i, entry in enumerate(datasets):
-        if entry.subset_seeds is not None and entry.class_orders is not None:
-            raise source.error(("datasets", i, "class_orders"), "is given beside `subset_seeds`; vary one of the two")
-        several = "subset_seeds" if entry.subset_seeds is not None else "class_orders"
-        seeds, place = entry.subset_seeds or entry.class_orders, ("datasets", i, several)
-        if seeds is None:
-            continue
-        if len(set(seeds)) < len(seeds):
-            raise source.error(place, "names a seed twice; each draw is another one")
-        if several.removesuffix("s") in entry.model_fields_set:
-            raise source.error(place, f"stands in place of `{several.removesuffix('s')}`; remove one of the two")
-        if entry.profile == "native":
-            raise source.error(place, "needs a profile: a data set that is taken as it is has nothing to draw")
-        for draw in entry.draws()[1:]:
-            if draw.name in names:
-                raise source.error(place, f"makes a data set {draw.name!r}, and there is one; rename it")

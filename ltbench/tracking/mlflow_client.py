@@ -1,4 +1,5 @@
-"""Opening an MLflow store: its client, its experiments and runs. Only this file and `mlflow_store` import mlflow."""
+"""Opening an MLflow store: its client, its experiments and runs. Only this file, `mlflow_store`
+and `mlflow_board` import mlflow."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 # It prints the address of every run, with the password in it.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+# It reports what it is used for; whoever wants that says MLFLOW_DISABLE_TELEMETRY=false.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException

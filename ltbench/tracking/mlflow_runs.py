@@ -17,6 +17,8 @@ from ltbench.spec import ELSEWHERE, KEY, SAFE_NAME, Expectation, Record, Result,
 from ltbench.spec.budget import NAMES as COST_NAMES
 from ltbench.spec.budget import budget_of
 from ltbench.spec.validation import is_number, is_text
+from ltbench.tracking.aggregates import group_of
+from ltbench.tracking.mlflow_page import GROUP, run_note
 
 KIND, PLAN = "ltbench.kind", "ltbench.plan"
 _CHUNK = 4800
@@ -62,6 +64,8 @@ def tags_of(record: Record, digest: str) -> dict[str, str]:
         "ltbench.recipe_id": spec.recipe_id,
         "ltbench.status": record.status,
         **{f"ltbench.version.{k}": v for k, v in versions.items()},
+        GROUP: group_of(spec.label, spec.cell.label),
+        "cell": spec.cell.label,
         "suite": spec.suite,
         "dataset": spec.cell.dataset,
         "imbalance": spec.cell.imbalance_label,
@@ -70,6 +74,7 @@ def tags_of(record: Record, digest: str) -> dict[str, str]:
         "seed": str(spec.seed),
         "role": spec.role,
         "mlflow.source.name": "ltbench",
+        "mlflow.note.content": run_note(record),
     }
     if "pretraining" in spec.recipe:
         tags["ltbench.pretraining"] = str(spec.recipe["pretraining"])

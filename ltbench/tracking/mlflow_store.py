@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import Enum
 from pathlib import Path
@@ -17,17 +16,17 @@ from typing import NamedTuple
 from ltbench.tracking.mlflow_client import client_of, experiment_of, opened, runs_of
 
 # isort: split
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from ltbench.errors import UserError
+from ltbench.metrics import METRICS
 from ltbench.ranking.images import read_arrays
 from ltbench.results.journal import Journal, without_collecting
 from ltbench.spec import Expectation, Record, Result
 from ltbench.system.uris import shown_uri, sqlite_file
-from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.ledger import record_digest
+from ltbench.tracking.mlflow_page import VIEW, Order, experiment_note, view_tag
 from ltbench.tracking.mlflow_runs import (
     FINISHED,
     KIND,
@@ -91,8 +90,13 @@ class Store:
         ]
 
     def _describe(self, expectation: Expectation) -> None:
-        note = f"{expectation.question}\n\nMade by ltbench; rank it with `ltbench leaderboard`."
-        for name, text in (("mlflow.note.content", note), *plan_tags(expectation)):
+        primary = str(expectation.protocol.get("primary", "balanced_accuracy"))
+        told = {"mlflow.note.content": experiment_note(expectation), **dict(plan_tags(expectation))}
+        if VIEW not in self._client.get_experiment(self._experiment).tags:  # until there is a summary
+            columns = [f"test/{name}" for name in dict.fromkeys((primary, *expectation.protocol.get("report", ())))]
+            rising = primary in METRICS and not METRICS[primary].higher_is_better
+            told[VIEW] = view_tag(columns, Order(columns[0], rising))
+        for name, text in told.items():
             self._client.set_experiment_tag(self._experiment, name, text)
 
     def put(self, record: Record, journal: Journal, before: Collection[str] = ()) -> Put:
@@ -186,47 +190,6 @@ def _dataset_input(record: Record) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
-def _end(client: MlflowClient, run: Run) -> None:
-    """End a run now, or at its start if the clock was set back since."""
-    client.set_terminated(run.info.run_id, end_time=max(int(1000 * time.time()), run.info.start_time))
-
-
-def put_board(uri: str, suite: str, digest: str, runs: Sequence[Aggregate], files: Mapping[str, Path]) -> str:
-    """A leaderboard's numbers and its report, in an experiment of their own beside the suite's, so that they do not
-    disturb comparing trials. What an earlier call put there is replaced; the same numbers are not sent twice.
-
-    Args:
-        files: path among the artifacts -> file.
-
-    Returns:
-        The experiment's name.
-    """
-    client, name = client_of(uri), f"{suite} leaderboard"
-    there = client.get_experiment_by_name(name)
-    # Restoring brings back every run that was ever in it, those that were replaced as well.
-    restored = there is not None and there.lifecycle_stage == LifecycleStage.DELETED
-    location = experiment_of(client, uri, name)
-    before = list(runs_of(client, location))
-    reports = [r for r in before if r.data.tags.get(KIND) == "report" and r.info.status == "FINISHED"]
-    if not restored and any(r.data.tags.get("ltbench.data") == digest for r in reports):
-        return name
-    shared = {"suite": suite, "ltbench.data": digest, "mlflow.source.name": "ltbench"}
-    for run in runs:
-        made = client.create_run(location, run_name=run.name, tags={**run.tags, **shared, KIND: "aggregate"})
-        client.log_batch(
-            made.info.run_id, metrics=[Metric(k, v, made.info.start_time, 0) for k, v in run.metrics.items()]
-        )
-        _end(client, made)
-    made = client.create_run(location, run_name="report", tags={**shared, KIND: "report"})
-    for place, file in files.items():
-        folder = str(Path(place).parent)
-        client.log_artifact(made.info.run_id, str(file), None if folder == "." else folder)
-    _end(client, made)
-    for old in before:
-        client.delete_run(old.info.run_id)
-    return name
-
-
 def suites(uri: str) -> list[str]:
     """Names of the store's experiments that ltbench made, the last used first.
 
@@ -236,6 +199,16 @@ def suites(uri: str) -> list[str]:
     with _reading(uri):
         found = [e for e in client_of(uri).search_experiments() if PLAN in e.tags or KIND in e.tags]
         return [e.name for e in sorted(found, key=lambda e: e.last_update_time or 0, reverse=True)]
+
+
+def experiment_of_suite(uri: str, suite: str) -> str:
+    """The id of the experiment of a suite that the store has.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    with _reading(uri):
+        return str(client_of(uri).get_experiment_by_name(suite).experiment_id)
 
 
 def read(uri: str, suite: str) -> tuple[list[Result], Expectation | None]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from ltbench.errors import UserError
+from ltbench.errors import UserError, did_you_mean
 from ltbench.metrics import BUCKETS, NONE_DECLARED, Directions
 from ltbench.plugins import use
 from ltbench.ranking.selection import LTBENCH, Origin
-from ltbench.results.folders import REFERENCE, checked_name, read_plan, referenced, suites_in
+from ltbench.results.folders import REFERENCE, checked_name, last_used, read_plan, referenced
 from ltbench.results.journal import Journal, Unreadable, read_record, without_collecting
 from ltbench.results.reading import read_results
 from ltbench.spec import Expectation, Result
@@ -98,15 +98,14 @@ def _suites(store: str, results: Path) -> list[str]:
     """The suites in MLflow, the last used first; then those that are in the folder of results alone."""
     from ltbench.tracking import sqlite_store
 
-    with_records = suites_in(results)
+    with_records = last_used(results)
     if not with_records:
         refuse_without_store(store)
     names: list[str] = []
     if _is_there(store):
         found = sqlite_store.suites(store)
         names = _mlflow().suites(store) if found is None else found
-    alone = [name for name in with_records if name not in names]
-    names += sorted(alone, key=lambda name: (results / name / "records").stat().st_mtime, reverse=True)
+    names += [name for name in with_records if name not in names]
     if not names:
         raise UserError(f"the MLflow store {shown_uri(store)} holds no suite; run one: ltbench run quickstart")
     return names
@@ -190,7 +189,7 @@ def _mlflow() -> ModuleType:
 def suite_name(suite: str, plugins: Sequence[Path] = ()) -> str:
     """The name inside a suite's file, or the argument itself where it is a name already. The code of these folders of
     plugins, and of those that the file names, is found from then on."""
-    if Path(suite).suffix in (".yaml", ".yml"):
+    if Path(suite).suffix in (".yaml", ".yml", ".json"):
         from ltbench.suite.load import load_suite
 
         return load_suite(suite, (), plugins).suite
@@ -240,14 +239,27 @@ def journal_in(folder: Path) -> tuple[Journal, Expectation | None]:
     return Journal(records), read_plan(records.parent / "plan.json") if records.name == "records" else None
 
 
-def journal_of(results: Path, suite: str | None, folder: Path | None) -> tuple[Journal, Expectation | None]:
-    """The journal to read: of a folder, of a suite by name, or of the only suite there is."""
-    if folder is not None:
-        return journal_in(folder)
-    there = suites_in(results)
-    if suite is None and len(there) == 1:
-        suite = there[0]
-    if suite not in there:
-        known = ", ".join(there) or "none yet; run one: ltbench run quickstart"
-        raise UserError(f"--suite: name one of the suites under {results}: {known}")
-    return journal_in(results / suite)
+def journal_of(
+    results: Path, suite: str | None, folder: Path | None, tell: Tell = tell_nobody
+) -> tuple[Journal, Expectation | None]:
+    """The journal to read: of a folder, of a suite by name or file, or of the last used one."""
+    return journal_in(folder) if folder is not None else journal_in(results / suite_there(results, suite, tell))
+
+
+def suite_there(results: Path, suite: str | None, tell: Tell = tell_nobody) -> str:
+    """The name of a suite that has records under a folder of results.
+
+    Args:
+        suite: its name or file; None: the last used.
+
+    Raises:
+        UserError: there is none, or none of that name.
+    """
+    there = last_used(results)
+    name = suite_name(suite) if suite is not None else there[0] if there else ""
+    if name not in there:
+        known = did_you_mean(name, there) if there else "There are none yet; run one: ltbench run quickstart"
+        raise UserError(f"no suite {name} has records under {results}. {known}".replace("suite  has", "suite has"))
+    if suite is None and len(there) > 1:
+        tell(f"{len(there)} suites are there ({', '.join(there)}); showing the last used")
+    return name

@@ -12,6 +12,7 @@ from ltbench.results.journal import Journal, Unreadable
 from ltbench.system.lock import SuiteLock
 from ltbench.system.uris import store_uri
 from ltbench.tracking.untracked import tracker_of
+from ltbench.workflow.sync import summarise, whole_board
 from ltbench.workflow.tell import Tell, tell_nobody, warner
 
 
@@ -55,5 +56,6 @@ def import_records(
             folders, store = folders_of(results, suite), store_uri(tracking_uri, results)
             tracker = tracker_of(store, suite, folders.journal, read_plan(folders.plan_file), warn)
             tracker.deliver_backlog()
-            tracker.close()
+            if not tracker.close():
+                summarise(whole_board(suite, results), store, tell)
     return new_records

@@ -111,13 +111,13 @@ def make_board(request: BoardRequest) -> RankedResults:
     return RankedResults(board, found.expectation, journal)
 
 
-def board_of_records(folders: Folders, chosen: Selection, plan: Plan) -> Leaderboard | None:
+def board_of_records(folders: Folders, chosen: Selection, expectation: Expectation | None) -> Leaderboard | None:
     """The board of what a suite's journal holds; None where nothing is finished."""
     records = folders.journal.records().values()
     if not any(r.status == "ok" for r in records):
         return None
     results = [Result.of(r) for r in records]
-    return build(results, plan.expectation(), chosen, predictions=folders.journal.predictions)
+    return build(results, expectation, chosen, predictions=folders.journal.predictions)
 
 
 def due_now(plan: Plan, folders: Folders, chosen: Selection) -> tuple[Plan, Leaderboard | None]:
@@ -125,7 +125,7 @@ def due_now(plan: Plan, folders: Folders, chosen: Selection) -> tuple[Plan, Lead
     where seeds are fixed, or chosen by hand."""
     if not plan.looks or chosen.seeds is not None:
         return plan, None
-    board = board_of_records(folders, chosen, plan)
+    board = board_of_records(folders, chosen, plan.expectation())
     tables = [] if board is None else [table.standing for table in board.tables if table.standing is not None]
     return plan.up_to({label: n for standing in tables for label, n in standing.due.items()}), board
 
@@ -137,17 +137,18 @@ def compare_rows(
     results: Path = Path("results"),
     source: Path | None = None,
     chosen: Selection | None = None,
+    tell: Tell = tell_nobody,
 ) -> Comparison:
     """Two rows in full, as one planned comparison.
 
     Args:
         a: a row of the table. b: the row it is compared with.
-        suite: its name; None: the only one there is.
+        suite: its name or file; None: the last used.
         source: a suite's folder of results, or of records, instead of `results`.
 
     Raises:
         UserError: no such suite or row.
     """
-    journal, expectation = journal_of(results, suite, source)
+    journal, expectation = journal_of(results, suite, source, tell)
     records = list(journal.records().values())
     return compare(records, journal.predictions, a, b, expectation, (chosen or Selection()).datasets)

@@ -43,11 +43,11 @@ class Made:
         folder = self.page.parent
         try:
             need("MLflow", "mlflow")
-            from ltbench.tracking import mlflow_store
+            from ltbench.tracking import mlflow_board
 
             files = {file.relative_to(folder).as_posix(): file for file in self.files}
             version = digest([self.board.data, dict(self.board.config)])
-            mlflow_store.put_board(uri, self.board.suite, version, aggregates(self.board), files)
+            mlflow_board.put_board(uri, self.board.suite, version, aggregates(self.board), files)
         except UserError as error:
             warner(tell)(f"the report is not in MLflow: {error}")
         except Exception as error:  # whatever MLflow raises: the report itself is made
@@ -80,7 +80,7 @@ def make_report(
         scores = find_results(suite, results, tracking_uri, source, tell)
         board = build(scores.results, None, chosen, origin=scores.origin)
         return Made(board, write_report(board, [], None, None, out or Path("report")))
-    journal, expectation = journal_of(results, suite_name(suite, plugins) if suite else None, source)
+    journal, expectation = journal_of(results, suite_name(suite, plugins) if suite else None, source, tell)
     records = []
     for found in journal:
         if isinstance(found, Record):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.data.sources.source import data_folder
-from ltbench.errors import clipped
+from ltbench.errors import Problems, UserErrors, clipped
 from ltbench.execution.resources import Resources, resources_of
 from ltbench.models.towers import weights_of
 from ltbench.planning.planner import make_plan, part_of
 from ltbench.planning.resolve import Inputs, Resolved, resolve
+from ltbench.planning.rows import rows_of
 from ltbench.planning.search import Read
 from ltbench.planning.towers import refuse_without_weights
 from ltbench.plugins import in_use, read_sources
@@ -21,7 +22,7 @@ from ltbench.registry import Registry
 from ltbench.results.folders import Folders, folders_of
 from ltbench.spec import Plan, Selection, search_suite
 from ltbench.suite import Suite
-from ltbench.suite.load import load_suite
+from ltbench.suite.load import BadSuite, load_suite
 from ltbench.suite.places import Overrides
 from ltbench.system.remote import Remote
 from ltbench.system.uris import store_uri
@@ -144,7 +145,7 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
     Raises:
         UserError: anything wrong with the suite, its methods, its data or the selection.
     """
-    suite = load_suite(request.suite, request.overrides, request.plugins)
+    suite = _loaded(request)
     registry, data = Registry(request.methods), data_folder(request.data)
     chosen = None if whole else request.chosen
     resolved = resolve(suite, registry, data, chosen)
@@ -158,6 +159,19 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
             request.warn(f"data set {name!r}: {note}")
     part = part_of(plan, suite, request.chosen) if whole else plan
     return Prepared(request, suite, registry, data, resolved, part, plan, inputs, in_use())
+
+
+def _loaded(request: Request) -> Suite:
+    """The suite; what is wrong with its methods is told together with what is wrong with its keys."""
+    try:
+        return load_suite(request.suite, request.overrides, request.plugins)
+    except BadSuite as bad:
+        problems = Problems()
+        problems.add(bad)
+        if bad.rest is not None:
+            with problems.kept():
+                rows_of(bad.rest.methods, bad.rest.protocol.search, Registry(request.methods))
+        raise UserErrors(problems.found) from bad
 
 
 def _tell_unnamed(folder: Path, said: str, warn: Callable[[str], object]) -> None:

@@ -20,7 +20,7 @@ from ltbench.ranking.formats.choices import choice_text
 from ltbench.ranking.formats.looks_text import looks_notes
 from ltbench.results.folders import Folders, checkpoints_of
 from ltbench.results.journal import Journal
-from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.spec import Plan, Record, Selection, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.lock import SuiteLock
 from ltbench.system.remote import Remote
@@ -28,6 +28,7 @@ from ltbench.tracking.untracked import tracker_of
 from ltbench.training.site import Site
 from ltbench.workflow.make_board import board_of_records, due_now
 from ltbench.workflow.prepare import Prepared, Request, prepare
+from ltbench.workflow.sync import summarise, whole_board
 
 if TYPE_CHECKING:
     from ltbench.ranking.board import Leaderboard
@@ -62,6 +63,7 @@ class RunOutcome:
         search_failures: trials of the search that failed, other than by divergence.
         journal: where its records are. checkpoints: where its trials leave them.
         board: None where nothing is finished.
+        sent: MLflow was sent records, and has all of them.
     """
 
     plan: Plan
@@ -71,6 +73,7 @@ class RunOutcome:
     stopped: bool = False
     search_failures: Sequence[Record] = field(default_factory=list)
     board: Leaderboard | None = None
+    sent: bool = False
 
     @property
     def left(self) -> list[TrialSpec]:
@@ -120,7 +123,12 @@ def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
         done = _look_by_look(job, prepared, request, interrupt, lock)
         if done.stopped:
             return done
-        board = board_of_records(prepared.folders, request.chosen, prepared.plan)
+        board = board_of_records(prepared.folders, request.chosen, prepared.plan.expectation())
+        if done.sent:
+            part = request.chosen != Selection()
+            summarise(
+                whole_board(prepared.suite.suite, request.results) if part else board, request.store, request.tell
+            )
         return replace(done, search_failures=broken, board=board)
 
 
@@ -140,8 +148,11 @@ def _look_by_look(
     """Run what is due, look at the records, and go on with what is then due; once, where seeds are fixed. What is due
     follows from the records alone, so a command that was ended finds itself at the same look."""
     due, _ = due_now(job.plan, job.folders, request.chosen)
+    sent = False
     while True:
         outcome = _carry_out(replace(job, plan=due), prepared, request, interrupt, lock)
+        sent = sent or outcome.sent
+        outcome = replace(outcome, sent=sent)
         if outcome.stopped or outcome.left or request.retry_failed:
             return outcome
         due, board = due_now(job.plan, job.folders, request.chosen)
@@ -160,7 +171,7 @@ def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: In
     try:
         state = state_of(plan, journal)
         bring_up_to_date(plan, state, journal, tracker)
-        tracker.deliver_backlog()
+        backlog = tracker.deliver_backlog()
         to_run = state.to_run(plan, request.retry_failed)
         request.tell(_announcement(plan, to_run, state))
         resources = replace(prepared.resources, inline=request.inline or prepared.resources.inline)
@@ -172,7 +183,8 @@ def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: In
         unsent = tracker.close()
     if unsent:
         request.warn(f"{unsent} records wait to be sent to MLflow")
-    outcome = RunOutcome(plan, state_of(plan, journal), journal, site.checkpoints)
+    sent = not unsent and bool(backlog or to_run.trials)
+    outcome = RunOutcome(plan, state_of(plan, journal), journal, site.checkpoints, sent=sent)
     return replace(outcome, stopped=interrupt.asked and bool(outcome.left))
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from ltbench.checks.verify import Check, machine_of, verify
 from ltbench.errors import UserError
+from ltbench.results.folders import referenced
 from ltbench.results.verified import Mark, write_marks
 from ltbench.training.site import checked_device
-from ltbench.workflow.find_results import journal_of
+from ltbench.workflow.find_results import journal_of, suite_there
 from ltbench.workflow.prepare import Request, prepare
+from ltbench.workflow.tell import Tell, tell_nobody
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,22 @@ def verify_suite(
     elif mark:
         request.warn(f"{journal.folder}: is no folder `records` of a suite's results, so no mark is left")
     return Verification(checks, finished, primary, marked)
+
+
+def last_suite(results: Path, source: Path | None, tell: Tell = tell_nobody) -> Path:
+    """The suite that was last used, as it was run.
+
+    Args:
+        results: where runs wrote. source: a suite's folder of results instead.
+
+    Raises:
+        UserError: nothing has been run, or what the suite was is not known.
+    """
+    folder = results / suite_there(results, None, tell) if source is None else referenced(source)
+    file = folder / "suite.json"
+    if not file.is_file():
+        raise UserError(f"{folder}: has no suite.json, which says what the suite was; name the suite")
+    return file
 
 
 def _mark(check: Check) -> Mark:

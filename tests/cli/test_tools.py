@@ -352,6 +352,9 @@ class _Server:
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self.started.append((command, env))
 
+    def poll(self) -> int:
+        return 0
+
     def wait(self) -> int:
         return 0
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ltbench.cli.watch import watch_lines
 from ltbench.execution.display.file import NAME, ProgressFile, Seen, read_progress
 from ltbench.execution.display.lines import Running, shortened, trial_line, trial_lines
-from ltbench.execution.progress import Display
+from ltbench.execution.progress import Display, RunDisplay
 from ltbench.spec import Record, TrialSpec
 
 Make = Callable[..., TrialSpec]
@@ -87,6 +89,27 @@ def test_a_run_leaves_what_watch_shows_and_takes_it_away_again(make_spec: Make, 
     assert not (tmp_path / NAME).exists()
 
 
+def test_the_speed_is_told_before_any_trial_has_ended(make_spec: Make, tmp_path: Path) -> None:
+    spec = make_spec()
+    with ProgressFile(Display(), [spec], tmp_path / NAME) as display:
+        display.images({spec.cell.manifest: 500})
+        display.started(spec)
+        for fraction in (0.1, 0.5):
+            display.progressed(spec, fraction, 1.0)
+        display.phase("")  # writes at once
+        found = read_progress(tmp_path)
+    assert found is not None
+    assert [r.images for r in found.running] == [500]
+    assert "images/s" in trial_line(found.running[0], found.written, 120)
+
+
+def test_without_a_terminal_it_is_said_what_is_made_ready(make_spec: Make) -> None:
+    out = io.StringIO()
+    with RunDisplay([make_spec()], "balanced_accuracy", Console(file=out, width=100)) as display:
+        display.phase("starting Ray ...")
+    assert out.getvalue() == "starting Ray ...\n"
+
+
 def test_a_progress_file_that_cannot_be_written_stops_nothing(make_spec: Make, tmp_path: Path) -> None:
     with ProgressFile(Display(), [make_spec()], tmp_path / "away" / "further" / NAME) as display:
         display.phase("starting")
@@ -101,6 +124,8 @@ def test_a_file_that_is_none_is_as_if_nothing_ran(tmp_path: Path, text: str) -> 
 
 def test_watch_says_how_far_a_run_is_and_when_it_has_been_quiet() -> None:
     seen = Seen(1000.0, 8, 2, 1, "", [half_way()])
-    assert watch_lines("s", seen, 2, 1001.0, 100, 24)[0] == "s: 2 of 8 done, 1 running, 1 failed"
-    assert "no word from the run for 5 min" in watch_lines("s", seen, 2, 1300.0, 100, 24)[1]
+    trial, totals = watch_lines("s", seen, 2, 1001.0, 100, 24)
+    assert trial.split()[0] == "ldam_drw"
+    assert totals == "s: 2 of 8 done, 1 running, 1 failed"
+    assert "no word from the run for 5 min" in watch_lines("s", seen, 2, 1300.0, 100, 24)[-1]
     assert watch_lines("s", None, 7, 0.0, 80, 24) == ["s: 7 records; no run is going on"]

@@ -160,7 +160,7 @@ class Flaky:
     """Makes a method of MLflow's client fail the first `times` times, before or after it did its work."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, times: int, *, obeyed: bool) -> None:
-        real = getattr(mlflow_store.MlflowClient, name)
+        real = getattr(mlflow_client.MlflowClient, name)
         self.calls = 0
 
         def call(client: Any, *arguments: Any, **named: Any) -> Any:
@@ -171,7 +171,7 @@ class Flaky:
                 real(client, *arguments, **named)
             raise ConnectionError("the answer was lost")
 
-        monkeypatch.setattr(mlflow_store.MlflowClient, name, call)
+        monkeypatch.setattr(mlflow_client.MlflowClient, name, call)
 
 
 @pytest.mark.slow
@@ -260,7 +260,7 @@ from ltbench.tracking.delivery import deliver
 from ltbench.results.folders import Folders
 from ltbench.system.uris import default_uri
 results, where = Path(sys.argv[1]), sys.argv[2]
-holder, name = {"ledger": (ledger.Ledger, "add")}.get(where, (mlflow_store.MlflowClient, where))
+holder, name = {"ledger": (ledger.Ledger, "add")}.get(where, (mlflow_client.MlflowClient, where))
 setattr(holder, name, lambda *a, **k: os._exit(9))
 deliver(default_uri(results), "test", Folders(results, "test").journal)
 """

@@ -19,7 +19,7 @@ from ltbench.results.folders import Folders
 from ltbench.results.journal import Journal
 from ltbench.spec import Cell, Record, TrialSpec
 from ltbench.system.uris import default_uri
-from ltbench.tracking import mlflow_client, mlflow_store
+from ltbench.tracking import mlflow_board, mlflow_client, mlflow_store
 from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.delivery import Tracker, deliver
 from ltbench.tracking.ledger import Ledger
@@ -264,7 +264,7 @@ def test_what_is_in_mlflow_has_no_negative_duration(tmp_path: Path, monkeypatch:
     journal.write(replace(RECORD, environment={"started": time.time(), "seconds": 5.0}))
     monkeypatch.setattr(time, "time", Backwards())
     assert deliver(default_uri(tmp_path), "test", journal).sent == 1
-    mlflow_store.put_board(default_uri(tmp_path), "test", "v", [Aggregate("ce", {}, {"mean": 1.0})], {})
+    mlflow_board.put_board(default_uri(tmp_path), "test", "v", [Aggregate("ce", {}, {"mean": 1.0})], {})
     client = mlflow_client.client_of(default_uri(tmp_path))
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments)

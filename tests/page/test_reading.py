@@ -177,6 +177,45 @@ def test_a_file_of_scores_has_a_report_of_what_it_allows(tmp_path: Path) -> None
     assert 'id="runs-table"' not in text
 
 
+PAPER = {"width": 703, "height": 1024}
+"""The width of A4 within its margins, in pixels of CSS."""
+BEYOND = """(all) => all.filter((t) => t.checkVisibility() && t.getBoundingClientRect().right > innerWidth + 1)
+  .map((t) => t.id)"""
+"""Tables that paper would cut off."""
+
+
+@in_a_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_all_tables_are_whole_and_nothing_is_for_clicking(visit: Any, scheme: str) -> None:
+    page = visit(viewport=PAPER, color_scheme=scheme).page
+    page.emulate_media(media="print", color_scheme=scheme)
+    shown = "(all) => all.filter((e) => e.checkVisibility()).length"
+    for selector in ("nav", ".controls", "details", "textarea", ".screen"):
+        assert page.eval_on_selector_all(selector, shown) == 0, selector
+    assert page.eval_on_selector_all(".view", shown) == page.locator(".view").count() == 5
+    assert page.eval_on_selector_all("table", BEYOND) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER["width"]
+    heads = "(all) => [...new Set(all.map((e) => getComputedStyle(e).position))]"
+    assert page.eval_on_selector_all("thead th, tbody th", heads) == ["static"], "or a head is empty on the next page"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(PALE) == []
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_fifteen_methods_on_twelve_columns_fit_on_paper(browser: Any, tmp_path: Path) -> None:
+    methods = {"ce": 0.3, **{f"quite_long_name_{i}": 0.35 + 0.03 * i for i in range(14)}}
+    kept = made.records(
+        methods, dict.fromkeys(("cifar10", "cifar100", "imagenet", "places"), (10.0, 50.0, 100.0)), seeds=2
+    )
+    file = tmp_path / "report.html"
+    file.write_text(made.html_of(kept, tmp_path, made.plan_of(kept)), encoding="utf-8")
+    there = Visit(browser, file.as_uri(), viewport=PAPER)
+    there.page.emulate_media(media="print")
+    assert there.page.eval_on_selector_all("table", BEYOND) == []
+    there.context.close()
+
+
 @in_a_browser
 def test_the_page_of_a_file_of_scores_is_quiet(browser: Any, tmp_path: Path) -> None:
     kept = made.records({"ce": 0.5, "good": 0.7}, {"a": (10.0,)}, seeds=3)

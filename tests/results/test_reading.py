@@ -47,8 +47,8 @@ def test_a_few_records_start_no_process(journal: Journal, monkeypatch: pytest.Mo
     assert read_results(journal.folder, []) == []
 
 
-@pytest.mark.parametrize("start", ["", "raise SystemExit(1)", "import sys; sys.stdout.write('no pickle')",
-                                   "import os; os.write(1, b'\\x80\\x05\\x95\\x00')"])  # fmt: skip
+@pytest.mark.parametrize("start", ["", "raise SystemExit(1)", "import sys; sys.stdout.write('no JSON')",
+                                   "print('[1]')", "print('[{}]')", "import os; os.write(1, b'\\xff')"])  # fmt: skip
 def test_a_process_that_comes_to_nothing_loses_nothing(
     journal: Journal, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -538,3 +538,49 @@ steps = st.sampled_from(
 def test_any_override_applies_or_is_refused(path: list[str], value: str, mangled: Path) -> None:
     mangled.write_text(SHIPPED, encoding="utf-8")
     load_or_refuse(mangled, (".".join(path) + "=" + value,))
+
+
+MANY = {
+    "epochs: 2": "epoch: 2",
+    "name: digits": "name: digit",
+    "reference: ce": "reference: mixip",
+    "    - mixup": "    - mixpu",
+    "{tau: 0.1}": "{taw: 0.1}",
+    "retries: 2": "retry: 2",
+}
+"""Edits that make the good suite bad, each in another way."""
+
+
+def test_all_problems_are_told_at_once_each_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ltbench.workflow.prepare import Request, prepare
+
+    text = GOOD
+    for old, new in MANY.items():
+        text = text.replace(old, new)
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as found:
+        prepare(Request(suite=file, data=tmp_path))
+    lines = str(found.value).splitlines()
+    assert lines[0] == f"{len(MANY)} problems:"
+    for old, new in MANY.items():
+        place = f"line {GOOD[: GOOD.index(old)].count(chr(10)) + 1}: "
+        word = {"name: digit": "unknown data set 'digit'", "reference: mixip": "'mixip'", "    - mixpu": "'mixpu'",
+                "{taw: 0.1}": "'taw'"}.get(new, "unknown key")  # fmt: skip
+        assert [line for line in lines if place in line and word in line], (old, lines)
+
+
+def test_what_a_method_names_wrongly_and_what_its_recipe_does_are_told_together(tmp_path: Path) -> None:
+    text = GOOD.replace("    - mixup", "    - mixpu").replace("backbone: mlp", "backbone: resnet_32")
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"(?s)2 problems:.*mixpu.*resnet_32"):
+        resolve(load_suite(file), Registry(), tmp_path)
+
+
+def test_of_a_value_one_problem_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(GOOD.replace("epochs: 2", "epoch: 2").replace("imbalance: [20, 50]", "imbalance: [much]"))
+    with pytest.raises(UserError) as found:
+        load_suite(file)
+    assert len(str(found.value).splitlines()) == 3, str(found.value)

@@ -367,7 +367,6 @@ def test_the_two_tracks_differ_in_their_recipe_alone() -> None:
 
 def test_one_board_has_both_tracks() -> None:
     both = load_suite("cifar_recipes")
-    assert both.recipes["scratch"] == load_suite("cifar_lt_strong").recipes["scratch"]
-    assert both.recipes["classic"] == load_suite("cifar_lt").recipes["scratch"]
-    assert [e.method for e in both.methods["scratch"]] == [e.method for e in both.methods["classic"]]
-    assert both.protocol.reference == "ce_classic"
+    assert both.recipes["scratch"] == load_suite("cifar_lt").recipes["scratch"]
+    assert both.recipes["strong"] == load_suite("cifar_lt_strong").recipes["scratch"]
+    assert [e.method for e in both.methods["scratch"]] == [e.method for e in both.methods["strong"]]

@@ -15,7 +15,7 @@ from ltbench import cli
 from ltbench.errors import UserError
 from ltbench.results.folders import Folders
 from ltbench.spec import Record, Selection, canonical
-from ltbench.tracking import mlflow_client, mlflow_store
+from ltbench.tracking import mlflow_board, mlflow_client, mlflow_store
 from ltbench.tracking.aggregates import Aggregate
 from ltbench.tracking.delivery import Tracker, default_uri
 from ltbench.workflow.make_report import Made, make_report
@@ -118,7 +118,7 @@ def test_what_a_crash_left_half_sent_is_replaced(
     torn = {"report.html": tmp_path / "absent"}
     runs = [Aggregate("torn", {}, {"mean": 1.0})]
     with pytest.raises(OSError):  # noqa: PT011 - whatever the store says of a file that is not there
-        mlflow_store.put_board(default_uri(store[0]), "made", "another digest", runs, torn)
+        mlflow_board.put_board(default_uri(store[0]), "made", "another digest", runs, torn)
     assert "torn" not in {r.info.run_name for r in uploaded(seeds=[0, 1])}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -111,3 +113,11 @@ def test_names_become_files_that_differ_and_stay_in_their_folder() -> None:
     found = _file_names(names)
     assert len({file.lower() for file in found.values()}) == len(names)
     assert not [file for file in found.values() if "/" in file or file.startswith(".")]
+
+
+def test_the_page_of_a_method_has_its_code_and_what_a_trial_costs(site: Path) -> None:
+    page = (site / "methods" / "balanced_softmax.html").read_text(encoding="utf-8")
+    code = (Path(__file__).parents[2] / "methods" / "balanced_softmax.py").read_text(encoding="utf-8")
+    assert escape(code, quote=True).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in page
+    assert re.search(r"<td class=\"number\">[\d.]+ s, CPU</td>", page)
+    assert "<pre" not in (site / "datasets" / "digits.html").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +44,10 @@ class ProgressFile(Display):
         self._write(at_once=True)
         self._inner.phase(message)
 
+    def images(self, of_an_epoch: Mapping[str, int]) -> None:
+        self._images.update(of_an_epoch)
+        self._inner.images(of_an_epoch)
+
     def started(self, spec: TrialSpec) -> None:
         self._phase = ""
         self._running[spec.key] = Running(spec.name, float(spec.recipe["epochs"]), self._images.get(spec.cell.manifest))
@@ -70,8 +74,6 @@ class ProgressFile(Display):
         self._running.pop(record.key, None)
         self._done += 1
         self._failed += record.status == "failed"
-        if images := sum(record.per_class.get("train_images", [])):
-            self._images[record.spec.cell.manifest] = images
         self._write()
         self._inner.finished(record)
 

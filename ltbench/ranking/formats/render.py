@@ -36,17 +36,40 @@ _FORMULA = ("=", "+", "-", "@")
 
 def text(board: Leaderboard, *, wide: bool = False) -> str:
     """For a terminal: plain characters, at most 100 columns for the usual suites; `wide` has more columns."""
-    blocks = ["\n".join(line for paragraph in header(board) for line in _wrapped(paragraph))]
+    first, last = closing(board, wide)
+    blocks = [first]
     for table in board.tables:
         if not table.rows:
             continue
         if board.titled:
-            blocks.append("\n".join(_wrapped(f"== {_one_line(_title(table))} ==")))
-        blocks.append(_plain(overview(table, board.primary, wide=wide)))
-        blocks += [f"{_one_line(_heading(table, c))}\n{_plain(detail(table, c, board))}" for c in table.columns]
+            blocks.append(heading(table))
+        blocks.append(plain(overview(table, board.primary, wide=wide)))
+        blocks += [f"{head}\n{plain(lines)}" for head, lines in details(table, board)]
     if published := beside(board, every=wide):
-        blocks.append(f"{PUBLISHED}\n{_plain(published)}")
-    blocks.append("\n".join(line for note in _said(board, wide) for line in _wrapped(note)))
+        blocks.append(f"{PUBLISHED}\n{plain(published)}")
+    return safe([*blocks, last])
+
+
+def closing(board: Leaderboard, wide: bool, width: int = WIDTH, more: Sequence[str] = ()) -> tuple[str, str]:
+    """What stands before the tables, and after them; `more`: notes to put first."""
+    said = [_said(board, wide)[0], *more, *_said(board, wide)[1:]]
+    first, last = ("\n".join(line for paragraph in part for line in _wrapped(paragraph, width))
+                   for part in (header(board), said))  # fmt: skip
+    return first, last
+
+
+def heading(table: Table, width: int = WIDTH) -> str:
+    """What stands above a table where there are several."""
+    return "\n".join(_wrapped(f"== {_one_line(_title(table))} ==", width))
+
+
+def details(table: Table, board: Leaderboard) -> list[tuple[str, list[Line]]]:
+    """Every column by itself: its head, its table."""
+    return [(_one_line(_heading(table, c)), detail(table, c, board)) for c in table.columns]
+
+
+def safe(blocks: Sequence[str]) -> str:
+    """Blocks of text, with nothing in them that could steer a terminal."""
     return _CONTROL.sub(" ", "\n\n".join(blocks)) + "\n"
 
 
@@ -54,8 +77,8 @@ def _said(board: Leaderboard, wide: bool) -> list[str]:
     return [legend(board), *(wide_legend(board) if wide else []), *notes(board)]
 
 
-def _wrapped(paragraph: str) -> list[str]:
-    return textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def _wrapped(paragraph: str, width: int = WIDTH) -> list[str]:
+    return textwrap.wrap(paragraph, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def markdown(board: Leaderboard, *, wide: bool = False) -> str:
@@ -136,8 +159,9 @@ def renderer(name: str, *, wide: bool = False, style: PaperStyle = USUAL) -> Cal
     )
 
 
-def _plain(lines: Sequence[Line]) -> str:
-    table = frame(lines).map(_one_line).rename(columns=_one_line)
+def plain(lines: Sequence[Line], *, two_lines: bool = False) -> str:
+    """A table of plain characters; `two_lines`: a line break in a head is one."""
+    table = frame(lines).map(_one_line).rename(columns=str if two_lines else _one_line)
     return _tabulate(table, "simple", _align(table))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltbench.errors import UserError
 from ltbench.ranking.views.moved import Moves, Side, moves
-from ltbench.results.folders import referenced, suites_in
+from ltbench.results.folders import last_used, referenced
 from ltbench.results.journal import Journal, Unreadable
 from ltbench.spec import Expectation, Record, Result, TrialSpec
 from ltbench.system.uris import shown_uri
@@ -19,11 +19,12 @@ _NOWHERE = Path("no folder of results")
 
 @dataclass(frozen=True)
 class Found:
-    """One side: its results, its plan, and how it is shown."""
+    """One side: its results, its plan, how it is shown, and the suite that was chosen among several."""
 
     side: Side
     plan: Expectation | None
     name: str
+    suite: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def diff(
     Args:
         a, b: a suite's folder of results, a folder of records, a folder of results with suites in it, or the URI of an
             MLflow store.
-        suite: which suite, where there are several; a store's last used if None.
+        suite: which suite, where there are several; None: A's last used, and the same of B.
         primary: the metric; None: that of A's plan.
         rope: differences below it are practically none; None: that of A's plan, or the metric's.
         tell: told which files are left out.
@@ -56,7 +57,8 @@ def diff(
     Raises:
         UserError: nothing there, or nothing in common.
     """
-    one, other = side_of(a, suite, tell), side_of(b, suite, tell)
+    one = side_of(a, suite, tell)
+    other = side_of(b, suite, tell, one.suite)
     plan = one.plan or other.plan
     protocol = plan.protocol if plan is not None else {}
     metric = primary or protocol.get("primary")
@@ -65,14 +67,21 @@ def diff(
     return Diff(moves(one.side, other.side, metric, rope), one.name, other.name)
 
 
-def side_of(place: str, suite: str | None, tell: Tell) -> Found:
-    """The results at a place. Of a plan kept with them, those that belong to it."""
+def side_of(place: str, suite: str | None, tell: Tell, like: str | None = None) -> Found:
+    """The results at a place. Of a plan kept with them, those that belong to it.
+
+    Args:
+        suite: the suite to look at; None: the last used. like: the one to prefer to that, where it is there.
+    """
     specs: dict[str, TrialSpec] = {}
+    chosen = None
     if "://" in place:
         found = find_results(suite, _NOWHERE, place, None, tell)
         results, plan, name = found.results, found.expectation, shown_uri(place)
     else:
-        folder = _folder(referenced(Path(place).expanduser()), suite)
+        whole = referenced(Path(place).expanduser())
+        folder = _folder(whole, suite or like, tell)
+        chosen = folder.name if folder != whole else None
         journal, plan = journal_in(folder)
         records = _readable(journal, tell)
         if suite is not None:
@@ -83,20 +92,19 @@ def side_of(place: str, suite: str | None, tell: Tell) -> Found:
     if plan is not None:
         of_plan = [r for r in results if r.label in plan.rows and plan.rows[r.label].variant == r.variant]
         results = of_plan or results
-    return Found(
-        Side(tuple(results), specs), plan, f"{name} ({sum(r.status == 'ok' for r in results)} finished trials)"
-    )
+    shown = f"{name} ({sum(r.status == 'ok' for r in results)} finished trials)"
+    return Found(Side(tuple(results), specs), plan, shown, chosen)
 
 
-def _folder(folder: Path, suite: str | None) -> Path:
+def _folder(folder: Path, suite: str | None, tell: Tell) -> Path:
     """The suite's folder below a folder of results; else the folder itself."""
     if (folder / "records").is_dir() or not folder.is_dir():
         return folder
-    there = suites_in(folder)
+    there = last_used(folder)
     if suite is not None and suite in there:
         return folder / suite
     if len(there) > 1:
-        raise UserError(f"{folder}: holds {len(there)} suites ({', '.join(there)}); choose one with --suite")
+        tell(f"{folder}: {len(there)} suites are there ({', '.join(there)}); showing the last used")
     return folder / there[0] if there else folder
 
 

@@ -56,7 +56,7 @@ def make_site(
         for name in _OWN:
             shutil.rmtree(out / name, ignore_errors=True)
         suites = [_suite(name, folder, out, tell) for name, folder in folders.items()]
-        written = pages(suites, title, _about(suites), repository)
+        written = pages(suites, title, *_about(suites), repository)
         for file, content in written.items():
             (out / file).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(out / file, content.encode())
@@ -123,14 +123,14 @@ def _zip(place: Path) -> None:
             archive.writestr(entry, file.read_bytes())
 
 
-def _about(suites: Sequence[Suite]) -> dict[str, list[str]]:
-    """Method -> what it is, its paper, where its defaults are from; of those that come with ltbench."""
-    found = dict[str, list[str]]()
+def _about(suites: Sequence[Suite]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Method -> what it is, its paper, where its defaults are from; and its file. Of those that come with ltbench."""
+    found, code = dict[str, list[str]](), dict[str, str]()
     for name in sorted({method for suite in suites for method in suite.methods.values()}):
         file = shipped_folder("methods") / f"{name}.py"
         if file.is_file():
-            stated = stated_in(file)
+            stated, code[name] = stated_in(file), file.read_text(encoding="utf-8")
             found[name] = [stated.summary, *([stated.paper] if stated.paper else [])]
             if stated.defaults_from:
                 found[name].append(f"Defaults: {stated.defaults_from}.")
-    return found
+    return found, code

@@ -21,7 +21,7 @@ from ltbench.results.folders import read_plan
 from ltbench.results.journal import Journal, Unreadable
 from ltbench.spec import NUMERICS, Record, Result, Selection
 from ltbench.system.files import write_atomically
-from ltbench.workflow.find_results import journal_of, suite_name
+from ltbench.workflow.find_results import journal_of
 from ltbench.workflow.tell import Tell, tell_nobody
 
 _KNOWN = re.compile(
@@ -54,7 +54,7 @@ def make_submission(
     """Copy a suite's records, its plan and the suite itself into `out`/SUITE, without names of machines and folders.
 
     Args:
-        suite: a suite's name or file; None: the only one in `results`. source: a suite's folder of results instead.
+        suite: a suite's name or file; None: the last used in `results`. source: a suite's folder of results instead.
 
     Returns:
         The folder, and what a repository would say of it.
@@ -62,7 +62,7 @@ def make_submission(
     Raises:
         UserError: no such suite, no plan, or a folder that is there already and holds something else.
     """
-    journal, plan = journal_of(results, suite_name(suite) if suite else None, source)
+    journal, plan = journal_of(results, suite, source, tell)
     folder = journal.folder.parent
     if plan is None or not (folder / "plan.json").is_file():
         raise UserError(f"{folder}: has no plan.json, which says what a complete set is; run the suite once more: it "

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from ltbench.ranking.build import build
-from ltbench.ranking.formats.colour import coloured, show
 from ltbench.ranking.formats.render import text
+from ltbench.ranking.formats.screen import coloured, show
 from tests.ranking.test_build import expectation, grid
 
 
