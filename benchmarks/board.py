@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.images import Predictions

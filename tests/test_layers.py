@@ -108,7 +108,7 @@ def test_methods_import_the_api_the_parts_torch_numpy_and_each_other() -> None:
 
 LAYERS = """
 errors
-metrics stats
+metric_names metrics stats
 spec system
 results hyperparameters experts fingerprints
 plugins
@@ -215,6 +215,7 @@ def test_a_board_is_made_without_torch() -> None:
     """No torch below a board: it is made where only numpy and scipy are."""
     allowed = (
         "ltbench.errors",
+        "ltbench.metric_names",
         "ltbench.metrics",
         "ltbench.spec",
         "ltbench.stats",

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from ltbench.metric_names import METRICS
 from ltbench.metrics import (
-    METRICS,
     Predictions,
     confusion,
     evaluate,

@@ -41,7 +41,7 @@ def methods(ctx: typer.Context, incomplete: str) -> Completion:
 
 def metrics(ctx: typer.Context, incomplete: str) -> Completion:
     """Metrics that a board can rank by or show."""
-    from ltbench.metrics import COSTS, DERIVED, METRICS
+    from ltbench.metric_names import COSTS, DERIVED, METRICS
 
     return _beginning(incomplete, ((name, m.title) for name, m in {**METRICS, **DERIVED, **COSTS}.items()))
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ltbench.errors import harmless, reason_of
 from ltbench.execution.display.lines import Running, readable_seconds, trial_lines
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.spec import Record, TrialSpec
 
 

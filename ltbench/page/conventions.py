@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ltbench.metrics import BUCKETS, SHOTS, metric_of
+from ltbench.metric_names import BUCKETS, SHOTS, metric_of
 from ltbench.page.evidence import Evidence
 from ltbench.page.grids import PageCell, PageLine, PageTable
 from ltbench.ranking.beside import USUAL

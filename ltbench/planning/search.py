@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ltbench.metrics import metric_of
+from ltbench.metric_names import metric_of
 from ltbench.planning.resolve import Resolved
 from ltbench.planning.rows import Row
 from ltbench.planning.trials import trial_of

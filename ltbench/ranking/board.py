@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ltbench.metrics import Directions, Metric, metric_of
+from ltbench.metric_names import Directions, Metric, metric_of
 from ltbench.ranking.looks import Standing
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.ranking.published import Judgement, Published

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
-from ltbench.metrics import METRICS, Directions, metric_of, usual_primary
+from ltbench.metric_names import METRICS, Directions, metric_of, usual_primary
 from ltbench.ranking.beside import beside
 from ltbench.ranking.board import Leaderboard, Table, Verified
 from ltbench.ranking.columns import Context

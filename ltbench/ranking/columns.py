@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.metrics import Directions, metric_of
+from ltbench.metric_names import Directions, metric_of
 from ltbench.ranking.board import Score
 from ltbench.ranking.images import ByColumn, Predictions
 from ltbench.ranking.looks import Named, Standing, up_to

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ltbench.errors import UserError
-from ltbench.metrics import NONE_DECLARED, Directions, known_name, metric_of
+from ltbench.metric_names import NONE_DECLARED, Directions, known_name, metric_of
 from ltbench.results.scores import read_scores
 from ltbench.spec import KEY, Result
 

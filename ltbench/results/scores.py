@@ -12,15 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ltbench.errors import UserError, clipped, did_you_mean
-from ltbench.metrics import (
-    METRICS,
-    NONE_DECLARED,
-    Directions,
-    direction_of,
-    known_name,
-    metric_of,
-    usual_primary,
-)
+from ltbench.metric_names import METRICS, NONE_DECLARED, Directions, direction_of, known_name, metric_of, usual_primary
 from ltbench.spec import Result, digest
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ltbench.data.sources.kinds import source_kinds
 from ltbench.errors import UserError, did_you_mean
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.spec import SAFE_NAME, search_suite
 from ltbench.suite.places import KeyPath, SuiteData
 from ltbench.suite.protocol import Protocol

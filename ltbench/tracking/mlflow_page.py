@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ltbench.errors import reason_of
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.spec import Expectation, Record
 
 GROUP = "group"

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ltbench.errors import UserError
-from ltbench.metrics import METRICS, confusion
+from ltbench.metric_names import METRICS
+from ltbench.metrics import confusion
 from ltbench.spec import ELSEWHERE, KEY, SAFE_NAME, Expectation, Record, Result, canonical
 from ltbench.spec.budget import NAMES as COST_NAMES
 from ltbench.spec.budget import budget_of

@@ -20,7 +20,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from ltbench.errors import UserError
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.ranking.images import read_arrays
 from ltbench.results.journal import Journal, without_collecting
 from ltbench.spec import Expectation, Record, Result

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.metrics import BUCKETS, NONE_DECLARED, Directions
+from ltbench.metric_names import BUCKETS, NONE_DECLARED, Directions
 from ltbench.plugins import use
 from ltbench.ranking.selection import LTBENCH, Origin
 from ltbench.results.folders import REFERENCE, checked_name, last_used, read_plan, referenced

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ltbench.metrics import declared_directions, known_name
+from ltbench.metric_names import declared_directions, known_name
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import left_out

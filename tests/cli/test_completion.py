@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from ltbench.cli import completion
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.suite.yaml_file import shipped_suites
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ltbench.metrics import COSTS
+from ltbench.metric_names import COSTS
 from ltbench.ranking.build import BoardOptions
 from ltbench.ranking.formats.as_csv import scores
 from ltbench.ranking.formats.as_json import as_json

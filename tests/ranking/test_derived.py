@@ -14,7 +14,7 @@ from scipy.stats import gmean
 from sklearn.metrics import accuracy_score
 
 from ltbench.errors import UserError
-from ltbench.metrics import BUCKETS, DERIVED, metric_of
+from ltbench.metric_names import BUCKETS, DERIVED, metric_of
 from ltbench.ranking.build import BoardOptions
 from ltbench.ranking.views.derived import Views, primary_of_prior, shots_of, views_of
 from ltbench.results.journal import Journal

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.ranking.published import RECIPES, TOLERANCE, Judgement, Published, find, judge, published, recipe_matches
 from ltbench.registry import Registry
 from ltbench.spec import Cell

@@ -10,7 +10,7 @@ import pytest
 
 from ltbench import leaderboard
 from ltbench.errors import UserError
-from ltbench.metrics import direction_of, known_name, metric_of
+from ltbench.metric_names import direction_of, known_name, metric_of
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.formats.notes import header
 from ltbench.ranking.formats.render import FORMATS

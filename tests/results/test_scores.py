@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltbench.errors import UserError
-from ltbench.metrics import declared_directions
+from ltbench.metric_names import declared_directions
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.results.scores import REQUIRED, read_scores

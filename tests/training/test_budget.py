@@ -12,7 +12,7 @@ import pytest
 
 from ltbench.api import Method, Moment, Stage
 from ltbench.errors import UserError
-from ltbench.metrics import COSTS
+from ltbench.metric_names import COSTS
 from ltbench.spec import Record, Result, TrialSpec
 from ltbench.tracking.mlflow_runs import metrics_of, result_of, tags_of
 from ltbench.training.budget import Spent, images_per_example

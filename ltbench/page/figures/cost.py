@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ltbench.metrics import COSTS
+from ltbench.metric_names import COSTS
 from ltbench.page.drawing import INK, MOST_ROWS, WIDTH, Figure, Looks, canvas, legend, of_method, plain
 from ltbench.page.evidence import Evidence
 from ltbench.page.figures.trade import pareto

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ltbench.metrics import RATIOS
+from ltbench.metric_names import RATIOS
 from ltbench.page.drawing import FAINT, WIDTH, Figure, Looks, canvas, legend, of_method, plain, shown
 from ltbench.page.evidence import Evidence
 from ltbench.ranking.board import Table

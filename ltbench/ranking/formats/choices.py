@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ltbench.metrics import metric_of
+from ltbench.metric_names import metric_of
 
 
 def choice_text(choice: Mapping[str, Any], select: str) -> str:

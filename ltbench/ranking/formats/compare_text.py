@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.ranking.formats.text_tables import difference, mean_over, readable_p, signed
 from ltbench.ranking.pairs import ALPHA
 from ltbench.ranking.views.compare import ClassGain, Comparison

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from ltbench.metrics import metric_of
+from ltbench.metric_names import metric_of
 from ltbench.ranking.formats.text_tables import difference, readable_p
 from ltbench.ranking.views.moved import Cell, Finding, Moves, Place
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ltbench.metrics import COSTS, metric_of
+from ltbench.metric_names import COSTS, metric_of
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.marks import MARKS, OVERALL
 from ltbench.ranking.published import Judgement

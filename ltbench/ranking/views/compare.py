@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import NoImages, Predictions, by_dataset, contributions

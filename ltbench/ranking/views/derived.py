@@ -16,16 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError, clipped, did_you_mean
-from ltbench.metrics import (
-    BUCKETS,
-    COSTS,
-    DERIVED,
-    METRICS,
-    SHOTS,
-    declare_prior,
-    expected_calibration_error,
-    negative_log_likelihood,
-)
+from ltbench.metric_names import BUCKETS, COSTS, DERIVED, METRICS, SHOTS, declare_prior
+from ltbench.metrics import expected_calibration_error, negative_log_likelihood
 from ltbench.ranking.images import Predictions, read_arrays, read_logits
 from ltbench.spec import Column, Record
 from ltbench.stats.priors import PRIOR, frequency_rank, prior_weights

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ltbench.errors import UserError
-from ltbench.metrics import metric_of, usual_primary
+from ltbench.metric_names import metric_of, usual_primary
 from ltbench.ranking.pairs import ALPHA
 from ltbench.spec import Result, TrialSpec
 from ltbench.stats.fixed_datasets import ScopeATest, Verdict, scope_a, verdict

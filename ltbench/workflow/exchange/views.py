@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError
-from ltbench.metrics import COSTS, known_name
+from ltbench.metric_names import COSTS, known_name
 from ltbench.ranking.build import BoardOptions
 from ltbench.ranking.views.derived import Views, class_weights, refuse_unknown_columns, views_of
 from ltbench.results.journal import Journal, without_collecting

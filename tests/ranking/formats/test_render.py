@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from ltbench.metrics import METRICS
+from ltbench.metric_names import METRICS
 from ltbench.planning.planner import make_plan
 from ltbench.planning.resolve import resolve
 from ltbench.ranking.board import Leaderboard

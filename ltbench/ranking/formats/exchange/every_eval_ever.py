@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ltbench
-from ltbench.metrics import metric_of
+from ltbench.metric_names import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.as_csv import interval_kind
 from ltbench.spec import Column

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ltbench.metrics import metric_of
+from ltbench.metric_names import metric_of
 from ltbench.ranking.board import Leaderboard, Row, Table
 from ltbench.ranking.formats.notes import header, made, notes, of_table, scope, seeds_text, tested_by
 from ltbench.ranking.formats.text_tables import mean_over, places, signed

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ltbench.errors import UserError, did_you_mean
-from ltbench.metrics import BUCKETS, metric_of
+from ltbench.metric_names import BUCKETS, metric_of
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.latex.board import caption, comment, escape, label_of
 from ltbench.ranking.formats.notes import header, notes
