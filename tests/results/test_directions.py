@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,8 +84,11 @@ def test_a_metric_of_unknown_direction_is_asked_about(write: Write) -> None:
 
 
 @pytest.mark.parametrize("shown", FORMATS)
-def test_boards_of_opposite_directions_do_not_touch_each_other(shown: str, write: Write) -> None:
+def test_boards_of_opposite_directions_do_not_touch_each_other(
+    shown: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both are there before either is shown: what was declared for one is no matter of the other."""
+    monkeypatch.setattr(time, "time", lambda: 1.8e9)  # one of the formats says when it was written
     file = write(quality={"ce": [2, 3, 4], "ours": [1, 1, 2]})
     asked = {"lower_is_better": BoardRequest(source=file, lower_is_better=("quality",)),
              "higher_is_better": BoardRequest(source=file, higher_is_better=("quality",))}  # fmt: skip
