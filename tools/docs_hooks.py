@@ -12,11 +12,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from tools import docs_authors, docs_pictures, docs_reference
+from tools import docs_authors, docs_notebooks, docs_pictures, docs_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_THE_TOP = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 """Page -> the file of the repository that it is."""
+_SOURCES = {**FROM_THE_TOP, **docs_notebooks.SOURCES}
 SOURCES = "https://github.com/ltbench/ltbench/blob/main"
 """Where a link to a file leads that is no page."""
 FENCED = re.compile(r"^ *(```|~~~).*?^ *\1", re.MULTILINE | re.DOTALL)
@@ -31,8 +32,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that docs/ does not have."""
     for page, source in FROM_THE_TOP.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
-    for page, text in {**docs_reference.pages(), **docs_authors.authors(), **docs_pictures.gallery()}.items():
-        files.append(File.generated(config, page, content=text))
+    generated = {
+        **docs_reference.pages(),
+        **docs_authors.authors(),
+        **docs_pictures.gallery(),
+        **docs_notebooks.pages(),
+    }
+    for page, content in generated.items():
+        files.append(File.generated(config, page, content=content))
     return files
 
 
@@ -77,9 +84,9 @@ def moved(target: str, page: str, pages: Mapping[str, object] | set[str]) -> str
     path, mark, anchor = target.partition("#")
     if not path or re.match(r"\w+:", path):
         return target
-    source = FROM_THE_TOP.get(page, f"docs/{page}")
+    source = _SOURCES.get(page, f"docs/{page}")
     file = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-    back = {source: page for page, source in FROM_THE_TOP.items()}
+    back = {source: page for page, source in _SOURCES.items()}
     uri = back.get(file, file.removeprefix("docs/") if file.startswith("docs/") else None)
     if uri is None or uri not in pages:
         return f"{SOURCES}/{file}{mark}{anchor}"
