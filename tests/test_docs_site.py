@@ -20,7 +20,16 @@ from tests.page.test_page import browser as browser
 from tests.page.test_reading import PALE
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["index", "tutorials/first-run", "leaderboard", "gallery", "notebooks/quickstart", "suites", "faq", "reference/commands"]
+PAGES = [
+    "index",
+    "tutorials/first-run",
+    "leaderboard",
+    "gallery",
+    "notebooks/quickstart",
+    "suites",
+    "faq",
+    "reference/commands",
+]
 
 pytestmark = [
     pytest.mark.slow,

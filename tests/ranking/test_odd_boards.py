@@ -97,6 +97,7 @@ def pages() -> tuple[Reader, Reader]:
 
 def test_names_add_no_element_and_no_attribute_to_the_page(pages: tuple[Reader, Reader]) -> None:
     drawn = {"text", "g", "path", "use", "tspan", "defs", "clippath", "rect", "title", "style"}
+    drawn |= {"wbr"}  # ours, where a long name may be broken
     hostile, plain = (Counter(t for t in page.tags if t not in drawn) for page in pages)
     assert hostile == plain
     assert pages[0].attributes.keys() == pages[1].attributes.keys()
