@@ -59,7 +59,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"  # with it workers tell the scheduler the row of a test
+        config.option.dist = "loadgroup"
+    if hasattr(config, "workerinput"):  # a worker reads the command line only, where `-n` does not say loadgroup
+        config.option.loadgroup = True  # it tells the scheduler the row of a test
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
