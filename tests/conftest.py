@@ -39,17 +39,40 @@ pytest_plugins = ["tests.execution.shared_cluster", "tests.models.towers"]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
+ROWS = {
+    "tests/execution/test_cluster.py": "cluster",
+    "tests/execution/test_nodes.py": "cluster",
+    "tests/execution/test_tune.py": "cluster",
+    "tests/execution/test_tune.py::test_every_method_is_given_what_it_asks_for": "processes",
+    "tests/faults/test_checkpoints.py::test_a_trial_whose_ray_worker_was_killed": "cluster",
+    "tests/faults/test_checkpoints.py::test_the_command_continues_after_a_kill_of_the_driver": "processes",
+    "tests/faults/test_failures.py::test_failures_on_ray": "cluster",
+    "tests/faults/test_interrupts.py": "processes",
+    "tests/faults/test_nodes_lost.py": "processes",
+    "tests/faults/test_remote.py::test_the_trial_of_a_killed_worker_goes_on": "cluster",
+    "tests/faults/test_storm.py": "processes",
+    "tests/test_security.py::test_ray_of_our_own_listens_on_this_machine_only": "processes",
+}
+"""How the name of a test begins -> its row: tests that follow one another in one process. Those of `cluster` share one
+cluster, those of `processes` start Ray, drivers or servers and would only wait for each other."""
+
+
+def row_of(nodeid: str) -> str | None:
+    """The row of the longest beginning that fits."""
+    fits = [beginning for beginning in ROWS if nodeid.startswith(beginning)]
+    return ROWS[max(fits, key=len)] if fits else None
+
+
 class Rows(LoadScopeScheduling):  # type: ignore[misc]
-    """Shares the tests out: first the rows (tests marked `xdist_group`, which follow one another in one process), then
-    file by file, so that what a file's tests share is made once."""
+    """Shares the tests out: first the rows, then file by file, so that what a file's tests share is made once. By names
+    alone: which marks a test has, workers do not tell with every version of pytest."""
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
         super().__init__(config, log)
         config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
 
     def _split_scope(self, nodeid: str) -> str:
-        row = nodeid.rpartition("]")[2].partition("@")[2]
-        return row or nodeid.partition("::")[0]
+        return row_of(nodeid) or nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
@@ -57,24 +80,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
-    if hasattr(config, "workerinput"):  # a worker reads the command line only, where `-n` does not say loadgroup
-        config.option.loadgroup = True  # it tells the scheduler the row of a test
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """There is one shared cluster if all tests that use it are in one process."""
-    if "shared_cluster" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long begins first: rows, then files with slow tests."""
+    for item in items:
+        if "shared_cluster" in getattr(item, "fixturenames", ()) and row_of(item.nodeid) != "cluster":
+            raise pytest.UsageError(f"{item.nodeid} uses the shared cluster: add it to ROWS in tests/conftest.py")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, item.path not in slow))
+    items.sort(key=lambda item: (row_of(item.nodeid) is None, item.path not in slow))
 
 
 @pytest.hookimpl(trylast=True)

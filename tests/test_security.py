@@ -317,7 +317,6 @@ def test_no_command_tells_or_keeps_a_password(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("processes")
 @pytest.mark.skipif(sys.platform != "linux", reason="sockets are found under /proc")
 def test_ray_of_our_own_listens_on_this_machine_only() -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}

@@ -196,7 +196,6 @@ resources:
 
 
 @pytest.mark.nightly
-@pytest.mark.xdist_group("processes")
 def test_every_method_is_given_what_it_asks_for(tmp_path: Path, data_root: Path) -> None:
     """4 GB are half of the small GPU and fit everywhere; 12 GB are half of the large one and must not go to the small
     one; nothing of a GPU may be anywhere, on two threads."""

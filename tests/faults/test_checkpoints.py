@@ -666,7 +666,6 @@ resources: {checkpoint_seconds: 0.05}
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("processes")
 @pytest.mark.parametrize("executor", ["ray", pytest.param("inline", marks=pytest.mark.nightly)])
 def test_the_command_continues_after_a_kill_of_the_driver(
     executor: str, tmp_path: Path, data_root: Path, site: Site

@@ -26,7 +26,7 @@ from ltbench.system.lock import NAME
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
-pytestmark = [pytest.mark.xdist_group("processes"), pytest.mark.usefixtures("foreground")]
+pytestmark = pytest.mark.usefixtures("foreground")
 
 MINE = """
 import os, pathlib, time

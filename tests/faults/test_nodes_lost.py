@@ -68,7 +68,6 @@ sys.exit(code)
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.xdist_group("processes")
 def test_the_trial_of_a_lost_node_goes_on_elsewhere(tmp_path: Path, data_root: Path, site: Site) -> None:
     mine, marks = tmp_path / "mine", tmp_path / "marks"
     mine.mkdir()

@@ -17,7 +17,6 @@ pytest.importorskip("s3fs", reason="`make storm` installs what an object store o
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.xdist_group("processes")
 def test_nothing_is_lost_or_counted_twice_in_a_storm(tmp_path: Path) -> None:
     report = storm(tmp_path, seeds=2, kills=10)
     assert (report.problems, report.left) == ([], []), str(report)
