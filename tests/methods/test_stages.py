@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ltbench.api import Moment, Stage, Task
 from ltbench.parts import Classifier
-from ltbench.training.engine import lr_factor
+from ltbench.training.schedule import lr_factor
 from tests.methods.made import COUNTS, labels_of, make, moment, one_hot, some_logits, spied, task_of, trained
 
 
