@@ -40,7 +40,7 @@ def _cell(cell: Mapping[str, Any], picture: str, found: dict[str, str | bytes]) 
         data = out.get("data", {})
         if "image/png" in data:
             found[picture] = base64.b64decode("".join(data["image/png"]))
-            yield f"![what the cell shows]({Path(picture).name})"
+            yield f"![what the cell shows](../docs/{picture})"
         elif "text/html" in data:
             html = re.sub(r"\n\s*\n", "\n", "".join(data["text/html"]).strip())
             yield f'<div class="output">{html}</div>'

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ltbench.errors import reason_of
 from ltbench.metric_names import METRICS
 from ltbench.spec import Expectation, Record
+from ltbench.spec.validation import is_number
 
 GROUP = "group"
 """The tag of runs by which the view groups them: method and cell."""
@@ -122,7 +123,9 @@ def experiment_note(expectation: Expectation) -> str:
 def run_note(record: Record) -> str:
     """What a trial was, and how it went."""
     spec = record.spec
-    images = int(sum(record.per_class.get("train_images", [])))
+    images = int(sum(count or 0 for count in record.per_class.get("train_images", [])))
+    epochs = spec.recipe.get("epochs")  # of records from anywhere
+    length = f"{epochs:g} epochs, " if is_number(epochs) else ""
     data = f"{spec.cell.label}" + (f" ({images:,} training images of {len(record.per_class['recall'])} classes)"
                                    if images and "recall" in record.per_class else "")  # fmt: skip
     what = spec.label if spec.label == spec.method else f"{spec.label} (method {spec.method})"
@@ -130,8 +133,7 @@ def run_note(record: Record) -> str:
                         if value is not None and name in _TOLD)  # fmt: skip
     outcome = f"Failed: {reason_of(record.error, spec.method)}" if record.status == "failed" else f"Test: {numbers}."
     parts = [
-        f"**{what}** on **{data}**, recipe {spec.recipe_name}, {spec.recipe.get('epochs', 0):g} epochs, "
-        f"seed {spec.seed}.",
+        f"**{what}** on **{data}**, recipe {spec.recipe_name}, {length}seed {spec.seed}.",
         outcome,
         "Among the artifacts, `record.json` says all that it was made from.",
     ]

@@ -22,7 +22,7 @@ from ltbench.training.graph.use import GraphUse
 
 COUNTS = (120, 60, 24, 12, 6)
 RECIPE: dict[str, Any] = {
-    "epochs": 3.0,
+    "epochs": 4.0,
     "batch_size": 16,
     "precision": "fp32",
     "schedule": {"name": "multistep", "milestones": [0.6], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0},
