@@ -73,6 +73,7 @@ class RankedResults:
     journal: Journal | None
 
 
+@without_collecting()
 def make_board(request: BoardRequest) -> RankedResults:
     """Rank the methods of a suite.
 
@@ -98,16 +99,15 @@ def make_board(request: BoardRequest) -> RankedResults:
         stale = stale_rows(found.results, journal, found.expectation, request.methods)
         origin = replace(origin, stale=stale, again=run_again(found.results, journal))
     results, options, weights = with_views(found.results, request.columns, request.priors, options, journal)
-    with without_collecting():
-        board = build(
-            results,
-            found.expectation,
-            request.chosen,
-            options,
-            predictions=left_out if request.seeds_only else found.predictions,
-            origin=origin,
-            class_weights=weights,
-        )
+    board = build(
+        results,
+        found.expectation,
+        request.chosen,
+        options,
+        predictions=left_out if request.seeds_only else found.predictions,
+        origin=origin,
+        class_weights=weights,
+    )
     return RankedResults(board, found.expectation, journal)
 
 
