@@ -1,7 +1,8 @@
 """NCL: several networks learn the same task, each from a view of its own, and from each other.
 
 The authors' configuration without the contrastive term (cifar100_im100_NCL). As in their code: the hard classes are
-those of the first network, and in the loss on them the other classes' logits are set to zero, not left out.
+those of the first network, and in the loss on them the other classes' logits are set to zero, not left out. Otherwise
+than in their code, where all three networks are given one view, each has a view of its own.
 """
 
 from __future__ import annotations

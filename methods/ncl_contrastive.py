@@ -2,7 +2,8 @@
 
 As in the authors' cifar100_im100_NCL_with_contrastive. Differences: the moving average has the projection as well, as
 the paper says (their code leaves the keys' projection at its initial weights), and what the queue does not hold yet
-counts for nothing (there it begins with random vectors).
+counts for nothing (there it begins with random vectors), and each network has two views of its own (there all have the
+same two).
 """
 
 from __future__ import annotations
