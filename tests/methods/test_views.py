@@ -245,20 +245,22 @@ def test_ncl_is_balanced_softmax_and_mutual_divergence_on_all_and_on_hard_classe
         return whole
 
     method = make("ncl", toy_task, distillation=distillation, hard=hard, hard_weight=hard_weight)
-    target = one_hot(torch.tensor(labels)).repeat(3, 1)
+    target = one_hot(torch.tensor(labels))
     assert_equations(lambda z: method.loss(z, target, moment()), reference, [2 * numbers(B, 3, C)])
 
 
-def test_ncl_gives_every_network_its_own_view(toy_task: Task) -> None:
+def test_ncl_gives_every_network_the_same_view(toy_task: Task) -> None:
+    """As the authors' lib/core/function.py does (`[image] * network_num`)."""
     method = make("ncl", toy_task)
-    model, views = model_of(method), numbers(3, B, 1, 6, 6)
+    model = model_of(method)
     next(iter(method.stages(model)))
     model.eval()
-    x, _ = method.mix(views, labels_of(B), moment())
+    x, target = method.mix(numbers(B, 1, 6, 6), labels_of(B), moment())
     found = method.forward(model, x, moment())
-    for i in range(3):
-        torch.testing.assert_close(found[:, i], model(views[i])[:, i])
-    first, *others = model.backbone.get_submodule("backbone.stages").children()
+    assert (len(method.views), found.shape, target.shape) == (1, (B, 3, C), (B, C))
+    first, *others = networks = list(model.backbone.get_submodule("backbone.stages").children())
+    for i, network in enumerate(networks):
+        torch.testing.assert_close(found[:, i], model.head.heads[i](network(x)))
     for other in others:
         assert not torch.equal(next(iter(first.parameters())), next(iter(other.parameters())))
 
