@@ -47,7 +47,8 @@ def coop_on(file: Path, **values: Any) -> Any:
 def test_it_is_the_softmax_of_cosines_with_prompts_whose_words_are_learned(
     values: dict[str, Any], context: str, checkpoints: dict[str, Path]
 ) -> None:
-    """Equation 3; PromptLearner, TextEncoder and CustomCLIP in trainers/coop.py."""
+    """Equation 3; PromptLearner, TextEncoder and CustomCLIP in trainers/coop.py. Beside KaiyangZhou/CoOp (ff61507), its
+    CLIP included, on the same tensors in float64: value and gradients agree to 3e-15."""
     import open_clip
 
     file = checkpoints["tiny-vit-tower"]

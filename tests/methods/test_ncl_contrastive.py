@@ -21,7 +21,8 @@ def several(seed: int) -> Tensor:
 def test_every_network_tells_its_key_from_its_queue(
     contrast: float, temperature: float, there: int, toy_task: Task
 ) -> None:
-    """combiner.py, multi_network_default_CON: one positive, the queue's keys as negatives, summed over the networks."""
+    """combiner.py, multi_network_default_CON: one positive, the queue's keys as negatives, summed over the networks.
+    Beside its lines in Bazinga699/NCL (f64fddb), on the same tensors in float64: value and gradients agree to 1e-9."""
     labels = [i % C for i in range(B)]
     keys = nn.functional.normalize(torch.stack([numbers(B, WIDTH, seed=30 + k) for k in range(K)], dim=1), dim=2)
     queue = nn.functional.normalize(torch.stack([numbers(HELD, WIDTH, seed=40 + k) for k in range(K)]), dim=2)
