@@ -31,6 +31,8 @@ from ltbench.training.checkpoints.files import Files, discard
 from ltbench.training.engine import LossMeter
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from tests.methods.made import ALWAYS
+from tests.sampling import sampled
 
 Make = Callable[..., TrialSpec]
 Interrupt = Callable[[float], None]
@@ -96,7 +98,7 @@ def stage_ends(spec: TrialSpec, site: Site) -> list[int]:
 # -- every method, interrupted anywhere --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", Registry().names())
+@sampled("name", Registry().names(), ALWAYS)
 def test_every_method_resumes_bit_equally_wherever_it_is_interrupted(
     name: str, make_spec: Make, site: Site, saving: Site, interrupt: Interrupt
 ) -> None:

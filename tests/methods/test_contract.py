@@ -16,6 +16,7 @@ from ltbench.errors import UserError
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from tests.methods.made import (
+    ALWAYS,
     COUNTS,
     NAMES,
     OPTIONS,
@@ -361,25 +362,6 @@ def test_it_learns_the_patterns(name: str) -> None:
     assert np.mean(recalls) > 0.5  # chance is 0.2
 
 
-ALWAYS = (
-    "bbn",
-    "cb_sampling",
-    "ce",
-    "crt",
-    "glmc",
-    "ldam_drw",
-    "lift",
-    "mixup",
-    "ncl",
-    "sam",
-    "shike",
-    "temperature",
-    "text_guided_mixup",
-    "tgm_clip",
-)
-"""Methods that use every hook, alone and together, and need everything that a method can need."""
-
-
 @sampled("name", NAMES, ALWAYS)
 def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     """Its rehearsal included: everything is on the device, and no step waits for it."""
@@ -412,7 +394,7 @@ SEEN_LATE = {
 training is one step, whatever it is."""
 
 
-@pytest.mark.parametrize(("name", "field"), OPTIONS)
+@sampled("name, field", OPTIONS, [(name, field) for name, field in OPTIONS if name in ALWAYS])
 def test_every_other_value_of_an_option_changes_the_result(name: str, field: str) -> None:
     epochs = SEEN_LATE.get(name, 2.0)
     values, plain = other_values(name, field), final_logits(name, epochs=epochs)

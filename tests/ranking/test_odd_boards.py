@@ -296,6 +296,7 @@ def test_an_odd_board_is_shown_on_the_page(case: tuple[str, str]) -> None:
     assert len([a for a in reader.attributes["href"] if a.startswith("#") and a[1:] not in ids]) == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["everything failed", "a method that failed", "an incomplete method"])
 def test_what_is_not_ranked_is_named_on_the_page(name: str) -> None:
     records = BOARDS[name]()
@@ -307,6 +308,7 @@ def test_what_is_not_ranked_is_named_on_the_page(name: str) -> None:
         assert page.count("boom") >= len(records)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rows_of_two_recipes_share_no_table_of_the_page() -> None:
     records = two_recipes()
     reader = Reader(made.page_of(made.board_of(records), records))
