@@ -142,6 +142,7 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("mean_teacher", {"decay": 0.999, "consistency": 100.0, "ramp": 5 / 180}),
         ("ncl", {"distillation": 0.6, "hard": 0.3, "hard_weight": 1.0}),
         ("clip_balanced_probe", {"power": 0.0}),
+        ("coop", {"start": "random", "words": 16, "per_class": False, "lr": 2e-3}),
         (
             "lift_plus",
             {
@@ -172,7 +173,7 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ),
         ("paco", {"alpha": 0.01, "temperature": 0.05, "keys": 1024, "width": 32, "momentum": 0.999}),
         ("proco", {"contrast": 1.0, "temperature": 0.1, "width": 128}),
-        ("imb_sam", {"rho": 0.05, "eta": 20}),
+        ("imb_sam", {"rho": 0.05, "eta": 20, "rare_weight": 2.0}),
         ("temperature", {}),
         ("tip_adapter", {"shots": 16, "alpha": 1.0, "beta": 5.5}),
         ("tip_adapter_f", {"shots": 16, "alpha": 1.0, "beta": 5.5, "lr": 1e-3}),
@@ -348,6 +349,7 @@ FASTER: dict[str, dict[str, Any]] = {
     "clip_full_finetune": {"tower_lr": 0.003, "head_lr": 0.01},
     "lp_ft": {"tower_lr": 0.003, "head_lr": 0.01, "probe_lr": 0.03},
     "lift": {"bottleneck": 16},
+    "coop": {"per_class": True, "lr": 0.1},
     "mean_teacher": {"consistency": 1.0},
 }
 """Options with which a network that was never trained before learns in a few steps."""
