@@ -42,6 +42,8 @@ PLANS = (
     ("ride", "bf16", "fused"), ("ema", "bf16", "none"),
 )  # fmt: skip
 """Method, precision, and the recipe's `compile`."""
+_INTERPRETED = [("ce", "fp32", "fused")] if os.environ.get("TRITON_INTERPRET") else []
+"""Without a GPU the fused kernels run in Triton's interpreter, slowly."""
 FULL = 16_949
 """Steps of 200 epochs of CIFAR-100-LT, IF 100."""
 
@@ -90,8 +92,7 @@ class Lab:
     def __init__(self, device: torch.device, out: str | None, share: tuple[int, int] = (0, 1)) -> None:
         self.device, self._out, self.cuda = device, out, device.type == "cuda"
         self._names = Registry().names()[share[0] :: share[1]]
-        # Without a GPU the fused kernels need Triton's interpreter.
-        self._plans = PLANS if self.cuda or os.environ.get("TRITON_INTERPRET") else [p for p in PLANS if p[2] == "none"]
+        self._plans = [plan for plan in PLANS if self.cuda or plan[2] == "none" or plan in _INTERPRETED]
         self.bad = 0
         images, side, self._batch = (10_847, 32, 128) if self.cuda else (200, 8, 4)
         rng = np.random.default_rng(0)
