@@ -192,9 +192,7 @@ def methods() -> str:
         "This page is made from the methods that come with ltbench. `ltbench methods NAME` says the same on the "
         "screen, also for a method of yours. A suite's row is the name, or `{NAME: {hyper-parameter: value}}`.",
         "",
-        "In the formulas:",
-        "",
-        formulas.inline_markdown(formulas.LETTERS),
+        f"What letters mean: {formulas.inline_markdown(formulas.LETTERS)}",
         "",
     ]
     for name, method in table.iterrows():

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE, SHIPPED = ROOT / "tools" / "formulas.toml", ROOT / "ltbench" / "site" / "formulas.json"
 LETTERS = (
     "$z$: logits of an image, $p = \\mathrm{softmax}(z)$, $y$: its class or mixture of classes, $f$: its features, "
-    "$h$: the classifier. $n_c$: training images of class $c$, $N$: all of them, $C$: how many classes, $\\pi_c = n_c / N$. "
-    "$\\ell$: cross-entropy. $t$: the share of the training that is over. $\\propto$: up to a factor, so that weights "
-    "sum to $C$ and probabilities to 1."
+    "$h$: the classifier. $n_c$: training images of class $c$, $N$: all of them, $C$: how many classes, "
+    "$\\pi_c = n_c / N$. $\\ell$: cross-entropy. $t$: the share of the training that is over. $\\propto$: up to a "
+    "factor, so that weights sum to $C$ and probabilities to 1."
 )
 """What the letters mean that formulas share."""
 
@@ -61,7 +61,8 @@ def display(latex: str) -> str:
 def mathml(latex: str, kind: str = "inline") -> str:
     """A formula as MathML."""
     made: str = convert(latex.strip(), display=kind)
-    return made.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
+    made = made.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
+    return re.sub(r"(?<!<msub>)(<mi>(?:log|cos|sin)</mi>)", r'\1<mspace width="0.17em" />', made)
 
 
 def words(text: str) -> str:

@@ -47,11 +47,11 @@ def read_scores(
     directions: Directions = NONE_DECLARED,
 ) -> list[Result]:
     """Results from a file, a frame or lines with the columns method, dataset, imbalance_factor, seed, metric, value,
-    and, if it likes, manifest, recipe and pretraining (rows that differ in one are never compared). Or with a line per trial: method,
-    dataset, seed, imbalance_factor if it likes, and a column for each metric, under the metric's name. Values are in
-    points, as the file has them. An empty or NaN value of the metric that ranks is a failed trial: counted, never
-    imputed. One of another metric leaves out that value alone; so does one of many, medium or few, which may be
-    undefined.
+    and, if it likes, manifest, recipe and pretraining (rows that differ in one are never compared). Or with a line per
+    trial: method, dataset, seed, imbalance_factor if it likes, and a column for each metric, under the metric's
+    name. Values are in points, as the file has them. An empty or NaN value of the metric that ranks is a failed
+    trial: counted, never imputed. One of another metric leaves out that value alone; so does one of many, medium or
+    few, which may be undefined.
 
     Args:
         primary: the metric that ranks; None: balanced accuracy, accuracy, else the first that is there.

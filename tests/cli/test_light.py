@@ -160,7 +160,8 @@ def test_from_python_it_is_the_same(tmp_path: Path) -> None:
         "for word in ('run', 'plan', 'verify'):\n"
         "    try:\n        getattr(ltbench, word)\n"
         "    except UserError as error:\n        print(error)\n"
-        "for ask in (found.to_frame, lambda: ltbench.report(from_='reference:quickstart'), board.plot.answer):\n"
+        "report = lambda: ltbench.report(from_='reference:quickstart')\n"
+        "for ask in (found.to_frame, report, lambda: board.plot.answer):\n"
         "    try:\n        ask()\n"
         "    except UserError as error:\n        print(error)\n"
     )

@@ -49,3 +49,11 @@ def test_a_page_holds_formulas_back_while_markdown_is_read() -> None:
         lambda part: docs_hooks.FORMULA.sub(docs_hooks._held, part),
     )
     assert re.fullmatch(r"so FORMULA\d+X\n\nFORMULA\d+X\n\n```\n\$\$\ne\n\$\$\n```", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_has_an_index_has_one(name: str) -> None:
+    """A space after `log` must not become the index of something."""
+    for html in (SHIPPED[name], SHIPPED[""]):
+        for kind, parts in (("msub", 2), ("msup", 2), ("msubsup", 3), ("mfrac", 2), ("munder", 2), ("munderover", 3)):
+            assert all(len(found) == parts for found in ET.fromstring(f"<div>{html}</div>").iter(kind)), kind
