@@ -48,7 +48,7 @@ lock: setup
 
 # The site in site/: open site/index.html. `--strict`: a broken link is an error.
 docs: setup
-	$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[all,docs]"
+	$(BIN)/python -c "import latex2mathml, material" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[all,docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Inputs changed by chance, read in earnest: no traceback, bounded time and memory, nothing nonsensical accepted.

@@ -102,7 +102,7 @@ RESUMED = [name for name in Registry().names() if "words" not in Registry().get(
 """All methods but those that want a text tower, whose test is beside their own."""
 
 
-@sampled("name", RESUMED, ALWAYS)
+@sampled("name", RESUMED, [name for name in ALWAYS if name in RESUMED])
 def test_every_method_resumes_bit_equally_wherever_it_is_interrupted(
     name: str, make_spec: Make, site: Site, saving: Site, interrupt: Interrupt
 ) -> None:

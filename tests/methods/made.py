@@ -29,6 +29,7 @@ ALWAYS = (
     "bbn",
     "cb_sampling",
     "ce",
+    "coop",
     "crt",
     "glmc",
     "ldam_drw",
