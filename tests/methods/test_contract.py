@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ltbench.api import Choice
-from ltbench.checks.contract import check_method
+from ltbench.api import Choice, Method
+from ltbench.checks.contract import HOOKS, check_method
 from ltbench.errors import UserError
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from tests.methods.made import (
+    ALWAYS,
     COUNTS,
     NAMES,
     OPTIONS,
@@ -37,6 +39,7 @@ from tests.methods.made import (
     task_of,
     views_of,
 )
+from tests.sampling import sampled
 
 
 def other_values(name: str, field: str) -> list[Any]:
@@ -361,10 +364,19 @@ def test_it_learns_the_patterns(name: str) -> None:
     assert np.mean(recalls) > 0.5  # chance is 0.2
 
 
-@every_method
+@sampled("name", NAMES, ALWAYS)
 def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     """Its rehearsal included: everything is on the device, and no step waits for it."""
     assert check_method(REGISTRY.get(name))[:3] == ([], [], None)
+
+
+def test_what_always_passes_the_contract_uses_all_that_methods_use() -> None:
+    def used(names: Iterable[str]) -> set[str]:
+        classes = [REGISTRY.get(name) for name in names]
+        hooks = {h for c in classes for h in HOOKS if getattr(c, h, None) is not getattr(Method, h, None)}
+        return hooks | {need for c in classes for need in c.needs}
+
+    assert used(ALWAYS) == used(NAMES)
 
 
 SEEN_LATE = {
@@ -384,7 +396,7 @@ SEEN_LATE = {
 training is one step, whatever it is."""
 
 
-@pytest.mark.parametrize(("name", "field"), OPTIONS)
+@sampled("name, field", OPTIONS, [(name, field) for name, field in OPTIONS if name in ALWAYS])
 def test_every_other_value_of_an_option_changes_the_result(name: str, field: str) -> None:
     epochs = SEEN_LATE.get(name, 2.0)
     values, plain = other_values(name, field), final_logits(name, epochs=epochs)
