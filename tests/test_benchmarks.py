@@ -30,6 +30,7 @@ def test_one_vmapped_model_trains_as_its_seeds_do_alone(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_variants_take_turns_in_processes_of_their_own() -> None:
     rates = in_turns("benchmarks.evaluating", ["test pass, fp32", "classic test pass, fp32"], 32, 2)
     assert set(rates) == {"test pass, fp32", "classic test pass, fp32"}

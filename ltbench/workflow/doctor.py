@@ -36,6 +36,7 @@ USES = {
     "ray": "trials side by side and on clusters; `ltbench run --inline` goes without",
     "mlflow": "results in MLflow; boards and reports go without",
     "report": "reports and sites",
+    "frames": "results as DataFrames, from Python",
     "text": "only for suites with `text: {encoder: sentence_transformers}`",
 }
 
