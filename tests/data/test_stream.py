@@ -547,6 +547,7 @@ def test_a_folder_of_large_images_streams(tmp_path: Path) -> None:
                                     {"size": 64, "resize": 80}, {"size": 32, "resize": 37}]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own: that is many processes for this machine
 def test_beside_a_gpu_batches_are_made_ahead_and_lie_where_it_can_fetch_them() -> None:
     """Pinned, so that a copy waits for nothing; several in the making per process, never more than have been drawn."""
     for workers in (1, 8, AHEAD):
