@@ -98,7 +98,8 @@ class Fusing(Lab):
                 once, again, torchs = (layer.outcome(dtype, fuse=fuse) for fuse in (True, True, False))
                 same = all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
                 ours, theirs = _off(once, right), _off(torchs, right)
-                floor = 4.5e-3 if told["precision"] == "bf16" else 1e-5  # one rounding of the largest number
+                # One rounding of the largest number, which Triton's interpreter cuts off instead.
+                floor = 1e-5 if told["precision"] == "fp32" else 4.5e-3 if self.cuda else 8e-3
                 good = same and all(a <= max(floor, 2 * b) for a, b in zip(ours, theirs, strict=True))
                 self.bad += not good
                 self.say(part="fused numbers", **told, good=good, twice_the_same=same, ours=ours, torchs=theirs)
