@@ -53,8 +53,8 @@ class Layer:
             return values.to(device, dtype).contiguous(memory_format=torch.channels_last)
 
         self.norm, self.relu = nn.BatchNorm2d(shape[1]).to(device), relu
-        nn.init.uniform_(self.norm.weight, 0.5, 1.5)
-        nn.init.uniform_(self.norm.bias, -0.5, 0.5)
+        nn.init.uniform_(self.norm.weight, 0.5, 1.5, generator=torch.Generator(device).manual_seed(0))
+        nn.init.uniform_(self.norm.bias, -0.5, 0.5, generator=torch.Generator(device).manual_seed(1))
         self.given, self.up = [made() for _ in range(1 + added)], made()
 
     def run(self, norm: nn.BatchNorm2d, given: list[Tensor], up: Tensor, *, fuse: bool) -> list[Tensor]:

@@ -56,7 +56,7 @@ class Lean:
             norm._buffers[_COUNTER] = counter
 
     def rounded(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """A weight in this precision, for one more use; all convolutions' are rounded with the first that is asked for."""
+        """A weight in this precision, for one more use; all of them are rounded with the first that is asked for."""
         self._uses[id(weight)] += 1
         if weight.dtype == dtype:
             return weight.detach()
