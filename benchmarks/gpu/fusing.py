@@ -33,8 +33,8 @@ ODD = ((127, 20, 31, 29), (3, 100, 5, 3), (700, 24, 1, 1), (2, 2048, 7, 7))
 """Sizes that no block divides."""
 KINDS = {"norm": (False, False), "norm, relu": (False, True), "norm, add, relu": (True, True)}
 OTHERS = (
-    Tiles(4096, 128, 64, 4), Tiles(8192, 128, 64, 8), Tiles(8192, 256, 64, 8), Tiles(2048, 512, 64, 4),
-    Tiles(4096, 512, 64, 8), Tiles(4096, 256, 32, 4), Tiles(2048, 256, 16, 4),
+    Tiles(4096, 256, 16, 4), Tiles(8192, 128, 16, 8), Tiles(8192, 256, 16, 8), Tiles(4096, 128, 32, 4),
+    Tiles(8192, 128, 32, 8), Tiles(4096, 256, 64, 4), Tiles(2048, 128, 16, 4), Tiles(4096, 64, 16, 8),
 )  # fmt: skip
 
 
