@@ -4,6 +4,8 @@ VENV ?= .venv
 # How many processes the tests share: one more than cores, since tests of several processes wait most of the time.
 JOBS ?= 3
 BIN := $(VENV)/bin
+# Where Python may keep nothing that it compiled, each of the tests' many processes compiles torch, Ray and MLflow again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart test test-fast test-all lint gpu bench fuzz storm lock docs setup clean
 

@@ -203,6 +203,7 @@ def test_on_paper_all_tables_are_whole_and_nothing_is_for_clicking(visit: Any, s
 
 @in_a_browser
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_fifteen_methods_on_twelve_columns_fit_on_paper(browser: Any, tmp_path: Path) -> None:
     methods = {"ce": 0.3, **{f"quite_long_name_{i}": 0.35 + 0.03 * i for i in range(14)}}
     kept = made.records(
