@@ -286,6 +286,8 @@ class Leaderboard:
     """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None
     """The suite's primary metric, where another was asked for afterwards."""
+    declared_reference: str | None = None
+    """The same of its reference."""
     untested: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Data set -> its classes without a test image, and all of its classes; where there are some."""
     data: str = ""

@@ -84,7 +84,10 @@ class Journal:
 
     def names(self) -> list[str]:
         """The names of all files that should be records, sorted."""
-        return sorted(file.name for file in self.folder.glob("*.json"))
+        try:
+            return sorted(name for name in os.listdir(self.folder) if name.endswith(".json"))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder, no records
+            return []
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
         return (read_record(self.folder / name) for name in self.names())

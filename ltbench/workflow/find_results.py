@@ -79,6 +79,8 @@ def find_results(
                 raise UserError(f"--from {source}: results of another harness belong to no suite; leave {suite!r} out")
             return Results(taken.results, None, taken.predictions, Origin(file=source.name), taken.directions)
     if source is not None:
+        if plugins:
+            use(plugins)
         found, expectation = results_of_folder(source, tell)
         predictions = journal_in(source)[0].predictions
         if suite is not None:
