@@ -147,16 +147,17 @@ def score_of(rows: Rows, label: str, column: Column, context: Context) -> Score:
     """A method on a column, before it is compared."""
     seeds = context.seeds_of(label, rows.standing)
     level = 0.95 if rows.standing is None else rows.standing.level(label)
+    there = [rows.trials.get((label, column, seed)) for seed in seeds]
+    finished = [r.metrics for r in there if r is not None and r.status == "ok"]
     intervals: dict[str, Interval | None] = {}
     for metric in context.metrics:
-        values = list(values_of(rows.trials, label, column, seeds, metric).values())
+        values = [value for metrics in finished if (value := metrics.get(metric)) is not None]
         intervals[metric] = mean_interval(values, level) if values else None
-    there = [rows.trials.get((label, column, seed)) for seed in seeds]
     return Score(
         metrics=intervals,
         gain=None,
         p_holm=None,
-        finished=sum(r is not None and r.status == "ok" for r in there),
+        finished=len(finished),
         failed=sum(r is not None and r.status == "failed" for r in there),
         missing=sum(r is None for r in there),
     )

@@ -117,6 +117,14 @@ class Journal:
                 raise UserError(f"{file}: cannot be read ({error.strerror})") from error
             return None
 
+    def predictions_there(self) -> Callable[[str], bytes | None]:
+        """`predictions` for a board: of keys whose file is there now, which is found out once for all of them."""
+        try:
+            names = {name for name in os.listdir(self.folder) if name.endswith(".npz")}
+        except OSError:  # the folder is away: each file says so for itself
+            return self.predictions
+        return lambda key: self.predictions(key) if f"{key}.npz" in names else None
+
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
