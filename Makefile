@@ -4,6 +4,8 @@ VENV ?= .venv
 # How many processes the tests share: one more than cores, since tests of several processes wait most of the time.
 JOBS ?= 3
 BIN := $(VENV)/bin
+# Where Python may keep nothing that it compiled, each of the tests' many processes compiles torch, Ray and MLflow again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart test test-fast test-all lint gpu bench fuzz storm lock docs setup clean
 
@@ -46,7 +48,7 @@ lock: setup
 
 # The site in site/: open site/index.html. `--strict`: a broken link is an error.
 docs: setup
-	$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[all,docs]"
+	$(BIN)/python -c "import latex2mathml, material" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[all,docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Inputs changed by chance, read in earnest: no traceback, bounded time and memory, nothing nonsensical accepted.

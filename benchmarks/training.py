@@ -25,6 +25,7 @@ from ltbench.training.device.allocator import keep_memory
 from ltbench.training.device.compiled import can_compile
 from ltbench.training.device.determinism import use_deterministic_algorithms
 from ltbench.training.engine import Clock, Setup, train
+from ltbench.training.graph.use import GraphUse
 
 BATCH, IMAGES, CLASSES = 128, 12_406, 10
 OPTIMIZER = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 2e-4}
@@ -45,13 +46,17 @@ NAMES = (
 COMPILED = {"cpu": ("engine ce, fp32, default", "engine ce, bf16, default"),
             "cuda": ("engine ce, bf16, default", "engine ce, bf16, reduce-overhead")}  # fmt: skip
 """With torch.compile, where there is a compiler; beside a GPU also with CUDA graphs."""
+RECORDED = ("engine ce, bf16, recorded", "engine ce, bf16, recorded and fused")
+"""Beside a GPU: as a trial runs there, a step being one CUDA graph; and with batch-norm, addition and ReLU fused."""
+LONGER = 20
+"""Times as many steps of what is recorded: recording takes a part of a second."""
 
 
 def measure(steps: int = 8, rounds: int = 5) -> dict[str, Rate]:
     """Images per second of one thread's CPU time (on a GPU: by the wall clock)."""
     gpu = torch.cuda.is_available()
     names = NAMES + (COMPILED["cuda" if gpu else "cpu"] if can_compile(torch.device("cuda" if gpu else "cpu")) else ())
-    return in_turns("benchmarks.training", names, steps, rounds, wall=gpu)
+    return in_turns("benchmarks.training", names + RECORDED * gpu, steps, rounds, wall=gpu)
 
 
 def variant(name: str, steps: int) -> Callable[[], int]:
@@ -148,12 +153,17 @@ def _engine(device: torch.device, steps: int, method: str, precision: str, mode:
     model = _model(chosen.head(64)).to(device)
     model.to(memory_format=torch.channels_last)
     batches = ImageBatches(x, y, (0.5,) * 3, (0.25,) * 3, augment="crop_flip", device=device)
+    recorded = mode.startswith("recorded")
+    steps = steps * LONGER if recorded else steps
     recipe: dict[str, Any] = {"batch_size": BATCH, "epochs": (steps - 0.5) * BATCH / IMAGES, "precision": precision}
-    recipe |= {"schedule": SCHEDULE, "compile": mode}
+    recipe |= {"schedule": SCHEDULE, "compile": mode if not recorded else "fused" if "fused" in mode else "none"}
 
     def work() -> int:
-        order = BatchOrder(y, CLASSES, BATCH, np.random.default_rng(1))
-        train(model, chosen, Setup(batches, order, Clock(np.random.default_rng(2), device), recipe))
+        order, clock = BatchOrder(y, CLASSES, BATCH, np.random.default_rng(1)), Clock(np.random.default_rng(2), device)
+        graphs = GraphUse("auto", device) if recorded else None
+        train(model, chosen, Setup(batches, order, clock, recipe, graphs=graphs))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         return steps * BATCH
 
     return work

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from ltbench import parts
 from ltbench.data.order import ClassCycles
 from ltbench.errors import UserError, did_you_mean
 from ltbench.hyperparameters import Choice, Hyperparameter, LogUniform, Uniform, hp
+
+if TYPE_CHECKING:
+    from ltbench.models.prompts import TextTower
 
 __all__ = ["Choice", "LogUniform", "Method", "Moment", "Stage", "Task", "Uniform", "hp"]
 
@@ -114,7 +117,14 @@ class Task:
         test_prior: (C,) float32 on the training device, the test distribution that the suite declares
             (`protocol.test_prior`), for methods that need it (`needs = frozenset({"test_prior"})`); else None.
         logit_scale: what cosines with the text vectors are multiplied by, where the recipe's head is `text`; else None.
+        pixel_mean, pixel_std: (channels,) float32 on the training device: `mix` is given (pixel / 255 - mean) / std, so
+            that black is -mean / std. None for feature vectors.
+        make_text_tower: makes the text tower beside the images' (`text_tower`); None where there is none.
     """
+
+    pixel_mean: Tensor | None = None
+    pixel_std: Tensor | None = None
+    make_text_tower: Callable[[], TextTower] | None = None
 
     def __init__(
         self,
@@ -160,6 +170,21 @@ class Task:
             )
         return self.text
 
+    def text_tower(self, dim: int) -> TextTower:
+        """The text tower of the model whose image tower is the backbone, for methods that learn words of prompts
+        (`needs = frozenset({"words"})`); made anew, on the CPU, and frozen.
+
+        Raises:
+            UserError: there is none, or its vectors have not `dim` numbers.
+        """
+        if self.make_text_tower is None:
+            raise UserError("the words of prompts are learned beside an image tower of open_clip alone: a recipe whose "
+                            "backbone is one, such as clip_vit_b16")  # fmt: skip
+        tower = self.make_text_tower()
+        if tower.dim != dim:
+            raise UserError(f"the features have {dim} numbers, but the text tower's vectors {tower.dim}")
+        return tower
+
     def one_hot(self, y: Tensor) -> Tensor:
         """(N,) int64 -> (N, C) float32."""
         # Not torch's one_hot, which looks at the labels on the host.
@@ -181,11 +206,11 @@ class Method:
     """Plain cross-entropy: the base class and the baseline.
 
     A subclass states `summary` by its docstring's first line, `paper`, `defaults_from` (whose published code its
-    defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `blocks`: a
-    backbone of transformer blocks; `stages`: one that experts can share; `maps`: one of convolutions; `linear_head`:
-    class vectors of different lengths; `holdout`: held-out images for `fit`; `test_prior`: the declared test
-    distribution, which boards then say) and which `views` of an image it trains on, and declares hyper-parameters with
-    `hp`.
+    defaults are), `needs` (`text`: class-name vectors; `clip`: these in one space with the features; `words`: the text
+    tower that made them; `blocks`: a backbone of transformer blocks; `stages`: one that experts can share; `maps`: one
+    of convolutions; `linear_head`: class vectors of different lengths; `holdout`: held-out images for `fit`;
+    `test_prior`: the declared test distribution, which boards then say) and which `views` of an image it trains on, and
+    declares hyper-parameters with `hp`.
     """
 
     paper: ClassVar[str] = ""

@@ -1,6 +1,7 @@
 """BatchFormer: in training, the images of a batch attend to each other; one classifier for features before and after.
 
-At test time the network is the plain one.
+At test time the network is the plain one. The loss is the mean over both kinds of features. The authors' code for
+balanced softmax adds the means of either kind and of both, which is three times as much.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """ETF classifier: class vectors that are as far apart as can be and never move; features are pulled to them.
 
-Where a backbone has fewer features than there are classes, a linear map that is learned comes before the classifier.
+As in the authors' code a batch-norm comes before the classifier: features behind a ReLU are never negative, and could
+not reach the vertices. Where a backbone has fewer features than there are classes, a linear map that is learned comes
+before it (there the network is wider). Their recipe has mixup: a row `{compose: [mixup, etf]}`.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ class SimplexEtf(nn.Module):
         super().__init__()
         width = max(dim, num_classes)
         self.widen: nn.Module = nn.Linear(dim, width) if width > dim else nn.Identity()
+        self.norm = nn.BatchNorm1d(width)
         turn, _ = torch.linalg.qr(torch.randn(width, num_classes))
         centred = torch.eye(num_classes) - 1 / num_classes
         self.register_buffer("vectors", math.sqrt(num_classes / (num_classes - 1)) * centred @ turn.T)
 
     def forward(self, features: Tensor) -> Tensor:
         """The cosines."""
-        return F.linear(F.normalize(self.widen(features), dim=1), self.vectors)
+        return F.linear(F.normalize(self.norm(self.widen(features)), dim=1), self.vectors)
 
 
 class EtfClassifier(Method):

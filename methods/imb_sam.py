@@ -1,6 +1,7 @@
 """ImbSAM: sharpness-aware steps for the images of rare classes, plain ones for the others.
 
-As in the authors' code. Batch-norm's statistics are those of the first pass, as in `sam`.
+As in the authors' code, where the rare classes' part counts twice. Batch-norm's statistics are those of the first pass,
+as in `sam`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ class ImbalancedSam(SharpnessAware):
         "Zhou, Qu, Xu, Shen. ImbSAM: A Closer Look at Sharpness-Aware Minimization in Class-Imbalanced Recognition. "
         "ICCV 2023, equations 6 to 9."
     )
-    defaults_from = "Imbalanced_SAM, scripts/train.py (rho 0.05, classes with fewer than 20 images)"
+    defaults_from = "Imbalanced_SAM, scripts/train.py (rho 0.05, classes with fewer than 20 images, which count twice)"
     eta: int = hp(20, "classes with fewer images than this are rare", search=Choice(20, 100), low=0)
+    rare_weight: float = hp(
+        2.0, "what the rare classes' part is multiplied by; the paper has 1", search=Choice(1.0, 2.0), low=0.0
+    )
 
     @cached_property
     def rare(self) -> Tensor:
@@ -33,7 +37,7 @@ class ImbalancedSam(SharpnessAware):
 
     @cached_property
     def counted(self) -> Tensor:
-        """(C,): 1 for a class whose part of the loss is taken now; changed in place."""
+        """(C,): what a class's part of the loss is multiplied by now; changed in place."""
         return torch.ones_like(self.task.counts)
 
     def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
@@ -46,7 +50,7 @@ class ImbalancedSam(SharpnessAware):
         plain = [p.grad.clone() for p in weights if p.grad is not None]
         changed = [*weights, *self.model.buffers()]
         before = [tensor.detach().clone() for tensor in changed]
-        self.counted.copy_(self.rare)
+        self.counted.copy_(self.rare_weight * self.rare)
         loss += gradients()
         self.climb(weights)
         gradients()

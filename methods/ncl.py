@@ -1,14 +1,13 @@
-"""NCL: several networks learn the same task, each from a view of its own, and from each other.
+"""NCL: several networks learn the same task from the same images, and from each other.
 
-The authors' configuration without the contrastive term (cifar100_im100_NCL). As in their code: the hard classes are
-those of the first network, and in the loss on them the other classes' logits are set to zero, not left out. Otherwise
-than in their code, where all three networks are given one view, each has a view of its own.
+The authors' configuration without the contrastive term (cifar100_im100_NCL). As in their code: all networks are given
+one view, the hard classes are those of the first network, and in the loss on them the other classes' logits are set to
+zero, not left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,6 @@ class NestedCollaborative(Method):
         "Li, Tan, Wan, Lei, Guo. Nested Collaborative Learning for Long-Tailed Visual Recognition. CVPR 2022, 3.2, 3.3."
     )
     defaults_from = "NCL, cifar100_im100_NCL (three networks, 30 hard classes of 100, 0.6)"
-    views = (0, 0, 0)
     distillation: float = hp(0.6, "weight of what the networks learn from each other", search=Choice(0.3, 0.6), low=0.0)
     hard: float = hp(0.3, "share of the classes that are the hard ones", search=Choice(0.1, 0.3), above=0.0, high=1.0)
     hard_weight: float = hp(
@@ -38,23 +36,14 @@ class NestedCollaborative(Method):
         model.backbone = several_networks(model.backbone, 3)
         yield from super().stages(model)
 
-    def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
-        return x.flatten(0, 1), self.task.one_hot(y).repeat(3, 1)
-
-    def forward(self, model: Classifier, x: Tensor, now: Moment) -> Any:
-        networks = model.backbone.get_submodule("backbone.stages").children()
-        features = [network(view) for network, view in zip(networks, x.chunk(3), strict=True)]
-        return model.classify(torch.stack(features, dim=1))
-
     def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
         """logits: (B, 3, C) of all networks."""
-        own = target[: len(logits)]
-        balanced, hard = logits + self.task.counts.log(), self.hardest(logits[:, 0].detach(), own)
+        balanced, hard = logits + self.task.counts.log(), self.hardest(logits[:, 0].detach(), target)
         on_hard = balanced * hard[:, None]
         whole = logits.new_zeros(())
         for z, weight in ((balanced, 1.0), (on_hard, self.hard_weight)):
             whole = whole + self.distillation * self.collaborative(z)
-            whole = whole + weight * sum((cross_entropy(one, own) for one in z.unbind(1)), whole.new_zeros(()))
+            whole = whole + weight * sum((cross_entropy(one, target) for one in z.unbind(1)), whole.new_zeros(()))
         return whole
 
     def hardest(self, logits: Tensor, target: Tensor) -> Tensor:

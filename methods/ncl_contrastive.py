@@ -2,8 +2,7 @@
 
 As in the authors' cifar100_im100_NCL_with_contrastive. Differences: the moving average has the projection as well, as
 the paper says (their code leaves the keys' projection at its initial weights), and what the queue does not hold yet
-counts for nothing (there it begins with random vectors), and each network has two views of its own (there all have the
-same two).
+counts for nothing (there it begins with random vectors).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .ncl import NestedCollaborative
 
 
 class Projected(nn.Module):
-    """Networks with a perceptron each: one view for each of them, (K B, ...) -> (B, K, width)."""
+    """Networks with a perceptron each: images (B, ...) -> (B, K, width)."""
 
     def __init__(self, networks: list[nn.Module], projections: list[nn.Module]) -> None:
         super().__init__()
@@ -30,7 +29,7 @@ class Projected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Contrasted features, not yet of unit length."""
-        return torch.stack([one(view) for one, view in zip(self.both, x.chunk(len(self.both)), strict=True)], dim=1)
+        return torch.stack([one(x) for one in self.both], dim=1)
 
 
 class ContrastiveNcl(NestedCollaborative):
@@ -41,7 +40,7 @@ class ContrastiveNcl(NestedCollaborative):
         "3.4; He et al. Momentum Contrast. CVPR 2020, equation 1."
     )
     defaults_from = "NCL, cifar100_im100_NCL_with_contrastive (weight 1, temperature 0.2, 1024 keys of 64, 0.999)"
-    views = (0, 0, 0, 1, 1, 1)  # type: ignore[assignment]
+    views = (0, 1)
     contrast: float = hp(1.0, "weight of the contrastive loss; 0 leaves NCL's own", search=Choice(0.5, 1.0), low=0.0)
     temperature: float = hp(0.2, "what contrasted cosines are divided by", search=Choice(0.07, 0.2), above=0.0)
     keys: int = hp(1024, "how many keys each network's queue holds", search=Choice(512, 1024), low=1)
@@ -64,14 +63,14 @@ class ContrastiveNcl(NestedCollaborative):
 
     def mix(self, x: Tensor, y: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
         self.labels = y
-        return x.flatten(0, 1), self.task.one_hot(y).repeat(6, 1)
+        return x.flatten(0, 1), self.task.one_hot(y).repeat(2, 1)
 
     def forward(self, model: Classifier, x: Tensor, now: Moment) -> Any:
         first, second = x.chunk(2)
         features, query = [], []
-        for one, view in zip(self.query.both, first.chunk(3), strict=True):
+        for one in self.query.both:
             network, projection = one.children()
-            features.append(network(view))
+            features.append(network(first))
             query.append(projection(features[-1]))
         keys = F.normalize(self.key(second).float(), dim=2)
         queue = torch.stack([held.get_buffer("features") for held in self.queues])
@@ -82,7 +81,7 @@ class ContrastiveNcl(NestedCollaborative):
 
     def loss(self, out: Any, target: Tensor, now: Moment) -> Tensor:
         logits, query, keys, queue, labels = out
-        own = super().loss(logits, target, now)
+        own = super().loss(logits, target[: len(logits)], now)
         return own + self.contrast * self.contrastive(query, keys, queue, (labels >= 0).to(queue))
 
     def contrastive(self, query: Tensor, keys: Tensor, queue: Tensor, there: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Weight balancing: a strong weight decay, then a classifier whose class vectors may not grow beyond a ball.
 
 Not taken over from the authors' code: their class-balanced loss is a binary cross-entropy on softmax scores; here it is
-the cross-entropy of the paper's equation.
+the cross-entropy of the paper's equation. They shorten class vectors at the end of every epoch, here after every step.
 """
 
 from __future__ import annotations

@@ -116,6 +116,17 @@ RECIPE: dict[str, Any] = {
 }
 
 
+UNDRAWN = '<svg xmlns="http://www.w3.org/2000/svg" width="1pt" height="1pt" viewBox="0 0 1 1"></svg>'
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of a report are made but not drawn, which takes a second a page: for tests of what else is on it."""
+    monkeypatch.setattr("ltbench.page.drawing.svg", lambda drawing: UNDRAWN)
+    monkeypatch.setattr("ltbench.page.write.svg", lambda drawing: UNDRAWN)
+    monkeypatch.setattr("ltbench.page.write.png", lambda drawing: b"")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real images and vectors; tests that want them skip where they are absent."""

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from benchmarks import evaluating, packing, towers, training
+from benchmarks.gpu.running import ABSENT
 from benchmarks.together import step_of, vmapped_step_of
 from benchmarks.turns import in_turns
+
+REPO = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", ["cnn_small", "mlp"])
@@ -20,6 +30,7 @@ def test_one_vmapped_model_trains_as_its_seeds_do_alone(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_variants_take_turns_in_processes_of_their_own() -> None:
     rates = in_turns("benchmarks.evaluating", ["test pass, fp32", "classic test pass, fp32"], 32, 2)
     assert set(rates) == {"test pass, fp32", "classic test pass, fp32"}
@@ -42,3 +53,30 @@ def test_every_named_variant_of_training_and_testing_does_its_work() -> None:
             assert packing.variant(name)() == (4 * training.BATCH if name.startswith("resnet32") else 20 * 32), name
     finally:
         torch.set_num_threads(threads)
+
+
+def test_what_checks_a_gpu_needs_few_packages() -> None:
+    """Everything that runs there is imported, and a line of each kind said, without the rest of them."""
+    parts = "check, fusing, images, packed, repeated, running, speed, steps"
+    modules = "ltbench.checks.verify, ltbench.execution.exported, ltbench.execution.packing, benchmarks.training"
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))\n"
+        f"from benchmarks.gpu import {parts}\nimport {modules}, ltbench.training.trial\n"
+        "from pathlib import Path; from benchmarks.gpu.common import Check\n"
+        "packed.Packed(packed.torch.device('cpu'), None).alone()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count('"same": true') == 4, done.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", ["numbers", "speed"])
+def test_every_line_of_the_gpu_check_runs_on_a_cpu(part: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable}
+    command = ["bash", "benchmarks/gpu/check.sh", "cpu", part]
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+    codes = re.findall(r"^== (\S+): rc (.+) \(", done.stdout, re.MULTILINE)
+    assert codes, done.stdout + done.stderr
+    assert {code for _, code in codes} == {"0"}, codes
+    assert "error" not in {key for file in tmp_path.glob("*.jsonl") for line in file.open() for key in json.loads(line)}

@@ -84,6 +84,7 @@ def test_what_the_pages_say_has_contrast(browser: Any, site: str, scheme: str) -
     assert faint == []
 
 
+@pytest.mark.nightly
 def test_the_keyboard_finds_the_search(browser: Any, site: str) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()

@@ -69,7 +69,11 @@ def test_there_are_examples() -> None:
     assert [notebook.name for notebook in NOTEBOOKS] == ["own_method.ipynb", "quickstart.ipynb"]
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+@pytest.mark.parametrize(
+    "notebook",
+    [pytest.param(n, marks=pytest.mark.nightly if n.stem == "own_method" else ()) for n in NOTEBOOKS],
+    ids=lambda notebook: notebook.stem,
+)
 def test_a_notebook_runs_and_prints_what_is_committed(notebook: Path, tmp_path: Path, data_root: Path) -> None:
     """The kinds of the outputs, not their numbers: those are the same only on the same kind of machine."""
     done = execute(shortened(nbformat.read(notebook, as_version=4)), tmp_path, data_root)

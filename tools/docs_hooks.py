@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from tools import docs_authors, docs_notebooks, docs_pictures, docs_reference
+from tools import docs_authors, docs_notebooks, docs_pictures, docs_reference, formulas
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_THE_TOP = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
@@ -23,9 +23,12 @@ SOURCES = "https://github.com/ltbench/ltbench/blob/main"
 FENCED = re.compile(r"^ *(```|~~~).*?^ *\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r'(?P<before>\]\(|(?:src|srcset|href)=")(?P<target>[^)"\s]+)')
 ITEM = re.compile(r"(?:[*-]|\d+\.) ")
+FORMULA = re.compile(r"^\$\$\n(?P<display>.+?)\n\$\$$|\\\((?P<inline>.+?)\\\)", re.MULTILINE | re.DOTALL)
 
 _markdown: dict[str, str] = {}
 """Page -> its Markdown as the site has it."""
+_mathml: dict[str, str] = {}
+"""A word that stands for a formula while Markdown is read -> the formula."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -49,11 +52,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     pages = {file.src_uri for file in files}
     text = outside_code(markdown, lambda part: LINK.sub(lambda link: _moved(link, uri, pages), part))
     _markdown[uri] = text
-    return deeper_lists(text)
+    return deeper_lists(outside_code(text, lambda part: FORMULA.sub(_held, part)))
+
+
+def _held(formula: re.Match[str]) -> str:
+    """A word in place of a formula, so that nothing in it is read as Markdown."""
+    word = f"FORMULA{len(_mathml)}X"
+    _mathml[word] = formulas.display(formula["display"]) if formula["display"] else formulas.mathml(formula["inline"])
+    return word
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with a link to its Markdown."""
+    """The page with its formulas, and a link to its Markdown."""
+    html = re.sub(r"<p>(FORMULA\d+X)</p>", r"\1", html)
+    html = re.sub(r"FORMULA\d+X", lambda word: _mathml[word[0]], html)
     twin = posixpath.basename(page.file.src_uri)
     return f'{html}\n<p class="twin" data-search-exclude><a href="{twin}">This page as Markdown</a></p>'
 

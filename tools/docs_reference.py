@@ -18,6 +18,7 @@ from ltbench.cli import app
 from ltbench.registry import Registry
 from ltbench.suite import protocol, recipe, schema, search
 from ltbench.suite.strict import LARGEST
+from tools import formulas
 
 Json = Mapping[str, Any]
 
@@ -184,17 +185,20 @@ def _option(param: Any) -> str:
 
 def methods() -> str:
     """Every method that comes with ltbench."""
-    table = ltbench.methods()
+    table, computed = ltbench.methods(), formulas.formulas()
     lines = [
         "# Methods",
         "",
         "This page is made from the methods that come with ltbench. `ltbench methods NAME` says the same on the "
         "screen, also for a method of yours. A suite's row is the name, or `{NAME: {hyper-parameter: value}}`.",
         "",
+        f"What letters mean: {formulas.inline_markdown(formulas.LETTERS)}",
+        "",
     ]
     for name, method in table.iterrows():
         needs = ", ".join(f"`{need}`" for need in method["needs"]) or "nothing"
-        lines += [f"## {name}", "", method["summary"], "", f"* Paper: {method['paper']}", f"* Needs: {needs}", ""]
+        lines += [f"## {name}", "", method["summary"], "", *formulas.as_markdown(computed[str(name)])]
+        lines += [f"* Paper: {method['paper']}", f"* Needs: {needs}", ""]
         declared = ltbench.methods(str(name))
         if len(declared):
             lines += ["| hyper-parameter | default | allowed | searched | meaning |", "|---|---|---|---|---|"]
@@ -206,7 +210,7 @@ def methods() -> str:
 def _code(method: str) -> list[str]:
     """What a method computes, as it stands in its class: the formula of a loss is a line of `loss`."""
     source = textwrap.dedent(inspect.getsource(Registry().get(method))).rstrip()
-    return ['<details markdown="1" data-search-exclude><summary>What it computes</summary>', "", "```python",
+    return ['<details markdown="1" data-search-exclude><summary>Its code</summary>', "", "```python",
             *source.splitlines(), "```", "", "</details>", ""]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from ltbench.parts import Classifier
 from ltbench.ranking.published import RECIPES, Published, published
 from ltbench.registry import Registry
 from ltbench.training.engine import Clock, Setup, train
+from ltbench.training.madeup import text_tower
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, COSTS = ROOT / "methods" / "README.md", ROOT / "tools" / "method_costs.json"
@@ -41,7 +43,8 @@ by itself or through the methods that it builds on. `ltbench methods NAME` shows
 
 * **cost**: CPU time of a whole training, against that of `ce` on the same images: a ResNet-20 (a small vision
   transformer for methods that need its blocks), {steps} steps of {batch} images of 32 x 32 pixels, one core. Stages
-  share out the same steps. It says how much computation a method adds, to a
+  share out the same steps, and `coop` has a tiny text tower ([docs/clip.md](../docs/clip.md) has the cost of a real
+  one). It says how much computation a method adds, to a
   tenth or so; it is not what a GPU needs for it. The training is as short as one epoch, so a look at all training
   images (`ncm`) weighs more than it would in a real one.
 * **published**: accuracy on CIFAR-100-LT, imbalance factor 100, ResNet-32, with these hyper-parameters, by recipe
@@ -133,6 +136,7 @@ def _seconds(cls: type[Method], backbone: str) -> float:
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     optimizer = {"name": "sgd", "lr": 0.01, "momentum": 0.9}
     task = Task(labels, [f"class {c}" for c in range(10)], text=text, optimizer=optimizer)
+    task.make_text_tower = partial(text_tower, body.dim)
     torch.manual_seed(0)
     method, body = cls(task), build_backbone(backbone, (32, 32, 3))
     model = Classifier(body, method.head(body.dim)).to(memory_format=torch.channels_last)

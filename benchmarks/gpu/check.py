@@ -4,8 +4,8 @@ the digits, or --data with their packed copy): no ray, mlflow, pydantic, typer, 
 
     python3 -m benchmarks.gpu.check [--repo REPO] [--device cuda] [--out FILE] PART...
 
-Parts: imports, verify, twice, resume, step, methods, memory, loop, side. Each prints JSON lines; one that fails
-does not end the others.
+Parts: imports, verify, twice, resume, step, methods, images, large, memory, loop, side. Each prints JSON lines; one
+that fails does not end the others. `--share 0/4` takes every fourth method of `methods`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks.gpu.common import BEGAN, Check
+from benchmarks.gpu.common import BEGAN, Check, share_of
+from benchmarks.gpu.images import images, large
 from benchmarks.gpu.repeated import resume, twice, verify
 from benchmarks.gpu.running import imports, loop, methods
 from benchmarks.gpu.speed import memory, side, step
 
-PARTS = {f.__name__: f for f in (imports, verify, twice, resume, step, methods, memory, loop, side)}
+PARTS = {f.__name__: f for f in (imports, verify, twice, resume, step, methods, images, large, memory, loop, side)}
 
 
 def main() -> int:
@@ -35,9 +36,10 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--share", default="0/1", metavar="I/N", help="of the methods, every N-th from the I-th on")
     args = parser.parse_args()
     data = args.data or Path(tempfile.mkdtemp(prefix="ltbench-data"))
-    check, bad = Check(args.repo, args.device, data, args.trials, args.out), 0
+    check, bad = Check(args.repo, args.device, data, args.trials, args.out, share_of(args.share)), 0
     for name in args.parts:
         if time.monotonic() - BEGAN > args.seconds:
             check.say(name, skipped="no time left")

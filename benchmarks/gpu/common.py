@@ -27,6 +27,7 @@ class Check:
         data: where data sets and caches lie.
         trials: how many recorded trials are run again.
         out: the file that gets every answer as a line of JSON; None: they are only printed.
+        share: which methods, every N-th from the I-th on.
     """
 
     repo: Path
@@ -34,6 +35,7 @@ class Check:
     data: Path
     trials: int
     out: Path | None
+    share: tuple[int, int] = (0, 1)
 
     def say(self, name: str, /, **values: Any) -> None:
         """Print an answer, and add it to the file."""
@@ -71,3 +73,9 @@ class Check:
         CIFAR; digits of 8x8 do for what is asked here."""
         spec = next(r.spec for r in self.records().values() if r.spec.label == label)
         return replace(spec, recipe={**spec.recipe, "epochs": 4.0, **changes})
+
+
+def share_of(text: str) -> tuple[int, int]:
+    """`1/4` as numbers: the second of four shares."""
+    which, _, of = text.partition("/")
+    return int(which), int(of)

@@ -53,7 +53,7 @@ def methods(check: Check) -> None:
 
     device = torch.device(check.device)
     registry = Registry()
-    for name in registry.names():
+    for name in registry.names()[check.share[0] :: check.share[1]]:
         cls = registry.get(name)
         try:
             with warnings.catch_warnings(record=True) as seen:

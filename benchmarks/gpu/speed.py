@@ -132,13 +132,15 @@ def memory(check: Check) -> None:
 
 
 def side(check: Check) -> None:
-    """The project's own benchmarks of training, without the compiled variants (a minute of compiling each): classic
-    loop, bare step, engine; each a process, in turns, by the clock."""
+    """The project's own benchmarks of training, without the variants that torch compiles (a minute each): classic loop
+    with 8 worker processes, bare step, engine, engine as it runs in a trial here, recorded; each a process, in turns,
+    by the clock."""
     from benchmarks import training
     from benchmarks.turns import in_turns
 
     cuda = check.device == "cuda"
-    rates = in_turns("benchmarks.training", training.NAMES, 60 if cuda else 1, 3 if cuda else 1, wall=cuda)
+    names = training.NAMES + training.RECORDED * cuda
+    rates = in_turns("benchmarks.training", names, 60 if cuda else 1, 3 if cuda else 1, wall=cuda)
     for name, rate in rates.items():
         check.say(
             "side",

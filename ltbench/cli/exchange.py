@@ -72,7 +72,8 @@ def diff(
     1: some cell moved."""
     from ltbench.cli.output import tell
     from ltbench.errors import UserError, harmless
-    from ltbench.ranking.formats.moves_text import moves_frame, moves_text
+    from ltbench.ranking.formats.as_csv import csv_text
+    from ltbench.ranking.formats.moves_text import moves_table, moves_text
     from ltbench.workflow.exchange.diff import diff as find
 
     found = find(a, b, suite or old_suite, primary, rope, tell)
@@ -80,7 +81,7 @@ def diff(
     if out is not None:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            moves_frame(found.moves).to_csv(out, index=False, lineterminator="\n")
+            out.write_text(csv_text(moves_table(found.moves)), encoding="utf-8", newline="")
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     raise typer.Exit(1 if found.moves.moved else 0)

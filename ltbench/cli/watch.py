@@ -84,17 +84,24 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
         records: how many there are. now: seconds since 1970. width, height: of the screen, in characters.
     """
     from ltbench.execution.display.lines import readable_seconds, trial_lines
+    from ltbench.execution.display.time_left import left_text
 
     if seen is None:
         return [f"{suite}: {records} records; no run is going on"]
     failed = f", {seen.failed} failed" if seen.failed else ""
     stage = f"{seen.stage}: " * bool(seen.stage)
     lines = trial_lines(seen.running, now, width, max(3, height - 5))
-    lines.append(f"{suite}: {stage}{seen.done} of {seen.total} done, {len(seen.running)} running{failed}")
+    totals, quiet = (
+        f"{suite}: {stage}{seen.done} of {seen.total} done, {len(seen.running)} running{failed}",
+        now - seen.written,
+    )
+    if (seen.running or seen.done) and seen.done < seen.total and quiet <= QUIET:
+        totals += f", {left_text(None if seen.left is None else max(0.0, seen.left - quiet))}"
+    lines.append(totals)
     if seen.phase:
         lines.append(f"  {seen.phase}")
-    if now - seen.written > QUIET:
-        lines.append(f"  no word from the run for {readable_seconds(now - seen.written)}: it may have been killed")
+    if quiet > QUIET:
+        lines.append(f"  no word from the run for {readable_seconds(quiet)}: it may have been killed")
     return lines
 
 

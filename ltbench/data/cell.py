@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from ltbench.models.towers import RAW, Preparation, PreparedBatches, Unchanged
 from ltbench.spec import Cell
 
 Index = NDArray[np.int64]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, on the 0..1 scale."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,22 @@ class CellData:
     def labels(self, part: str) -> Index:
         """Their labels."""
         return {"train": self.train_y, "holdout": self.holdout_y, "test": self.test_y}[part]
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of the training images, which are in memory."""
+        return channel_statistics(self.train_x)
+
+
+def statistics(facts: Facts, data: CellData) -> Statistics:
+    """What the images of a cell are normalised by: what is known of its data set, else that of the training images."""
+    return (facts.mean, facts.std) if facts.mean and facts.std else data.statistics
+
+
+def normalisation(recipe: Mapping[str, Any], facts: Facts, data: CellData) -> Statistics:
+    """What the images that a method is given were normalised by: an image tower wants its own."""
+    tower = recipe.get("tower")
+    return (tuple(tower["mean"]), tuple(tower["std"])) if tower else statistics(facts, data)
 
 
 def cell_data(arrays: Arrays, train: Sequence[Index], holdout: Sequence[Index]) -> CellData:
@@ -86,14 +105,7 @@ class CellBatches:
         self._data, self._prepare = data, prepare
         self._rng, self._draws, self._workers, self._device = rng, draws, workers, device
         self._size = facts.shape[0]
-        self._mean: tuple[float, ...]
-        self._std: tuple[float, ...]
-        if prepare is not None and prepare.raw:
-            self._mean, self._std = RAW
-        elif facts.mean and facts.std:
-            self._mean, self._std = facts.mean, facts.std
-        else:
-            self._mean, self._std = channel_statistics(data.train_x)
+        self._mean, self._std = RAW if prepare is not None and prepare.raw else statistics(facts, data)
         self._identities: dict[str, list[Any]] = {
             "train": ["train", cell.kind, cell.manifest],
             "holdout": ["holdout", cell.kind, cell.manifest],

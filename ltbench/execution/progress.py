@@ -16,7 +16,8 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from ltbench.errors import harmless, reason_of
-from ltbench.execution.display.lines import Running, readable_seconds, trial_lines
+from ltbench.execution.display.lines import Running, trial_lines
+from ltbench.execution.display.time_left import TimeLeft, left_text
 from ltbench.metric_names import METRICS
 from ltbench.spec import Record, TrialSpec
 
@@ -136,16 +137,13 @@ class RunDisplay(Display):
     """One live display on a terminal, plain lines elsewhere.
 
     Counts trials done, running and failed, estimates the time left, and remembers the best so far.
-
-    Time left is estimated from epochs, counting the running trials' share, at the pace since the first progress: what
-    the workers need to start says nothing of the trials.
     """
 
     def __init__(self, trials: Sequence[TrialSpec], metric: str, console: Console | None = None) -> None:
         self._console = console or Console()
         self._metric = metric
-        self._work = {spec.key: float(spec.recipe["epochs"]) for spec in trials}
-        self._fraction: dict[str, float] = {}
+        self._total = len(trials)
+        self._time = TimeLeft(trials, time.monotonic())
         self._running: dict[str, Running] = {}
         self._images: dict[str, float] = {}
         """Manifest -> training images of an epoch."""
@@ -154,9 +152,6 @@ class RunDisplay(Display):
         self._failed = 0
         self._told: set[str] = set()
         self._best: tuple[float, str] | None = None
-        self._began = time.monotonic()
-        self._first: tuple[float, float] | None = None
-        """When the first progress was seen, and how many epochs were done by then."""
         self._live: Live | None = None
         room = max(5, min(30, self._console.width - 60))
         self._bar = Bar(
@@ -178,7 +173,6 @@ class RunDisplay(Display):
 
     def started(self, spec: TrialSpec) -> None:
         self._phase = ""
-        self._fraction[spec.key] = 0.0
         self._running[spec.key] = self._new(spec)
         self._refresh()
 
@@ -193,10 +187,12 @@ class RunDisplay(Display):
 
     def images(self, of_an_epoch: Mapping[str, int]) -> None:
         self._images.update(of_an_epoch)
+        self._time.images(self._images)
 
     def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
-        self._fraction[spec.key] = fraction
-        self._running.setdefault(spec.key, self._new(spec)).progressed(time.monotonic(), fraction, loss)
+        now = time.monotonic()
+        self._time.progressed(spec.key, fraction, now)
+        self._running.setdefault(spec.key, self._new(spec)).progressed(now, fraction, loss)
         self._refresh()
 
     def note(self, message: str) -> None:
@@ -205,7 +201,7 @@ class RunDisplay(Display):
 
     def waits(self, record: Record, reason: str) -> None:
         """A trial that is to run again later."""
-        self._fraction.pop(record.key, None)
+        self._time.progressed(record.key, 0.0, time.monotonic())
         self._running.pop(record.key, None)
         self._print(f"again   {record.spec.name}: {reason}", "yellow")
         self._refresh()
@@ -220,7 +216,7 @@ class RunDisplay(Display):
         if key in self._done:
             return
         self._done.add(key)
-        self._fraction.pop(key, None)
+        self._time.progressed(key, 1.0, time.monotonic())
         self._running.pop(key, None)
         score = record.metrics.get(self._metric)
         for message in record.environment.get("checkpoint_messages", []) + record.environment.get("data_messages", []):
@@ -232,7 +228,7 @@ class RunDisplay(Display):
             reason = reason_of(record.error, record.spec.method)
             self._print(f"failed  {record.spec.name}: {reason}", "red")
         elif self._live is None:
-            self._print(f"{len(self._done):>4}/{len(self._work)}  {record.spec.name:<44} {score:6.2f}  {self._eta()}")
+            self._print(f"{len(self._done):>4}/{self._total}  {record.spec.name:<44} {score:6.2f}  {self._left()}")
         if record.status == "ok" and score is not None:
             better = METRICS[self._metric].higher_is_better
             if self._best is None or (score > self._best[0]) == better:
@@ -243,18 +239,12 @@ class RunDisplay(Display):
         with suppress(OSError):  # a terminal that was closed, a log on a full disk: the trials go on
             self._console.print(Text(harmless(line), style=style), soft_wrap=True, highlight=False)
 
-    def _eta(self) -> str:
-        total = sum(self._work.values())
-        done = sum(self._work[k] for k in self._done) + sum(self._work[k] * f for k, f in self._fraction.items())
-        now = time.monotonic()
-        if done and self._first is None:
-            self._first = (now, done)
-        if self._first is None or done >= total or done <= self._first[1]:
+    def _left(self, unknown: str = "") -> str:
+        """Nothing where no trial is left, or none has begun; `unknown` where it is too early to say."""
+        seconds = self._time.seconds(time.monotonic())
+        if len(self._done) == self._total or not (self._running or self._done):
             return ""
-        since, before = self._first
-        if now - since < (since - self._began) / 2:  # trials side by side end together: too soon to see a pace
-            return ""
-        return f"about {readable_seconds((now - since) * (total - done) / (done - before))} left"
+        return unknown if seconds is None else left_text(seconds)
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -262,8 +252,10 @@ class RunDisplay(Display):
                 self._live.refresh()
 
     def _render(self) -> Group:
-        state = f"{len(self._fraction)} running" + (f", {self._failed} failed" if self._failed else "")
-        self._bar.update(self._task, completed=len(self._done), state=self._phase or state, eta=self._eta())
+        state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")
+        self._bar.update(
+            self._task, completed=len(self._done), state=self._phase or state, eta=self._left(left_text(None))
+        )
         now, width = time.monotonic(), self._console.width
         running = trial_lines(list(self._running.values()), now, width, max(3, self._console.height - 6))
         lines: list[Bar | Text] = [Text(harmless(line), no_wrap=True, overflow="ellipsis") for line in running]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ltbench.spec import Record, TrialSpec
-from ltbench.suite import Suite
 from ltbench.training.limited import Limits
+
+if TYPE_CHECKING:
+    from ltbench.suite import Suite
 
 
 class Listener(Protocol):
@@ -70,7 +72,7 @@ class Resources(Need):
     Attributes:
         retries: how often a trial goes on whose worker was lost.
         share_training: whether training that trials have in common is done once (shared.py).
-        inline: run in this process, one trial after the other, without Ray.
+        inline: run in this process, without Ray. streams: so many trials at once there, each on a CUDA stream.
         methods: what differs, by a row's name or, for all of its rows, by a method's.
         trials: what differs once more, by key.
     """
@@ -78,6 +80,7 @@ class Resources(Need):
     retries: int = 2
     share_training: bool = True
     inline: bool = False
+    streams: int = 1
     methods: Mapping[str, Need] = field(default_factory=dict)
     trials: Mapping[str, Need] = field(default_factory=dict)
 
@@ -122,6 +125,7 @@ def resources_of(suite: Suite) -> Resources:
         whole.memory_gb,
         retries=given.retries,
         share_training=given.share_training,
-        inline=given.executor == "inline",
+        inline=given.executor != "ray",
+        streams=given.streams if given.executor == "streams" else 1,
         methods=methods,
     )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ltbench.data.longtail import select_cell
 from ltbench.errors import NotWritten, UserError
 from ltbench.execution.display import file
+from ltbench.execution.here.inline import run_inline
 from ltbench.execution.progress import Display, Show, show_nothing
 from ltbench.execution.resources import Listener, Resources
 from ltbench.execution.sharing import Sharing, sharing_text, trainers
@@ -24,10 +25,7 @@ from ltbench.suite import Suite
 from ltbench.system.files import write_atomically
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.remote import Remote
-from ltbench.training.attempt import Progress
-from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.checkpoints.files import discard, keys_in
-from ltbench.training.limited import Limits, Lost, run_limited
 from ltbench.training.site import Site
 
 
@@ -107,7 +105,9 @@ def run_plan(
         inputs.sources[name].decoded_cache = site.decoded_cache
         inputs.sources[name].prepare()
     run_trials: Runner = run_inline
-    if not resources.inline:
+    if resources.streams > 1:
+        from ltbench.execution.here.streams import run_on_streams as run_trials
+    elif not resources.inline:
         from ltbench.execution.tune import run_on_ray as run_trials
     progress_file = journal.folder.parent / file.NAME
     with (
@@ -140,7 +140,7 @@ def _images_of(trials: Sequence[TrialSpec], inputs: Inputs) -> dict[str, int]:
 
 
 class Runner(Protocol):
-    """A way of running trials: `run_inline`, or through Ray."""
+    """A way of running trials: `run_inline`, on streams, or through Ray."""
 
     def __call__(
         self, trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
@@ -216,31 +216,6 @@ def _prepare_checkpoints(place: Path | Remote | None, journal: Journal) -> None:
             record = journal.read(key)
             if record is not None and not keeps_checkpoints(record):
                 discard(place, key)
-
-
-def run_inline(
-    trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
-) -> None:
-    """One trial after the other, in this process, for a debugger; where there are limits, in one beside it."""
-    for spec in trials:
-        if interrupt.asked:
-            return
-        site = replace(site, threads=resources.of(spec).threads)
-        listener.started(spec)
-
-        def progress(fraction: float, loss: float, spec: TrialSpec = spec) -> None:
-            listener.progressed(spec, fraction, loss)
-
-        with suppress(Stopped):
-            listener.finished(_run_here(spec, site, resources.of(spec).limits, progress, interrupt))
-
-
-def _run_here(spec: TrialSpec, site: Site, limits: Limits, progress: Progress, interrupt: Interrupt) -> Record:
-    try:
-        return run_limited(spec, site, limits, progress, lambda: interrupt.asked)
-    except Lost as lost:
-        facts = {**site.provenance, "workers_lost": 1}
-        return Record(spec=spec, status="failed", error=str(lost), environment=facts)
 
 
 def write_plan(folders: Folders, plan: Plan, suite: Suite) -> None:

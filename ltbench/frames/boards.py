@@ -8,12 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ltbench.errors import UserError, did_you_mean
-from ltbench.frames.words import AnyPath, AnyPaths, Names, folder_of, names_of, path_of, paths_of, selection_of
-from ltbench.page.evidence import gather
-from ltbench.page.write import figures_of
+from ltbench.frames.words import (
+    AnyPath,
+    AnyPaths,
+    Names,
+    folder_of,
+    frame_of,
+    names_of,
+    path_of,
+    paths_of,
+    selection_of,
+)
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions
 from ltbench.ranking.formats import as_csv
@@ -21,12 +27,13 @@ from ltbench.ranking.formats.as_html import board_html
 from ltbench.ranking.formats.latex.paper import Named, PaperStyle
 from ltbench.ranking.formats.render import renderer
 from ltbench.ranking.views.derived import primary_of_prior
+from ltbench.system.extras import need
 from ltbench.system.uris import store_uri
 from ltbench.workflow.make_board import BoardRequest, RankedResults, make_board
-from ltbench.workflow.make_report import make_report
 from ltbench.workflow.tell import Tell, tell_nobody
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -53,11 +60,13 @@ class Board:
 
     def to_frame(self) -> pd.DataFrame:
         """One line per method, data set and metric, in full precision: the columns of `scores.csv`."""
-        return as_csv.scores(self.board)
+        table = as_csv.scores(self.board)
+        return frame_of(table.lines, table.columns)
 
     def pairs(self) -> pd.DataFrame:
         """One line per pair of methods: difference, interval, p, p_holm, verdict: the columns of `pairs.csv`."""
-        return as_csv.pairs(self.board)
+        table = as_csv.pairs(self.board)
+        return frame_of(table.lines, table.columns)
 
     def render(
         self,
@@ -105,6 +114,10 @@ class Plots:
 
     @cached_property
     def _figures(self) -> dict[str, Any]:
+        need("board.plot", "report")
+        from ltbench.page.evidence import gather
+        from ltbench.page.write import figures_of
+
         board, journal, expectation = self._ranked.board, self._ranked.journal, self._ranked.expectation
         records = [] if journal is None else list(journal.records().values())
         evidence = gather(records, board, expectation, journal.predictions if journal is not None else None)
@@ -194,7 +207,7 @@ def leaderboard(
         suite=suite,
         results=folder_of(results),
         tracking_uri=tracking_uri,
-        source=from_ if isinstance(from_, pd.DataFrame) else path_of(from_),
+        source=path_of(from_) if from_ is None or isinstance(from_, str | Path) else from_,
         methods=path_of(methods),
         plugins=paths_of(plugins),
         chosen=selection_of(only, datasets, seeds),
@@ -263,6 +276,9 @@ def report(
         >>> ltbench.report(from_="results/reference/quickstart", out=tempfile.mkdtemp()).page.name
         'report.html'
     """
+    need("ltbench.report", "report")
+    from ltbench.workflow.make_report import make_report
+
     folder = folder_of(results)
     chosen = selection_of(only, datasets, seeds)
     made = make_report(suite, folder, path_of(from_), path_of(out), chosen, tell, tracking_uri,

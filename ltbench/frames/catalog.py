@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ltbench.errors import UserError
-from ltbench.frames.words import AnyPath, AnyPaths, path_of, paths_of
+from ltbench.frames.words import AnyPath, AnyPaths, frame_of, path_of, paths_of
 from ltbench.plugins import use
 from ltbench.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def methods(name: str | None = None, *, methods: AnyPath | None = None, plugins: AnyPaths = ()) -> pd.DataFrame:
@@ -38,8 +42,7 @@ def methods(name: str | None = None, *, methods: AnyPath | None = None, plugins:
     if name is not None:
         found = registry.get(name).hyperparameters
         rows = [(h.default, h.domain, str(h.search or ""), h.meaning) for h in found.values()]
-        index = pd.Index(list(found), name="hyperparameter")
-        return pd.DataFrame(rows, index=index, columns=["default", "allowed", "search", "meaning"])
+        return _indexed(rows, ["default", "allowed", "search", "meaning"], "hyperparameter", list(found))
     lines = []
     for each in registry.names():
         try:
@@ -49,4 +52,10 @@ def methods(name: str | None = None, *, methods: AnyPath | None = None, plugins:
             facts = (f"BROKEN: {error}", "", (), ())
         lines.append((*facts, registry.origin(each)))
     columns = ["summary", "paper", "needs", "hyperparameters", "origin"]
-    return pd.DataFrame(lines, index=pd.Index(registry.names(), name="method"), columns=columns)
+    return _indexed(lines, columns, "method", registry.names())
+
+
+def _indexed(lines: Sequence[Sequence[object]], columns: list[str], name: str, index: Sequence[str]) -> pd.DataFrame:
+    frame = frame_of(lines, columns)
+    frame.index = frame_of({name: list(index)}).set_index(name).index
+    return frame

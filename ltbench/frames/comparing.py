@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from ltbench.frames.words import AnyPath, Names, folder_of, path_of, selection_of
+from ltbench.frames.words import AnyPath, Names, folder_of, frame_of, path_of, selection_of
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.views.compare import Comparison
 from ltbench.workflow.make_board import compare_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class CompareResult:
             (column.dataset, column.imbalance, test.diff, *_ends(test.diff, test.half), test.p)
             for column, test in self.comparison.by_column.items()
         ]
-        return pd.DataFrame(lines, columns=["dataset", "imbalance", "diff", "low", "high", "p"])
+        return frame_of(lines, ["dataset", "imbalance", "diff", "low", "high", "p"])
 
     def __str__(self) -> str:
         return comparison_text(self.comparison)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ltbench.data.sources.source import data_folder
-from ltbench.frames.words import AnyPath, folder_of, path_of, table_html
-from ltbench.ranking.formats.moves_text import moves_frame, moves_text
+from ltbench.frames.words import AnyPath, folder_of, frame_of, path_of, table_html
+from ltbench.ranking.formats.moves_text import moves_table, moves_text
 from ltbench.results.splits import Split, write_split
 from ltbench.system.extras import need
 from ltbench.workflow.exchange import take_over
@@ -22,6 +21,9 @@ from ltbench.workflow.exchange.diff import diff as compare_two
 from ltbench.workflow.exchange.make_split import SplitRequest, make_split
 from ltbench.workflow.exchange.take_over import TakenOver
 from ltbench.workflow.tell import Tell, tell_nobody
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class SplitFile:
         """One line per class: name, train_images, test_images."""
         names = self.split.class_names
         tested = np.bincount(self.split.test_labels, minlength=len(names))
-        frame = pd.DataFrame({"name": names, "train_images": self.split.class_counts, "test_images": tested})
+        frame = frame_of({"name": names, "train_images": self.split.class_counts, "test_images": tested})
         frame.index.name = "class"
         return frame
 
@@ -180,7 +182,8 @@ class DiffResult:
     def to_frame(self) -> pd.DataFrame:
         """One line per cell: method, dataset, imbalance, a, b, diff (b - a) with its interval, p, p_holm, finding
         (`identical`, `equivalent`, `moved`, ...), and changes: what differs between the trials."""
-        return moves_frame(self.found.moves)
+        table = moves_table(self.found.moves)
+        return frame_of(table.lines, table.columns)
 
     def __repr__(self) -> str:
         return moves_text(self.found.moves, self.found.a, self.found.b)

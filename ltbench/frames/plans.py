@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ltbench.frames.words import (
     AnyPath,
@@ -14,6 +12,7 @@ from ltbench.frames.words import (
     AnySuite,
     Names,
     folder_of,
+    frame_of,
     path_of,
     paths_of,
     selection_of,
@@ -24,6 +23,9 @@ from ltbench.suite.places import Overrides
 from ltbench.workflow.plan_suite import Estimate, Outlook, plan_suite
 from ltbench.workflow.prepare import Request
 from ltbench.workflow.tell import Tell, tell_nobody
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class SuitePlan:
             for s in self.skips
         ]  # fmt: skip
         columns = ["method", "dataset", "imbalance", "seed", "role", "key", "status", "reason"]
-        return pd.DataFrame(lines, columns=columns).astype({"seed": "Int64"})
+        return frame_of(lines, columns).astype({"seed": "Int64"})
 
     def to_table(self) -> pd.DataFrame:
         """How many trials of every row stand where: one line per row, one column per cell."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import pandas as pd
 
 from ltbench.errors import UserError
-from ltbench.frames.words import AnyPath, Names, folder_of, path_of, selection_of, table_html
+from ltbench.frames.words import AnyPath, Names, folder_of, frame_of, path_of, selection_of, table_html
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, TrialSpec
 from ltbench.workflow.find_results import journal_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class TrialRecord:
         kept."""
         columns = self.record.per_class
         names = self.record.environment.get("class_names") or []
-        frame = pd.DataFrame({name: list(values) for name, values in columns.items()})
+        frame = frame_of({name: list(values) for name, values in columns.items()})
         frame.insert(0, "name", names if len(names) == len(frame) else [str(i) for i in range(len(frame))])
         frame.index.name = "class"
         counts = [name for name in ("train_images", "test_images") if name in frame]
@@ -68,7 +70,7 @@ class TrialRecord:
     def curves(self) -> pd.DataFrame:
         """Learning curves: columns curve, epoch, value."""
         lines = [(name, epoch, value) for name, points in self.record.curves.items() for epoch, value in points]
-        return pd.DataFrame(lines, columns=["curve", "epoch", "value"])
+        return frame_of(lines, ["curve", "epoch", "value"])
 
     def predictions(self) -> pd.DataFrame:
         """One line per test image: truth and label (class numbers), confidence (0 to 1); where the suite keeps logits,
@@ -83,10 +85,10 @@ class TrialRecord:
         if content is None:
             raise UserError(f"the predictions of {self.key} ({self.spec.name}) were not kept")
         with np.load(io.BytesIO(content), allow_pickle=False) as kept:
-            frame = pd.DataFrame({name: kept[name] for name in ("truth", "label", "confidence")})
+            frame = frame_of({name: kept[name] for name in ("truth", "label", "confidence")})
             if "logits" in kept:
                 logits = kept["logits"]
-                frame = frame.join(pd.DataFrame(logits, columns=[f"logit_{c}" for c in range(logits.shape[1])]))
+                frame = frame.join(frame_of(logits, [f"logit_{c}" for c in range(logits.shape[1])]))
         return frame
 
     def __repr__(self) -> str:
@@ -130,7 +132,7 @@ class Records(Sequence[TrialRecord]):
              "train_seconds": r.environment.get("train_seconds")}
             for r in self._records
         ]  # fmt: skip
-        return pd.DataFrame(lines)
+        return frame_of(lines)
 
     def __repr__(self) -> str:
         failed = sum(record.status == "failed" for record in self._records)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ltbench.checks.verify import Check, checks_text
 from ltbench.frames.words import (
@@ -14,6 +13,7 @@ from ltbench.frames.words import (
     AnySuite,
     Names,
     folder_of,
+    frame_of,
     path_of,
     paths_of,
     selection_of,
@@ -23,6 +23,9 @@ from ltbench.suite.places import Overrides
 from ltbench.workflow.prepare import Request
 from ltbench.workflow.tell import Tell, tell_nobody
 from ltbench.workflow.verify_suite import Verification, last_suite, verify_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class VerifyResult:
              c.words)
             for c in self.checks
         ]  # fmt: skip
-        return pd.DataFrame(lines, columns=["key", "trial", "verdict", "recorded", "again", "reason"])
+        return frame_of(lines, ["key", "trial", "verdict", "recorded", "again", "reason"])
 
     def __repr__(self) -> str:
         found = self.verification

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ltbench.errors import UserError
 from ltbench.spec import Selection
+from ltbench.system.extras import need
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AnyPath = str | Path
 AnyPaths = str | Path | Iterable[str | Path]
@@ -57,6 +59,18 @@ def names_of(names: Names) -> list[str] | None:
     if names is None:
         return None
     return [names] if isinstance(names, str) else list(names)
+
+
+def frame_of(lines: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Lines, or columns by name, as a DataFrame.
+
+    Raises:
+        UserError: pandas is not installed.
+    """
+    need("a DataFrame", "frames")
+    import pandas as pd
+
+    return pd.DataFrame(lines, columns=None if columns is None else list(columns))
 
 
 def table_html(frame: pd.DataFrame, caption: str) -> str:

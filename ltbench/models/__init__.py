@@ -25,7 +25,7 @@ BACKBONES = {
 a plugin's, torchvision's, timm's (`timm:NAME`), or an image tower's (models/towers.py)."""
 
 __all__ = ["BACKBONES", "build_backbone", "check_backbone", "code_of", "has_blocks", "has_maps", "has_stages",
-           "parameter_count"]  # fmt: skip
+           "learns_words", "parameter_count"]  # fmt: skip
 
 
 def build_backbone(
@@ -95,6 +95,11 @@ def has_stages(name: str) -> bool:
 def has_maps(name: str) -> bool:
     """Whether a backbone's stages (`has_stages`) give maps of channels, as convolutions do."""
     return has_stages(name) and name != "mlp" and not has_blocks(name)
+
+
+def learns_words(name: str) -> bool:
+    """Whether a backbone has a text tower of CLIP's kind beside it (models/prompts.py)."""
+    return is_tower(name) and bool(import_module("ltbench.models.prompts").learns_words(name))
 
 
 def is_timm(name: str) -> bool:

@@ -82,11 +82,16 @@ def _agreed(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @cache
-def has_blocks(backbone: str) -> bool:
-    """Whether a tower is made of transformer blocks, as its architecture says."""
+def config_of(backbone: str, part: str) -> dict[str, Any]:
+    """What an architecture says of a tower (`vision_cfg`, `text_cfg`)."""
     import open_clip
 
-    vision = (open_clip.get_model_config(architecture_of(backbone)) or {}).get("vision_cfg", {})
+    return dict((open_clip.get_model_config(architecture_of(backbone)) or {}).get(part, {}))
+
+
+def has_blocks(backbone: str) -> bool:
+    """Whether a tower is made of transformer blocks, as its architecture says."""
+    vision = config_of(backbone, "vision_cfg")
     if vision.get("timm_model_name"):
         return str(vision["timm_model_name"]).startswith(("vit", "eva", "deit"))
     return not isinstance(vision.get("layers"), list | tuple)
@@ -117,22 +122,26 @@ def encode_text(
     Raises:
         UserError: unknown model or tag, or weights that are neither cached nor downloadable.
     """
-    import open_clip
-
     described = describe(model, pretrained) if isinstance(model, str) else model
     towers = load(described, pretrained if described["pretrained"].startswith(CONTENT) else None, "text")
-    try:
-        tokenizer = open_clip.get_tokenizer(described["architecture"])
-    except ImportError as error:
-        raise UserError(
-            f"text.model: the tokenizer of {described['architecture']} needs a package that is not installed: {error}"
-        ) from error
+    tokenizer = tokenizer_of(described["architecture"])
     with torch.inference_mode():
         parts = [
             towers.encode_text(tokenizer(list(prompts[start : start + batch_size]))).float()
             for start in range(0, len(prompts), batch_size)
         ]
     return np.asarray(torch.cat(parts).numpy())
+
+
+def tokenizer_of(architecture: str) -> Any:
+    """Prompts -> (N, context) int64. Raises UserError where it needs a package that is not installed."""
+    import open_clip
+
+    try:
+        return open_clip.get_tokenizer(architecture)
+    except ImportError as error:
+        raise UserError(f"text.model: the tokenizer of {architecture} needs a package that is not installed: "
+                        f"{error}") from error  # fmt: skip
 
 
 TEMPLATE_SETS = {"imagenet_80": "OPENAI_IMAGENET_TEMPLATES", "imagenet_7": "SIMPLE_IMAGENET_TEMPLATES"}

@@ -61,9 +61,11 @@ class BasicBlock(nn.Module):
         """(N, incoming, H, W) -> (N, width, H / stride, W / stride)."""
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
-        if self.stride == 2:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
-        return F.relu(out + x, inplace=True)
+        return F.relu(out + self.shortcut(x), inplace=True)
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """(N, incoming, H, W) -> (N, width, H / stride, W / stride), without parameters."""
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad)) if self.stride == 2 else x
 
 
 def _conv3x3(incoming: int, width: int, stride: int = 1) -> nn.Conv2d:

@@ -170,9 +170,11 @@ def plain(text: str) -> str:
 
 def svg(drawing: Drawing) -> str:
     """As text, without a date."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     stream = io.StringIO()
-    with style():
-        drawing.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    with style():  # `savefig` would draw once for the layout and once more for the file
+        FigureCanvasSVG(drawing).print_svg(stream, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     for number, name in enumerate(re.findall(r'<clipPath id="(p[0-9a-f]+)"', text)):
         text = text.replace(name, f"clip{number}")  # a hash of a layout's last digits, which are not the same each time

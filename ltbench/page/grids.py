@@ -79,12 +79,13 @@ def views(board: Leaderboard, table: Table, number: int) -> list[dict[str, Any]]
 
 
 def _overview(board: Leaderboard, table: Table) -> PageTable:
-    """Data sets first, then what statistics add."""
+    """Data sets first, then mean and gain, then what statistics add."""
     tones = {row.name: _TONES[row.gain.verdict] if row.gain else "" for row in table.rows}
     lines = overview(table, board.primary, wide=True)
     first = overview(table, board.primary)[0]
     placed = {head for title in places(table, every=True) for head in (title, f"data set {title}")}
-    heads = [h for h in lines[0] if h in first and h not in placed] + [h for h in lines[0] if h in placed]
+    named, summary = ("rank", "method"), [h for h in lines[0] if h in first and h not in placed]
+    heads = [*named, *(h for h in lines[0] if h in placed), *(h for h in summary if h not in named)]
     rest = [h for h in lines[0] if h not in heads]
     ordered = [{head: line[head] for head in [*heads, *rest]} for line in lines]
     found = _of_lines(ordered, tones)

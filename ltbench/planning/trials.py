@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltbench.api import Method
-from ltbench.models import has_blocks, has_maps, has_stages
+from ltbench.models import has_blocks, has_maps, has_stages, learns_words
 from ltbench.models.text import NoText
 from ltbench.planning.recipes import seen_by
 from ltbench.planning.resolve import Resolved
@@ -63,6 +63,8 @@ def misfit(cls: type[Method], recipe: Mapping[str, Any]) -> str:
         return f"trains on {len(cls.views)} views of every image; feature vectors have one"
     if "clip" in cls.needs and "head" not in recipe:
         return "needs class-name vectors in one space with the features: a recipe with `head: text`"
+    if "words" in cls.needs and not learns_words(recipe["backbone"]):
+        return f"learns words of prompts, which the text tower beside the images' reads; {recipe['backbone']} has none"
     if "linear_head" in cls.needs and "head" in recipe:
         return "needs a linear head; this recipe has `head: text`"
     if "blocks" in cls.needs and not has_blocks(recipe["backbone"]):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ltbench.errors import UserError
 from ltbench.metric_names import NONE_DECLARED, Directions, known_name, metric_of
@@ -78,7 +77,7 @@ def read_harness(place: Path, primary: str | None = None, directions: Directions
         for run in runs for metric, value in run.values.items()
     ]  # fmt: skip
     directions = {name: up for run in runs for name, up in run.better.items()} | dict(directions)
-    results = read_scores(pd.DataFrame(lines), primary, directions)
+    results = read_scores(lines, primary, directions)
     right = {(run.model, run.task, run.version, run.seed): run.right for run in runs if run.right}
     kept = {
         r.key: _as_predictions(items)

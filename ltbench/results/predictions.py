@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ltbench.errors import UserError, clipped, did_you_mean
@@ -102,51 +103,91 @@ def _one_each(file: Path, name: str, given: NDArray[Any], rows: int) -> list[Any
     return values * rows if len(values) == 1 else values
 
 
+class _Table(NamedTuple):
+    """A CSV. columns: name -> its texts. lines: where each row stands in the file."""
+
+    columns: dict[str, list[str]]
+    lines: list[int]
+
+
 def _of_table(file: Path) -> list[Predicted]:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    _refuse_columns(file, list(table.columns), _NEEDED)
-    numbers = {name: _whole(file, table, name) for name in ("seed", "image", "label")}
+    table = _read_table(file)
+    texts = table.columns
+    seed, image, label = (_whole(file, table, name) for name in ("seed", "image", "label"))
     confidence = _confidence(file, table)
+    models: dict[tuple[str, int], list[int]] = {}
+    for row, model in enumerate(zip(texts["method"], seed.tolist(), strict=True)):
+        models.setdefault(model, []).append(row)
     found = []
-    for (method, seed), part in table.groupby(["method", numbers["seed"]], sort=False):
-        rows, who = part.index.to_numpy(), f"{file}: {clipped(str(method))} seed {seed}"
-        image = numbers["image"].to_numpy()[rows]
-        order = np.argsort(image, kind="stable")
-        if not np.array_equal(image[order], np.arange(len(rows))):
+    for (method, number), listed in models.items():
+        rows, who = np.array(listed), f"{file}: {clipped(method)} seed {number}"
+        rows = rows[np.argsort(image[rows], kind="stable")]
+        if not np.array_equal(image[rows], np.arange(len(rows))):
             raise UserError(f"{who}: `image` must be every row of the test set once, from 0; it has {len(rows)} lines "
-                            f"and the rows {image.min()} to {image.max()}")  # fmt: skip
-        manifests = sorted(set(part["manifest"]))
+                            f"and the rows {image[rows].min()} to {image[rows].max()}")  # fmt: skip
+        manifests = sorted({texts["manifest"][row] for row in listed})
         if len(manifests) > 1:
-            raise UserError(f"{who}: has {len(manifests)} manifests; one model is trained on one split")  # fmt: skip
-        labels = numbers["label"].to_numpy()[rows][order]
-        sure = None if confidence is None else confidence[rows][order]
-        found.append(Predicted(str(method).strip(), int(str(seed)), labels, sure, manifests[0].strip()))
+            raise UserError(f"{who}: has {len(manifests)} manifests; one model is trained on one split")
+        sure = None if confidence is None else confidence[rows]
+        found.append(Predicted(method.strip(), number, label[rows], sure, manifests[0].strip()))
     return found
 
 
-def _whole(file: Path, table: pd.DataFrame, name: str) -> pd.Series[int]:
-    numbers = pd.to_numeric(table[name], errors="coerce")
-    bad = np.flatnonzero(~(numbers % 1 == 0) | ~(numbers >= 0) | ~(numbers < 1 << 53))
-    if len(bad):
-        raise UserError(f"{file}, line {bad[0] + 2}: {name} is {clipped(table[name].iloc[bad[0]])!r}; expected a whole "
-                        f"number from 0 up")  # fmt: skip
+def _read_table(file: Path) -> _Table:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True, skipinitialspace=True)
+            names = [name.strip() for name in next(reader, [])]
+            _refuse_columns(file, names, _NEEDED)
+            table = _Table({name: [] for name in names}, [])
+            for row in filter(None, reader):  # an empty line is none
+                if len(row) != len(names):
+                    raise UserError(f"{file}, line {reader.line_num}: has not as many fields as the header")
+                table.lines.append(reader.line_num)
+                for name, text in zip(names, row, strict=True):
+                    table.columns[name].append(text)
+            return table
+    except csv.Error as error:
+        raise UserError(
+            f"{file}, after line {reader.line_num}: is no CSV ({error}); close or double its quotes"
+        ) from error
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
+
+
+def _numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+    """NaN where a text is no number."""
+
+    def number(text: str) -> float:
+        try:
+            return float("nan" if "_" in text else text)  # Python reads 1_000
+        except ValueError:
+            return float("nan")
+
+    return np.array([number(text) for text in texts], np.float64)
+
+
+def _whole(file: Path, table: _Table, name: str) -> NDArray[np.int64]:
+    numbers = _numbers(table.columns[name])
+    good = (numbers >= 0) & (numbers < 1 << 53)
+    good[good] = numbers[good] % 1 == 0
+    for row in np.flatnonzero(~good)[:1]:
+        raise UserError(f"{file}, line {table.lines[row]}: {name} is {clipped(table.columns[name][row])!r}; expected a "
+                        f"whole number from 0 up")  # fmt: skip
     return numbers.astype(np.int64)
 
 
-def _confidence(file: Path, table: pd.DataFrame) -> NDArray[np.float32] | None:
-    if "confidence" not in table or (table["confidence"].str.strip() == "").all():
+def _confidence(file: Path, table: _Table) -> NDArray[np.float32] | None:
+    texts = table.columns.get("confidence", [])
+    if not any(text.strip() for text in texts):
         return None
-    numbers = pd.to_numeric(table["confidence"], errors="coerce").to_numpy(dtype=np.float32)
-    if len(bad := np.flatnonzero(~np.isfinite(numbers))):
-        shown = clipped(table["confidence"].iloc[bad[0]])
-        raise UserError(f"{file}, line {bad[0] + 2}: confidence is {shown!r}; expected a number from 0 to 1")
-    return numbers
+    numbers = _numbers(texts)
+    for row in np.flatnonzero(~np.isfinite(numbers))[:1]:
+        raise UserError(f"{file}, line {table.lines[row]}: confidence is {clipped(texts[row])!r}; expected a number "
+                        f"from 0 to 1")  # fmt: skip
+    return numbers.astype(np.float32)
 
 
 def _seed(value: Any, where: str) -> int:
@@ -161,3 +202,5 @@ def _refuse_columns(file: Path, names: list[str], needed: tuple[str, ...]) -> No
             raise UserError(f"{file}: unknown column {clipped(name)!r}. {did_you_mean(name, _KNOWN)}")
     if missing := [name for name in needed if name not in names]:
         raise UserError(f"{file}: lacks {', '.join(missing)}; it needs {', '.join(needed)} and may have confidence")
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise UserError(f"{file}: has the column {twice[0]!r} twice; keep one of the two")

@@ -7,13 +7,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ltbench.errors import UserError, clipped, did_you_mean
 from ltbench.metric_names import METRICS, NONE_DECLARED, Directions, direction_of, known_name, metric_of, usual_primary
 from ltbench.spec import Result, digest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REQUIRED = ("method", "dataset", "imbalance_factor", "seed", "metric", "value")
 WIDE = ("method", "dataset", "seed")
@@ -41,14 +42,16 @@ class _Trial(NamedTuple):
 
 
 def read_scores(
-    file: Path | pd.DataFrame, primary: str | None = None, directions: Directions = NONE_DECLARED
+    file: Path | pd.DataFrame | Sequence[Mapping[str, Any]],
+    primary: str | None = None,
+    directions: Directions = NONE_DECLARED,
 ) -> list[Result]:
-    """Results from a file with the columns method, dataset, imbalance_factor, seed, metric, value, and, if it likes,
-    manifest, recipe and pretraining (rows that differ in one are never compared). Or with a line per trial: method,
-    dataset, seed, imbalance_factor if it likes, and a column for each metric, under the metric's name. Values are in
-    points, as the file has them. An empty or NaN value of the metric that ranks is a failed trial: counted, never
-    imputed. One of another metric leaves out that value alone; so does one of many, medium or few, which may be
-    undefined.
+    """Results from a file, a frame or lines with the columns method, dataset, imbalance_factor, seed, metric, value,
+    and, if it likes, manifest, recipe and pretraining (rows that differ in one are never compared). Or with a line per
+    trial: method, dataset, seed, imbalance_factor if it likes, and a column for each metric, under the metric's
+    name. Values are in points, as the file has them. An empty or NaN value of the metric that ranks is a failed
+    trial: counted, never imputed. One of another metric leaves out that value alone; so does one of many, medium or
+    few, which may be undefined.
 
     Args:
         primary: the metric that ranks; None: balanced accuracy, accuracy, else the first that is there.
@@ -58,7 +61,7 @@ def read_scores(
         UserError: an unreadable file, a missing or unknown column, a bad value (with its line), two different values
             for one place, or a metric to rank by of which nothing says which way is better.
     """
-    name = "scores" if isinstance(file, pd.DataFrame) else file.stem
+    name = file.stem if isinstance(file, Path) else "scores"
     trials: dict[_Trial, dict[str, float | None]] = {}
     lines: dict[tuple[_Trial, str], str] = {}
     for where, row in _rows(file, directions):
@@ -125,13 +128,15 @@ def _in_range(metric: str, value: float | None, where: str) -> float | None:
     return value
 
 
-def _rows(file: Path | pd.DataFrame, directions: Directions) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """The values of a file or a frame, each with its place for messages."""
-    if isinstance(file, pd.DataFrame):
-        names = [_column(str(name), place) for place, name in enumerate(file.columns)]
+def _rows(
+    file: Path | pd.DataFrame | Sequence[Mapping[str, Any]], directions: Directions
+) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The values of a file, a frame or lines, each with its place for messages."""
+    if not isinstance(file, Path):
+        heads, lines = _table_of(file)
+        names = [_column(str(name), place) for place, name in enumerate(heads)]
         wide = _check_columns("the frame of scores", names, directions)
-        for number, values in enumerate(file.itertuples(index=False)):
-            texts = ["" if pd.isna(value) else str(value) for value in values]
+        for number, texts in enumerate(lines):
             row = dict(zip(names, texts, strict=True))
             yield from ((f"the frame of scores, row {number}", part) for part in _by_metric(row, wide))
         return
@@ -152,6 +157,19 @@ def _rows(file: Path | pd.DataFrame, directions: Directions) -> Iterator[tuple[s
         raise UserError(f"{file}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
+
+
+def _table_of(table: pd.DataFrame | Sequence[Mapping[str, Any]]) -> tuple[Sequence[object], Iterator[list[str]]]:
+    """Heads and texts; an empty text where there is no value."""
+    if isinstance(table, Sequence):
+        heads = list(table[0]) if table else []
+        return heads, (["" if row[head] is None else str(row[head]) for head in heads] for row in table)
+    missing = table.isna().itertuples(index=False)
+    values = table.itertuples(index=False)
+    return list(table.columns), (
+        ["" if lacks else str(value) for value, lacks in zip(*both, strict=True)]
+        for both in zip(values, missing, strict=True)
+    )
 
 
 def _by_metric(row: Mapping[str, str], wide: Sequence[str]) -> Iterator[Mapping[str, str]]:

@@ -13,6 +13,9 @@ import ltbench
 from ltbench.ranking.formats.as_json import as_data
 from ltbench.site.content import Line, Suite, grouped, lines_of
 
+_FORMULAS = "formulas.json"
+"""Method -> what it computes, as HTML; under an empty name, what the letters mean. tools/formulas.py makes it."""
+
 
 def pages(
     suites: Sequence[Suite],
@@ -31,19 +34,20 @@ def pages(
     methods, datasets = grouped(lines, "method"), grouped(lines, "dataset")
     files_of = {"methods": _file_names(methods), "datasets": _file_names(datasets)}
     written = {"site.css": _template("site.css")}
+    formulas = json.loads(files("ltbench.site").joinpath(_FORMULAS).read_text(encoding="utf-8"))
     written["index.html"] = _render(
         "index.html", "", title=title, suites=suites, repository=repository, **files_of
     )  # fmt: skip
     for name, file in files_of["methods"].items():
         written[f"methods/{file}"] = _render(
             "one.html", "../", title=name, site=title, first="data set", about=about.get(name, ()),
-            code=code.get(name, ""),
+            code=code.get(name, ""), formula=formulas.get(name, "") if name in code else "", letters=formulas[""],
             groups=[_group(own, lambda line: (line.title, f"datasets/{files_of['datasets'][line.column.dataset]}"))
                     for own in _by_table(methods[name])],
         )  # fmt: skip
     for name, file in files_of["datasets"].items():
         written[f"datasets/{file}"] = _render(
-            "one.html", "../", title=name, site=title, first="method", about=(), code="",
+            "one.html", "../", title=name, site=title, first="method", about=(), code="", formula="",
             groups=[_group(own, lambda line: (line.row.name, f"methods/{files_of['methods'][line.method]}"))
                     for own in _by_column(datasets[name])],
         )  # fmt: skip

@@ -103,8 +103,9 @@ class Recipe(Strict):
     first's."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """The arithmetic: bf16 is autocast; auto is bf16 where the machine has it."""
-    compile: Literal["none", "default", "reduce-overhead"] = "none"
-    """torch.compile's mode for the training steps; none: they run as written."""
+    compile: Literal["none", "default", "reduce-overhead", "fused"] = "none"
+    """torch.compile's mode for the training steps; fused: batch-norm, addition and ReLU of residual networks in kernels
+    of ltbench's own, on a GPU; none: they run as written."""
     head: Literal["linear", "text"] = "linear"
     """text: every method starts from the cosines with the class names' vectors."""
     logit_scale: Positive = 100.0

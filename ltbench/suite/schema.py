@@ -206,8 +206,11 @@ class Resources(Strict):
     """auto: how many trials share a device is measured when the suite runs, instead of `per_trial`."""
     retries: Annotated[int, Field(ge=0, le=LARGEST)] = 2
     """How often a trial whose worker was lost goes on in another one."""
-    executor: Literal["ray", "inline"] = "ray"
-    """ray: several trials at once; inline: one after the other, in this process."""
+    executor: Literal["ray", "inline", "streams"] = "ray"
+    """ray: several trials at once; inline: one after the other, in this process; streams: several at once in this
+    process, each on a CUDA stream of its own."""
+    streams: Annotated[int, Field(ge=2, le=32)] = 4
+    """With `executor: streams`: how many trials at once."""
     decoded_cache: bool | None = None
     """Whether images too large for memory are kept decoded on the disk; None: where half of what is free suffices."""
     data_workers: Annotated[int, Field(ge=0, le=32)] | None = None

@@ -1,5 +1,5 @@
-"""What a light install leaves out: `pip install ltbench` ranks scores and records; training, Ray, MLflow and figures
-are extras. A command says here what it needs before it imports it."""
+"""What a light install leaves out: `pip install ltbench` ranks scores and records; training, Ray, MLflow, figures and
+data frames are extras. A command says here what it needs before it imports it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ EXTRAS = {
     ),
     "ray": ("ray",),
     "mlflow": ("mlflow",),
-    "report": ("matplotlib", "jinja2", "networkx"),
+    "report": ("matplotlib", "jinja2", "networkx", "pandas"),
+    "frames": ("pandas",),
     "text": ("sentence_transformers",),
 }
 """Extra -> the modules that it brings. pyproject.toml has the packages; a test compares the two."""

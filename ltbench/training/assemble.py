@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from ltbench.api import Method, Task
-from ltbench.data.cell import CellData, cell_data
+from ltbench.data.cell import CellData, cell_data, normalisation
 from ltbench.data.longtail import manifest, select_cell
 from ltbench.data.order import BatchOrder
 from ltbench.data.sources.kinds import source_of
 from ltbench.data.sources.source import Facts, Source
 from ltbench.errors import UserError
 from ltbench.models import build_backbone, code_of
+from ltbench.models.prompts import TextTower, text_tower
 from ltbench.parts import Classifier
 from ltbench.plugins import unpack_sources, use_sources
 from ltbench.registry import Registry, fingerprint
@@ -82,6 +83,10 @@ def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
         logit_scale=recipe.get("logit_scale"),
         test_prior=prior_weights(spec.test_prior, counts) if spec.test_prior else None,
     )
+    if data.train_x.ndim != 2:
+        mean, std = normalisation(recipe, facts, data)
+        task.pixel_mean, task.pixel_std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
+    task.make_text_tower = _text_tower(recipe, site)
     method = method_class(task, **spec.hyperparameters)
     model = _model(method, recipe, facts, site)
     order = BatchOrder(data.train_y, task.num_classes, recipe["batch_size"], generators.order)
@@ -100,6 +105,14 @@ def _model(method: Method, recipe: Mapping[str, Any], facts: Facts, site: Site) 
     model = Classifier(backbone, method.head(backbone.dim)).to(device)
     model.to(memory_format=torch.channels_last)
     return model
+
+
+def _text_tower(recipe: Mapping[str, Any], site: Site) -> Callable[[], TextTower] | None:
+    """What makes the text tower beside a recipe's image tower. A function and no object with state: the tower is a part
+    of the model where a method makes it one."""
+    if (tower := recipe.get("tower")) is None:
+        return None
+    return lambda: text_tower(tower, site.paths.get(tower["pretrained"]))
 
 
 def method_of(spec: TrialSpec, site: Site) -> type[Method]:

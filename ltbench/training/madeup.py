@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltbench.api import Method, Task
 from ltbench.data.loader import ImageBatches
 from ltbench.data.order import BatchOrder
 from ltbench.models import build_backbone
+from ltbench.models.prompts import TextEncoder, TextTower
 from ltbench.parts import Classifier
 from ltbench.stats.priors import prior_weights
 from ltbench.training.checkpoints.checkpoint import Checkpoints
@@ -79,7 +81,7 @@ def task_for(cls: type[Method], seed: int = 0, device: torch.device | str = "cpu
     dim = build_backbone(_backbone(cls), _SHAPE).dim if clip else 16
     text = np.random.default_rng(3).normal(size=(len(COUNTS), dim)) + 1.0
     text /= np.linalg.norm(text, axis=1, keepdims=True)
-    return Task(
+    task = Task(
         images()[1],
         [f"class {c}" for c in range(len(COUNTS))],
         device=device,
@@ -89,6 +91,29 @@ def task_for(cls: type[Method], seed: int = 0, device: torch.device | str = "cpu
         logit_scale=100.0 if clip else None,
         test_prior=prior_weights("backward10", COUNTS) if "test_prior" in cls.needs else None,
     )
+    task.pixel_mean, task.pixel_std = torch.tensor([0.5], device=device), torch.tensor([0.25], device=device)
+    task.make_text_tower = partial(text_tower, dim) if "words" in cls.needs else None
+    return task
+
+
+def text_tower(dim: int) -> TextTower:
+    """A text tower of random weights, always the same, that reads letters; its vectors have `dim` numbers."""
+    width, context, end = 32, 77, 256
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformer = nn.TransformerEncoderLayer(width, 2, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
+        places, projection = 0.1 * torch.randn(context, width), torch.randn(width, dim) / width**0.5
+        encoder = TextEncoder(transformer, places, nn.LayerNorm(width), projection).requires_grad_(False)
+        words = nn.Embedding(end + 1, width).requires_grad_(False)
+
+    def tokens(prompts: Sequence[str]) -> Tensor:
+        rows = torch.zeros(len(prompts), context, dtype=torch.int64)
+        for row, prompt in zip(rows, prompts, strict=True):
+            read = list(prompt.encode()[: context - 2])
+            row[1 : len(read) + 2] = torch.tensor([*read, end])
+        return rows
+
+    return TextTower(encoder, words, tokens)
 
 
 def model_for(method: Method) -> Classifier:

@@ -36,6 +36,7 @@ USES = {
     "ray": "trials side by side and on clusters; `ltbench run --inline` goes without",
     "mlflow": "results in MLflow; boards and reports go without",
     "report": "reports and sites",
+    "frames": "results as DataFrames, from Python",
     "text": "only for suites with `text: {encoder: sentence_transformers}`",
 }
 
@@ -109,6 +110,7 @@ def _machine() -> Iterator[Finding]:
             properties = torch.cuda.get_device_properties(i)
             memory, cuda = properties.total_memory / GB, torch.version.cuda
             yield Finding("machine", Health.ok, f"GPU {i}: {properties.name}, {memory:.0f} GB, CUDA {cuda}")
+        yield Finding("machine", Health.ok, _mps())
     elif torch.version.cuda is None:
         yield Finding("machine", Health.note, "this torch was built for CPUs only: trials run on the CPU",
                       "on a machine with a GPU, install torch with CUDA (pytorch.org/get-started)")  # fmt: skip
@@ -122,6 +124,16 @@ def _machine() -> Iterator[Finding]:
     if address := os.environ.get("RAY_ADDRESS"):
         yield Finding("machine", Health.note, f"RAY_ADDRESS is set: trials run on the cluster at {address}",
                       "unset RAY_ADDRESS to run here")  # fmt: skip
+
+
+def _mps() -> str:
+    """Whether the processes of several trials compute on a GPU at the same time: NVIDIA's daemon leaves its number in
+    the folder of its pipes."""
+    folder = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    with suppress(OSError, ValueError):
+        os.kill(int((folder / "nvidia-cuda-mps-control.pid").read_text()), 0)
+        return "NVIDIA's MPS daemon runs: trials that share a GPU compute at the same time"
+    return "NVIDIA's MPS daemon does not run here: trials that share a GPU take turns (docs/cluster.md)"
 
 
 def _folders(results: Path, data: Path) -> Iterator[Finding]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ltbench.metric_names import declared_directions, known_name
 from ltbench.ranking.board import Leaderboard
@@ -20,6 +19,9 @@ from ltbench.workflow.exchange.views import with_views
 from ltbench.workflow.find_results import find_results, journal_in, journal_of
 from ltbench.workflow.stale import run_again, stale_rows
 from ltbench.workflow.tell import Tell, tell_nobody
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)

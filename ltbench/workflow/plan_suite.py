@@ -40,13 +40,14 @@ class Placement:
     Attributes:
         where: `inline`: in this process. `packed`: found out when the suite runs (resources.pack). `here`: on this
             machine. `cluster`: on the one at `address`. `not asked`: on the one at `address`, which was not asked.
-        machines: what there is. rooms: what each row is given there.
+        machines: what there is. rooms: what each row is given there. streams: trials at once in this process.
     """
 
     where: Literal["inline", "packed", "here", "cluster", "not asked"]
     address: str = ""
     machines: Sequence[Machine] = ()
     rooms: Sequence[Room] = ()
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _placement(prepared: Prepared, plan: Plan, address: str | None) -> Placement
     resources = prepared.resources
     trials = (plan if plan.search is None else plan.after(plan.search)).trials
     if resources.inline:
-        return Placement("inline")
+        return Placement("inline", streams=resources.streams)
     if prepared.suite.resources.pack is not None:
         return Placement("packed")
     if address is not None:

@@ -174,7 +174,7 @@ def _carry_out(job: _Job, prepared: Prepared, request: RunRequest, interrupt: In
         backlog = tracker.deliver_backlog()
         to_run = state.to_run(plan, request.retry_failed)
         request.tell(_announcement(plan, to_run, state))
-        resources = replace(prepared.resources, inline=request.inline or prepared.resources.inline)
+        resources = replace(prepared.resources, inline=True, streams=1) if request.inline else prepared.resources
         site = prepared.site(to_run, checkpoints_of(request.checkpoints, job.folders))
         if prepared.suite.resources.pack is not None and not resources.inline:
             resources = packed_resources(resources, to_run, prepared, site)

@@ -141,7 +141,7 @@ def test_reports_and_sites_need_neither_torch_nor_ray_nor_mlflow(tmp_path: Path)
 def test_trials_run_in_this_process_without_ray_and_mlflow(tmp_path: Path, data_root: Path) -> None:
     command = ["run", "quickstart", "--inline", "--only", "ce", "--seeds", "0", "--datasets", "digits", "--set",
                "recipes.scratch.epochs=1", "--data", str(data_root)]  # fmt: skip
-    absent = [*EXTRAS["ray"], *EXTRAS["mlflow"], "matplotlib", "jinja2", "networkx"]
+    absent = [*EXTRAS["ray"], *EXTRAS["mlflow"], *EXTRAS["report"]]
     (code, _, err), plan, board = without(absent, tmp_path, command, ["plan", *command[1:2], *command[3:]],
                                           ["leaderboard", "quickstart"])  # fmt: skip
     assert code == 0, err
@@ -153,10 +153,16 @@ def test_trials_run_in_this_process_without_ray_and_mlflow(tmp_path: Path, data_
 def test_from_python_it_is_the_same(tmp_path: Path) -> None:
     script = RUN.partition("from ltbench.cli")[0] + (
         "import ltbench\nfrom ltbench.errors import UserError\n"
-        "print(ltbench.leaderboard(from_='reference:quickstart').methods[0])\n"
-        "print(ltbench.compare('mixup', 'ce', from_='reference:quickstart').to_frame().shape[0])\n"
+        "board = ltbench.leaderboard(from_='reference:quickstart')\n"
+        "print(board.methods[0])\n"
+        "found = ltbench.compare('mixup', 'ce', from_='reference:quickstart')\n"
+        "print(len(found.comparison.by_column))\n"
         "for word in ('run', 'plan', 'verify'):\n"
         "    try:\n        getattr(ltbench, word)\n"
+        "    except UserError as error:\n        print(error)\n"
+        "report = lambda: ltbench.report(from_='reference:quickstart')\n"
+        "for ask in (found.to_frame, report, lambda: board.plot.answer):\n"
+        "    try:\n        ask()\n"
         "    except UserError as error:\n        print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, json.dumps([[], ALL])], capture_output=True, text=True,
@@ -164,7 +170,9 @@ def test_from_python_it_is_the_same(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, columns, *refused = done.stdout.splitlines()
     assert (first, columns) == ("balanced_softmax", "2")
-    assert [line.partition(":")[0] for line in refused] == ["ltbench.run", "ltbench.plan", "ltbench.verify"]
+    what = ["ltbench.run", "ltbench.plan", "ltbench.verify", "a DataFrame", "ltbench.report", "board.plot"]
+    assert [line.partition(":")[0] for line in refused] == what
+    assert refused[3].endswith("Install with: pip install 'ltbench[frames]'")
 
 
 # -- the table of extras -----------------------------------------------------------------------------------------------
@@ -182,7 +190,7 @@ def test_the_table_of_extras_is_that_of_the_project() -> None:
     for extra, modules in EXTRAS.items():
         names = {Requirement(line).name for line in declared[extra]}
         assert {MODULES.get(name, name) for name in names} == set(modules)
-    assert declared["all"] == ["ltbench[train,ray,mlflow,report]"]
+    assert declared["all"] == ["ltbench[train,ray,mlflow,report,frames]"]
 
 
 def test_what_is_left_out_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 from tests.data.made import small_lists, write_images
+from tests.sampling import sampled
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 OPTIONS = {"size": 24, "stream": True}
@@ -426,9 +428,11 @@ def make(root: Path, tmp_path: Path, make_spec: Callable[..., TrialSpec]) -> Cal
     return made
 
 
-@pytest.mark.parametrize("method", ["ce", "text_guided_mixup"])
-@pytest.mark.parametrize("augment", ["flip", "resized_crop_flip_jitter"])
-@pytest.mark.parametrize("workers", [0, 2])
+@sampled(
+    "method, augment, workers",
+    product(["ce", "text_guided_mixup"], ["flip", "resized_crop_flip_jitter"], [0, 2]),
+    [("ce", "flip", 0), ("text_guided_mixup", "resized_crop_flip_jitter", 2)],
+)
 def test_a_trial_has_everything_on_the_device_and_waits_for_it_once_an_epoch(
     make: Callable[..., tuple[TrialSpec, Site]], method: str, augment: str, workers: int
 ) -> None:

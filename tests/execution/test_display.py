@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from ltbench.cli.watch import watch_lines
+from ltbench.execution.display import file
 from ltbench.execution.display.file import NAME, ProgressFile, Seen, read_progress
 from ltbench.execution.display.lines import Running, shortened, trial_line, trial_lines
 from ltbench.execution.progress import Display, RunDisplay
@@ -89,6 +91,23 @@ def test_a_run_leaves_what_watch_shows_and_takes_it_away_again(make_spec: Make, 
     assert not (tmp_path / NAME).exists()
 
 
+def test_a_run_leaves_how_long_it_will_take(make_spec: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = [make_spec(seed=seed) for seed in range(4)]
+    monkeypatch.setattr(file.time, "monotonic", iter(range(0, 1000, 10)).__next__)
+    with ProgressFile(Display(), specs, tmp_path / NAME) as display:
+        display.phase("starting Ray ...")
+        early = read_progress(tmp_path)
+        for spec in specs[:3]:
+            display.started(spec)
+            display.finished(Record(spec=spec, status="ok"))
+        display.phase("")  # writes at once
+        found = read_progress(tmp_path)
+    assert early is not None
+    assert early.left is None
+    assert found is not None
+    assert found.left is not None
+
+
 def test_the_speed_is_told_before_any_trial_has_ended(make_spec: Make, tmp_path: Path) -> None:
     spec = make_spec()
     with ProgressFile(Display(), [spec], tmp_path / NAME) as display:
@@ -126,6 +145,9 @@ def test_watch_says_how_far_a_run_is_and_when_it_has_been_quiet() -> None:
     seen = Seen(1000.0, 8, 2, 1, "", [half_way()])
     trial, totals = watch_lines("s", seen, 2, 1001.0, 100, 24)
     assert trial.split()[0] == "ldam_drw"
-    assert totals == "s: 2 of 8 done, 1 running, 1 failed"
+    assert totals == "s: 2 of 8 done, 1 running, 1 failed, time left: too early to say"
+    assert watch_lines("s", replace(seen, left=700.0), 2, 1040.0, 100, 24)[-1].endswith("1 failed, about 11 min left")
+    assert "left" not in watch_lines("s", replace(seen, left=700.0), 2, 1300.0, 100, 24)[-2], "nobody knows"
+    assert "left" not in watch_lines("s", replace(seen, running=[], done=0), 2, 1001.0, 100, 24)[0], "none has begun"
     assert "no word from the run for 5 min" in watch_lines("s", seen, 2, 1300.0, 100, 24)[-1]
     assert watch_lines("s", None, 7, 0.0, 80, 24) == ["s: 7 records; no run is going on"]

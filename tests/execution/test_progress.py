@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from ltbench.errors import did_you_mean
 from ltbench.execution import progress
+from ltbench.execution.display.time_left import TimeLeft, left_text
 from ltbench.spec import Record, TrialSpec
 
 Make = Callable[..., TrialSpec]
@@ -73,3 +75,69 @@ def test_nothing_is_foretold_from_two_trials_that_ended_together(make_spec: Make
 )
 def test_a_suggestion_is_one_that_was_likely_meant(name: str, known: list[str], says: str) -> None:
     assert did_you_mean(name, known) == says
+
+
+# -- the time left of a whole run --------------------------------------------------------------------------------------
+
+
+def test_work_is_counted_in_images_where_they_are_known(make_spec: Make) -> None:
+    small = make_spec(seed=0)
+    large = replace(make_spec(seed=1), cell=replace(small.cell, manifest="other"))
+    time_left = TimeLeft([small, large], 0.0)
+    time_left.images({small.cell.manifest: 100})
+    time_left.images({small.cell.manifest: 100, "other": 900})
+    time_left.progressed(small.key, 0.5, 1.0)
+    time_left.progressed(small.key, 1.0, 11.0)
+    assert time_left.seconds(11.0) == pytest.approx(10 * 900 / 50)
+    assert time_left.seconds(21.0) == pytest.approx(10 * 900 / 50 - 10), "it goes down between two reports"
+
+
+def test_what_trials_had_done_before_they_were_interrupted_is_soon_forgotten(make_spec: Make) -> None:
+    specs = [make_spec(seed=seed) for seed in range(10)]
+    time_left = TimeLeft(specs, 0.0)
+    for spec in specs[:4]:
+        time_left.progressed(spec.key, 0.8, 1.0)
+    for second in range(2, 40):
+        time_left.progressed(specs[0].key, 0.8 + second / 1000, float(second))
+    assert time_left.seconds(39.0) == pytest.approx((10 - 3.2 - 0.039) / 0.001, rel=0.01)
+
+
+def test_a_trial_that_is_run_again_counts_as_not_begun(make_spec: Make) -> None:
+    specs = [make_spec(seed=seed) for seed in range(4)]
+    time_left = TimeLeft(specs, 0.0)
+    for second, spec in enumerate(specs[:3], 1):
+        time_left.progressed(spec.key, 1.0, float(second))
+    assert time_left.seconds(3.0) == pytest.approx(1.0)
+    time_left.progressed(specs[2].key, 0.0, 3.0)
+    assert time_left.seconds(3.0) == pytest.approx(2.0)
+    time_left.progressed(specs[3].key, 1.0, 5.0)
+    assert time_left.seconds(5.0) == pytest.approx(2.0)
+
+
+def test_it_is_said_when_it_is_too_early_to_say(make_spec: Make, clock: Clock) -> None:
+    specs = [make_spec(seed=seed) for seed in range(4)]
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    display = progress.RunDisplay(specs, "balanced_accuracy", console)
+
+    def shown() -> str:
+        out.seek(0)
+        out.truncate()
+        console.print(display._render())
+        return out.getvalue()
+
+    assert "left" not in shown()
+    display.started(specs[0])
+    assert "time left: too early to say" in shown()
+    for spec in specs[:3]:
+        clock.now += 10
+        display.finished(done(spec))
+    assert "about 10 s left" in shown()
+    display.finished(done(specs[3]))
+    assert "left" not in shown()
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(None, "time left: too early to say"), (0.0, "about 1 s left"),
+                                               (720.0, "about 12 min left"), (9000.0, "about 2.5 h left")])  # fmt: skip
+def test_the_time_left_in_words(seconds: float | None, says: str) -> None:
+    assert left_text(seconds) == says

@@ -31,6 +31,8 @@ from ltbench.training.checkpoints.files import Files, discard
 from ltbench.training.engine import LossMeter
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from tests.methods.made import ALWAYS
+from tests.sampling import sampled
 
 Make = Callable[..., TrialSpec]
 Interrupt = Callable[[float], None]
@@ -96,7 +98,11 @@ def stage_ends(spec: TrialSpec, site: Site) -> list[int]:
 # -- every method, interrupted anywhere --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", Registry().names())
+RESUMED = [name for name in Registry().names() if "words" not in Registry().get(name).needs]
+"""All methods but those that want a text tower, whose test is beside their own."""
+
+
+@sampled("name", RESUMED, [name for name in ALWAYS if name in RESUMED])
 def test_every_method_resumes_bit_equally_wherever_it_is_interrupted(
     name: str, make_spec: Make, site: Site, saving: Site, interrupt: Interrupt
 ) -> None:

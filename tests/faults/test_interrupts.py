@@ -146,7 +146,7 @@ def no_workers_are_left(marks: Path) -> bool:
         pytest.param(  # and so does the end of the terminal
             "ray", lambda driver: os.killpg(driver.pid, signal.SIGHUP), 129, marks=pytest.mark.nightly
         ),
-        ("inline", lambda driver: driver.terminate(), 143),
+        pytest.param("inline", lambda driver: driver.terminate(), 143, marks=pytest.mark.nightly),
     ],
     ids=["ray-int", "ray-hup", "inline-term"],
 )

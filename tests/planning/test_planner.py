@@ -338,14 +338,14 @@ def test_a_method_of_maps_is_skipped_where_there_are_none() -> None:
 
 def test_views_are_those_that_the_method_takes(planned: Planned) -> None:
     """A method of one view has the key that it has without them."""
-    suite = SUITE.replace("[ce, mixup, text_guided_mixup]", "[ce, paco, bcl, ncl]")
+    suite = SUITE.replace("[ce, mixup, text_guided_mixup]", "[ce, paco, bcl, glmc]")
     assert suite != SUITE
     both = [planned(*extra, text=suite).trials for extra in ([], ["recipes.scratch.views=[flip]"])]
     plain, viewed = ({t.label: t for t in trials} for trials in both)
     assert {label: t.recipe.get("views") for label, t in viewed.items()} == {
-        "ce": None, "paco": ["flip"], "bcl": ["flip", "flip"], "ncl": [viewed["ce"].recipe["augment"]] * 2,
+        "ce": None, "paco": ["flip"], "bcl": ["flip", "flip"], "glmc": [viewed["ce"].recipe["augment"]],
     }  # fmt: skip
-    assert [label for label in plain if plain[label].key == viewed[label].key] == ["ce", "ncl"]
+    assert [label for label in plain if plain[label].key == viewed[label].key] == ["ce", "glmc"]
 
 
 def test_feature_vectors_have_one_view() -> None:

@@ -209,6 +209,7 @@ def test_results_of_others_run_no_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_rays_workers_are_sent_them(tmp_path: Path) -> None:
     folder_of_plugins(tmp_path / "mine")
     file = suite_file(tmp_path, resources={"executor": "ray"})

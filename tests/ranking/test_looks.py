@@ -293,6 +293,7 @@ def test_comparing_two_rows_is_at_the_level_of_their_look() -> None:
     assert found.overall.test.half == pytest.approx(found.overall.test.interval_half(standing.level("good", "ce")))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_takes_rows_with_different_numbers_of_seeds(tmp_path: Path) -> None:
     protocol = {**PROTOCOL, "seeds": list(range(8)), "looks": {"seeds": [3, 8], "pairs": "reference"}}
     kept = [r for r in records(METHODS, seeds=8) if r.spec.seed < 3 or r.spec.label in ("ce", "twin")]

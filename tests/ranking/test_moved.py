@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from ltbench.errors import UserError
-from ltbench.ranking.formats.moves_text import moves_frame, moves_text
+from ltbench.ranking.formats.moves_text import moves_table, moves_text
 from ltbench.ranking.views.moved import Finding, Moves, Side, moves
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, Result
@@ -95,7 +95,8 @@ def test_the_text_has_the_cells_and_the_changes() -> None:
     assert "A: old\nB: new\nbalanced accuracy, %; B - A paired by seed" in text
     assert "recipe.epochs: 4.0 -> 8.0  (all 1 cells)" in text
     assert text.endswith("1 cells: 1 moved\n")
-    assert moves_frame(found(A))["finding"].tolist() == ["identical"]
+    table = moves_table(found(A))
+    assert [line[list(table.columns).index("finding")] for line in table.lines] == ["identical"]
 
 
 def test_the_command_compares_folders_and_says_by_its_exit_code_whether_a_cell_moved(

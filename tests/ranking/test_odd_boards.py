@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from hypothesis import strategies as st
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.latex.board import escape
 from ltbench.ranking.formats.render import FORMATS, renderer
-from ltbench.spec import Record
+from ltbench.spec import Plan, Record
 from tests.ranking import made
+from tests.sampling import sampled
 
 HOSTILE = [
     *("<script>alert(1)</script>", '" onmouseover="alert(1)', "</textarea></style><b>", "&lt;b&gt;", "'\"q\"'"),
@@ -38,6 +40,7 @@ def named(name: str, dataset: str = "a") -> list[Record]:
     return made.records({"ce": 0.5, name: 0.7}, {dataset: (10.0, 100.0)}, seeds=3)
 
 
+@cache
 def board_of(name: str, dataset: str = "a") -> Leaderboard:
     """One failed trial has the name in its message, too."""
     records = named(name, dataset)
@@ -247,36 +250,53 @@ BOARDS: dict[str, Callable[[], list[Record]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "primary"),
-    [
-        *((name, "balanced_accuracy") for name in BOARDS),
-        ("two methods", "ece"),
-        ("all equal", "ece"),
-        ("all wrong", "ece"),
-    ],
-)
-def test_an_odd_board_is_shown_in_every_format_and_on_the_page(name: str, primary: str) -> None:
+ALWAYS = [(name, "balanced_accuracy") for name in ("one trial", "one seed", "no reference", "no few-shot class")]
+CASES = [
+    *((name, "balanced_accuracy") for name in BOARDS),
+    *((n, "ece") for n in ("two methods", "all equal", "all wrong")),
+]
+
+
+def made_of(name: str, primary: str) -> tuple[list[Record], Plan, Leaderboard]:
     records = BOARDS[name]()
     plan = made.plan_of(records, primary=primary)
-    board = made.board_of(records, plan)
-    ranked = {row.label for table in board.tables for row in table.rows}
+    return records, plan, made.board_of(records, plan)
+
+
+def ranked(board: Leaderboard) -> set[str]:
+    return {row.label for table in board.tables for row in table.rows}
+
+
+NOT_A_NUMBER = re.compile(r"(?<![A-Za-z-])(nan|None|inf)(?![A-Za-z])")
+
+
+@pytest.mark.parametrize(("name", "primary"), CASES)
+def test_an_odd_board_is_shown_in_every_format(name: str, primary: str) -> None:
+    board = made_of(name, primary)[2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         shown = {format_: renderer(format_, wide=wide)(board) for format_ in FORMATS for wide in (False, True)}
-        page = made.page_of(board, records, plan)
     for format_ in ("text", "markdown", "latex", "csv", "json"):
         there = shown[format_].replace("\\", "")
-        assert [label for label in ranked if label not in there] == [], format_
-    for text in (*shown.values(), page):
-        assert re.search(r"(?<![A-Za-z-])(nan|None|inf)(?![A-Za-z])", text) is None
+        assert [label for label in ranked(board) if label not in there] == [], format_
+    assert [format_ for format_, text in shown.items() if NOT_A_NUMBER.search(text)] == []
+
+
+@sampled("case", CASES, ALWAYS)
+def test_an_odd_board_is_shown_on_the_page(case: tuple[str, str]) -> None:
+    records, plan, board = made_of(*case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = made.page_of(board, records, plan)
+    assert NOT_A_NUMBER.search(page) is None
     reader = Reader(page)
-    assert ranked <= set(reader.cells)
+    assert ranked(board) <= set(reader.cells)
     ids = reader.attributes["id"]
     assert len(ids) == len(set(ids))
     assert len([a for a in reader.attributes["href"] if a.startswith("#") and a[1:] not in ids]) == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["everything failed", "a method that failed", "an incomplete method"])
 def test_what_is_not_ranked_is_named_on_the_page(name: str) -> None:
     records = BOARDS[name]()
@@ -288,6 +308,7 @@ def test_what_is_not_ranked_is_named_on_the_page(name: str) -> None:
         assert page.count("boom") >= len(records)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rows_of_two_recipes_share_no_table_of_the_page() -> None:
     records = two_recipes()
     reader = Reader(made.page_of(made.board_of(records), records))

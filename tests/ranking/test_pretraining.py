@@ -57,6 +57,7 @@ def test_it_is_read_from_records_and_from_runs_alike() -> None:
     assert result_of(tags_of(record(spec()), "digest"), {}, "made").pretraining == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_heads_both_parts() -> None:
     rng = np.random.default_rng(0)
     records: list[Record] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import ByDataset, Verdict, rank_intervals, scope_a, verdict
 from ltbench.stats.intervals import mean_interval
 from ltbench.stats.paired import holm
+from tests.sampling import sampled
 
 Array = NDArray[np.float64]
 ALPHA, CHECKED = 0.05, 10
@@ -240,8 +241,7 @@ def right_or_wrong(rng: np.random.Generator, seeds: int, images: int) -> Array:
     return right[0].astype(float) - right[1]
 
 
-@pytest.mark.parametrize("draw", [gaussian, right_or_wrong])
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@sampled("draw, seeds", product([gaussian, right_or_wrong], [3, 5, 10]), [(gaussian, 3), (right_or_wrong, 5)])
 def test_the_crossed_interval_covers_and_one_over_seeds_alone_does_not(draw: object, seeds: int) -> None:
     """Seeds share their test images, so more seeds make the interval over seeds narrower around the wrong value. Where
     both kinds of noise are as large and there are 3 seeds, the interval is too long rather than too short: 97.3 %."""
@@ -259,7 +259,7 @@ def test_the_crossed_interval_covers_and_one_over_seeds_alone_does_not(draw: obj
     assert by_seeds_only / runs < {3: 0.93, 5: 0.87, 10: 0.75}[seeds]
 
 
-@pytest.mark.parametrize(("datasets", "seeds"), [(1, 5), (2, 3), (3, 5), (2, 10)])
+@sampled("datasets, seeds", [(1, 5), (2, 3), (3, 5), (2, 10)], [(1, 5), (2, 3)])
 def test_with_test_images_the_verdict_errs_as_often_as_it_says(datasets: int, seeds: int) -> None:
     """New seeds and new images each time; the means are truly equal. The leaderboard's own function, with its
     degrees of freedom over data sets, one of which is noisier."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 from tests.data.made import small_lists
 from tests.models.towers import REGISTRY, SUITE, Planned, logits, run
+from tests.sampling import sampled
 
 
 @pytest.fixture
@@ -41,8 +43,11 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 HEADS = "methods.clip=[clip_zero_shot, clip_linear_probe, crt]"
 
 
-@pytest.mark.parametrize("model", ["tiny-vit-tower", "tiny-rn-tower"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@sampled(
+    "model, precision",
+    product(["tiny-vit-tower", "tiny-rn-tower"], ["fp32", "bf16"]),
+    [("tiny-vit-tower", "fp32"), ("tiny-rn-tower", "bf16")],
+)
 def test_numbers_with_and_without_the_cache_agree(
     planned: Callable[..., Planned], tmp_path: Path, model: str, precision: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 from tests.data.made import small_lists
 from tests.models.towers import logits
+from tests.sampling import sampled
 
 Planned = tuple[Plan, Site]
 
@@ -75,8 +77,11 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+@sampled(
+    "name, precision",
+    product(["resnet10t", "vit_tiny_patch16_224"], ["fp32", "bf16"]),
+    [("resnet10t", "fp32"), ("vit_tiny_patch16_224", "bf16")],
+)
 def test_numbers_with_and_without_the_cache_agree(planned: Callable[..., Planned], name: str, precision: str) -> None:
     """A frozen head, and a stage on a network that a stage before has trained."""
     plan, site = planned(name, precision=precision)

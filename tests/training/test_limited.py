@@ -21,6 +21,7 @@ from ltbench.training.checkpoints.files import keys_in
 from ltbench.training.limited import Limits, Lost, run_limited
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
+from tests.sampling import sampled
 
 pytestmark = pytest.mark.slow
 Make = Callable[..., TrialSpec]
@@ -65,7 +66,7 @@ def run(mine: Path, make_spec: Make, site: Site) -> Iterator[Callable[..., objec
     limited._end_process()
 
 
-@pytest.mark.parametrize("name", ["sleeps", "searches"])
+@sampled("name", ["sleeps", "searches"], ["sleeps"])
 def test_a_trial_that_hangs_is_ended_where_it_stands(run: Callable[..., tuple], name: str) -> None:
     record, took = run(name, hours=4 / 3600)
     assert record.status == "failed"
@@ -80,7 +81,7 @@ def test_a_trial_that_hangs_is_ended_where_it_stands(run: Callable[..., tuple], 
     assert keeps_checkpoints(record), "with more hours, --retry-failed goes on"
 
 
-@pytest.mark.parametrize("name", ["allocates", "forks"])
+@sampled("name", ["allocates", "forks"], ["forks"])
 def test_a_trial_over_its_memory_is_ended(run: Callable[..., tuple], name: str) -> None:
     """Also where a process that it started holds the memory."""
     record, took = run(name, memory_gb=1.0)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.checkpoints.files import discard
 from ltbench.training.trial import run_trial
 from tests.models.towers import REGISTRY, Planned, logits, run
+from tests.sampling import sampled
 
 
-@pytest.mark.parametrize("cached", [True, False])
-@pytest.mark.parametrize("model", ["tiny-vit-tower", "tiny-rn-tower"])
+@sampled(
+    "cached, model",
+    product([True, False], ["tiny-vit-tower", "tiny-rn-tower"]),
+    [(True, "tiny-rn-tower"), (False, "tiny-vit-tower")],
+)
 def test_trials_on_towers_have_everything_on_the_device_and_wait_for_it_once_an_epoch(
     planned: Callable[..., Planned], model: str, cached: bool, tmp_path: Path
 ) -> None:

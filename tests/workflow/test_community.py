@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +57,83 @@ def test_what_a_stranger_sends_meets_no_rights_and_none_of_it_is_run() -> None:
     assert comment["permissions"] == {"actions": "read", "pull-requests": "write"}
     assert not [step for step in comment["jobs"]["comment"]["steps"] if "checkout" in step.get("uses", "")]
     assert not scripts(comment).strip()
+
+
+# -- the check, as it runs on a made-up pull request -------------------------------------------------------------------
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quickstart"
+LTBENCH = """#!/bin/sh
+{stub}
+exec "{python}" -m ltbench "$@"
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    given = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "init.defaultBranch=main"]
+    return subprocess.run(
+        ["git", *given, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def pull(tmp_path: Path) -> Path:
+    """The folder that the check runs in: the board without records, and a branch that brings some."""
+    board, brought = tmp_path / "board", tmp_path / "brought"
+    shutil.copytree(COMMUNITY, board)
+    git(board, "init")
+    git(board, "add", ".")
+    git(board, "commit", "-m", "board")
+    subprocess.run(["git", "clone", "-q", str(board), str(brought)], check=True)
+    out = brought / "records"
+    subprocess.run([sys.executable, "-m", "ltbench", "submit", "--from", str(REFERENCE), "--out", str(out)], check=True,
+                   capture_output=True)  # fmt: skip
+    return tmp_path
+
+
+def checked(pull: Path, stub: str = "") -> tuple[int, str]:
+    """Commit what is brought and run the step of the workflow: its exit code, and what it found."""
+    base = git(pull / "board", "rev-parse", "HEAD")
+    git(pull / "brought", "add", ".")
+    git(pull / "brought", "commit", "-m", "records")
+    (step,) = (s for s in read(WORKFLOWS[0])["jobs"]["check"]["steps"] if s.get("name", "").startswith("Check every"))
+    values = {"github.event.pull_request.number": "7", "github.event.pull_request.base.sha": base}
+    script = re.sub(r"\$\{\{ (.+?) \}\}", lambda found: values[found[1]], step["run"])
+    programs = pull / "bin"
+    programs.mkdir()
+    (programs / "ltbench").write_text(LTBENCH.format(stub=stub, python=sys.executable))
+    (programs / "ltbench").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=pull, env=environment, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert (pull / "found" / "number").read_text() == "7\n"
+    return done.returncode, (pull / "found" / "text").read_text()
+
+
+NOT_AGAIN = 'if [ "$1" = verify ]; then echo "error: no data here"; exit 2; fi'
+
+
+@pytest.mark.slow
+def test_a_pull_request_with_good_records_can_be_taken(pull: Path) -> None:
+    code, found = checked(pull, NOT_AGAIN)
+    assert code == 0, found
+    assert "50 trials" in found
+    assert "note: no trial was run again" in found
+    assert "balanced_softmax" in found, "how it stands"
+
+
+@pytest.mark.slow
+def test_a_pull_request_with_edited_records_is_not_trained_and_cannot_be_taken(pull: Path) -> None:
+    file = sorted((pull / "brought/records/quickstart/records").glob("*.json"))[0]
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+    shutil.copytree(pull / "brought/records/quickstart", pull / "brought/records/odd name")
+    code, found = checked(pull, NOT_AGAIN)
+    assert code == 1
+    assert "a folder has an odd name" in found
+    assert "error: no data here" not in found
+
+
+@pytest.mark.nightly
+def test_three_trials_of_a_pull_request_are_trained_again(pull: Path) -> None:
+    code, found = checked(pull)
+    assert code == 0, found
+    assert "3 of 50" in found

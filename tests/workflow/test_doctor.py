@@ -157,3 +157,12 @@ def test_what_cannot_be_fetched_is_named_and_the_rest_is_still_fetched(
     assert code == 1
     assert "IMAGENET1K_V1: MISSING" in out
     assert "data set mine: " in out
+
+
+def test_whether_nvidias_mps_daemon_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert "does not run" in doctor._mps()
+    (tmp_path / "nvidia-cuda-mps-control.pid").write_text(f"{os.getpid()}\n")
+    assert "at the same time" in doctor._mps()
+    (tmp_path / "nvidia-cuda-mps-control.pid").write_text("999999999\n")
+    assert "does not run" in doctor._mps(), "it ended and left its file"

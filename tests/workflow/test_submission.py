@@ -48,6 +48,11 @@ def edit(change: Callable[[dict[str, Any]], Any]) -> Change:
     return work
 
 
+def edit_suite(folder: Path, **values: Any) -> None:
+    data = json.loads((folder / "suite.json").read_text())
+    (folder / "suite.json").write_text(json.dumps({**data, **values}))
+
+
 def other_predictions(folder: Path) -> None:
     """Labels of one class throughout."""
     content = io.BytesIO()
@@ -66,6 +71,9 @@ def other_predictions(folder: Path) -> None:
         (lambda f: (f / "records" / "more").mkdir() or (f / "records/more/a.json").write_text(""), "is no file"),
         (lambda f: (f / "README.md").symlink_to("/etc/passwd"), "README.md: is a link"),
         (lambda f: (f / "README.md").write_bytes(b" " * 20_000_001), "README.md: has 20 MB"),
+        (lambda f: edit_suite(f, plugins=["../evil"]), "suite.json: names plugins"),
+        (lambda f: (f / "suite.json").write_text("{"), "suite.json: cannot be read"),
+        (lambda f: (f / "suite.json").write_text("[]"), "suite.json: is no suite"),
         (edit(lambda d: d["metrics"].update(balanced_accuracy=99.9)), "says balanced accuracy 99.90"),
         (edit(lambda d: d["spec"].update(seed=77)), "it was edited"),
         (other_predictions, "its predictions 10.00"),

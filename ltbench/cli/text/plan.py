@@ -108,6 +108,8 @@ def placement_text(placement: Placement) -> str:
     """What trials are given and how many run at once."""
     address = placement.address
     match placement.where:
+        case "inline" if placement.streams > 1:
+            return f"placement: in this process, {placement.streams} trials in turns, each on a CUDA stream of its own"
         case "inline":
             return "placement: in this process, one trial after the other"
         case "packed":

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ltbench.execution.display.lines import Running
+from ltbench.execution.display.time_left import TimeLeft
 from ltbench.execution.progress import Display
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.files import write_atomically
@@ -31,6 +32,7 @@ class ProgressFile(Display):
     def __init__(self, inner: Display, trials: Sequence[TrialSpec], file: Path, stage: str = "") -> None:
         self._inner, self._file, self._stage = inner, file, stage
         self._total, self._done, self._failed = len(trials), 0, 0
+        self._time = TimeLeft(trials, time.monotonic())
         self._running: dict[str, Running] = {}
         self._images: dict[str, float] = {}
         self._phase, self._next = "", 0.0
@@ -46,6 +48,7 @@ class ProgressFile(Display):
 
     def images(self, of_an_epoch: Mapping[str, int]) -> None:
         self._images.update(of_an_epoch)
+        self._time.images(self._images)
         self._inner.images(of_an_epoch)
 
     def started(self, spec: TrialSpec) -> None:
@@ -55,6 +58,7 @@ class ProgressFile(Display):
         self._inner.started(spec)
 
     def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
+        self._time.progressed(spec.key, fraction, time.monotonic())
         if spec.key in self._running:
             self._running[spec.key].progressed(time.time(), fraction, loss)
         self._write()
@@ -64,6 +68,7 @@ class ProgressFile(Display):
         self._inner.note(message)
 
     def waits(self, record: Record, reason: str) -> None:
+        self._time.progressed(record.key, 0.0, time.monotonic())
         self._running.pop(record.key, None)
         self._inner.waits(record, reason)
 
@@ -71,6 +76,7 @@ class ProgressFile(Display):
         self._inner.restore()
 
     def finished(self, record: Record) -> None:
+        self._time.progressed(record.key, 1.0, time.monotonic())
         self._running.pop(record.key, None)
         self._done += 1
         self._failed += record.status == "failed"
@@ -89,6 +95,7 @@ class ProgressFile(Display):
             "failed": self._failed,
             "phase": self._phase,
             "stage": self._stage,
+            "left": self._time.seconds(time.monotonic()),
             "running": [asdict(r) for r in self._running.values()],
         }
         with suppress(OSError):
@@ -102,6 +109,7 @@ class Seen:
     Attributes:
         written: when, seconds since 1970. total, done, failed: trials of this run. phase: what is made ready, if
             anything. running: the trials that run. stage: which part of the suite they are (`look 2 of 5`), or empty.
+        left: seconds until all of them have ended, as it looked when this was written; None: too early to say.
     """
 
     written: float
@@ -111,6 +119,7 @@ class Seen:
     phase: str
     running: Sequence[Running]
     stage: str = ""
+    left: float | None = None
 
 
 def read_progress(suite_folder: Path) -> Seen | None:

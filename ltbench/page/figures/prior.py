@@ -39,7 +39,7 @@ def priors(table: Table, evidence: Evidence, looks: Looks) -> Figure | None:
         "If the test images were distributed as in training (F50: the most frequent class 50 times as often as the "
         "rarest), equally, or the other way round (B50). Computed from the recall of every class, averaged over seeds "
         "and columns; nothing is trained or tested again. A method that is told the test distribution could do better. "
-        "`ltbench leaderboard --prior forward50` ranks and tests under one of them.",
+        "To rank and test under one of them: ltbench leaderboard --prior forward50.",
         f"Accuracy from the most head-heavy to the most tail-heavy test distribution: {ends}.",
         drawing,
         pd.DataFrame(

@@ -50,6 +50,7 @@ def rank_intervals(table: Table, looks: Looks) -> Figure:
     axis.set_xlim(0.5, 1.12 * len(table.rows) + 0.7)
     axis.set_xlabel("rank")
     axis.locator_params(axis="x", integer=True)
+    axis.set_xticks([tick for tick in axis.get_xticks() if 1 <= tick <= len(table.rows)])
     methods_down(axis, rows)
     data = pd.DataFrame([{"method": r.label, "lowest rank": r.rank[0], "highest rank": r.rank[1]} for r in rows])
     said = ", ".join(f"{row.label} {row.rank_label}" for row in rows)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import pandas as pd
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.notes import tested_by
@@ -20,9 +21,42 @@ SCORE_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "method", "rank_
 PAIR_COLUMNS = ["suite", "recipe", "recipe_id", "pretraining", "a", "b", "scope", "test", "metric", "diff", "se", "df",
                 "ci95_low", "ci95_high", "p", "p_holm", "n", "share_seeds", "share_images", "share_both", "verdict",
                 "reason"]  # fmt: skip
+_STEERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""What could steer a terminal, without what ends a line, which a CSV may hold in quotes."""
+_FORMULA = ("=", "+", "-", "@")
+"""A spreadsheet computes what begins so; an apostrophe before it makes it a text."""
 
 
-def scores(board: Leaderboard) -> pd.DataFrame:
+class Flat(NamedTuple):
+    """A table with one value in every place: texts, numbers, or None where there is none."""
+
+    columns: Sequence[str]
+    lines: Sequence[Sequence[Any]]
+
+
+def csv_text(table: Flat) -> str:
+    """A table as CSV: full precision, empty where there is no value or it is no number."""
+    lines = [[_in_a_sheet(value) for value in line] for line in (table.columns, *table.lines)]
+    # Python's csv quotes no lone carriage return, where readers end a line: then every text is quoted.
+    returns = any("\r" in value for line in lines for value in line if isinstance(value, str))
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL).writerows(
+        lines
+    )
+    return written.getvalue()
+
+
+def _in_a_sheet(value: Any) -> Any:
+    """A text as a spreadsheet and a terminal may have it: without escape sequences, and no formula."""
+    if isinstance(value, float) and value != value:
+        return None
+    if not isinstance(value, str):
+        return value
+    text = _STEERS.sub(" ", value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def scores(board: Leaderboard) -> Flat:
     """One line per method, column and metric; p and verdict on the primary metric's lines."""
     lines = [
         _score_line(board, table, row, column, score, metric, interval)
@@ -31,7 +65,7 @@ def scores(board: Leaderboard) -> pd.DataFrame:
         for column, score in row.scores.items()
         for metric, interval in score.metrics.items()
     ]
-    return pd.DataFrame(lines, columns=SCORE_COLUMNS)
+    return Flat(SCORE_COLUMNS, lines)
 
 
 def _score_line(
@@ -63,14 +97,14 @@ def interval_kind(table: Table, *, primary: bool) -> str:
     return "seeds and test images" if primary and table.with_images else "seeds"
 
 
-def pairs(board: Leaderboard) -> pd.DataFrame:
+def pairs(board: Leaderboard) -> Flat:
     """One line per pair of methods: scope A in the primary metric, its gains in the other metrics, and scope B."""
     lines = [
         (board.suite, table.recipe_name, table.recipe_id, table.pretraining, *line)
         for table in board.tables
         for line in _pair_lines(board, table)
     ]
-    return pd.DataFrame(lines, columns=PAIR_COLUMNS)
+    return Flat(PAIR_COLUMNS, lines)
 
 
 def _pair_lines(board: Leaderboard, table: Table) -> Iterator[tuple[Any, ...]]:

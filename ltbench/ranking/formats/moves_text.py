@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 from tabulate import tabulate
 
 from ltbench.metric_names import metric_of
+from ltbench.ranking.formats.as_csv import Flat
 from ltbench.ranking.formats.text_tables import difference, readable_p
 from ltbench.ranking.views.moved import Cell, Finding, Moves, Place
 
@@ -71,7 +71,7 @@ def _sum(found: Moves) -> str:
     return f"{len(found.cells)} cells: {', '.join(counts)}"
 
 
-def moves_frame(found: Moves) -> pd.DataFrame:
+def moves_table(found: Moves) -> Flat:
     """One line per cell, in full precision."""
     lines = []
     for c in found.cells:
@@ -79,4 +79,4 @@ def moves_frame(found: Moves) -> pd.DataFrame:
         low, high = (None, None) if t.diff is None or t.half is None else (t.diff - t.half, t.diff + t.half)
         lines.append((*c.place, c.a, c.b, t.diff, low, high, t.p, c.p_holm, t.seeds, c.other_seeds, c.finding.value,
                       "; ".join(c.changes)))  # fmt: skip
-    return pd.DataFrame(lines, columns=COLUMNS)
+    return Flat(COLUMNS, lines)

@@ -6,9 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
 
-import pandas as pd
 import tabulate as tabulate_module
 from tabulate import tabulate
 
@@ -20,7 +18,7 @@ from ltbench.ranking.formats.latex.board import latex
 from ltbench.ranking.formats.latex.paper import USUAL, PaperStyle, paper
 from ltbench.ranking.formats.marks import legend
 from ltbench.ranking.formats.notes import header, notes, wide_legend
-from ltbench.ranking.formats.text_tables import GAIN, Line, beside, detail, frame, overview
+from ltbench.ranking.formats.text_tables import GAIN, Line, beside, detail, overview
 from ltbench.spec import Column
 
 PUBLISHED = "Published beside ours"
@@ -28,10 +26,6 @@ WIDTH = 100
 """Columns of a terminal that the text format keeps to."""
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """What could steer a terminal."""
-_STEERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""The same without what ends a line, which a CSV may hold in quotes."""
-_FORMULA = ("=", "+", "-", "@")
-"""A spreadsheet computes what begins so; an apostrophe before it makes it a text."""
 
 
 def text(board: Leaderboard, *, wide: bool = False) -> str:
@@ -109,29 +103,12 @@ def _heading(table: Table, column: Column) -> str:
 
 def csv(board: Leaderboard) -> str:
     """One line per method, column and metric; full precision, empty where undefined."""
-    return _csv(as_csv.scores(board))
+    return as_csv.csv_text(as_csv.scores(board))
 
 
 def pairs_csv(board: Leaderboard) -> str:
     """One line per pair of methods: difference, interval, p, adjusted p, verdict, reason."""
-    return _csv(as_csv.pairs(board))
-
-
-def _csv(table: pd.DataFrame) -> str:
-    """Python's csv quotes no lone carriage return, where readers end a line: then every text is quoted."""
-    table = table.map(_in_a_sheet).rename(columns=_in_a_sheet)
-    texts = table.select_dtypes(exclude="number")
-    returns = any(texts[name].astype(str).str.contains("\r").any() for name in texts)
-    quoting: Literal[0, 2] = 2 if returns else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
-    return table.to_csv(index=False, lineterminator="\n", quoting=quoting)
-
-
-def _in_a_sheet(value: Any) -> Any:
-    """A text as a spreadsheet and a terminal may have it: without escape sequences, and no formula."""
-    if not isinstance(value, str):
-        return value
-    text = _STEERS.sub(" ", value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return as_csv.csv_text(as_csv.pairs(board))
 
 
 FORMATS: dict[str, Callable[[Leaderboard], str]] = {
@@ -161,41 +138,38 @@ def renderer(name: str, *, wide: bool = False, style: PaperStyle = USUAL) -> Cal
 
 def plain(lines: Sequence[Line], *, two_lines: bool = False) -> str:
     """A table of plain characters; `two_lines`: a line break in a head is one."""
-    table = frame(lines).map(_one_line).rename(columns=str if two_lines else _one_line)
-    return _tabulate(table, "simple", _align(table))
+    return _tabulate(lines, "simple", _one_line, str if two_lines else _one_line)
 
 
 def _pipes(lines: Sequence[Line]) -> str:
-    table = frame(lines)
-    return _tabulate(table.map(_escape).rename(columns=_escape), "pipe", _align(table))
+    return _tabulate(lines, "pipe", _escape, _escape)
 
 
-def _tabulate(table: pd.DataFrame, style: str, align: list[str]) -> str:
-    rows = table.to_numpy().tolist()
+def _tabulate(lines: Sequence[Line], style: str, shown: Callable[[str], str], shown_head: Callable[[str], str]) -> str:
+    """A table in one of tabulate's styles, of texts and heads as they are to be shown."""
+    heads = list(map(shown_head, lines[0])) if lines else []
+    rows = [[shown(entry.text) for entry in line.values()] for line in lines]
+    align = [_alignment(head, [row[i] for row in rows]) for i, head in enumerate(heads)]
     padding, tabulate_module.MIN_PADDING = tabulate_module.MIN_PADDING, 0  # or nine columns are wider than a terminal
     try:
-        return tabulate(rows, headers=list(table.columns), tablefmt=style, disable_numparse=True, colalign=align)
+        return tabulate(rows, headers=heads, tablefmt=style, disable_numparse=True, colalign=align)
     finally:
         tabulate_module.MIN_PADDING = padding
 
 
-def _align(table: pd.DataFrame) -> list[str]:
+def _alignment(head: str, texts: Sequence[str]) -> str:
     """Numbers to the right, names and what carries a mark to the left."""
-    left = {"rank", "method", GAIN, "column", "source", ""}
-    return ["left" if name in left or _marked(table[name]) else "right" for name in table.columns]
+    marked = any(text.endswith((" ^", " v", " ?", " ^~", " v~", " =")) for text in texts)
+    return "left" if marked or head in {"rank", "method", GAIN, "column", "source", ""} else "right"
 
 
-def _marked(column: pd.Series[str]) -> bool:
-    return any(str(value).endswith((" ^", " v", " ?", " ^~", " v~", " =")) for value in column)
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
-def _one_line(value: object) -> str:
-    return " ".join(str(value).splitlines())
-
-
-def _escape(value: object) -> str:
+def _escape(text: str) -> str:
     r"""Text that Markdown shows as it is."""
-    out = " ".join(str(value).splitlines()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    out = " ".join(text.splitlines()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     for character in "|*_`[]#^~$":
         out = out.replace(character, f"\\{character}")
     return out

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pandas as pd
-
 from ltbench.metric_names import COSTS, metric_of
 from ltbench.ranking.board import Leaderboard, Row, Score, Table
 from ltbench.ranking.formats.marks import MARKS, OVERALL
@@ -29,11 +27,6 @@ class Entry(NamedTuple):
 
 Line = dict[str, Entry]
 """Head -> entry. All lines of a table have the same heads."""
-
-
-def frame(lines: Sequence[Line]) -> pd.DataFrame:
-    """The texts of a table."""
-    return pd.DataFrame([{head: entry.text for head, entry in line.items()} for line in lines])
 
 
 def overview(table: Table, primary: str, *, wide: bool = False) -> list[Line]:

@@ -1,4 +1,4 @@
-"""The network of a stage as the recipe wants it run: step by step, or compiled by torch."""
+"""The network of a stage as the recipe wants it run: step by step, with fused kernels, or compiled by torch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ MODES = ("default", "reduce-overhead")
 """torch.compile's own. The second replays a whole pass as one CUDA graph, which is what small images on a large GPU
 want, where launching kernels takes longer than running them; on a CPU it is the same as the first. Not among them:
 those that autotune, since they take the kernels that were quickest at the moment, and with them other numbers."""
+FUSED = "fused"
+"""Not torch's: batch-norm, addition and ReLU in kernels of ltbench's own (fused.py), on a GPU."""
 _MOST_VARIANTS = 1024
 """Networks that one worker may compile. Past torch's own limit of 8 it would go on uncompiled, and what a trial's
 numbers are would depend on what its worker did before."""
@@ -40,11 +42,13 @@ def compiled(network: Network, recipe: Mapping[str, Any], device: torch.device, 
             by themselves. What is returned then shares all parts with `network`, and is to be called, not changed.
 
     Raises:
-        UserError: there is no compiler on this machine.
+        UserError: there is no compiler on this machine, or nothing to fuse in this network.
     """
     mode = recipe.get("compile", "none")
     if mode == "none":
         return network
+    if mode == FUSED:
+        return _fused(network, recipe, device)
     _need_a_compiler(device)
     import torch._dynamo
 
@@ -60,6 +64,21 @@ def compiled(network: Network, recipe: Mapping[str, Any], device: torch.device, 
     backbone: Any = torch.compile(network.get_submodule("backbone"), mode=mode, dynamic=False)
     parts._modules = {**network._modules, "backbone": backbone}
     return parts
+
+
+def _fused(network: Network, recipe: Mapping[str, Any], device: torch.device) -> Network:
+    if device.type == "cuda":
+        _need_a_compiler(device)
+    elif os.environ.get("TRITON_INTERPRET") != "1":
+        raise UserError(f"recipe.compile: `{FUSED}` is made of kernels for a GPU, and this trial runs on a CPU: leave "
+                        f"`compile` out")  # fmt: skip
+    from ltbench.training.device.fused import fuse  # triton is not on every machine
+
+    if not fuse(network):
+        name = recipe.get("backbone", "this network")
+        raise UserError(f"recipe.compile: `{FUSED}` finds nothing to fuse in {name}: it knows residual networks, and "
+                        f"batch-norm in nn.Sequential; leave `compile` out")  # fmt: skip
+    return network
 
 
 def forget(recipe: Mapping[str, Any], device: torch.device) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ltbench.api import Method
 from ltbench.errors import UserError
+from ltbench.training.device.compiled import FUSED
 from ltbench.training.graph.lean import Lean
 from ltbench.training.graph.ops import CudaGraph, Recorded, RecordedOps
 from ltbench.training.graph.passes import Pass, RecordedPasses
@@ -58,7 +59,7 @@ class GraphUse:
             return self._step.partition(": ")[2] or "asked for"
         if self._device.type != "cuda" and not self._own:
             return "there is no GPU"
-        if self._compile != "none":
+        if self._compile not in ("none", FUSED):
             return "the network is compiled"
         return None
 

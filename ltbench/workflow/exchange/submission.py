@@ -76,6 +76,7 @@ def make_submission(
         shutil.copyfile(folder / "plan.json", place / "plan.json")
         if (folder / "suite.json").is_file():
             shown = without_folders(json.loads((folder / "suite.json").read_text(encoding="utf-8")))
+            shown.pop("plugins", None)
             write_atomically(place / "suite.json", (json.dumps(shown, indent=1) + "\n").encode())
         target, count = Journal(place / "records"), 0
         for record in journal:
@@ -119,7 +120,7 @@ def check_submission(folder: Path, board: Path | None = None) -> Found:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    problems, notes = list(_odd_files(folder)), list[str]()
+    problems, notes = [*_odd_files(folder), *_named_code(folder / "suite.json")], list[str]()
     plan = read_plan(folder / "plan.json") if (folder / "plan.json").is_file() else None
     if plan is None:
         return Found(
@@ -157,6 +158,21 @@ def _odd_files(folder: Path) -> Iterator[str]:
             yield f"{name}: is no file of a submission"
         elif file.is_file() and file.stat().st_size > _LARGEST:
             yield f"{name}: has {file.stat().st_size / 1e6:.0f} MB, at most {_LARGEST / 1e6:.0f} are taken"
+
+
+def _named_code(file: Path) -> Iterator[str]:
+    """A suite that names folders of code: who checks its records by training some of them again would run it."""
+    try:
+        suite = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        yield f"suite.json: cannot be read ({error})"
+        return
+    if not isinstance(suite, dict):
+        yield "suite.json: is no suite"
+    elif "plugins" in suite:
+        yield "suite.json: names plugins, which are code; a board runs no code that it is sent. Leave the key out"
 
 
 def _problems_of(record: Record, journal: Journal) -> Iterator[str]:

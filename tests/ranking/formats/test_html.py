@@ -10,7 +10,7 @@ import pytest
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.as_html import board_html
-from ltbench.ranking.formats.text_tables import frame, overview
+from ltbench.ranking.formats.text_tables import overview
 from ltbench.spec import Result
 from ltbench.spec.expectation import ExpectedRow
 from tests.ranking.test_build import expectation, grid
@@ -41,8 +41,8 @@ def results() -> list[Result]:
 def test_it_has_the_rows_of_the_text_table(results: list[Result]) -> None:
     board = build(results, expectation(results))
     rows = [[text_of(cell) for cell in row] for row in read(board).iter("tr")]
-    wanted = frame(overview(board.tables[0], board.primary))
-    assert rows == [list(wanted.columns), *wanted.to_numpy().tolist()]
+    wanted = overview(board.tables[0], board.primary)
+    assert rows == [list(wanted[0]), *([entry.text for entry in line.values()] for line in wanted)]
     assert [row[1] for row in rows[1:]] == ["good", "ce", "bad"]
 
 

@@ -81,7 +81,9 @@ def test_names_come_from_a_csv(tmp_path: Path) -> None:
 
 def test_json_and_csv_carry_the_recipe(board: Leaderboard) -> None:
     assert as_data(board)["config"]["recipes"] == {"r": {"epochs": 4.0}}
-    assert {json.loads(text)["epochs"] for text in as_csv.scores(board)["recipe_values"]} == {4.0}
+    scores = as_csv.scores(board)
+    written = list(scores.columns).index("recipe_values")
+    assert {json.loads(line[written])["epochs"] for line in scores.lines} == {4.0}
 
 
 def test_the_command_writes_it(ltbench: Run, tmp_path: Path) -> None:

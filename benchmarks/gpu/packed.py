@@ -1,0 +1,137 @@
+"""Several trials at once on streams of one process (`executor: streams`): the numbers of each alone? how fast?
+
+    python -m benchmarks.gpu.packed [--device cuda] [--out FILE] [PART...]
+
+Parts: alone (whole trials of the digits, dropout among them), rate (milliseconds of a ResNet-32's step and trial, for
+one to eight at once, plain and fused). Each prints JSON lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.common import Check
+from benchmarks.gpu.steps import Lab
+from ltbench.execution.here.streams import run_on_streams
+from ltbench.execution.here.turns import Lane, Turns
+from ltbench.execution.resources import Resources
+from ltbench.registry import Registry, fingerprint
+from ltbench.spec import Record, TrialSpec
+from ltbench.system.interrupt import Interrupt
+from ltbench.training.device.determinism import use_deterministic_algorithms
+from ltbench.training.trial import run_trial
+
+PLAN = ("ce", "bf16", "none")
+
+
+class Packed(Lab):
+    """The measurements on one device."""
+
+    def alone(self) -> None:
+        """Trials that take turns, and the same ones one after the other: equal to the bit?"""
+        check = Check(Path.cwd(), self.device.type, Path(mkdtemp(prefix="ltbench-data")), 0, None)
+        body = {"backbone": "resnet32" if self.cuda else "cnn_small", "precision": "bf16"}
+        epochs = 4.0 if self.cuda else 1.0
+        specs = [check.short(label, **body, epochs=epochs) for label in ("ce", "mixup")]
+        dropout = Registry().get("batchformer")  # torch's random numbers, within the recorded pass
+        specs += [replace(specs[0], label="batchformer", method="batchformer", hyperparameters=dropout.complete({}),
+                          code=fingerprint(dropout), seed=seed) for seed in (0, 1)]  # fmt: skip
+        site = check.site(specs)
+        apart = {spec.key: run_trial(spec, site) for spec in specs}
+        kept = Kept()
+        run_on_streams(specs, site, Resources(inline=True, streams=len(specs)), kept, Interrupt())
+        for spec in specs:
+            one, other = apart[spec.key], kept.records[spec.key]
+            same = one.status == other.status == "ok" and (one.metrics, one.curves) == (other.metrics, other.curves)
+            self.bad += not same
+            self.say(part="packed alone", method=spec.label, seed=spec.seed, same=same, error=one.error or other.error,
+                     step=[one.environment.get("step"), other.environment.get("step")])  # fmt: skip
+
+    def rate(self) -> None:
+        """Milliseconds a step and trial of all together, by the clock on the wall from the first step after the
+        recordings to the last; and whether the weights are those of one alone."""
+        steps, first = (600, 100) if self.cuda else (26, 24)
+        for mode in ("none", "fused") if self.cuda else ("none",):
+            weights = None
+            for many in (1, 2, 4, 8) if self.cuda else (1, 2):
+                try:
+                    lanes = [_Racer(self, (*PLAN[:2], mode), steps, first) for _ in range(many)]
+                    Turns(self.device).run([lane.work for lane in lanes])
+                    seconds = max(lane.ended for lane in lanes) - max(lane.began for lane in lanes)
+                    weights = lanes[0].weights if weights is None else weights
+                    same = all(torch.equal(lane.weights, weights) for lane in lanes)
+                    self.bad += not same
+                    ms = round(1e3 * seconds / (steps - first) / many, 3)
+                    self.say(part="packed rate", compile=mode, trials=many, ms_step_and_trial=ms, same=same,
+                             step=lanes[0].told)  # fmt: skip
+                except Exception as error:
+                    self.failed("packed rate", f"{many} trials, compile {mode}", "bf16", error)
+
+
+class _Racer:
+    """One of several trainings that take turns."""
+
+    weights: torch.Tensor
+    told: str | None
+
+    def __init__(self, lab: Lab, plan: tuple[str, str, str], steps: int, first: int) -> None:
+        self._lab, self._plan, self._steps, self._first, self._step = lab, plan, steps, first, 0
+        self.began = self.ended = 0.0
+
+    def work(self, lane: Lane) -> None:
+        def stop() -> bool:
+            lane.hand_on()
+            self._step += 1
+            if self._step == self._first:
+                self.began = time.perf_counter()
+            return False
+
+        self.weights, _, self.told = self._lab.trained(self._plan, True, self._steps, self._steps - 1, stop=stop)
+        self.ended = time.perf_counter()
+
+
+class Kept:
+    """A listener that keeps the records."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+
+    def started(self, spec: TrialSpec) -> None:
+        """Nothing to do."""
+
+    def progressed(self, spec: TrialSpec, fraction: float, loss: float | None = None) -> None:
+        """Nothing to do."""
+
+    def finished(self, record: Record) -> None:
+        """Keep it."""
+        self.records[record.key] = record
+
+    def noted(self, message: Any) -> None:
+        """Nothing to do."""
+
+
+def main() -> int:
+    """0: all numbers are those of a trial alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["alone", "rate"], metavar="PART")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", help="file that the lines are added to")
+    chosen = parser.parse_args()
+    device = torch.device(chosen.device)
+    use_deterministic_algorithms(device)
+    lab = Packed(device, chosen.out)
+    for part in chosen.parts:
+        getattr(lab, part)()
+    return int(lab.bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""One trial after the other, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from ltbench.execution.resources import Listener, Resources
+from ltbench.spec import Record, TrialSpec
+from ltbench.system.interrupt import Interrupt
+from ltbench.training.attempt import Progress
+from ltbench.training.checkpoints.checkpoint import Stopped
+from ltbench.training.limited import Limits, Lost, run_limited
+from ltbench.training.site import Site
+
+
+def run_inline(
+    trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
+) -> None:
+    """One trial after the other, in this process, for a debugger; where there are limits, in one beside it."""
+    for spec in trials:
+        if interrupt.asked:
+            return
+        site = replace(site, threads=resources.of(spec).threads)
+        listener.started(spec)
+
+        def progress(fraction: float, loss: float, spec: TrialSpec = spec) -> None:
+            listener.progressed(spec, fraction, loss)
+
+        with suppress(Stopped):
+            listener.finished(_run_here(spec, site, resources.of(spec).limits, progress, interrupt))
+
+
+def _run_here(spec: TrialSpec, site: Site, limits: Limits, progress: Progress, interrupt: Interrupt) -> Record:
+    try:
+        return run_limited(spec, site, limits, progress, lambda: interrupt.asked)
+    except Lost as lost:
+        facts = {**site.provenance, "workers_lost": 1}
+        return Record(spec=spec, status="failed", error=str(lost), environment=facts)
