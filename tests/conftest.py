@@ -119,12 +119,17 @@ RECIPE: dict[str, Any] = {
 UNDRAWN = '<svg xmlns="http://www.w3.org/2000/svg" width="1pt" height="1pt" viewBox="0 0 1 1"></svg>'
 
 
+def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
+    """Figures of a report are made but not drawn, which takes a second a page: for tests of what else is on it."""
+    patch.setattr("ltbench.page.drawing.svg", lambda drawing: UNDRAWN)
+    patch.setattr("ltbench.page.write.svg", lambda drawing: UNDRAWN)
+    patch.setattr("ltbench.page.write.png", lambda drawing: b"")
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of a report are made but not drawn, which takes a second a page: for tests of what else is on it."""
-    monkeypatch.setattr("ltbench.page.drawing.svg", lambda drawing: UNDRAWN)
-    monkeypatch.setattr("ltbench.page.write.svg", lambda drawing: UNDRAWN)
-    monkeypatch.setattr("ltbench.page.write.png", lambda drawing: b"")
+    """As `leave_undrawn` says, for one test."""
+    leave_undrawn(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.latex.board import escape
 from ltbench.ranking.formats.render import FORMATS, renderer
 from ltbench.spec import Plan, Record
+from tests.conftest import leave_undrawn
 from tests.ranking import made
 from tests.sampling import sampled
 
@@ -93,9 +94,11 @@ def page_of(methods: Sequence[str], datasets: Sequence[str]) -> Reader:
 
 @pytest.fixture(scope="module")
 def pages() -> tuple[Reader, Reader]:
-    """All hostile names at once, and as many plain ones."""
+    """All hostile names at once, and as many plain ones. What figures make of them, tests/page/test_drawing.py says."""
     plain = [f"plain{i:02}" for i in range(len(HOSTILE))]
-    return page_of(HOSTILE, HOSTILE[:3]), page_of(plain, plain[:3])
+    with pytest.MonkeyPatch.context() as patch:
+        leave_undrawn(patch)
+        return page_of(HOSTILE, HOSTILE[:3]), page_of(plain, plain[:3])
 
 
 def test_names_add_no_element_and_no_attribute_to_the_page(pages: tuple[Reader, Reader]) -> None:
@@ -113,6 +116,7 @@ def test_a_name_is_a_text_of_the_page(pages: tuple[Reader, Reader], name: str) -
     assert pages[0].attributes["data-name"].count(name) >= 13
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_sets_of_any_name_are_texts_of_the_page() -> None:
     found = page_of(["good"], HOSTILE)
     assert found.tags.count("script") == 1
