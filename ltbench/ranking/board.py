@@ -263,7 +263,7 @@ class Leaderboard:
     primary: str
     report: tuple[str, ...]
     tables: tuple[Table, ...]
-    """Those from scratch first."""
+    """Those from scratch first, those from elsewhere last."""
     trials: int
     finished: int
     failed: int

@@ -93,7 +93,7 @@ def build(
     tables = [make_table(group, rows, context) for group, rows in by_recipe.items()]
     if waiting := sum(_waits(r, table) for table, rows in zip(tables, by_recipe.values(), strict=True) for r in rows):
         left_out = {**left_out, "that wait for the rest of their look": waiting}
-    tables.sort(key=lambda table: table.pretraining != "")
+    tables.sort(key=lambda table: (table.elsewhere, table.pretraining != ""))
     missing = sum(t.missing for t in tables)
     finished = sum(r.status == "ok" for r in wanted)
     planned = expectation is not None

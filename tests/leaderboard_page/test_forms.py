@@ -190,6 +190,15 @@ def test_a_report_begins_with_the_answer() -> None:
     assert at == sorted(at)
 
 
+def test_tables_from_elsewhere_come_last() -> None:
+    one = {"recipe_name": "elsewhere", "recipe_id": "r0", "elsewhere": True}
+    tower = {"recipe_name": "clip", "recipe_id": "r2", "pretraining": "CLIP"}
+    taken = [replace(r, **other) for other in (one, tower) for r in grid({"x": 60.0}, {"a": ["IF10"]})]
+    taken = [replace(r, key=f"{r.recipe_id}{r.key}") for r in taken]
+    tables = build([*taken, *grid({"ce": 50.0}, {"a": ["IF10"]})]).tables
+    assert [table.recipe_name for table in tables] == ["r", "clip", "elsewhere"]
+
+
 def test_a_plan_says_the_digest_of_its_boards(ltbench: Run, tmp_path: Path, board: Leaderboard) -> None:
     """That of the records that come with ltbench, too: nothing has changed in them since."""
     code, out, err = ltbench("plan", "quickstart", "--results", str(tmp_path))

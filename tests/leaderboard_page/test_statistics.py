@@ -186,6 +186,19 @@ def test_one_pair_errs_on_the_safe_side(share: float) -> None:
         assert false > 0.05 - noise, "exact where one of the two adds nothing"
 
 
+def test_test_images_are_drawn_from_all_classes_together() -> None:
+    """Every image right in one class and wrong in the other: class by class there would be no noise at all."""
+    hits = np.repeat([100.0, 0.0], 100)
+    halves = []
+    for weights in ((1.0, 1.0), (1.9, 0.1)):
+        shown = {"a": {s: hits * np.repeat(weights, 100) for s in range(3)}}
+        dark = {"a": {s: np.zeros(200) for s in range(3)}}
+        values = {"a": dict.fromkeys(range(3), float(shown["a"][0].mean()))}
+        halves.append(scope_a(values, {"a": dict.fromkeys(range(3), 0.0)}, (shown, dark)).half)
+    assert halves[0] == pytest.approx(1.96 * hits.std(ddof=1) / math.sqrt(200), rel=0.01)
+    assert halves[1] == pytest.approx(1.9 * halves[0], rel=0.01)
+
+
 def test_other_data_sets_are_judged_by_the_first_look() -> None:
     results = grid({"ce": 50, "x": 60}, {"a": ["IF10"], "b": ["IF10"]}, seeds=8)
     columns = sorted({r.column for r in results})

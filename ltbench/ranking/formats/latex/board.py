@@ -105,10 +105,11 @@ def caption(board: Leaderboard, table: Table, *, marks: bool = True) -> str:
     Args:
         marks: also what bold, underlined and the signs beside gains mean.
     """
-    metric = metric_of(board.primary)
+    metric = board.about(board.primary)
     blocks = len(table.datasets) - len(table.drawn_again)
     sets = f"{blocks} data set" + "s" * (blocks > 1)
-    unit = f" ({escape(metric.unit)})" if metric.unit else ""
+    about = ", ".join(filter(None, (escape(metric.unit), "" if metric.higher_is_better else "lower is better")))
+    unit = f" ({about})" if about else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
         f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, "
