@@ -207,10 +207,12 @@ class Table:
         return {name: block for name, block in self.blocks.items() if name != block}
 
     def title(self, column: Column) -> str:
-        """Data set and imbalance; with the manifest where two columns would otherwise look alike."""
+        """Data set and imbalance, which a file of scores need not tell; with the manifest where two columns would
+        otherwise look alike."""
         alike = [c.manifest for c in self.columns if c.label == column.label]
         told = next((n for n in range(6, len(max(alike, key=len))) if len({m[:n] for m in alike}) == len(alike)), None)
-        return column.label + (f" #{column.manifest[:told]}" if len(alike) > 1 else "")
+        label = column.dataset if self.elsewhere and column.imbalance == "native" else column.label
+        return label + (f" #{column.manifest[:told]}" if len(alike) > 1 else "")
 
     def heading(self, dataset: str) -> str:
         """A data set without its imbalance, where columns stand together."""

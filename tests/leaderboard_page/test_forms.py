@@ -190,6 +190,17 @@ def test_a_report_begins_with_the_answer() -> None:
     assert at == sorted(at)
 
 
+def test_without_an_imbalance_factor_a_column_is_its_data_set(ltbench: Run, scores: Path) -> None:
+    scores.write_text("method,dataset,seed,accuracy\nce,arc,0,50\nce,arc,1,51\nours,arc,0,60\nours,arc,1,62\n")
+    asked = ("leaderboard", "--from", str(scores))
+    _, out, _ = ltbench(*asked)
+    assert re.search("^arc$", out, re.MULTILINE)
+    assert "native" not in out
+    assert "native" not in ltbench(*asked, "--format", "latex")[1]
+    first = json.loads(ltbench(*asked, "--format", "every_eval_ever")[1].splitlines()[0])["evaluation_results"][0]
+    assert (first["evaluation_name"], first["source_data"]["dataset_name"]) == ("arc accuracy", "arc")
+
+
 def test_tables_from_elsewhere_come_last() -> None:
     one = {"recipe_name": "elsewhere", "recipe_id": "r0", "elsewhere": True}
     tower = {"recipe_name": "clip", "recipe_id": "r2", "pretraining": "CLIP"}

@@ -115,7 +115,7 @@ def caption(board: Leaderboard, table: Table, *, marks: bool = True) -> str:
         f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, "
         f"{escape(_made(board, table))}.",
         rf"Intervals are 95\,\% ({escape(scope(board)).lower()}; {tested_by(with_images=table.with_images)}); "
-        f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pairs).",
+        f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pair{'s' * (len(table.pairs) != 1)}).",
         rf"Bold: rank interval includes 1; underlined: it begins at 2. "
         rf"$\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than {table.rope:g}; "
         rf"$=$: equivalent within {table.rope:g}; ?: undecided.",
