@@ -301,6 +301,7 @@ assert done.left == 0, done
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_several_commands_may_be_the_first_to_use_a_store(tmp_path: Path, journal: Journal) -> None:
     for seed in range(3):
         journal.write(made(seed))

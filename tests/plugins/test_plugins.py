@@ -163,6 +163,8 @@ def test_a_folder_of_methods_may_be_named_both_ways(tmp_path: Path) -> None:
     assert fingerprint(Registry(mine).get("shifted")) == fingerprint(Registry().get("shifted"))
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_exported_trials_bring_them(tmp_path: Path) -> None:
     """As on a machine that has torch and the folder of the export alone."""
     folder_of_plugins(tmp_path / "mine")

@@ -24,7 +24,7 @@ SECONDS = 180_000
 # MLflow asks who is logged in, and has no answer without accounts; its table has words for its own authors.
 OWN = re.compile(r"Failed to load resource: .*404|AG Grid|ResizeObserver loop")
 
-pytestmark = [pytest.mark.slow, in_a_browser]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, in_a_browser]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,6 @@ def test_it_opens_on_the_trials_by_method_and_cell(visit: Any, address: str) -> 
     assert [line for line in visit.complaints if not OWN.search(line)] == []
 
 
-@pytest.mark.nightly
 def test_the_best_rows_are_charted_with_their_intervals(visit: Any, address: str) -> None:
     open_page(visit, f"{address}&compareRunsMode=CHART")
     visit.wait_for_selector("text=board/mean")
