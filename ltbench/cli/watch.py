@@ -152,11 +152,14 @@ def ui(
 
 
 def _serve(uri: str, port: int) -> subprocess.Popen[bytes]:
-    """MLflow's server on a store. It tells nobody what it is used for, unless the user says so."""
+    """MLflow's server on a store. It tells nobody what it is used for, runs none of its own jobs, and prints warnings
+    alone, unless the user's environment says otherwise."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port), "--workers", "1",
                "--uvicorn-opts", "--log-level warning"]  # fmt: skip
     # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    usual = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+             "MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}  # fmt: skip
+    environment = {**usual, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     server = subprocess.Popen(command, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # or the server would go on without us
     return server
