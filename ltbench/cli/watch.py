@@ -84,7 +84,7 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
         records: how many there are. now: seconds since 1970. width, height: of the screen, in characters.
     """
     from ltbench.execution.display.lines import readable_seconds, trial_lines
-    from ltbench.execution.display.time_left import left_text
+    from ltbench.execution.display.time_left import later, left_text
 
     if seen is None:
         return [f"{suite}: {records} records; no run is going on"]
@@ -96,7 +96,7 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
         now - seen.written,
     )
     if (seen.running or seen.done) and seen.done < seen.total and quiet <= QUIET:
-        totals += f", {left_text(None if seen.left is None else max(0.0, seen.left - quiet))}"
+        totals += f", {left_text(None if seen.left is None else later(seen.left, quiet))}"
     lines.append(totals)
     if seen.phase:
         lines.append(f"  {seen.phase}")
