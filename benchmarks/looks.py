@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from ltbench.ranking.looks import Named, Standing
-from ltbench.ranking.ranking import Ranking, rank
+from ltbench.ranking.ranking import Ranking, Rules, rank
 from ltbench.spec import Column
 from ltbench.stats.fixed_datasets import Verdict
 from ltbench.stats.looks import Looks
@@ -77,7 +77,7 @@ def carry_out(design: Design, board: Board) -> tuple[Ranking, Mapping[str, int]]
 def _rank(labels: Sequence[str], board: Board, seeds: Mapping[str, int], standing: Standing | None) -> Ranking:
     images = {(m, COLUMN): dict(enumerate(board[i, : seeds[m]])) for i, m in enumerate(labels)}
     values = {key: {s: float(x.mean()) for s, x in by_seed.items()} for key, by_seed in images.items()}
-    return rank(labels, [COLUMN], values, images, 1.0, labels[0], ROPE, standing=standing)
+    return rank(labels, [COLUMN], values, images, Rules(rope=ROPE, reference=labels[0], standing=standing))
 
 
 @dataclass(frozen=True)

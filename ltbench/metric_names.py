@@ -11,14 +11,15 @@ from ltbench.errors import UserError, clipped
 
 
 class Metric(NamedTuple):
-    """How a metric is read: its title, a short one for table heads, whether more is better, and the difference (in its
-    own unit) below which two methods are practically the same."""
+    """How a metric is read: its title, a short one for table heads, whether more is better, the difference (in its own
+    unit) below which two methods are practically the same, and the decimals that boards show."""
 
     title: str
     short: str
     higher_is_better: bool = True
     rope: float = 0.5
     unit: str = "%"
+    digits: int = 1
 
 
 METRICS: dict[str, Metric] = {
@@ -31,7 +32,7 @@ METRICS: dict[str, Metric] = {
     "harmonic_mean": Metric("harmonic mean of recalls", "harm", rope=1.0),
     "macro_f1": Metric("macro F1", "F1"),
     "ece": Metric("ECE", "ECE", higher_is_better=False, rope=1.0),
-    "nll": Metric("negative log-likelihood", "NLL", higher_is_better=False, rope=0.02, unit=""),
+    "nll": Metric("negative log-likelihood", "NLL", higher_is_better=False, rope=0.02, unit="", digits=3),
 }
 
 BUCKETS = ("many", "medium", "few")
@@ -70,7 +71,7 @@ DERIVED: dict[str, Metric] = {
 
 
 COSTS: dict[str, Metric] = {
-    name: Metric(title, short, higher_is_better=False, rope=0.0, unit="")
+    name: Metric(title, short, higher_is_better=False, rope=0.0, unit="", digits=3 if "hours" in name else 1)
     for name, title, short in (
         ("optimizer_steps", "optimizer steps", "steps"),
         ("images_read", "training images read", "images"),
@@ -185,8 +186,9 @@ def metric_of(name: str, declared: Directions = NONE_DECLARED) -> Metric:
     percent = any(_is_in(w, _PERCENT) for w in words) and not {"mean", "squared", "absolute"} & set(words)
     nats = any(_is_in(w, _NATS) for w in words)
     up = direction_of(name, declared)
+    share = percent and not nats
     return Metric(name.replace("_", " "), name, higher_is_better=up is not False, rope=0.02 if nats else 0.5,
-                  unit="%" if percent and not nats else "")  # fmt: skip
+                  unit="%" if share else "", digits=1 if share else 3)  # fmt: skip
 
 
 def usual_primary(metrics: Collection[str]) -> str:

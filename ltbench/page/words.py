@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ltbench.ranking.beside import USUAL
 from ltbench.ranking.board import Leaderboard, Table
-from ltbench.ranking.formats.notes import scope, seeds_text
+from ltbench.ranking.formats.notes import LAST_EPOCH, made, scope, seeds_text
 from ltbench.ranking.ranking import ALL_PAIRS
 from ltbench.stats.fixed_datasets import Verdict
 
@@ -75,7 +75,7 @@ def in_a_sentence(board: Leaderboard) -> str:
     table = next((t for t in board.tables if t.rows), None)
     if table is None:
         return "No method has a complete set of results."
-    when = "" if board.file else " after the last epoch"
+    when = f" after the {LAST_EPOCH}" if made(board) == LAST_EPOCH else ""
     sets, pairs = len(table.datasets) - len(table.drawn_again), len(table.pairs)
     return (
         f"{len(table.rows)} methods were compared on {sets} data set{'s' * (sets > 1)} with {seeds_text(table)} paired "
@@ -96,10 +96,15 @@ def definitions(board: Leaderboard) -> list[tuple[str, str]]:
     beside = _BEHRENS_FISHER if noise == _CROSSED else ""
     shots = board.config.get("shots", USUAL)
     sizes = {"pairs": pairs, "rope": rope, "most": shots["many"], "fewest": shots["few"]}
-    filled = {"noise": noise, "beside": beside, "many": many, **sizes}
+    ours = made(board) == LAST_EPOCH
+    trained = {"paired": _OURS_PAIRED if ours else _PAIRED, "when": _OURS_WHEN if ours else ""}
+    filled = {"noise": noise, "beside": beside, "many": many, **trained, **sizes}
     return [(term, words.format(**filled)) for term, words in _DEFINITIONS.items()]
 
 
+_OURS_PAIRED = "the same seed is the same start and order of images for all methods"
+_PAIRED = "equal seeds count as a pair"
+_OURS_WHEN = "; after the last epoch, and not after one that test images have chosen"
 _TESTS = {
     False: "paired t tests",
     True: "paired Behrens-Fisher tests of seeds against test images",
@@ -113,10 +118,8 @@ _SEEDS = "test images are taken as fixed, so the intervals are too short for new
 _FAMILY = f"; gains over the reference are a family of their own, since there are more than {ALL_PAIRS} methods"
 _DEFINITIONS = {
     "Scope": "These data sets, new seeds: data sets are fixed, and so are the training images that a long-tailed "
-    "subset keeps; seeds are random and paired (the same seed is the same start and order of images for all methods); "
-    "{noise}.",
-    "Mean": "Over seeds, then over the imbalance factors of a data set, then over data sets; after the last epoch, the "
-    "test set read once.",
+    "subset keeps; seeds are random and paired ({paired}); {noise}.",
+    "Mean": "Over seeds, then over the imbalance factors of a data set, then over data sets{when}.",
     "Gain": "Mean over data sets of the mean paired difference from the reference; interval: Student's t with "
     "Satterthwaite's degrees of freedom over data sets{beside}.",
     "p": "Two-sided, from the same distribution as the interval; Holm's correction over all {pairs} pairs{many}. In a "

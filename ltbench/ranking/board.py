@@ -207,10 +207,12 @@ class Table:
         return {name: block for name, block in self.blocks.items() if name != block}
 
     def title(self, column: Column) -> str:
-        """Data set and imbalance; with the manifest where two columns would otherwise look alike."""
+        """Data set and imbalance, which a file of scores need not tell; with the manifest where two columns would
+        otherwise look alike."""
         alike = [c.manifest for c in self.columns if c.label == column.label]
         told = next((n for n in range(6, len(max(alike, key=len))) if len({m[:n] for m in alike}) == len(alike)), None)
-        return column.label + (f" #{column.manifest[:told]}" if len(alike) > 1 else "")
+        label = column.dataset if self.elsewhere and column.imbalance == "native" else column.label
+        return label + (f" #{column.manifest[:told]}" if len(alike) > 1 else "")
 
     def heading(self, dataset: str) -> str:
         """A data set without its imbalance, where columns stand together."""
@@ -263,7 +265,7 @@ class Leaderboard:
     primary: str
     report: tuple[str, ...]
     tables: tuple[Table, ...]
-    """Those from scratch first."""
+    """Those from scratch first, those from elsewhere last."""
     trials: int
     finished: int
     failed: int
@@ -286,6 +288,8 @@ class Leaderboard:
     """The primary metric was asked for, and no plan declares one."""
     declared: str | None = None
     """The suite's primary metric, where another was asked for afterwards."""
+    declared_reference: str | None = None
+    """The same of its reference."""
     untested: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Data set -> its classes without a test image, and all of its classes; where there are some."""
     data: str = ""

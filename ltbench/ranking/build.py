@@ -93,10 +93,11 @@ def build(
     tables = [make_table(group, rows, context) for group, rows in by_recipe.items()]
     if waiting := sum(_waits(r, table) for table, rows in zip(tables, by_recipe.values(), strict=True) for r in rows):
         left_out = {**left_out, "that wait for the rest of their look": waiting}
-    tables.sort(key=lambda table: table.pretraining != "")
+    tables.sort(key=lambda table: (table.elsewhere, table.pretraining != ""))
     missing = sum(t.missing for t in tables)
     finished = sum(r.status == "ok" for r in wanted)
-    declared = context.protocol["primary"]
+    planned = expectation is not None
+    declared, held_against = (context.protocol[name] for name in ("primary", "reference"))
     return Leaderboard(
         suite=wanted[0].suite,
         question=expectation.question if expectation else "",
@@ -116,8 +117,9 @@ def build(
         places=origin.places(r.key for r in wanted),
         stale={label: why for label, why in origin.stale.items() if label in {r.label for r in wanted}},
         verified=_verified(wanted, origin),
-        chosen_afterwards=expectation is None and options.primary is not None,
-        declared=declared if expectation is not None and context.primary != declared else None,
+        chosen_afterwards=not planned and options.primary is not None,
+        declared=declared if planned and context.primary != declared else None,
+        declared_reference=held_against if planned and context.reference != held_against else None,
         untested=dict(expectation.untested or {}) if expectation else {},
         published=beside(tables, context.primary, expectation),
         data=_digest(wanted),
@@ -197,7 +199,7 @@ def _config(context: Context, expectation: Expectation | None) -> dict[str, Any]
         "datasets": sorted(datasets) if datasets is not None else None,
         "block": "data set",
         "bootstrap_seed": 0,
-        "plan": digest(expectation.to_json()) if expectation is not None else None,
+        "plan": expectation.digest if expectation is not None else None,
         "recipes": dict(expectation.recipes or {}) if expectation is not None else {},
         **{name: context.protocol[name] for name in ("search", "shots", "tried", "looks") if name in context.protocol},
     }

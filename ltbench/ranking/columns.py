@@ -14,7 +14,7 @@ from ltbench.ranking.board import Score
 from ltbench.ranking.images import ByColumn, Predictions
 from ltbench.ranking.looks import Named, Standing, up_to
 from ltbench.ranking.pairs import ALPHA, Pair
-from ltbench.ranking.ranking import Values, by_draw, quality_by_dataset, rank
+from ltbench.ranking.ranking import Rules, Values, by_draw, quality_by_dataset, rank
 from ltbench.ranking.selection import Origin
 from ltbench.spec import Column, Expectation, Result, Selection
 from ltbench.spec.expectation import ExpectedSkip
@@ -116,6 +116,22 @@ class Rows(NamedTuple):
         return {m: (last[m], None if np.isnan(q) else float(q)) for m, q in zip(others, adjusted, strict=True)}
 
 
+@dataclass(frozen=True)
+class Compared:
+    """The rows of a table, and what they are compared by.
+
+    values: of the primary metric. images: what test images contribute to them; None: seeds alone count. reference: the
+    row that gains are over, if it is there.
+    """
+
+    rows: Rows
+    columns: Sequence[Column]
+    values: Values
+    images: ByColumn | None
+    reference: str | None
+    context: Context
+
+
 def values_of(trials: Trials, label: str, column: Column, seeds: Sequence[int], metric: str) -> dict[int, float]:
     """Finished values of a metric by seed."""
     values = {}
@@ -131,47 +147,41 @@ def score_of(rows: Rows, label: str, column: Column, context: Context) -> Score:
     """A method on a column, before it is compared."""
     seeds = context.seeds_of(label, rows.standing)
     level = 0.95 if rows.standing is None else rows.standing.level(label)
+    there = [rows.trials.get((label, column, seed)) for seed in seeds]
+    finished = [r.metrics for r in there if r is not None and r.status == "ok"]
     intervals: dict[str, Interval | None] = {}
     for metric in context.metrics:
-        values = list(values_of(rows.trials, label, column, seeds, metric).values())
+        values = [value for metrics in finished if (value := metrics.get(metric)) is not None]
         intervals[metric] = mean_interval(values, level) if values else None
-    there = [rows.trials.get((label, column, seed)) for seed in seeds]
     return Score(
         metrics=intervals,
         gain=None,
         p_holm=None,
-        finished=sum(r is not None and r.status == "ok" for r in there),
+        finished=len(finished),
         failed=sum(r is not None and r.status == "failed" for r in there),
         missing=sum(r is None for r in there),
     )
 
 
-def compare_on(
-    column: Column,
-    scores: dict[str, dict[Column, Score]],
-    rows: Rows,
-    values: Values,
-    images: ByColumn | None,
-    reference: str | None,
-    context: Context,
-) -> None:
+def compare_on(column: Column, scores: dict[str, dict[Column, Score]], compared: Compared) -> None:
     """Fill in a column's tests: gains over the reference, Holm over them; rank intervals of the column alone; and the
     primary metric's interval with the noise of the test images."""
-    labels = list(scores)
+    labels, context, rows, values = list(scores), compared.context, compared.rows, compared.values
 
     def gain(m: str, seeds: int | None, level: float) -> PairTest:
-        seen = up_to({(x, column): values[x, column] for x in (m, reference) if x is not None}, seeds)
-        return _gain(m, column, seen, images, reference, context.sign, level)
+        seen = up_to({(x, column): values[x, column] for x in (m, compared.reference) if x is not None}, seeds)
+        return _gain(m, column, seen, compared, level)
 
-    gains = rows.gains(reference, gain)
+    gains = rows.gains(compared.reference, gain)
     alone = None
     if len(labels) <= COLUMN_RANKS:
-        alone = rank(labels, [column], values, images, context.sign, None, context.rope, standing=rows.standing)
+        rules = Rules(rope=context.rope, sign=context.sign, standing=rows.standing)
+        alone = rank(labels, [column], values, compared.images, rules)
     for m in labels:
         score = scores[m][column]
         intervals = dict(score.metrics)
         own = intervals[context.primary]
-        if alone is not None and own is not None and images is not None:
+        if alone is not None and own is not None and compared.images is not None:
             intervals[context.primary] = replace(own, half=alone.halves[m])
         test, p_holm = gains.get(m, (None, None))
         scores[m][column] = replace(
@@ -179,16 +189,13 @@ def compare_on(
         )
 
 
-def _gain(
-    label: str,
-    column: Column,
-    values: Values,
-    images: ByColumn | None,
-    reference: str | None,
-    sign: float,
-    level: float,
-) -> PairTest:
-    """A method against the reference on one column, paired by seed."""
+def _gain(label: str, column: Column, values: Values, compared: Compared, level: float) -> PairTest:
+    """A method against the reference on one column, paired by seed.
+
+    Args:
+        values: of the seeds that are looked at.
+    """
+    images, reference, sign = compared.images, compared.reference, compared.context.sign
     if reference is None:
         return PairTest(None, None, 0, None, Reason.no_reference)
     mine, theirs = values[label, column], values[reference, column]

@@ -48,26 +48,34 @@ class Ranking:
     due: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How methods are held against each other.
+
+    Attributes:
+        rope: differences below this are practically none.
+        sign: 1 where a higher value is better, else -1. Differences are of quality: positive is better.
+        reference: the row that gains are over.
+        blocks: data set -> its block, as in `selection.blocks_of`; one that is absent is its own.
+        standing: where each row stands, if the seeds run until comparisons are decided; values end there.
+    """
+
+    rope: float
+    sign: float = 1.0
+    reference: str | None = None
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    standing: Standing | None = None
+
+
 def rank(
-    labels: Sequence[str],
-    columns: Sequence[Column],
-    values: Values,
-    images: ByColumn | None,
-    sign: float,
-    reference: str | None,
-    rope: float,
-    blocks: Mapping[str, str] | None = None,
-    standing: Standing | None = None,
+    labels: Sequence[str], columns: Sequence[Column], values: Values, images: ByColumn | None, rules: Rules
 ) -> Ranking:
     """Rank methods over the columns.
 
     Args:
         images: contributions of the test images, or None for seeds only.
-        sign: 1 where a higher value is better, else -1. Differences are of quality: positive is better.
-        rope: differences below this are practically none.
-        blocks: data set -> its block, as in `selection.blocks_of`; each its own if None.
-        standing: where each row stands, if the seeds run until comparisons are decided; `values` end there.
     """
+    sign, blocks, standing = rules.sign, rules.blocks, rules.standing
     quality = {label: quality_by_dataset(label, columns, values, sign, blocks) for label in labels}
     means = {label: _mean(label, columns, values, blocks) for label in labels}
     ordered = sorted(labels, key=lambda label: -sign * means[label])
@@ -85,9 +93,9 @@ def rank(
         )
 
     if standing is None:
-        tested = _once(ordered, [quality[label] for label in ordered], by_image, drawn, reference, rope)
+        tested = _once(ordered, [quality[label] for label in ordered], by_image, drawn, rules)
     else:
-        tested = _over_looks(ordered, over_looks(ordered, standing, rope, tests_of), standing, reference, rope)
+        tested = _over_looks(ordered, over_looks(ordered, standing, rules.rope, tests_of), standing, rules)
     levels = {m: None if standing is None else standing.level(m) for m in ordered}
     return Ranking(
         labels=tuple(ordered),
@@ -118,10 +126,10 @@ def _once(
     quality: Sequence[ByDataset],
     images: Sequence[ByImage] | None,
     drawn: Sequence[ByDraw],
-    reference: str | None,
-    rope: float,
+    rules: Rules,
 ) -> _Tested:
     """All pairs on all seeds there are."""
+    reference, rope = rules.reference, rules.rope
     tests = all_pairs(quality, images, drawn if all(drawn) else None)
     adjusted = holm_array(tests.p)
     pairs = Pairs(labels, tests, adjusted, rope)
@@ -132,10 +140,9 @@ def _once(
     return _Tested(pairs, significant, _gains(pairs, reference, labels, rope) if reference is not None else {}, {})
 
 
-def _over_looks(
-    labels: Sequence[str], seen: OverLooks, standing: Standing, reference: str | None, rope: float
-) -> _Tested:
+def _over_looks(labels: Sequence[str], seen: OverLooks, standing: Standing, rules: Rules) -> _Tested:
     """All pairs look by look, and which rows go on."""
+    reference, rope = rules.reference, rules.rope
     whole = seen.claims()
     signs = whole.sign[-1].tolist()
     sides = [(labels[i], labels[j]) for i, j in zip(seen.tests.first.tolist(), seen.tests.second.tolist(), strict=True)]

@@ -9,11 +9,11 @@ import numpy as np
 
 from ltbench.ranking.board import Row, Score, Table
 from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, redrawn, runs_of
-from ltbench.ranking.columns import Context, Rows, Trials, compare_on, other_gains, score_of
+from ltbench.ranking.columns import Compared, Context, Rows, Trials, compare_on, other_gains, score_of
 from ltbench.ranking.images import ByColumn, NoImages, contributions
 from ltbench.ranking.looks import Named, Standing
 from ltbench.ranking.pairs import NO_PAIRS
-from ltbench.ranking.ranking import Ranking, Values, by_draw, rank
+from ltbench.ranking.ranking import Ranking, Rules, Values, by_draw, rank
 from ltbench.ranking.selection import RecipeKey, columns_of, labels_of, skip_reason
 from ltbench.spec import Column, Result
 from ltbench.spec.expectation import ExpectedSkip
@@ -30,10 +30,11 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
     ranked = Rows([m for m in labels if m not in incomplete], trials, standing)
     reference = context.reference if context.reference in ranked.labels else None
     images, without = _images(trials, ranked.labels, columns, values, context)
-    ranking = _ranked(ranked, columns, values, images, reference, context) if ranked.labels else None
+    compared = Compared(ranked, columns, values, images, reference, context)
+    ranking = _ranked(compared) if ranked.labels else None
     if standing is not None:
         standing = replace(standing, due=ranking.due if ranking else dict.fromkeys(labels, standing.looks.seeds[0]))
-    rows = _rows(ranking, ranked, columns, values, images, reference, context) if ranking else ()
+    rows = _rows(ranking, compared) if ranking else ()
     level, alone = _of_all(ranking, standing)
     return Table(
         recipe_name=recipe.name,
@@ -78,17 +79,16 @@ def _counted(context: Context) -> list[int]:
     return [i for i, seed in enumerate(sorted(context.seeds)) if seed == i]
 
 
-def _ranked(
-    rows: Rows,
-    columns: Sequence[Column],
-    values: Values,
-    images: ByColumn | None,
-    reference: str | None,
-    context: Context,
-) -> Ranking:
-    return rank(
-        rows.labels, columns, values, images, context.sign, reference, context.rope, context.blocks, rows.standing
+def _ranked(compared: Compared) -> Ranking:
+    context, rows = compared.context, compared.rows
+    rules = Rules(
+        rope=context.rope,
+        sign=context.sign,
+        reference=compared.reference,
+        blocks=context.blocks,
+        standing=rows.standing,
     )
+    return rank(rows.labels, compared.columns, compared.values, compared.images, rules)
 
 
 def _of_all(ranking: Ranking | None, standing: Standing | None) -> tuple[float, Ranking | None]:
@@ -111,20 +111,13 @@ def _pretraining(recipe: str, results: Sequence[Result], context: Context) -> st
     return str(planned.get(recipe, {}).get("pretraining", ""))
 
 
-def _rows(
-    ranking: Ranking,
-    rows: Rows,
-    columns: Sequence[Column],
-    values: Values,
-    images: ByColumn | None,
-    reference: str | None,
-    context: Context,
-) -> tuple[Row, ...]:
+def _rows(ranking: Ranking, compared: Compared) -> tuple[Row, ...]:
+    rows, columns, reference, context = compared.rows, compared.columns, compared.reference, compared.context
     scores: dict[str, dict[Column, Score]] = {
         m: {c: score_of(rows, m, c, context) for c in columns} for m in rows.labels
     }
     for column in columns:
-        compare_on(column, scores, rows, values, images, reference, context)
+        compare_on(column, scores, compared)
     runs, (level, _) = runs_of(ranking, reference), _of_all(ranking, rows.standing)
     iqm, improvement = interquartile_gains(ranking, reference, runs, level), improvements(ranking, reference, runs)
     of_others = {r.label for r in rows.trials.values() if r.elsewhere}

@@ -84,7 +84,10 @@ class Journal:
 
     def names(self) -> list[str]:
         """The names of all files that should be records, sorted."""
-        return sorted(file.name for file in self.folder.glob("*.json"))
+        try:
+            return sorted(name for name in os.listdir(self.folder) if name.endswith(".json"))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder, no records
+            return []
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
         return (read_record(self.folder / name) for name in self.names())
@@ -113,6 +116,14 @@ class Journal:
             if needed:
                 raise UserError(f"{file}: cannot be read ({error.strerror})") from error
             return None
+
+    def predictions_there(self) -> Callable[[str], bytes | None]:
+        """`predictions` for a board: of keys whose file is there now, which is found out once for all of them."""
+        try:
+            names = {name for name in os.listdir(self.folder) if name.endswith(".npz")}
+        except OSError:  # the folder is away: each file says so for itself
+            return self.predictions
+        return lambda key: self.predictions(key) if f"{key}.npz" in names else None
 
 
 @contextmanager

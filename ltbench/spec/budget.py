@@ -22,7 +22,7 @@ def budget_of(environment: Mapping[str, Any]) -> dict[str, float]:
     Hours are those by the clock, start-up included, times the share of a GPU or the CPUs that the trial held. Training
     that another trial did counts as if it were its own.
     """
-    found = {name: float(environment[name]) for name in NAMES if is_number(environment.get(name))}
+    found = {name: float(environment[name]) for name in NAMES if name in environment and is_number(environment[name])}
     seconds, shared = environment.get("seconds"), environment.get("shared_seconds", 0.0)
     if is_number(seconds) and is_number(shared):
         on_gpu = environment.get("device_kind") == "cuda"

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 from ltbench.spec.cell import Column
+from ltbench.spec.trial import digest
 from ltbench.spec.validation import Check, is_name, is_number, is_plain, is_text, is_whole
 
 
@@ -61,6 +62,12 @@ class Expectation:
 
     untested: Mapping[str, tuple[int, int]] | None = None
     """Data set -> its classes without a test image, and all of its classes; None: there are none."""
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that change with anything in the suite that a board depends on: rows, their code and settings,
+        images, recipes, seeds, protocol."""
+        return digest(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Dictionaries and lists; without the parts that are None."""

@@ -59,8 +59,16 @@ def _are_texts(values: Iterable[Any]) -> bool:
     return {str}.issuperset(map(type, values)) and is_unicode("\n".join(values))  # halves that meet make no whole
 
 
+def _is_mapping(value: Any) -> bool:
+    return type(value) is dict or isinstance(value, Mapping)  # what JSON gives is found out at once
+
+
 def _mapping(value: Any) -> bool:
-    return isinstance(value, Mapping) and _are_texts(value)
+    return _is_mapping(value) and _are_texts(value)
+
+
+def _lists(values: Iterable[Any]) -> bool:
+    return {list}.issuperset(map(type, values))
 
 
 def _shots(value: Any) -> bool:
@@ -75,7 +83,7 @@ def _metrics(value: Any) -> bool:
 
 def _per_class(value: Any) -> bool:
     """Columns of one length; a measure that is undefined for a class is null."""
-    if not (_mapping(value) and all(isinstance(column, list) for column in value.values())):
+    if not (_mapping(value) and _lists(value.values())):
         return False
     flat = list(chain.from_iterable(value.values()))
     if len({len(column) for column in value.values()}) > 1:
@@ -86,8 +94,8 @@ def _per_class(value: Any) -> bool:
 def _curves(value: Any) -> bool:
     """Name -> [[epoch, value], ...]. Written flat: most of what is in a record is here."""
     return _mapping(value) and all(
-        isinstance(curve, list)
-        and all(isinstance(point, list) for point in curve)
+        type(curve) is list
+        and _lists(curve)
         and {2}.issuperset(map(len, curve))
         and _are_numbers(list(chain.from_iterable(curve)))
         for curve in value.values()
@@ -106,22 +114,31 @@ def _are_numbers(values: list[Any]) -> bool:
     return all(map(is_number, values))
 
 
+_TIMES = ("started", "seconds", "train_seconds", "test_seconds", "shared_seconds", "first_loss")
+
+
 def _environment(value: Any) -> bool:
     """Anything, but what is read back is what it should be: times are numbers, names of classes are texts."""
-    if not _mapping(value):
+    if not _is_mapping(value):
         return False
     names = value.get("class_names", [])
-    named = ("started", "seconds", "train_seconds", "test_seconds", "shared_seconds", "first_loss")
-    times = (value[name] for name in named if name in value)
-    rest = (entry for name, entry in value.items() if name != "class_names" and type(entry) is not int)
-    return isinstance(names, list) and _are_texts(names) and all(map(is_number, times)) and all(map(is_plain, rest))
+    if type(names) is not list:
+        return False
+    texts, rest = [*value, *names], []
+    for name, entry in value.items():
+        if type(entry) is str:
+            texts.append(entry)
+        elif type(entry) is not int and name != "class_names":
+            rest.append(entry)
+    times = [value[name] for name in _TIMES if name in value]
+    return _are_texts(texts) and all(map(is_number, times)) and all(map(is_plain, rest))
 
 
 def is_plain(value: Any) -> bool:
     """What JSON can hold: `json` itself reads NaN and infinity, which nobody else does."""
     if type(value) is str:
         return is_unicode(value)
-    if isinstance(value, Mapping):
+    if _is_mapping(value):
         return _mapping(value) and all(map(is_plain, value.values()))
     if isinstance(value, list):
         return all(map(is_plain, value))

@@ -79,8 +79,10 @@ def find_results(
                 raise UserError(f"--from {source}: results of another harness belong to no suite; leave {suite!r} out")
             return Results(taken.results, None, taken.predictions, Origin(file=source.name), taken.directions)
     if source is not None:
+        if plugins:
+            use(plugins)
         found, expectation = results_of_folder(source, tell)
-        predictions = journal_in(source)[0].predictions
+        predictions = journal_in(source)[0].predictions_there()
         if suite is not None:
             found, expectation = of_suite(found, expectation, suite_name(suite, plugins), source)
         return Results(found, expectation, predictions)
@@ -131,7 +133,7 @@ def _from_both(store: str, suite: str, results: Path, tell: Tell) -> Results:
     kept = [r for r in found if r.key not in read and (r.status == "ok" or r.key not in finished)]
     origin = Origin(journal=folder.as_posix(), only_there=frozenset(read.keys() - known))
     plan = read_plan(results / suite / "plan.json") or plan
-    return Results(_without_absent([*kept, *read.values()]), plan, journal.predictions, origin)
+    return Results(_without_absent([*kept, *read.values()]), plan, journal.predictions_there(), origin)
 
 
 def _without_absent(results: list[Result]) -> list[Result]:

@@ -20,7 +20,7 @@ from ltbench.planning.forecast import Device, Line, Pace, Size, forecast
 from ltbench.planning.sizes import Sizes, size_of, sizes
 from ltbench.results.folders import folders_of, suites_in
 from ltbench.results.journal import Unreadable
-from ltbench.spec import Plan, Record, TrialSpec
+from ltbench.spec import Plan, Record, Selection, TrialSpec
 from ltbench.stats.looks import Looks, expected_seeds
 from ltbench.training.budget import images_per_example
 from ltbench.training.device.provenance import device_name
@@ -108,6 +108,12 @@ class Outlook:
         sure = {spec.key for spec in self.plan.trials}
         most = self.seeds.most if self.seeds is not None else {}
         return tuple(t for t in self.prepared.plan.trials if t.key not in sure and t.seed < most.get(t.label, 0))
+
+    @property
+    def digest(self) -> str:
+        """The suite's, as boards of its results say it; empty of a part of it, and before its search has chosen."""
+        whole = self.prepared.request.chosen == Selection() and not self.plan.later
+        return self.prepared.whole.expectation().digest if whole else ""
 
     @property
     def all_trials(self) -> Plan:
@@ -200,7 +206,11 @@ def _estimate(
         return None
     resources, results = prepared.resources, prepared.request.results
     rooms = survey(rest.trials, resources, [this_machine(ask_memory=True)])
-    at_once = {label: 1 if resources.inline else sum(room.at_once.values()) for room in rooms for label in room.labels}
+    at_once = {
+        label: resources.streams if resources.inline else sum(room.at_once.values())
+        for room in rooms
+        for label in room.labels
+    }
     kind = "cuda" if any(room.placed and room.placed.gpus for room in rooms) else "cpu"
     device = Device(device_name(torch.device(kind)), resources.threads)
     here = {}

@@ -123,7 +123,7 @@ def run_suite(request: RunRequest, interrupt: Interrupt) -> RunOutcome:
         done = _look_by_look(job, prepared, request, interrupt, lock)
         if done.stopped:
             return done
-        board = board_of_records(prepared.folders, request.chosen, prepared.plan.expectation())
+        board = board_of_records(prepared.folders, request.chosen, prepared.whole.expectation())
         if done.sent:
             part = request.chosen != Selection()
             summarise(

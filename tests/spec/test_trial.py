@@ -173,3 +173,36 @@ FOREIGN: dict[str, Any] = {
 def test_foreign_json_is_no_trial(name: str) -> None:
     with pytest.raises(UserError):
         TrialSpec.from_json(FOREIGN[name])
+
+
+# -- what is checked once ----------------------------------------------------------------------------------------------
+
+
+def test_seeds_that_share_everything_else_are_read_as_if_each_were_alone() -> None:
+    for seed in (3, 0, 7, 3):
+        spec = replace(SPEC, seed=seed)
+        found = TrialSpec.from_json(json.loads(json.dumps(spec.to_json())))
+        assert (found, found.key, found.variant, found.recipe_id) == (spec, spec.key, spec.variant, spec.recipe_id)
+
+
+def test_what_a_caller_does_with_the_json_changes_no_trial_that_is_read_later() -> None:
+    data = replace(SPEC, seed=11).to_json()
+    before = json.dumps(data)
+    TrialSpec.from_json(data)
+    data["recipe"]["epochs"] = 5.0
+    assert TrialSpec.from_json(json.loads(before)) == replace(SPEC, seed=11)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True])
+def test_numbers_that_python_calls_equal_are_other_trials(value: object) -> None:
+    spec = replace(SPEC, hyperparameters={"alpha": value})
+    found = TrialSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert type(found.hyperparameters["alpha"]) is type(value)
+    assert found.key == spec.key
+
+
+@pytest.mark.parametrize("seed", [-1, True, 1.0, "1", None])
+def test_a_seed_is_checked_each_time(seed: object) -> None:
+    TrialSpec.from_json(SPEC.to_json())
+    with pytest.raises(UserError, match="seed"):
+        TrialSpec.from_json({**SPEC.to_json(), "seed": seed})

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from ltbench.ranking.ranking import rank
+from ltbench.ranking.ranking import Rules, rank
 from ltbench.spec import Column
 from ltbench.stats.allpairs import all_pairs
 from ltbench.stats.crossed import crossed_variance
@@ -153,7 +153,7 @@ def test_the_leaderboard_decides_as_these_simulations_do() -> None:
         values = {
             (n, c): dict(enumerate(table[i, t].tolist())) for i, n in enumerate(names) for t, c in enumerate(columns)
         }
-        pairs = rank(names, columns, values, None, 1.0, "m0", 0.5).pairs
+        pairs = rank(names, columns, values, None, Rules(rope=0.5, reference="m0")).pairs
         chosen = list(combinations(range(5), 2))
         p = many_scope_a(np.stack([table[a] - table[b] for a, b in chosen])).p
         expected = dict(zip(chosen, many_holm(p[None])[0], strict=True))

@@ -38,6 +38,7 @@ def plan_text(outlook: Outlook) -> str:
     left = len(plan.trials) - len(state.finished) - len(state.failed)
     counted = f"{left} to run, {len(state.finished)} finished, {len(state.failed)} failed"
     counted += f", {len(plan.later)} after the search" if plan.later else ""
+    counted += f", suite {outlook.digest}" if outlook.digest else ""
     blocks = [] if plan.search is None or searched is None else [_search_text(plan, plan.search, searched)]
     blocks += [
         f"{plan.suite}: {len(plan.trials) + len(plan.later)} trials: {counted}",

@@ -11,10 +11,11 @@ from ltbench.metric_names import metric_of
 def choice_text(choice: Mapping[str, Any], select: str) -> str:
     """One row's hyper-parameters, and how they fared among the settings that were tried."""
     values = ", ".join(f"{name} {_shown(value)}" for name, value in choice["hyperparameters"].items())
-    among = f"best of {choice['settings']} settings, {metric_of(select).title} {choice['score']:.1f}"
+    digits = metric_of(select).digits
+    among = f"best of {choice['settings']} settings, {metric_of(select).title} {choice['score']:.{digits}f}"
     if choice["setting"] == 0:
         return f"{values}, as written: {among}"
-    written = "diverged" if choice["as_written"] is None else f"{choice['as_written']:.1f}"
+    written = "diverged" if choice["as_written"] is None else f"{choice['as_written']:.{digits}f}"
     return f"{values}: {among} (as written: {written})"
 
 

@@ -22,13 +22,15 @@ def comparison_text(comparison: Comparison) -> str:
     """Verdict first, then columns, metrics, classes, and where the uncertainty comes from."""
     a, b, board = comparison.a, comparison.b, comparison.board
     blocks = [f"{a} against {b} ({board.suite}): {METRICS[board.primary].title}\n{_verdict(comparison)}"]
+    digits = METRICS[board.primary].digits
     held = "over seeds and images" if comparison.table.with_images else "over seeds"
     columns = [
-        [comparison.table.title(c), *_means(comparison, c), _difference(t), _p(t), f"{t.wins}-{t.ties}-{t.losses}"]
+        [comparison.table.title(c), *_means(comparison, c), _difference(t, digits), _p(t),
+         f"{t.wins}-{t.ties}-{t.losses}"]
         for c, t in comparison.by_column.items()
-    ]
+    ]  # fmt: skip
     columns += [
-        [f"{dataset} (mean)", *_dataset_means(comparison, dataset), _difference(t), _p(t), ""]
+        [f"{dataset} (mean)", *_dataset_means(comparison, dataset), _difference(t, digits), _p(t), ""]
         for dataset, t in comparison.by_dataset.items()
     ]
     blocks.append(_table(["column", a, b, f"difference [95% CI {held}]", "p", "seeds won-tied-lost"], columns))
@@ -46,7 +48,7 @@ def comparison_text(comparison: Comparison) -> str:
 def _metric(name: str, mine: float, theirs: float, test: PairTest) -> list[str]:
     """A line of the metrics' table, as the metric is measured: the difference is a - b, whichever is better."""
     about = METRICS[name]
-    digits = 1 if about.unit else 3  # points and per cent, or nats
+    digits = about.digits
     lower = "" if about.higher_is_better else " (lower is better)"
     return [about.title + lower, f"{mine:z.{digits}f}", f"{theirs:z.{digits}f}", _difference(test, digits)]
 
@@ -55,11 +57,12 @@ def _verdict(comparison: Comparison) -> str:
     test, pair = comparison.overall.test, comparison.overall
     if test.diff is None:
         return "No difference can be given: " + (test.reason.words if test.reason else "") + "."
-    datasets = len(comparison.table.datasets)
+    datasets = len(comparison.table.datasets) - len(comparison.table.drawn_again)
     seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
     p = f"p {_equals(test.p)}" if test.p is not None else f"no p-value ({test.reason.words if test.reason else ''})"
     said = _words(comparison, pair.verdict) + _family(comparison) + _sign_flips(comparison)
-    return f"{difference(test.diff, test.half, 2)}, {p}, {seen}.\n{said}"
+    digits = METRICS[comparison.board.primary].digits + 1
+    return f"{difference(test.diff, test.half, digits)}, {p}, {seen}.\n{said}"
 
 
 def _sign_flips(comparison: Comparison) -> str:
@@ -100,7 +103,8 @@ def _words(comparison: Comparison, verdict: Verdict) -> str:
 
 def _means(comparison: Comparison, column: Column) -> list[str]:
     rows = {row.label: row.scores[column].metrics[comparison.board.primary] for row in comparison.table.rows}
-    return [f"{interval.mean:.1f}" if (interval := rows[name]) else "-" for name in (comparison.a, comparison.b)]
+    digits = METRICS[comparison.board.primary].digits
+    return [f"{interval.mean:.{digits}f}" if (interval := rows[name]) else "-" for name in (comparison.a, comparison.b)]
 
 
 def _dataset_means(comparison: Comparison, dataset: str) -> list[str]:
@@ -117,7 +121,7 @@ def _tail(comparison: Comparison, column: Column) -> str:
     )
 
 
-def _difference(test: PairTest | ScopeATest, digits: int = 1) -> str:
+def _difference(test: PairTest | ScopeATest, digits: int) -> str:
     """Without an interval where seeds never differ."""
     return difference(test.diff, test.half or None, digits)
 

@@ -19,7 +19,7 @@ def moves_text(found: Moves, a: str, b: str) -> str:
     """What was compared, the cells, what differs between the trials, what only one has, and what it adds up to."""
     about = metric_of(found.primary)
     unit = f", {about.unit}" if about.unit else ""
-    digits = 1 if about.unit else 3
+    digits = about.digits
     rows = [
         [c.place.title, f"{c.a:z.{digits}f}", f"{c.b:z.{digits}f}", difference(c.test.diff, c.test.half, digits),
          "-" if c.p_holm is None else readable_p(c.p_holm), _seeds(c), c.finding.value,

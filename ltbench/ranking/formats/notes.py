@@ -13,6 +13,8 @@ from ltbench.spec.budget import factors_of
 from ltbench.spec.plan import BY_ORDER
 from ltbench.stats.reasons import Reason
 
+LAST_EPOCH = "last epoch"
+"""What numbers that ltbench trained are of."""
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
@@ -34,10 +36,11 @@ def header(board: Leaderboard) -> list[str]:
     unit = f", {about.unit}" if about.unit else ""
     lower = "" if about.higher_is_better else ", lower is better"
     references = sorted({t.reference for t in board.tables if t.reference})
+    counts = f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing"
     return [
         f"{board.suite}: {about.title}{unit}{same}{lower}, {made(board)}, "
         f"{'reference ' + ', '.join(references) if references else 'no reference'}",
-        f"{board.finished} of {board.trials} trials, {board.failed} failed, {board.missing} missing{_places(board)}",
+        f"{counts}{_places(board)}{_plan(board)}",
         f"{scope(board)}: {_tests(board)}",
     ]
 
@@ -50,13 +53,18 @@ def _places(board: Leaderboard) -> str:
     return f" ({n} in {first}, {more} more from {second})"
 
 
+def _plan(board: Leaderboard) -> str:
+    """The digest of the suite as it was planned: boards with another one were held against another suite."""
+    return f", suite {board.config['plan']}" if board.config.get("plan") else ""
+
+
 def made(board: Leaderboard) -> str:
     """Which state of a training the numbers are of, as far as that is known."""
     if board.file:
         return f"numbers from {board.file}; how they were trained is not known"
     if board.tables and all(table.elsewhere for table in board.tables):
         return "predictions from elsewhere; how they were trained is not known"
-    return "last epoch"
+    return LAST_EPOCH
 
 
 def scope(board: Leaderboard) -> str:
@@ -99,6 +107,11 @@ def notes(board: Leaderboard) -> list[str]:
         lines.append(
             f"The suite declares {board.declared} as its primary metric; verdicts on {board.primary}, chosen "
             f"afterwards, are descriptive."
+        )
+    if board.declared_reference:
+        lines.append(
+            f"The suite declares {board.declared_reference} as its reference; gains over {board.config['reference']}, "
+            f"chosen afterwards, are descriptive."
         )
     for dataset, (without, classes) in board.untested.items():
         if any(dataset in table.datasets for table in board.tables):

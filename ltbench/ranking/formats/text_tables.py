@@ -33,42 +33,45 @@ def overview(table: Table, primary: str, *, wide: bool = False) -> list[Line]:
     """Rank interval, method, mean over data sets with its interval, gain over the reference with its interval and
     verdict, and the primary metric on every column (or, where these are many, on every data set). `wide` adds mean
     rank, interquartile gain, probability of improvement, the gains in the other metrics, and every column."""
-    lines = []
+    lines, digits = [], metric_of(primary).digits
     for i, row in enumerate(table.rows):
         line = {"rank": Entry(row.rank_label, float(row.rank[0])), "method": Entry(row.name)}
-        line["mean"] = _with_half(row.mean, row.half)
+        line["mean"] = _with_half(row.mean, row.half, digits)
         if table.reference is not None:
-            line[GAIN] = overall_gain(row)
+            line[GAIN] = overall_gain(row, digits)
         if wide:
-            line |= _wide(table, i, row)
+            line |= _wide(table, i, row, digits)
         shown = {title: mean_over(row, columns, primary) for title, columns in places(table, every=wide).items()}
         lines.append({**line, **{f"data set {title}" if title in line else title: e for title, e in shown.items()}})
     return lines
 
 
-def _wide(table: Table, position: int, row: Row) -> Line:
+def _wide(table: Table, position: int, row: Row, digits: int) -> Line:
     line = {}
     if table.scope_b is not None:
         mean_rank = table.scope_b.friedman.mean_ranks[position]
         line["mean rank"] = Entry(f"{mean_rank:.1f}", round(mean_rank, 1))
     if table.reference is None:
         return line
-    line["IQM gain"] = _interquartile(row)
+    line["IQM gain"] = _interquartile(row, digits)
     better = row.improvement
     line["P(better)"] = Entry("") if better is None else Entry(f"{better:.2f}", round(better, 2))
     for metric in dict.fromkeys(m for other in table.rows for m in other.others):
         pair = row.others.get(metric)
-        shown = Entry("") if pair is None else _gain(pair.test.diff, None, OVERALL[pair.verdict])
-        line[f"{metric_of(metric).short} gain"] = shown
+        about = metric_of(metric)
+        shown = Entry("") if pair is None else _gain(pair.test.diff, None, OVERALL[pair.verdict], about.digits)
+        line[f"{about.short} gain"] = shown
     return line
 
 
-def _interquartile(row: Row) -> Entry:
+def _interquartile(row: Row, digits: int) -> Entry:
     """`+2.1 [+1.8, +2.5]`; without the interval where there are too few seeds for it."""
     if row.iqm is None:
         return Entry("")
-    span = "" if row.iqm.low is None or row.iqm.high is None else f" [{signed(row.iqm.low)}, {signed(row.iqm.high)}]"
-    return Entry(f"{signed(row.iqm.value)}{span}", rounded(row.iqm.value))
+    span = ""
+    if row.iqm.low is not None and row.iqm.high is not None:
+        span = f" [{signed(row.iqm.low, digits)}, {signed(row.iqm.high, digits)}]"
+    return Entry(f"{signed(row.iqm.value, digits)}{span}", rounded(row.iqm.value, digits))
 
 
 def places(table: Table, *, every: bool = False) -> dict[str, list[Column]]:
@@ -82,19 +85,19 @@ def mean_over(row: Row, columns: Sequence[Column], metric: str) -> Entry:
     """A method's mean over columns, with a star where seeds are missing or failed."""
     scores = [row.scores[column] for column in columns]
     means = [i.mean for s in scores if (i := s.metrics[metric]) is not None]
-    mean = sum(means) / len(means)
-    return Entry(f"{mean:z.1f}" + "*" * any(s.failed or s.missing for s in scores), round(mean, 1))
+    mean, digits = sum(means) / len(means), metric_of(metric).digits
+    return Entry(f"{mean:z.{digits}f}" + "*" * any(s.failed or s.missing for s in scores), round(mean, digits))
 
 
-def overall_gain(row: Row) -> Entry:
+def overall_gain(row: Row, digits: int = 1) -> Entry:
     """`+2.6 [+2.3, +2.9] ^`: over the reference, over all data sets."""
     if row.gain is None:
         return Entry("(reference)")
-    return _gain(row.gain.test.diff, row.gain.test.half, OVERALL[row.gain.verdict])
+    return _gain(row.gain.test.diff, row.gain.test.half, OVERALL[row.gain.verdict], digits)
 
 
-def _gain(diff: float | None, half: float | None, mark: str) -> Entry:
-    return Entry("-") if diff is None else Entry(f"{difference(diff, half)} {mark}", rounded(diff))
+def _gain(diff: float | None, half: float | None, mark: str, digits: int) -> Entry:
+    return Entry("-") if diff is None else Entry(f"{difference(diff, half, digits)} {mark}", rounded(diff, digits))
 
 
 def difference(diff: float | None, half: float | None, digits: int = 1) -> str:
@@ -111,34 +114,33 @@ def signed(x: float, digits: int = 1) -> str:
     return shown if float(shown) else shown[1:]
 
 
-def rounded(x: float) -> float:
-    """To one digit, never -0.0."""
-    return round(x, 1) + 0.0
+def rounded(x: float, digits: int = 1) -> float:
+    """As it is shown, never -0.0."""
+    return round(x, digits) + 0.0
 
 
 def detail(table: Table, column: Column, board: Leaderboard) -> list[Line]:
     """One column in full: mean with interval, gain with interval, adjusted p, the other reported metrics, seeds."""
     ordered = sorted(table.rows, key=lambda row: _quality(row.scores[column], board), reverse=True)
-    others = [m for m in board.report if m != board.primary]
+    others, about = [m for m in board.report if m != board.primary], metric_of(board.primary)
     lines = []
     for row in ordered:
         score = row.scores[column]
-        line = {"method": Entry(row.name), metric_of(board.primary).short: _estimate(score.metrics[board.primary])}
-        line[GAIN], line["p (Holm)"] = _column_gain(score)
+        line = {"method": Entry(row.name), about.short: _estimate(score.metrics[board.primary], about.digits)}
+        line[GAIN], line["p (Holm)"] = _column_gain(score, about.digits)
         for metric in others:
             interval = score.metrics.get(metric)
-            shown = _cost if metric in COSTS else _mean
-            line[metric_of(metric).short] = Entry("-") if interval is None else shown(interval.mean)
+            line[metric_of(metric).short] = Entry("-") if interval is None else _mean(metric, interval.mean)
         line["seeds"] = _seeds(score)
         lines.append(line)
     return lines
 
 
-def _column_gain(score: Score) -> tuple[Entry, Entry]:
+def _column_gain(score: Score, digits: int) -> tuple[Entry, Entry]:
     """The gain over the reference on one column, and its p after Holm's correction."""
     if score.gain is None:
         return Entry("(reference)"), Entry("")
-    gain, p = _gain(score.gain.diff, score.gain.half, MARKS[score.verdict]), score.p_holm
+    gain, p = _gain(score.gain.diff, score.gain.half, MARKS[score.verdict], digits), score.p_holm
     return gain, Entry("-") if p is None else Entry(readable_p(p), max(round(p, 3), 0.001))
 
 
@@ -149,7 +151,7 @@ def beside(board: Leaderboard, *, every: bool) -> list[Line]:
             "method": Entry(b.label),
             "column": Entry(b.column.label),
             "published": Entry(f"{b.published.value:.1f}"),
-            "ours": _estimate(b.ours),
+            "ours": _estimate(b.ours, 1),
             "": Entry(b.judgement.value.replace("_", " ")),
             "source": Entry(b.published.source.split(" (")[0].split(",")[0]),
         }
@@ -169,16 +171,14 @@ def _quality(score: Score, board: Leaderboard) -> float:
     return interval.mean if board.about(board.primary).higher_is_better else -interval.mean
 
 
-def _estimate(interval: Interval | None) -> Entry:
-    return Entry("-") if interval is None else _with_half(interval.mean, interval.half)
+def _estimate(interval: Interval | None, digits: int) -> Entry:
+    return Entry("-") if interval is None else _with_half(interval.mean, interval.half, digits)
 
 
-def _mean(mean: float) -> Entry:
-    return _with_half(mean, None)
-
-
-def _cost(value: float) -> Entry:
-    return Entry(short_number(value), value)
+def _mean(metric: str, mean: float) -> Entry:
+    if metric in COSTS:
+        return Entry(short_number(mean), mean)
+    return _with_half(mean, None, metric_of(metric).digits)
 
 
 def short_number(value: float) -> str:
@@ -189,9 +189,9 @@ def short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _with_half(mean: float, half: float | None) -> Entry:
+def _with_half(mean: float, half: float | None, digits: int) -> Entry:
     """`38.4 ±0.3`."""
-    return Entry(f"{mean:z.1f}" + ("" if half is None else f" ±{half:.1f}"), round(mean, 1) + 0.0)
+    return Entry(f"{mean:z.{digits}f}" + ("" if half is None else f" ±{half:.{digits}f}"), rounded(mean, digits))
 
 
 def _seeds(score: Score) -> Entry:

@@ -56,7 +56,8 @@ def test_the_caption_says_what_is_ranked_and_what_is_missing(results: list[Resul
     plan = expectation(results, {"absent": ExpectedRow("r", "v")})
     (caption,) = read(build(results, plan)).iter("figcaption")
     lacking = [text_of(line) for line in caption if line.get("class") == "lacking"]
-    assert lacking == ["45 of 60 trials, 0 failed, 15 missing, 5 seeds", "Not ranked: absent: no result on any column."]
+    trials = f"45 of 60 trials, 0 failed, 15 missing, suite {plan.digest}, 5 seeds"
+    assert lacking == [trials, "Not ranked: absent: no result on any column."]
     assert text_of(caption).startswith("s: balanced accuracy, %")
     (whole,) = read(build(results, expectation(results))).iter("figcaption")
     assert "lacking" not in {line.get("class") for line in whole}

@@ -90,7 +90,7 @@ def _result(
     return {
         "evaluation_name": f"{table.title(column)} {metric}",
         "source_data": {
-            "dataset_name": column.label,
+            "dataset_name": column.dataset if table.elsewhere and column.imbalance == "native" else column.label,
             "source_type": "other",
             "additional_details": {"manifest": column.manifest} if column.manifest else {},
         },

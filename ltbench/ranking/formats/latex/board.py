@@ -43,10 +43,9 @@ def latex(board: Leaderboard) -> str:
 
 
 def _table(board: Leaderboard, table: Table) -> str:
-    titles = places(table)
-    spec = (
-        "l l S[table-format=2.1] @{\\,} l" + (" l l" if table.reference else "") + " S[table-format=2.1]" * len(titles)
-    )
+    titles, digits = places(table), metric_of(board.primary).digits
+    number = f"S[table-format=2.{digits}]"
+    spec = f"l l {number} @{{\\,}} l" + (" l l" if table.reference else "") + f" {number}" * len(titles)
     heads = ["Rank", "Method", r"\multicolumn{2}{c}{" + escape(_capital(metric_of(board.primary).title)) + "}"]
     if table.reference:
         heads.append(r"\multicolumn{2}{c}{Gain over " + escape(table.reference) + r" [95\,\% CI]}")
@@ -62,28 +61,30 @@ def _table(board: Leaderboard, table: Table) -> str:
 
 
 def _row(board: Leaderboard, table: Table, row: Row, places: Iterable[Sequence[Column]]) -> str:
-    half = "" if row.half is None else rf"$\pm$ {row.half:.1f}"
-    cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:z.1f}", row), half]
+    digits = metric_of(board.primary).digits
+    half = "" if row.half is None else rf"$\pm$ {row.half:.{digits}f}"
+    cells = [row.rank_label.replace("-", "--"), _emphasis(row), _number(f"{row.mean:z.{digits}f}", row), half]
     if table.reference:
-        cells += _gain(row)
+        cells += _gain(row, digits)
     for columns in places:
         value = mean_over(row, columns, board.primary).text
         cells.append(f"{{{value[:-1]}\\textsuperscript{{\\dag}}}}" if value.endswith("*") else value)
     return " & ".join(cells) + r" \\"
 
 
-def _gain(row: Row) -> list[str]:
+def _gain(row: Row, digits: int) -> list[str]:
     if row.gain is None:
         return [r"\multicolumn{2}{l}{reference}"]
     test = row.gain.test
     if test.diff is None:
         return ["--", ""]
-    span = "" if test.half is None else f" [{_signed(test.diff - test.half)}, {_signed(test.diff + test.half)}]"
-    return [f"{_signed(test.diff)}{span}", _SIGNS[row.gain.verdict]]
+    ends = () if test.half is None else (test.diff - test.half, test.diff + test.half)
+    span = f" [{', '.join(_signed(end, digits) for end in ends)}]" if ends else ""
+    return [f"{_signed(test.diff, digits)}{span}", _SIGNS[row.gain.verdict]]
 
 
-def _signed(x: float) -> str:
-    shown = signed(x)
+def _signed(x: float, digits: int) -> str:
+    shown = signed(x, digits)
     return rf"\num[print-implicit-plus]{{{shown.removeprefix('+')}}}" if float(shown) else rf"\num{{{shown}}}"
 
 
@@ -104,16 +105,17 @@ def caption(board: Leaderboard, table: Table, *, marks: bool = True) -> str:
     Args:
         marks: also what bold, underlined and the signs beside gains mean.
     """
-    metric = metric_of(board.primary)
+    metric = board.about(board.primary)
     blocks = len(table.datasets) - len(table.drawn_again)
     sets = f"{blocks} data set" + "s" * (blocks > 1)
-    unit = f" ({escape(metric.unit)})" if metric.unit else ""
+    about = ", ".join(filter(None, (escape(metric.unit), "" if metric.higher_is_better else "lower is better")))
+    unit = f" ({about})" if about else ""
     said = [
         f"{escape(_capital(metric.title))}{unit} of {len(table.rows)} methods on {sets} "
         f"({len(table.columns)} column{'s' * (len(table.columns) > 1)}), {seeds_text(table)} paired seeds, "
         f"{escape(_made(board, table))}.",
         rf"Intervals are 95\,\% ({escape(scope(board)).lower()}; {tested_by(with_images=table.with_images)}); "
-        f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pairs).",
+        f"rank intervals hold simultaneously (Holm over {len(table.pairs)} pair{'s' * (len(table.pairs) != 1)}).",
         rf"Bold: rank interval includes 1; underlined: it begins at 2. "
         rf"$\uparrow$/$\downarrow$: better/worse at 5\,\%; $\sim$: by less than {table.rope:g}; "
         rf"$=$: equivalent within {table.rope:g}; ?: undecided.",

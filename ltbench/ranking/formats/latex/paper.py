@@ -144,7 +144,7 @@ def _number(board: Leaderboard, row: Row, column: Column, metric: str, style: Pa
     interval = score.metrics.get(metric)
     if interval is None:
         return "--"
-    digits = 1 if metric_of(metric).unit else 3
+    digits = metric_of(metric).digits
     value = f"{interval.mean:z.{digits}f}"
     if metric != board.primary:
         return value
