@@ -14,6 +14,7 @@ setup: $(VENV)/.installed
 # --no-compile: Python compiles what is imported when it is first imported; compiling all of torch, Ray and MLflow
 # takes as long as installing them.
 $(VENV)/.installed: pyproject.toml
+	@echo "Installing into $(VENV): some minutes, without a word. 7 GB with CUDA; docs/install.md has a way with 2 GB."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile -e ".[all,test]"

@@ -29,6 +29,7 @@ PAGES = [
     "suites",
     "faq",
     "reference/commands",
+    "reference/methods",
 ]
 
 pytestmark = [
@@ -72,6 +73,18 @@ def test_a_page_fits_is_quiet_and_asks_nobody_else(browser: Any, site: str, wher
         assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width, width
         context.close()
+
+
+def test_formulas_are_drawn_and_the_markdown_keeps_latex(browser: Any, site: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(site + "reference/methods.html", wait_until="load")
+    sizes = page.eval_on_selector_all(".formula math", "(all) => all.map((m) => m.getBoundingClientRect().height)")
+    assert len(sizes) > 65
+    assert min(sizes) > 5
+    assert "FORMULA" not in page.inner_text("main")
+    page.goto(site + "reference/methods.md", wait_until="load")
+    assert "L = \\ell(z + \\log \\pi,\\ y)" in page.inner_text("body")
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

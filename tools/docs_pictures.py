@@ -13,6 +13,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape, unescape
 from pathlib import Path
 
@@ -94,7 +95,13 @@ def gallery() -> dict[str, str]:
     files = {}
     for figure in figures():
         files[f"gallery/{figure.name}.svg"] = picture(figure)
-        lines += [f"## {question(figure)}", "", f"![{_alt(figure)}](gallery/{figure.name}.svg)", ""]
+        shown = f"![{_alt(figure)}](gallery/{figure.name}.svg)"
+        if figure.narrow is not None:  # the one or the other, as wide as the screen is: docs/stylesheets/site.css
+            files[f"gallery/{figure.name}-narrow.svg"] = picture(replace(figure, drawing=figure.narrow))
+            shown = f"{shown}{{.wide}}\n![{_alt(figure)}](gallery/{figure.name}-narrow.svg){{.narrow .fits}}"
+        else:
+            shown += "{.fits}"
+        lines += [f"## {question(figure)}", "", shown, ""]
         lines += [f"**{figure.title}** (`{figure.name}`). {figure.caption}", ""]
     return {"gallery.md": "\n".join(lines), **files}
 

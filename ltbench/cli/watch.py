@@ -84,7 +84,7 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
         records: how many there are. now: seconds since 1970. width, height: of the screen, in characters.
     """
     from ltbench.execution.display.lines import readable_seconds, trial_lines
-    from ltbench.execution.display.time_left import left_text
+    from ltbench.execution.display.time_left import later, left_text
 
     if seen is None:
         return [f"{suite}: {records} records; no run is going on"]
@@ -96,7 +96,7 @@ def watch_lines(suite: str, seen: Seen | None, records: int, now: float, width: 
         now - seen.written,
     )
     if (seen.running or seen.done) and seen.done < seen.total and quiet <= QUIET:
-        totals += f", {left_text(None if seen.left is None else max(0.0, seen.left - quiet))}"
+        totals += f", {left_text(None if seen.left is None else later(seen.left, quiet))}"
     lines.append(totals)
     if seen.phase:
         lines.append(f"  {seen.phase}")
@@ -152,11 +152,14 @@ def ui(
 
 
 def _serve(uri: str, port: int) -> subprocess.Popen[bytes]:
-    """MLflow's server on a store. It tells nobody what it is used for, unless the user says so."""
+    """MLflow's server on a store. It tells nobody what it is used for, runs none of its own jobs, and prints warnings
+    alone, unless the user's environment says otherwise."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port), "--workers", "1",
                "--uvicorn-opts", "--log-level warning"]  # fmt: skip
     # By the environment: arguments, with a password in them, would be seen by everyone on the machine.
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    usual = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+             "MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}  # fmt: skip
+    environment = {**usual, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     server = subprocess.Popen(command, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # or the server would go on without us
     return server

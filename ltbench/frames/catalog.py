@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ltbench.errors import UserError
 from ltbench.frames.words import AnyPath, AnyPaths, frame_of, path_of, paths_of
 from ltbench.plugins import use
@@ -41,8 +43,11 @@ def methods(name: str | None = None, *, methods: AnyPath | None = None, plugins:
     registry = Registry(path_of(methods))
     if name is not None:
         found = registry.get(name).hyperparameters
-        rows = [(h.default, h.domain, str(h.search or ""), h.meaning) for h in found.values()]
-        return _indexed(rows, ["default", "allowed", "search", "meaning"], "hyperparameter", list(found))
+        rows = [(h.domain, str(h.search or ""), h.meaning) for h in found.values()]
+        frame = _indexed(rows, ["allowed", "search", "meaning"], "hyperparameter", list(found))
+        defaults = np.array([h.default for h in found.values()], dtype=object)  # or a whole number becomes 3.0
+        frame.insert(0, "default", defaults)
+        return frame
     lines = []
     for each in registry.names():
         try:

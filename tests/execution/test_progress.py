@@ -90,6 +90,7 @@ def test_work_is_counted_in_images_where_they_are_known(make_spec: Make) -> None
     time_left.progressed(small.key, 1.0, 11.0)
     assert time_left.seconds(11.0) == pytest.approx(10 * 900 / 50)
     assert time_left.seconds(21.0) == pytest.approx(10 * 900 / 50 - 10), "it goes down between two reports"
+    assert time_left.seconds(1000.0) == pytest.approx(90), "a run that is late does not seem to end at once"
 
 
 def test_what_trials_had_done_before_they_were_interrupted_is_soon_forgotten(make_spec: Make) -> None:

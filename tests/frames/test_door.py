@@ -346,3 +346,8 @@ def test_records_are_verified(data_root: Path) -> None:
     assert found.holds
     assert set(frame["verdict"]) <= {"identical", "agrees"}
     assert "<table" in found._repr_html_()
+
+
+def test_defaults_that_are_whole_numbers_stay_whole() -> None:
+    assert [repr(value) for value in lt.methods("ride")["default"]].count("3") == 1
+    assert lt.methods("ce").empty

@@ -115,6 +115,13 @@ def test_names_become_files_that_differ_and_stay_in_their_folder() -> None:
     assert not [file for file in found.values() if "/" in file or file.startswith(".")]
 
 
+def test_the_page_of_a_method_has_its_formula(site: Path) -> None:
+    page = (site / "methods" / "balanced_softmax.html").read_text(encoding="utf-8")
+    assert page.count('<math display="block"') == 1
+    assert "training images of class" in page, "what the letters mean"
+    assert "<math" not in (site / "datasets" / "digits.html").read_text(encoding="utf-8")
+
+
 def test_the_page_of_a_method_has_its_code_and_what_a_trial_costs(site: Path) -> None:
     page = (site / "methods" / "balanced_softmax.html").read_text(encoding="utf-8")
     code = (Path(__file__).parents[2] / "methods" / "balanced_softmax.py").read_text(encoding="utf-8")

@@ -59,7 +59,13 @@ class TimeLeft:
         if self._done <= done or self._last <= since:
             return None
         left = (self._last - since) * (sum(self._work.values()) - self._done) / (self._done - done)
-        return max(0.0, left - (now - self._last))
+        return later(left, now - self._last)
+
+
+def later(left: float, passed: float) -> float:
+    """What is left of an estimate when so many seconds have passed without news: less, but no less than half, or a run
+    that is late would seem to end at once."""
+    return max(left - passed, left / 2)
 
 
 def left_text(seconds: float | None) -> str:
