@@ -119,7 +119,7 @@ class Task:
         logit_scale: what cosines with the text vectors are multiplied by, where the recipe's head is `text`; else None.
         pixel_mean, pixel_std: (channels,) float32 on the training device: `mix` is given (pixel / 255 - mean) / std, so
             that black is -mean / std. None for feature vectors.
-        make_text_tower: makes the text tower beside the images' (`text_tower`); None where there is none.
+        make_text_tower: makes the text tower beside the images' (`text_tower`), for methods that need `words`.
     """
 
     pixel_mean: Tensor | None = None

@@ -33,8 +33,8 @@ ODD = ((127, 20, 31, 29), (3, 100, 5, 3), (700, 24, 1, 1), (2, 2048, 7, 7))
 """Sizes that no block divides."""
 KINDS = {"norm": (False, False), "norm, relu": (False, True), "norm, add, relu": (True, True)}
 OTHERS = (
-    Tiles(4096, 128, 64, 4), Tiles(8192, 128, 64, 8), Tiles(8192, 256, 64, 8), Tiles(2048, 512, 64, 4),
-    Tiles(4096, 512, 64, 8), Tiles(4096, 256, 32, 4), Tiles(2048, 256, 16, 4),
+    Tiles(4096, 256, 16, 4), Tiles(8192, 128, 16, 8), Tiles(8192, 256, 16, 8), Tiles(4096, 128, 32, 4),
+    Tiles(8192, 128, 32, 8), Tiles(4096, 256, 64, 4), Tiles(2048, 128, 16, 4), Tiles(4096, 64, 16, 8),
 )  # fmt: skip
 
 
@@ -53,8 +53,8 @@ class Layer:
             return values.to(device, dtype).contiguous(memory_format=torch.channels_last)
 
         self.norm, self.relu = nn.BatchNorm2d(shape[1]).to(device), relu
-        nn.init.uniform_(self.norm.weight, 0.5, 1.5)
-        nn.init.uniform_(self.norm.bias, -0.5, 0.5)
+        nn.init.uniform_(self.norm.weight, 0.5, 1.5, generator=torch.Generator(device).manual_seed(0))
+        nn.init.uniform_(self.norm.bias, -0.5, 0.5, generator=torch.Generator(device).manual_seed(1))
         self.given, self.up = [made() for _ in range(1 + added)], made()
 
     def run(self, norm: nn.BatchNorm2d, given: list[Tensor], up: Tensor, *, fuse: bool) -> list[Tensor]:
@@ -98,7 +98,8 @@ class Fusing(Lab):
                 once, again, torchs = (layer.outcome(dtype, fuse=fuse) for fuse in (True, True, False))
                 same = all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
                 ours, theirs = _off(once, right), _off(torchs, right)
-                floor = 4.5e-3 if told["precision"] == "bf16" else 1e-5  # one rounding of the largest number
+                # One rounding of the largest number, which Triton's interpreter cuts off instead.
+                floor = 1e-5 if told["precision"] == "fp32" else 4.5e-3 if self.cuda else 8e-3
                 good = same and all(a <= max(floor, 2 * b) for a, b in zip(ours, theirs, strict=True))
                 self.bad += not good
                 self.say(part="fused numbers", **told, good=good, twice_the_same=same, ours=ours, torchs=theirs)

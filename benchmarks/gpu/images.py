@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 STREAMED = ("none", "flip", "resized_crop_flip", "resized_crop_flip_jitter")
 SIDE = 224
 """Pixels of the large images."""
+LARGE = (
+    ("decoded", "auto", "none"), ("cached", "auto", "none"), ("cached", "eager", "none"), ("cached", "auto", "fused"),
+)  # fmt: skip
+"""Where the images come from, and a suite's `step` and `compile`."""
 
 
 def images(check: Check) -> None:
@@ -64,18 +68,17 @@ def large(check: Check) -> None:
         cache.fill(decoded, [], Telling("", count))
         check.say("large", what="filling the cache", images_s=round(count / (time.perf_counter() - began)))
         cached = Pictures(Path(folder), decoded.names, 256, cache)
-        for name, pictures, step in (
-            ("decoded", decoded, "auto"),
-            ("cached", cached, "auto"),
-            ("cached", cached, "eager"),
-        ):
+        images = {"decoded": decoded, "cached": cached}
+        for name, step, compile in LARGE if check.device == "cuda" else LARGE[:3]:
             try:
-                check.say("large", images=name, **_trained_on(pictures, check.device, step))
+                found = _trained_on(images[name], check.device, step, compile)
+                check.say("large", images=name, compile=compile, **found)
             except Exception as error:
-                check.say("large", images=name, step=step, error=f"{type(error).__name__}: {str(error)[:300]}")
+                message = f"{type(error).__name__}: {str(error)[:300]}"
+                check.say("large", images=name, compile=compile, asked=step, error=message)
 
 
-def _trained_on(pictures: Pictures, name: str, step: str) -> dict[str, Any]:
+def _trained_on(pictures: Pictures, name: str, step: str, compile: str) -> dict[str, Any]:
     """How fast a training on these images is."""
     import torch
 
@@ -91,7 +94,7 @@ def _trained_on(pictures: Pictures, name: str, step: str) -> dict[str, Any]:
     batch, steps, workers = (128, 120, os.cpu_count() or 1) if device.type == "cuda" else (4, 4, 1)
     optimizer = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
     recipe = {"batch_size": batch, "epochs": (steps - 0.5) * batch / len(pictures), "precision": "bf16",
-              "schedule": {"name": "constant", "warmup": 0.0, "warmup_stairs": 0}}  # fmt: skip
+              "compile": compile, "schedule": {"name": "constant", "warmup": 0.0, "warmup_stairs": 0}}  # fmt: skip
     y = np.arange(len(pictures)) % 10
     method = Registry().get("ce")(Task(y, list("0123456789"), device=device, optimizer=optimizer))
     backbone = build_backbone("resnet50" if device.type == "cuda" else "resnet10", (SIDE, SIDE, 3))

@@ -42,6 +42,8 @@ PLANS = (
     ("ride", "bf16", "fused"), ("ema", "bf16", "none"),
 )  # fmt: skip
 """Method, precision, and the recipe's `compile`."""
+COMPOSED = ("mixup+balanced_softmax+ema", "crt+text_guided_mixup", "mixup+ldam_drw")
+"""Methods of several, beside all others."""
 _INTERPRETED = [("ce", "fp32", "fused")] if os.environ.get("TRITON_INTERPRET") else []
 """Without a GPU the fused kernels run in Triton's interpreter, slowly."""
 FULL = 16_949
@@ -91,7 +93,7 @@ class Lab:
 
     def __init__(self, device: torch.device, out: str | None, share: tuple[int, int] = (0, 1)) -> None:
         self.device, self._out, self.cuda = device, out, device.type == "cuda"
-        self._names = Registry().names()[share[0] :: share[1]]
+        self._names = [*Registry().names(), *COMPOSED][share[0] :: share[1]]
         self._plans = [plan for plan in PLANS if self.cuda or plan[2] == "none" or plan in _INTERPRETED]
         self.bad = 0
         images, side, self._batch = (10_847, 32, 128) if self.cuda else (200, 8, 4)

@@ -73,6 +73,10 @@ def _model_problems(
     if not isinstance(told := method.step(once, optimizer, now), Tensor) or told.ndim != 0:
         yield "step must return the loss, a single number, as `gradients` gives it"
     with torch.no_grad():
-        corrected = method.predict(model.eval()(x))
+        logits = model.eval()(x)
+        try:
+            corrected = method.predict(logits)
+        except Exception:  # it may read what the training brings; whether it works then, the trainings show
+            return
     if corrected.shape != (len(x), len(COUNTS)):
         yield f"predict must give logits of shape ({len(x)}, {len(COUNTS)}), it gives {tuple(corrected.shape)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -59,14 +60,17 @@ class ClassCycles:
         ordered = classes[order]
         # An image's place in the deck of its class: how far this is dealt, and how many before it want the same class.
         place = self._next[ordered] + np.arange(len(ordered)) - ordered.searchsorted(ordered)
-        inside = place < self._sizes[ordered]
         hand = cards.take(self._starts[ordered] + place, mode="clip")
         self._next[ordered] = place + 1  # of several images of a class the last one counts
-        if not inside.all():
-            ending = list(dict.fromkeys(ordered[~inside].tolist()))
-            begins, ends = ordered.searchsorted(ending).tolist(), ordered.searchsorted(ending, "right").tolist()
-            for c, begin, end in zip(ending, begins, ends, strict=True):
-                self._next[c] = self._deal(c, int(place[begin]), hand[begin:end], rng)
+        beyond = (place >= self._sizes[ordered]).nonzero()[0]  # of each class one after the other
+        if len(beyond):
+            places, wanted = beyond.tolist(), ordered[beyond].tolist()
+            first = 0
+            while first < len(wanted):
+                c, begin = wanted[first], places[first]
+                behind = bisect_right(wanted, c, first)
+                self._next[c] = self._deal_anew(c, hand[begin : begin + behind - first], rng)
+                first = behind
         picked = np.empty(len(classes), dtype=np.int64)
         picked[order] = hand
         return picked
@@ -78,19 +82,20 @@ class ClassCycles:
                 rng.shuffle(deck)  # in place; the numbers are those of permutation, which copies
             self._shuffled = True
 
-    def _deal(self, c: int, dealt: int, hand: Index, rng: np.random.Generator) -> int:
-        """Fill `hand` from the deck of a class that ends meanwhile, of which `dealt` are gone -> how many are then."""
-        deck, given = self._decks[c], 0
-        if len(deck) == 0:
+    def _deal_anew(self, c: int, hand: Index, rng: np.random.Generator) -> int:
+        """Fill `hand` from the deck of a class, which is shuffled first and whenever it ends -> how many cards of it
+        are gone then."""
+        deck = self._decks[c]
+        size, left = len(deck), len(hand)
+        if size == 0:
             raise ValueError(f"class {c} has no training images to draw")
-        while True:
-            several = min(len(deck) - dealt, len(hand) - given)
-            hand[given : given + several] = deck[dealt : dealt + several]
-            given += several
-            if given == len(hand):
-                return dealt + several
+        while left > size:
             rng.shuffle(deck)
-            dealt = 0
+            hand[len(hand) - left : len(hand) - left + size] = deck
+            left -= size
+        rng.shuffle(deck)
+        hand[len(hand) - left :] = deck[:left]
+        return left
 
 
 @lru_cache(maxsize=8)

@@ -63,8 +63,9 @@ def no_diagram(table: Table) -> str:
     found = table.scope_b
     if found is None or found.critical_difference is not None or found.critical_reason is None:
         return ""
+    there = f"{found.blocks} data set{'s' * (found.blocks != 1)}"
     return (
-        f"No critical-difference diagram: {found.critical_reason.words} ({found.blocks} data sets and "
+        f"No critical-difference diagram: {found.critical_reason.words} ({there} and "
         f"{len(table.rows)} methods; it needs at least 5 data sets, and 3 to 10 methods)."
     )
 

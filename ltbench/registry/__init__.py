@@ -36,6 +36,8 @@ class Registry:
         self._builtin = _builtin_package()
         self._folder = None if folder is None else package_of(folder, "--methods")
         self._outside: dict[str, Entry] = {}
+        self.own: list[str] = []
+        """The methods of the user's folder."""
         self._origins: dict[str, str] = {}
         for origin, names in self._claims():
             for name in names:
@@ -49,7 +51,8 @@ class Registry:
         if self._folder is not None:
             own = methods_in(Path(next(iter(self._folder.__path__))))
             self._outside |= {stem: entry_of(file, METHODS, "--methods") for stem, file in own.items()}
-            yield f"the folder {next(iter(self._folder.__path__))}", list(own)
+            self.own = list(own)
+            yield f"the folder {next(iter(self._folder.__path__))}", self.own
         for name, entry in entries(METHODS).items():
             if not self._twice(name, entry):
                 self._outside[name] = entry

@@ -86,7 +86,8 @@ def assemble(spec: TrialSpec, site: Site, device: torch.device) -> Assembled:
     if data.train_x.ndim != 2:
         mean, std = normalisation(recipe, facts, data)
         task.pixel_mean, task.pixel_std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
-    task.make_text_tower = _text_tower(recipe, site)
+    if "words" in method_class.needs and "tower" in recipe:
+        task.make_text_tower = _text_tower(recipe["tower"], site)
     method = method_class(task, **spec.hyperparameters)
     model = _model(method, recipe, facts, site)
     order = BatchOrder(data.train_y, task.num_classes, recipe["batch_size"], generators.order)
@@ -107,11 +108,9 @@ def _model(method: Method, recipe: Mapping[str, Any], facts: Facts, site: Site) 
     return model
 
 
-def _text_tower(recipe: Mapping[str, Any], site: Site) -> Callable[[], TextTower] | None:
-    """What makes the text tower beside a recipe's image tower. A function and no object with state: the tower is a part
-    of the model where a method makes it one."""
-    if (tower := recipe.get("tower")) is None:
-        return None
+def _text_tower(tower: Mapping[str, Any], site: Site) -> Callable[[], TextTower]:
+    """What makes the text tower beside an image tower. A function and no object with state: the tower is a part of the
+    model where a method makes it one."""
     return lambda: text_tower(tower, site.paths.get(tower["pretrained"]))
 
 

@@ -206,7 +206,11 @@ def _estimate(
         return None
     resources, results = prepared.resources, prepared.request.results
     rooms = survey(rest.trials, resources, [this_machine(ask_memory=True)])
-    at_once = {label: 1 if resources.inline else sum(room.at_once.values()) for room in rooms for label in room.labels}
+    at_once = {
+        label: resources.streams if resources.inline else sum(room.at_once.values())
+        for room in rooms
+        for label in room.labels
+    }
     kind = "cuda" if any(room.placed and room.placed.gpus for room in rooms) else "cpu"
     device = Device(device_name(torch.device(kind)), resources.threads)
     here = {}

@@ -19,6 +19,7 @@ from ltbench.planning.towers import refuse_without_weights
 from ltbench.plugins import in_use, read_sources
 from ltbench.plugins.sources import unnamed_files
 from ltbench.registry import Registry
+from ltbench.registry.compose import JOIN
 from ltbench.results.folders import Folders, folders_of
 from ltbench.spec import Plan, Selection, search_suite
 from ltbench.suite import Suite
@@ -152,6 +153,7 @@ def prepare(request: Request, *, whole: bool = False) -> Prepared:
     plan, inputs = make_plan(resolved, searched_in(request, suite))
     if request.methods is not None:
         _tell_unnamed(request.methods, "--methods", request.warn)
+        _tell_unused(request.methods, registry.own, suite, request.warn)
     for folder in in_use():
         _tell_unnamed(folder, "plugins", request.warn)
     for name, source in inputs.sources.items():
@@ -180,6 +182,14 @@ def _tell_unnamed(folder: Path, said: str, warn: Callable[[str], object]) -> Non
         warn(f"{said} {folder}: no code there names {shown}: if code reads such a file by a name that it puts "
              f"together, a change of the file is not noticed, and workers do not have it; write the whole name in the "
              f"code")  # fmt: skip
+
+
+def _tell_unused(folder: Path, own: Sequence[str], suite: Suite, warn: Callable[[str], object]) -> None:
+    """A folder of methods adds no row to a suite by itself."""
+    used = {part for rows in suite.methods.values() for row in rows for part in row.method.split(JOIN)}
+    if own and not used & set(own):
+        shown = ", ".join(map(clipped, own[:4])) + (" ..." if len(own) > 4 else "")
+        warn(f"--methods {folder}: the suite has no row of {shown}; name it in the suite under `methods`")
 
 
 def searched_in(request: Request, suite: Suite) -> Read:

@@ -280,6 +280,30 @@ class PredictsPerExpert(Sound):
         return torch.stack([logits, logits], dim=1)
 
 
+class PredictsFromTheTraining(Sound):
+    """Takes off what the trained model gives on average, which nothing is before the training."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        yield from super().stages(model)
+        self.mass = torch.zeros(5, device=self.task.device)
+        yield Stage("look", plain=True)
+
+    def loss(self, logits: Tensor, target: Tensor, now: Moment) -> Tensor:
+        if now.stage == "look":
+            self.mass += logits.softmax(dim=1).sum(dim=0)
+        return super().loss(logits, target, now)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return logits - self.mass.log()
+
+
+class NeverPredicts(Sound):
+    """Reads something that the training does not bring either."""
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return logits - self.never_made  # type: ignore[attr-defined,no-any-return]
+
+
 class Hooked(Sound):
     """Registers a hook with its optimizer, which torch numbers anew in every trial, and takes it off at the end."""
 
@@ -321,7 +345,7 @@ class Looks(Sound):
         return super().loss(out, target, now)
 
 
-@pytest.mark.parametrize("cls", [Sound, ByItsRows, FollowsItsLoss, Hooked, Looks])
+@pytest.mark.parametrize("cls", [Sound, ByItsRows, FollowsItsLoss, Hooked, Looks, PredictsFromTheTraining])
 def test_the_contract_finds_nothing_in_what_is_right(cls: type[Method]) -> None:
     assert check_method(cls)[:2] == ([], [])
 
@@ -362,6 +386,7 @@ def test_the_contract_finds_nothing_in_a_sound_method() -> None:
         (ExpertsInTheBatch, "the backbone gives features of length 48 for 16 images"),
         (ForwardLosesTheGradient, "loss has no finite gradient"),
         (StepReturnsNothing, "step must return the loss"),
+        (NeverPredicts, "training fails: AttributeError: 'NeverPredicts' object has no attribute 'never_made'"),
         (PredictsPerExpert, "predict must give logits of shape (16, 5), it gives (16, 2, 5)"),
         (Labels, "it gives (16,); `self.task.one_hot` makes one of labels"),
     ],

@@ -79,3 +79,16 @@ def test_a_head_of_class_names_without_text_names_the_cure(ltbench: Run) -> None
     assert "`recipes.scratch.head: linear` needs none" in said
     _, out, err = ltbench("plan", "quickstart", "--only", "text_guided_mixup", "--set", "text=null")
     assert "head: linear" not in out + err
+
+
+def test_a_folder_of_methods_that_no_row_is_from_is_told(ltbench: Run, tmp_path: Path) -> None:
+    """Found in a first hour: the method was checked, and the run trained nothing."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_loss.py").write_text(
+        'from ltbench.api import Method\n\n\nclass MyLoss(Method):\n    """Mine."""\n'
+    )
+    given = ("quickstart", "--methods", str(tmp_path / "mine"), "--results", str(tmp_path))
+    _, _, err = ltbench("plan", *given)
+    assert "the suite has no row of my_loss; name it in the suite under `methods`" in err
+    _, _, err = ltbench("plan", *given, "--set", "methods={scratch: [ce, my_loss]}")
+    assert "has no row of" not in err

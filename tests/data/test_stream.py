@@ -545,3 +545,14 @@ def test_a_folder_of_large_images_streams(tmp_path: Path) -> None:
         sizes[str(options)] = found.chosen
     assert list(sizes.values()) == [{"size": 64}, {"size": 65, "resize": 74}, {"size": 80, "stream": False},
                                     {"size": 64, "resize": 80}, {"size": 32, "resize": 37}]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own: that is many processes for this machine
+def test_beside_a_gpu_batches_are_made_ahead_and_lie_where_it_can_fetch_them() -> None:
+    """Pinned, so that a copy waits for nothing; several in the making per process, never more than have been drawn."""
+    for workers in (1, 8, AHEAD):
+        loader = stream._loader(None, [], workers, torch.device("cuda"))  # type: ignore[arg-type]
+        assert loader.pin_memory
+        assert loader.prefetch_factor is not None
+        assert 1 <= loader.prefetch_factor * workers <= AHEAD
+    assert not stream._loader(None, [], 1, torch.device("cpu")).pin_memory  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ltbench.execution import exported
@@ -35,3 +36,22 @@ def test_a_process_that_is_done_does_not_take_the_checkpoints_of_another(
     records = run_files(files, tmp_path / "out", site)
     assert [record.status for record in records] == ["ok", "ok"]
     assert not any("checkpoint_messages" in record.environment for record in records)
+
+
+def test_trials_on_streams_have_the_records_of_the_same_one_after_the_other(
+    make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for method in ("ce", "mixup", "text_guided_mixup"):
+        spec = make_spec(method, recipe={"epochs": 1.0})
+        files.append(tmp_path / f"{spec.key}.json")
+        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+    np.savez(tmp_path / "texts.npz", **site.texts)
+    alone = run_files(files, tmp_path / "alone", site)
+    first = run_files(files[:1], tmp_path / "together", site)
+    together = run_files(files, tmp_path / "together", site, streams=2)
+    assert [r.metrics for r in together] == [r.metrics for r in alone]
+    assert "trials_at_once" not in first[0].environment, "it was finished before"
+    assert [r.environment.get("trials_at_once") for r in together] == [None, 2, 2]
+    assert capsys.readouterr().out.count(": ok, balanced accuracy ") == 3 + 1 + 3
+    assert not (tmp_path / "together" / "checkpoints").exists()

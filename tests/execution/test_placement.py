@@ -210,6 +210,7 @@ def test_the_plan_is_about_this_machine_unless_a_cluster_is_named(monkeypatch: p
     assert code == 0
     assert "placement on this machine: " in text
     assert run_plan("--set", "resources.executor=inline")[1].count("in this process, one trial after the other\n") == 1
+    assert "in this process, 4 trials in turns" in run_plan("--set", "resources.executor=streams")[1]
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert "which was not asked; --address 10.0.0.1:6379 asks it" in run_plan()[1]
 

@@ -61,7 +61,9 @@ def test_lifts_bottleneck_is_as_wide_as_the_authors(
 
 
 def test_lift_starts_as_the_cosine_before_the_projection(checkpoints: dict[str, Path]) -> None:
-    """f the feature before the projection P, t a name's vector: 25 cos(f, P t); f . P t is the tower's own product."""
+    """f the feature before the projection P, t a name's vector: 25 cos(f, P t); f . P t is the tower's own product.
+    Beside shijxcs/LIFT (661ead9), its adapter, cosines and loss on the same tensors in float64: value and gradients
+    agree to 1e-15."""
     import open_clip
 
     method, model = tower_model("lift", checkpoints)

@@ -346,6 +346,8 @@ def test_etf_vectors_stay_where_they_are_and_training_pulls_features_to_them() -
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 0.9])
 def test_bbn_is_equations_1_to_5(progress: float, toy_task: Task) -> None:
+    """Beside megvii-research/BBN (7992e90), lib/core/combiner.py, in epochs 1, 61 and 181 of 200, on the same tensors
+    in float64: value and gradients agree to 1e-15."""
     method = make("bbn", toy_task)
     model, x, y = model_of(method, "cnn_small"), images(12), labels_of(12)
     next(iter(method.stages(model)))

@@ -33,7 +33,7 @@ def answer(board: Leaderboard, table: Table, looks: Looks) -> Figure:
                      | {f"{bucket}-shot gain": span.mean for bucket, span in shots[row.label].items()})  # fmt: skip
         ends = [f"{bucket}-shot {signed(span.mean)}" for bucket, span in shots[row.label].items()]
         said.append(f"{row.label} {gain.text}" + (f", {', '.join(ends)}" if ends else ""))
-    tail = " Right: black circles are classes with many training images (head), blue diamonds those with few (tail)."
+    tail = " Circles: classes with many training images (head); diamonds: those with few (tail)."
     with_ends, about = any(shots.values()), board.about(board.primary).title
     return Figure(
         "answer",

@@ -98,9 +98,9 @@ def intervals(board: Leaderboard, table: Table, looks: Looks) -> Figure:
         "intervals",
         "Gains with intervals",
         f"95 % intervals of the gain over {table.reference}. Colour: green better, red worse, blue and orange smaller "
-        "than the region of practical equivalence, grey "
-        f"undecided (first, third and fourth panel); the grey band is the region of practical equivalence, "
-        f"±{table.rope:g}. Bootstrap intervals are approximate and too short below 10 seeds.",
+        "than the region of practical equivalence, grey undecided; the interquartile gain is not tested. The grey band "
+        f"is the region of practical equivalence, ±{table.rope:g}. Bootstrap intervals are approximate and too short "
+        "below 10 seeds.",
         f"Gains over {table.reference}: {said}.",
         _drawn_intervals(table, rows, columns, looks, len(columns)),
         data,

@@ -8,7 +8,7 @@ arithmetic, and with it every number, stays the same.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Lean:
         self._norms = [m for m in network.modules() if type(m) is nn.BatchNorm2d and m.training and bool(m.momentum)]
         self._counters: list[tuple[nn.Module, Tensor, _Counter]] = []
         self._rounded: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._uses: Counter[int] = Counter()
         self._found: list[tuple[Tensor, Tensor]] = []
         self._alive: list[Tensor] = []  # what another stream reads must not be given back before it did
 
@@ -55,7 +56,8 @@ class Lean:
             norm._buffers[_COUNTER] = counter
 
     def rounded(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """A weight in this precision; all convolutions' are rounded with the first that is asked for."""
+        """A weight in this precision, for one more use; all of them are rounded with the first that is asked for."""
+        self._uses[id(weight)] += 1
         if weight.dtype == dtype:
             return weight.detach()
         if (id(weight), dtype) not in self._rounded:
@@ -73,20 +75,30 @@ class Lean:
             given: the output's gradient, the input, the weight as it was used.
         """
         if self.stream is None:
-            self._found.append((weight, _gradients(given, how, [False, True, False])[1].to(weight.dtype)))
+            self._found.append((weight, self._gradient(weight, given, how)))
             return
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            gradient = _gradients(given, how, [False, True, False])[1].to(weight.dtype)
+            gradient = self._gradient(weight, given, how)
         self._found.append((weight, gradient))
         self._alive += given
+
+    def _gradient(self, weight: Tensor, given: tuple[Tensor, Tensor, Tensor], how: Any) -> Tensor:
+        """In the weight's precision; of a weight that is used more than once in the pass's, for `settle` to add up."""
+        gradient: Tensor = _gradients(given, how, [False, True, False])[1]
+        return gradient.to(weight.dtype) if self._uses[id(weight)] == 1 else gradient
 
     @torch.no_grad()
     def settle(self) -> None:
         """Wait for the gradients and put them where autograd puts others; count the batches."""
         if self.stream is not None and self._found:
             torch.cuda.current_stream().wait_stream(self.stream)
-        for weight, found in self._found:
+        added: dict[int, tuple[Tensor, Tensor]] = {}
+        for weight, found in self._found:  # of several uses as autograd does: as they came, in the pass's precision
+            before = added.get(id(weight))
+            added[id(weight)] = weight, found if before is None else before[1] + found
+        for weight, found in added.values():
+            found = found.to(weight.dtype)
             # In memory as the weight lies, as autograd has it: a norm over all of it adds up in that order.
             same = order_in_memory(found) == order_in_memory(weight)
             gradient = found if same else torch.empty_like(weight).copy_(found)
@@ -97,6 +109,7 @@ class Lean:
         for count, tensors in together.items():
             torch._foreach_add_(tensors, count)
         self._found, self._alive = [], []
+        self._uses.clear()
 
 
 def order_in_memory(tensor: Tensor) -> tuple[int, ...]:

@@ -197,3 +197,24 @@ def test_an_error_asks_the_others_to_stop_and_is_raised_at_the_end() -> None:
     with pytest.raises(KeyError, match="mine"):
         Turns(CPU).run([goes_on, fails, goes_on])
     assert ended == [1, 1]
+
+
+def test_an_interrupt_of_the_main_thread_waits_until_all_have_left_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C in a notebook, where nobody catches the signal."""
+    turns, ended = Turns(CPU), list[int]()
+    plain, times = turns._calls.get, iter(range(100))
+
+    def interrupted() -> Any:
+        if next(times) == 0:
+            raise KeyboardInterrupt
+        return plain()
+
+    def goes_on(lane: Lane) -> None:
+        while not lane.stopping:
+            lane.hand_on()
+        ended.append(1)
+
+    monkeypatch.setattr(turns._calls, "get", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        turns.run([goes_on, goes_on])
+    assert ended == [1, 1]

@@ -215,5 +215,6 @@ def test_the_choice_is_in_the_key_where_it_is_made(data_root: Path) -> None:
     plain = keys()
     assert keys("recipes.scratch.compile=none") == plain
     assert not keys("recipes.scratch.compile=default") & plain
+    assert not keys("recipes.scratch.compile=fused") & (plain | keys("recipes.scratch.compile=default"))
     with pytest.raises(UserError, match=r"recipes\.scratch\.compile"):
         keys("recipes.scratch.compile=fast")

@@ -57,7 +57,8 @@ class Build:
 
 
 BUILDS = [
-    Build(), Build(constants=(64, 64, 64, 128)), Build(80, "fp32"), Build(kind=(False, True)),
+    Build(), Build(constants=(64, 256, 16, 32)), Build(constants=(64, 64, 64, 128)), Build(80, "fp32"),
+    Build(kind=(False, True)),
     Build(90, "fp32", (20, 128, 32, 1), (False, False)), Build(100, "fp32", (3, 256, 16, 2)),
 ]  # fmt: skip
 
