@@ -26,6 +26,7 @@ from ltbench.results.journal import Journal
 from ltbench.spec import NUMERICS, Result
 from ltbench.workflow.exchange.diff import diff
 from ltbench.workflow.make_board import RankedResults
+from ltbench.workflow.prepare import Request, prepare
 from ltbench.workflow.stale import stale_rows
 from tests.leaderboard_page.page import REFERENCE
 from tests.ranking.made import board_of, page_of, record, records, spec
@@ -199,6 +200,14 @@ def test_without_an_imbalance_factor_a_column_is_its_data_set(ltbench: Run, scor
     assert "native" not in ltbench(*asked, "--format", "latex")[1]
     first = json.loads(ltbench(*asked, "--format", "every_eval_ever")[1].splitlines()[0])["evaluation_results"][0]
     assert (first["evaluation_name"], first["source_data"]["dataset_name"]) == ("arc accuracy", "arc")
+
+
+def test_a_suite_may_say_its_looks(tmp_path: Path) -> None:
+    seeds = {"from": 3, "to": 20, "until": "resolved", "looks": [3, 6, 20]}
+    suite = {"suite": "looks", "extends": "quickstart", "protocol": {"final": {"seeds": seeds}}}
+    plan = prepare(Request(suite=suite, data=tmp_path)).plan
+    assert plan.protocol["looks"]["seeds"] == [3, 6, 20]
+    assert sorted({trial.seed for trial in plan.trials}) == list(range(20))
 
 
 def test_tables_from_elsewhere_come_last() -> None:
