@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -75,6 +76,19 @@ def test_a_column_is_about_its_own_draw() -> None:
     for column in table.columns:
         x, y = ([by_seed[m, column.dataset, s] for s in range(4)] for m in ("good", "ce"))
         assert row.scores[column].gain.p == pytest.approx(ttest_rel(x, y).pvalue)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_where_draws_are_scarce_the_notes_ask_for_draws(turned: bool) -> None:
+    """Also where the kind says that it is one data set; the block is called as the suite calls the data set."""
+    kept = on_draws(moves=3.0)
+    results = [replace(Result.of(r), kind="cifar10") for r in (kept[::-1] if turned else kept)]
+    plan = replace(plan_of(kept), protocol={**plan_of(kept).protocol, "draws": {"a+1": "a", "a+2": "a"}})
+    board = build(results, replace(plan, kinds=dict.fromkeys(("a", "a+1", "a+2"), "cifar10")))
+    said = " ".join(notes(board))
+    assert "Draws are random here, and there are 3 of a: more draws settle more than more seeds." in said
+    assert "seeds would settle" not in said
+    assert {found.block for found in board.tables[0].redrawn} == {"a"}
 
 
 def test_five_methods_need_nine_data_sets(board: Leaderboard, table: Table) -> None:
