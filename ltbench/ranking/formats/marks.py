@@ -110,7 +110,8 @@ def _two_marks(table: Table) -> list[str]:
     ]
     if not found:
         return []
-    pairs = f"all {len(table.pairs)} pairs" if len(table.rows) <= ALL_PAIRS else f"{table.comparisons} gains"
+    all_pairs = f"all {len(table.pairs)} pairs" if len(table.pairs) > 1 else "the one pair"
+    pairs = all_pairs if len(table.rows) <= ALL_PAIRS else f"{table.comparisons} gains"
     asked = "asks about the mean over all data sets and " if len(table.columns) > 1 else ""
     shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
     return [
