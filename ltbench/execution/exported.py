@@ -37,7 +37,7 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
     journal, place, records = Journal(out), out.absolute() / "checkpoints", []
     site = replace(site, checkpoints=place, checkpoint_seconds=CHECKPOINT_SECONDS)
     specs = [read_bundle(file)[0] for file in files]  # without their vectors: of all of them these may be gigabytes
-    left = [spec for spec in specs if journal.read(spec.key) is None]
+    left = list({spec.key: spec for spec in specs if journal.read(spec.key) is None}.values())
     keeper = _Keeper(journal, place, Sharing(left, site))
     if streams > 1 and left:
         keeper.make_place()
@@ -54,6 +54,7 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
             keeper.finished(record)
         elif spec.key not in keeper.told:
             _tell(record)
+        keeper.told.discard(spec.key)  # a file that is named twice is told of twice
         records.append(record)
     with suppress(OSError):
         place.rmdir()

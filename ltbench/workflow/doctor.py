@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 GB = 1e9
 LITTLE_DISK, LITTLE_SHARED = 2 * GB, 1 * GB
 """Below these many free bytes a folder, or the memory that processes share, is worth a word."""
-OF_EXTRAS = ("torch", "torchvision", "open_clip_torch", "ray", "mlflow")
-PACKAGES = ("numpy", "scipy", "pandas", *OF_EXTRAS)
+OF_EXTRAS = ("pandas", "torch", "torchvision", "open_clip_torch", "ray", "mlflow")
+PACKAGES = ("numpy", "scipy", *OF_EXTRAS)
 USES = {
     "train": "training",
     "ray": "trials side by side and on clusters; `ltbench run --inline` goes without",

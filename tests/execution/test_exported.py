@@ -49,9 +49,9 @@ def test_trials_on_streams_have_the_records_of_the_same_one_after_the_other(
     np.savez(tmp_path / "texts.npz", **site.texts)
     alone = run_files(files, tmp_path / "alone", site)
     first = run_files(files[:1], tmp_path / "together", site)
-    together = run_files(files, tmp_path / "together", site, streams=2)
-    assert [r.metrics for r in together] == [r.metrics for r in alone]
+    together = run_files([*files, files[-1]], tmp_path / "together", site, streams=2)
+    assert [r.metrics for r in together] == [r.metrics for r in (*alone, alone[-1])]
     assert "trials_at_once" not in first[0].environment, "it was finished before"
-    assert [r.environment.get("trials_at_once") for r in together] == [None, 2, 2]
-    assert capsys.readouterr().out.count(": ok, balanced accuracy ") == 3 + 1 + 3
+    assert [r.environment.get("trials_at_once") for r in together] == [None, 2, 2, 2]
+    assert capsys.readouterr().out.count(": ok, balanced accuracy ") == 3 + 1 + 4
     assert not (tmp_path / "together" / "checkpoints").exists()

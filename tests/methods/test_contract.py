@@ -445,6 +445,7 @@ def test_it_says_that_it_needs_text() -> None:
     clip = {"text", "clip"}
     assert needing == {
         "bbn": {"stages", "linear_head"},
+        "coop": clip | {"words"},
         "clip_full_finetune": clip,
         "clip_zero_shot": clip,
         "etf": {"linear_head"},

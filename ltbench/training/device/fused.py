@@ -67,10 +67,15 @@ def _serves(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
     if not (type(norm) is nn.BatchNorm2d and norm.training):
         return False  # before the images are looked at: where a network is traced there are none
     plain = norm.affine and norm.track_running_stats and norm.momentum is not None
-    heard = norm._forward_hooks or norm._backward_hooks or norm._forward_pre_hooks or norm._backward_pre_hooks
     alike = residual is None or (residual.shape == x.shape and residual.dtype == x.dtype)
     fits = x.ndim == 4 and x.dtype in _PRECISIONS and x.shape[1] < x.numel() < _MOST  # of one row there is no variance
-    return plain and not heard and alike and fits and can_fuse(x.device)
+    return plain and not _heard(norm) and alike and fits and can_fuse(x.device)
+
+
+def _heard(layer: nn.Module) -> bool:
+    """Whether somebody listens to it, and would miss it."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return any(hooks)
 
 
 class _Fused(Function):
@@ -124,7 +129,7 @@ class FusedSequential(nn.Sequential):
             if type(layer) is not nn.BatchNorm2d:
                 input = layer(input)
                 continue
-            relu = at < len(layers) and _is_relu(layers[at])
+            relu = at < len(layers) and type(layers[at]) is nn.ReLU and not _heard(layers[at])
             input = normalised(layer, input, relu=relu)
             at += relu
         return input
@@ -176,9 +181,3 @@ _FUSED: dict[type[nn.Module], type[nn.Module]] = {
     resnet.ResNet: FusedResNet,
 }
 """What a module becomes; of exactly these types, a subclass may compute something else."""
-
-
-def _is_relu(layer: nn.Module) -> bool:
-    """A plain ReLU that nobody listens to."""
-    heard = layer._forward_hooks or layer._backward_hooks or layer._forward_pre_hooks or layer._backward_pre_hooks
-    return type(layer) is nn.ReLU and not heard

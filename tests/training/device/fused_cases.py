@@ -231,7 +231,7 @@ def same(a: tuple[list[float], dict[str, Tensor]], b: tuple[list[float], dict[st
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=nightly)])
 def test_a_training_has_the_plain_ones_losses_and_can_be_recorded(
     precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +244,7 @@ def test_a_training_has_the_plain_ones_losses_and_can_be_recorded(
     assert once[0] == pytest.approx(losses, rel=2e-2 if precision == "bf16" else 1e-3)
 
 
+@nightly
 @pytest.mark.usefixtures("short")
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     whole, asked = trained("ce"), count(1)
