@@ -130,7 +130,7 @@ def place_of(error: BaseException, files: Iterable[Path]) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that helps with a misspelt name: the nearest known one, or those that are equally near; all that are
     known, where none is near or the nearest is far."""
-    names = sorted(known)
+    names = sorted(set(known))
     if not names:
         return "There are none."
     everything = f"Known: {', '.join(names)}."

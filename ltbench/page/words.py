@@ -97,11 +97,19 @@ def definitions(board: Leaderboard) -> list[tuple[str, str]]:
     shots = board.config.get("shots", USUAL)
     sizes = {"pairs": pairs, "rope": rope, "most": shots["many"], "fewest": shots["few"]}
     ours = made(board) == LAST_EPOCH
-    trained = {"paired": _OURS_PAIRED if ours else _PAIRED, "when": _OURS_WHEN if ours else ""}
+    drawn = list(dict.fromkeys(found.block for t in tables for found in t.redrawn))
+    trained = {
+        "kept": _DRAWN.format(", ".join(drawn)) if drawn else _OURS_KEPT if ours else "",
+        "paired": _OURS_PAIRED if ours else _PAIRED,
+        "when": _OURS_WHEN if ours else "",
+    }
     filled = {"noise": noise, "beside": beside, "many": many, **trained, **sizes}
-    return [(term, words.format(**filled)) for term, words in _DEFINITIONS.items()]
+    known = {t: words for t, words in _DEFINITIONS.items() if ours or "shots" in board.config or t != "Shots"}
+    return [(term, words.format(**filled)) for term, words in known.items()]
 
 
+_OURS_KEPT = ", and so are the training images that a long-tailed subset keeps"
+_DRAWN = "; training images of {} (or the order of its classes) were drawn several times and are random, too"
 _OURS_PAIRED = "the same seed is the same start and order of images for all methods"
 _PAIRED = "equal seeds count as a pair"
 _OURS_WHEN = "; after the last epoch, and not after one that test images have chosen"
@@ -117,8 +125,7 @@ _BEHRENS_FISHER = ", with the test images' normal part beside it (Behrens-Fisher
 _SEEDS = "test images are taken as fixed, so the intervals are too short for new ones"
 _FAMILY = f"; gains over the reference are a family of their own, since there are more than {ALL_PAIRS} methods"
 _DEFINITIONS = {
-    "Scope": "These data sets, new seeds: data sets are fixed, and so are the training images that a long-tailed "
-    "subset keeps; seeds are random and paired ({paired}); {noise}.",
+    "Scope": "These data sets, new seeds: data sets are fixed{kept}; seeds are random and paired ({paired}); {noise}.",
     "Mean": "Over seeds, then over the imbalance factors of a data set, then over data sets{when}.",
     "Gain": "Mean over data sets of the mean paired difference from the reference; interval: Student's t with "
     "Satterthwaite's degrees of freedom over data sets{beside}.",

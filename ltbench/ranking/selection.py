@@ -178,11 +178,12 @@ def blocks_of(results: Sequence[Result], expectation: Expectation | None) -> dic
     kinds = {r.dataset: r.kind for r in results if r.kind} | dict(planned)
     first: dict[tuple[str, bool], str] = {}
     blocks: dict[str, str] = {}
-    for r in results:
-        kind, block = kinds.get(r.dataset, ""), draws.get(r.dataset, r.dataset)
+    there = {r.column for r in results}
+    for column in [*(c for c in (expectation.columns if expectation else ()) if c in there), *sorted(there)]:
+        kind, block = kinds.get(column.dataset, ""), draws.get(column.dataset, column.dataset)
         if kind in ONE_DATASET:
-            block = first.setdefault((kind, TESTED_ON_VAL in r.imbalance), r.dataset)
-        blocks.setdefault(r.dataset, block)
+            block = first.setdefault((kind, TESTED_ON_VAL in column.imbalance), block)
+        blocks.setdefault(column.dataset, block)
     return blocks
 
 

@@ -12,8 +12,9 @@ from ltbench.fingerprints import stated_in
 from ltbench.page.write import write_report
 from ltbench.plugins import use
 from ltbench.ranking.board import Leaderboard
-from ltbench.ranking.build import build
+from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.selection import Origin
+from ltbench.results.harnesses import read_harness
 from ltbench.spec import Expectation, Record, Result, Selection, digest
 from ltbench.system.extras import need
 from ltbench.system.shipped import shipped_folder
@@ -65,7 +66,7 @@ def make_report(
     plugins: Sequence[Path] = (),
 ) -> Made:
     """Write the report of a suite. Its board is that of `ltbench leaderboard`: of MLflow and the records beside it, or
-    of `source` alone. What stands behind the board comes from the records; a file of scores has none.
+    of `source` alone. What stands behind the board comes from the records; scores and other harnesses' files have none.
 
     Args:
         plugins: folders of plugins, beside those that the suite's file names: to tell rows that were trained with other
@@ -76,9 +77,10 @@ def make_report(
     """
     if suite is None and plugins:
         use(plugins)
-    if source is not None and source.suffix.lower() == ".csv" and source.is_file():
+    if source is not None and _of_others(source):
         scores = find_results(suite, results, tracking_uri, source, tell)
-        board = build(scores.results, None, chosen, origin=scores.origin)
+        options = BoardOptions(directions=scores.directions)
+        board = build(scores.results, None, chosen, options, predictions=scores.predictions, origin=scores.origin)
         return Made(board, write_report(board, [], None, None, out or Path("report")))
     journal, expectation = journal_of(results, suite_name(suite, plugins) if suite else None, source, tell)
     records = []
@@ -110,6 +112,13 @@ def make_report(
         suite=suite_of(journal.folder.parent),
     )
     return Made(board, files)
+
+
+def _of_others(source: Path) -> bool:
+    """A file of scores, or another harness's files."""
+    if source.suffix.lower() == ".csv":
+        return source.is_file()
+    return source.exists() and read_harness(source) is not None
 
 
 def suite_of(folder: Path) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ltbench.metric_names import COSTS
 from ltbench.models.towers import Tower
 from ltbench.training.trial import run_trial
 from tests.models.towers import Planned
+from tests.ranking.made import board_of, drawn, records
 
 
 def test_of_kept_features_the_passes_are_those_of_the_head(
@@ -34,3 +36,11 @@ def test_of_kept_features_the_passes_are_those_of_the_head(
     found = record.environment
     assert found["forward_passes"] == found["backward_passes"] == found["optimizer_steps"]
     assert found["optimizer_steps"] * plan.trials[0].recipe["batch_size"] == pytest.approx(3 * images, rel=0.3)
+
+
+def test_the_report_has_the_costs() -> None:
+    counted = {"optimizer_steps": 40, "images_read": 1280, "passes_per_step": 1.0}
+    kept = [dataclasses.replace(r, environment={**r.environment, **counted}) for r in records(seeds=2)]
+    (figure,) = (figure for figure in drawn(board_of(kept), kept) if figure.name == "cost")
+    for name, value in counted.items():
+        assert set(figure.data[COSTS[name].title]) == {value}

@@ -15,6 +15,7 @@ import pytest
 
 from ltbench.page.evidence import gather
 from ltbench.page.figures.prior import PRIORS
+from ltbench.page.words import definitions
 from ltbench.page.write import figures_of
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import build
@@ -22,14 +23,17 @@ from ltbench.ranking.formats.exchange.every_eval_ever import every_eval_ever
 from ltbench.ranking.formats.latex.paper import MOST, paper
 from ltbench.ranking.formats.render import FORMATS, text
 from ltbench.ranking.formats.screen import on_screen
+from ltbench.ranking.selection import Origin
 from ltbench.results.journal import Journal
 from ltbench.spec import NUMERICS, Result
 from ltbench.workflow.exchange.diff import diff
 from ltbench.workflow.make_board import RankedResults
+from ltbench.workflow.prepare import Request, prepare
 from ltbench.workflow.stale import stale_rows
 from tests.leaderboard_page.page import REFERENCE
-from tests.ranking.made import board_of, page_of, record, records, spec
+from tests.ranking.made import board_of, page_of, plan_of, record, records, spec
 from tests.ranking.test_build import grid
+from tests.ranking.test_draws import made as on_draws
 
 Run = Callable[..., tuple[int, str, str]]
 SCORES = "method,dataset,imbalance_factor,seed,metric,value\n" + "".join(
@@ -201,6 +205,14 @@ def test_without_an_imbalance_factor_a_column_is_its_data_set(ltbench: Run, scor
     assert (first["evaluation_name"], first["source_data"]["dataset_name"]) == ("arc accuracy", "arc")
 
 
+def test_a_suite_may_say_its_looks(tmp_path: Path) -> None:
+    seeds = {"from": 3, "to": 20, "until": "resolved", "looks": [3, 6, 20]}
+    suite = {"suite": "looks", "extends": "quickstart", "protocol": {"final": {"seeds": seeds}}}
+    plan = prepare(Request(suite=suite, data=tmp_path)).plan
+    assert plan.protocol["looks"]["seeds"] == [3, 6, 20]
+    assert sorted({trial.seed for trial in plan.trials}) == list(range(20))
+
+
 def test_tables_from_elsewhere_come_last() -> None:
     one = {"recipe_name": "elsewhere", "recipe_id": "r0", "elsewhere": True}
     tower = {"recipe_name": "clip", "recipe_id": "r2", "pretraining": "CLIP"}
@@ -218,3 +230,18 @@ def test_a_plan_says_the_digest_of_its_boards(ltbench: Run, tmp_path: Path, boar
     assert said is not None
     assert said[1] == board.config["plan"]
     assert ", suite " not in ltbench("plan", "quickstart", "--only", "ce", "--results", str(tmp_path))[1]
+
+
+def test_a_page_says_of_training_what_is_known() -> None:
+    def said(board: Leaderboard) -> str:
+        return " ".join(words for _, words in definitions(board))
+
+    results = grid({"ce": 50.0, "x": 52.0}, {"a": ["IF10"]})
+    ours, others = build(results), build(results, origin=Origin(file="scores.csv"))
+    for known in ("last epoch", "the same seed is the same start", "that a long-tailed subset keeps", "more than 100"):
+        assert known in said(ours)
+        assert known not in said(others)
+    kept = on_draws(moves=3.0)
+    several = said(build([Result.of(r) for r in kept], plan_of(kept)))
+    assert "training images of a (or the order of its classes) were drawn several times" in several
+    assert "that a long-tailed subset keeps" not in several

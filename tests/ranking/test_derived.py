@@ -193,10 +193,14 @@ def test_an_unusable_prior_is_refused(tmp_path: Path, text: str, said: str) -> N
 
 
 def test_what_cannot_be_shown_is_refused(folder: Path, ltbench: Run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file, and no prior of that name"):
+    with pytest.raises(UserError, match="no such file, and no prior of that name") as refused:
         views_of([], ["forward51"])
+    assert "prior_forward51" not in str(refused.value)
     with pytest.raises(UserError, match="leave --primary accuracy out"):
         primary_of_prior("accuracy", "forward50")
+    _, _, err = ltbench("leaderboard", "--from", str(folder), "--columns", "nothing like it")
+    known = err.split("Known: ")[1].split(", ")
+    assert len(known) == len(set(known)) > 20
     code, _, err = ltbench("leaderboard", "--from", str(folder), "--columns", "few_third")
     assert (code, "few_thirds" in err) == (2, True)
     (tmp_path / "s.csv").write_text("method,dataset,imbalance_factor,seed,metric,value\nce,a,10,0,accuracy,50\n")

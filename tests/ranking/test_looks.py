@@ -13,6 +13,7 @@ import pytest
 
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import BoardOptions, build
+from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.formats.render import FORMATS
 from ltbench.ranking.images import ByColumn
 from ltbench.ranking.looks import Named, Standing, due_seeds, up_to
@@ -290,7 +291,12 @@ def test_comparing_two_rows_is_at_the_level_of_their_look() -> None:
     assert found.overall.test.seeds == 3
     standing = found.table.standing
     assert standing is not None
-    assert found.overall.test.half == pytest.approx(found.overall.test.interval_half(standing.level("good", "ce")))
+    level = standing.level("good", "ce")
+    assert found.overall.test.half == pytest.approx(found.overall.test.interval_half(level))
+    assert found.overall.test.p is not None
+    adjusted = min(found.overall.test.p * 0.05 / (1 - level), 1.0)
+    assert found.overall.p_holm == pytest.approx(adjusted)
+    assert f"p {'<0.001' if adjusted < 0.001 else f'= {adjusted:.3f}'}, 3 paired seeds" in comparison_text(found)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -113,4 +113,6 @@ def test_the_command_compares_folders_and_says_by_its_exit_code_whether_a_cell_m
     assert code == 1
     assert "1 cells: 1 moved" in out
     assert "moved" in (tmp_path / "cells.csv").read_text()
-    assert ltbench("diff", old, str(tmp_path / "none"))[0] == 2
+    code, _, err = ltbench("diff", old, str(tmp_path / "none"))
+    assert code == 2
+    assert "none: no such folder of results" in err

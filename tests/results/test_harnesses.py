@@ -15,7 +15,9 @@ from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.formats.exchange.every_eval_ever import every_eval_ever
 from ltbench.results.harnesses import read_harness
 from ltbench.results.journal import Journal
+from ltbench.spec import Selection
 from ltbench.workflow.make_board import BoardRequest, make_board
+from ltbench.workflow.make_report import make_report
 from tests.ranking.made import board_of, record, records, spec
 
 ITEMS = 60
@@ -72,6 +74,18 @@ def inspect_log(model: str, chance: float, epochs: int = 3) -> dict[str, Any]:
     return {"version": 2, "status": "success", "eval": {"task": "riddles", "model": model, "task_version": 0},
             "results": {"scores": [{"name": "match", "scorer": "match", "metrics": {}}]},
             "samples": samples}  # fmt: skip
+
+
+def test_a_report_is_made_of_them(tmp_path: Path) -> None:
+    for model, chance in (("org/large", 0.9), ("org/small", 0.4)):
+        for seed in range(3):
+            lm_eval(tmp_path / "logs", model, seed, chance)
+    made = make_report(None, tmp_path, tmp_path / "logs", tmp_path / "report", Selection())
+    page = made.page.read_text(encoding="utf-8")
+    assert made.board.tables[0].with_images
+    assert "org/large" in page
+    assert "last epoch" not in page
+    assert "native" not in page
 
 
 # -- lm-evaluation-harness ---------------------------------------------------------------------------------------------

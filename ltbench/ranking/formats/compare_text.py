@@ -59,7 +59,11 @@ def _verdict(comparison: Comparison) -> str:
         return "No difference can be given: " + (test.reason.words if test.reason else "") + "."
     datasets = len(comparison.table.datasets) - len(comparison.table.drawn_again)
     seen = f"{test.seeds} paired seeds, {datasets} data set{'s' * (datasets > 1)}"
-    p = f"p {_equals(test.p)}" if test.p is not None else f"no p-value ({test.reason.words if test.reason else ''})"
+    p = (
+        f"p {_equals(pair.p_holm)}"
+        if pair.p_holm is not None
+        else f"no p-value ({test.reason.words if test.reason else ''})"
+    )
     said = _words(comparison, pair.verdict) + _family(comparison) + _sign_flips(comparison)
     digits = METRICS[comparison.board.primary].digits + 1
     return f"{difference(test.diff, test.half, digits)}, {p}, {seen}.\n{said}"

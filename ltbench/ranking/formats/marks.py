@@ -53,6 +53,12 @@ def _undecided(table: Table) -> list[str]:
             wanted[row.label] = f"About {seeds} seeds" if seeds else f"More than {_MOST_SEEDS} seeds"
     if not wanted:
         return []
+    if table.redrawn:  # seeds are not what is scarce
+        few = " and ".join(f"{found.draws} of {found.block}" for found in table.redrawn)
+        return [
+            f"Undecided against {table.reference}: {', '.join(wanted)}. Draws are random here, and there are {few}: "
+            f"more draws settle more than more seeds."
+        ]
     if len(wanted) == 1:
         ((label, seeds_text),) = wanted.items()
         return [
@@ -71,13 +77,14 @@ def _count(seeds: str) -> str:
 
 
 def seeds_that_would_do(pair: Pair, pairs: int, alpha: float = ALPHA) -> int | None:
-    """Seeds at which this difference would be significant, were it and its spread to stay; None beyond 100. The part of
-    the variance that the test images carry does not shrink with more seeds."""
+    """Seeds at which this difference would be significant, were it and its spread to stay, more than there are; None
+    beyond 100. The part of the variance that the test images carry does not shrink with more seeds."""
     test = pair.test
     assert test.se is not None
     assert test.diff is not None
     by_seeds = math.sqrt(max(test.se**2 - test.images_se**2, 0.0) * test.seeds)
-    return seeds_to_resolve(test.diff, by_seeds, pairs, alpha, most=_MOST_SEEDS, floor=test.images_se)
+    found = seeds_to_resolve(test.diff, by_seeds, pairs, alpha, most=_MOST_SEEDS, floor=test.images_se)
+    return None if found is None else max(found, test.seeds + 1)
 
 
 def _intervals_alone(table: Table) -> bool:
@@ -103,7 +110,8 @@ def _two_marks(table: Table) -> list[str]:
     ]
     if not found:
         return []
-    pairs = f"all {len(table.pairs)} pairs" if len(table.rows) <= ALL_PAIRS else f"{table.comparisons} gains"
+    all_pairs = f"all {len(table.pairs)} pairs" if len(table.pairs) > 1 else "the one pair"
+    pairs = all_pairs if len(table.rows) <= ALL_PAIRS else f"{table.comparisons} gains"
     asked = "asks about the mean over all data sets and " if len(table.columns) > 1 else ""
     shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ def compare(
         b=b,
         board=board,
         overall=pair.seen_from(a),
-        by_column={c: gain for c, score in mine.scores.items() if (gain := score.gain) is not None},
+        by_column={c: replace(s.gain, p=s.p_holm) for c, s in mine.scores.items() if s.gain is not None},
         by_dataset=_by_dataset(ranked, table, a, b),
         by_metric=_by_metric(used, table, a, b),
         class_gains=(classes := {c: _class_gains(used, c, a, b) for c in table.columns}),

@@ -134,7 +134,8 @@ def views_of(names: Collection[str], priors: Iterable[str] = ()) -> Views:
     Raises:
         UserError: a file that cannot be read, or is no prior.
     """
-    given = {declare_prior(Path(file).stem): _read_prior(Path(file).expanduser()) for file in priors}
+    read = {Path(file).stem: _read_prior(Path(file).expanduser()) for file in priors}
+    given = {declare_prior(name): weights for name, weights in read.items()}  # one that cannot be read has no name
     wanted = [name for name in dict.fromkeys([*names, *given]) if name in DERIVED]
     for name in wanted:
         if name.startswith(GIVEN) and name not in given:

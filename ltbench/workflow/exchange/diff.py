@@ -80,6 +80,8 @@ def side_of(place: str, suite: str | None, tell: Tell, like: str | None = None) 
         results, plan, name = found.results, found.expectation, shown_uri(place)
     else:
         whole = referenced(Path(place).expanduser())
+        if not whole.is_dir():
+            raise UserError(f"{place}: no such folder of results, and no store's URI")
         folder = _folder(whole, suite or like, tell)
         chosen = folder.name if folder != whole else None
         journal, plan = journal_in(folder)
