@@ -13,6 +13,7 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # else Ray's workers wait for all other tests: theirs is 15
 
 import numpy as np
 import pytest

@@ -48,7 +48,10 @@ class SharedCluster:
     def environment(self) -> dict[str, str]:
         """For drivers in other processes: nothing of this one's but how to join."""
         mine = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "LTBENCH_"))}
-        return {**mine, **{k: v for k, v in os.environ.items() if k.startswith(("RAY_AUTH_", "RAY_ENABLE_"))}}
+        return {
+            **mine,
+            **{k: v for k, v in os.environ.items() if k.startswith(("RAY_AUTH_", "RAY_ENABLE_", "RAY_worker_"))},
+        }
 
     def stop(self) -> None:
         self._cluster.shutdown()

@@ -681,6 +681,7 @@ def test_the_command_continues_after_a_kill_of_the_driver(
     command = [sys.executable, "-m", "ltbench", "run", str(suite), "--results", str(results), "--data", str(data_root),
                "--set", f"resources.executor={executor}"]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+    environment |= {"RAY_worker_niceness": "0"}
     folders = Folders(results, "killed")
 
     def between() -> bool:

@@ -87,6 +87,7 @@ class Workplace:
         self.arguments = ["run", str(folder / "suite.yaml"), "--methods", str(self.mine), "--data", str(data),
                           "--results", str(folder / "results")]  # fmt: skip
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+        self.environment |= {"RAY_worker_niceness": "0"}
 
     @contextmanager
     def driver(self, *more: str, program: tuple[str, ...] = ("-m", "ltbench")) -> Iterator[subprocess.Popen[str]]:

@@ -77,6 +77,7 @@ def test_the_trial_of_a_lost_node_goes_on_elsewhere(tmp_path: Path, data_root: P
     command = [sys.executable, "-c", CLUSTER, str(marks), str(tmp_path / "suite.yaml"), "--methods", str(mine),
                "--data", str(data_root), "--results", str(tmp_path / "results")]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "LTBENCH_"))}
+    environment |= {"RAY_worker_niceness": "0"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
