@@ -243,6 +243,7 @@ def test_inaturalist_plans_text_guided_rows_with_its_names(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_inaturalist_runs_in_small_with_its_names(species: list[str], ltbench: Run, tmp_path: Path) -> None:
     results = ("--results", str(tmp_path / "results"))
     chosen = ("--only", "ce,text_guided_mixup,crt_200", "--seeds", "0", *results)

@@ -27,20 +27,17 @@ NAMES = REGISTRY.names()
 OPTIONS = [(name, field) for name in NAMES for field in REGISTRY.get(name).hyperparameters]
 ALWAYS = (
     "bbn",
-    "cb_sampling",
     "ce",
     "coop",
     "crt",
-    "glmc",
     "ldam_drw",
     "lift",
     "mixup",
-    "ncl",
+    "paco",
     "sam",
     "shike",
     "temperature",
     "text_guided_mixup",
-    "tgm_clip",
 )
 """Methods that use every hook, alone and together, and need everything that a method can need."""
 COUNTS = (100, 50, 20, 10, 5)
