@@ -130,10 +130,13 @@ def _mps() -> str:
     """Whether the processes of several trials compute on a GPU at the same time: NVIDIA's daemon leaves its number in
     the folder of its pipes."""
     folder = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
-    with suppress(OSError, ValueError):
+    try:
         os.kill(int((folder / "nvidia-cuda-mps-control.pid").read_text()), 0)
-        return "NVIDIA's MPS daemon runs: trials that share a GPU compute at the same time"
-    return "NVIDIA's MPS daemon does not run here: trials that share a GPU take turns (docs/cluster.md)"
+    except PermissionError:
+        pass  # it is another user's, most often root's, and serves all
+    except (OSError, ValueError):
+        return "NVIDIA's MPS daemon does not run here: trials that share a GPU take turns (docs/cluster.md)"
+    return "NVIDIA's MPS daemon runs: trials that share a GPU compute at the same time"
 
 
 def _folders(results: Path, data: Path) -> Iterator[Finding]:

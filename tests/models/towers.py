@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltbench.models.towers import Tower
 from ltbench.planning.planner import make_plan
 from ltbench.planning.resolve import Inputs, resolve
 from ltbench.registry import Registry
@@ -42,6 +43,20 @@ methods: {clip: [clip_zero_shot, clip_linear_probe, ce]}
 protocol: {reference: clip_zero_shot, final: {seeds: [0]}}
 resources: {executor: inline}
 """
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images went through a tower, call by call."""
+    seen: list[int] = []
+    forward = Tower.forward
+
+    def counted(self: Tower, x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(Tower, "forward", counted)
+    return seen
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ltbench.api import Method, Moment, Task
-from ltbench.models.towers import Preparation, Tower
+from ltbench.models.towers import Preparation
 from ltbench.parts import Classifier
 from ltbench.planning.planner import make_plan
 from ltbench.planning.resolve import resolve
@@ -24,21 +24,6 @@ from ltbench.training.trial import run_trial
 from tests.data.made import small_lists
 from tests.models.towers import REGISTRY, SUITE, Planned, logits, run
 from tests.sampling import sampled
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images went through a tower, call by call."""
-    seen: list[int] = []
-    forward = Tower.forward
-
-    def counted(self: Tower, x: torch.Tensor) -> torch.Tensor:
-        seen.append(len(x))
-        return forward(self, x)
-
-    monkeypatch.setattr(Tower, "forward", counted)
-    return seen
-
 
 HEADS = "methods.clip=[clip_zero_shot, clip_linear_probe, crt]"
 

@@ -166,3 +166,9 @@ def test_whether_nvidias_mps_daemon_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert "at the same time" in doctor._mps()
     (tmp_path / "nvidia-cuda-mps-control.pid").write_text("999999999\n")
     assert "does not run" in doctor._mps(), "it ended and left its file"
+
+    def of_another_user(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("ltbench.workflow.doctor.os.kill", of_another_user)
+    assert "at the same time" in doctor._mps(), "root's serves all"
