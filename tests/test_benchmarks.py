@@ -55,6 +55,7 @@ def test_every_named_variant_of_training_and_testing_does_its_work() -> None:
         torch.set_num_threads(threads)
 
 
+@pytest.mark.nightly
 def test_what_checks_a_gpu_needs_few_packages() -> None:
     """Everything that runs there is imported, and a line of each kind said, without the rest of them."""
     parts = "check, fusing, images, packed, repeated, running, speed, steps"

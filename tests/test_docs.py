@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -151,18 +152,21 @@ def test_the_commands_that_are_named_exist() -> None:
     assert named - commands == set()
 
 
-REFERENCE = docs_reference.pages()
+@cache
+def reference() -> dict[str, str]:
+    """The pages that are made from the code."""
+    return docs_reference.pages()
 
 
 def test_every_key_of_a_suite_has_a_meaning() -> None:
     """In the reference, which takes it from the text below the field."""
-    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", REFERENCE["reference/suite.md"], re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", reference()["reference/suite.md"], re.MULTILINE)
     assert {"suite", "epochs", "milestones", "seeds", "gpu_memory_gb", "holdout_per_class"} <= {key for key, _ in rows}
     assert [key for key, meaning in rows if not meaning.strip()] == []
 
 
 def test_the_reference_says_types_bounds_and_defaults() -> None:
-    page = REFERENCE["reference/suite.md"]
+    page = reference()["reference/suite.md"]
     assert "| `batch_size` | whole number, ≥ 1 | required | Images in a step. |" in page
     assert "| `momentum` | number, ≥ 0, < 1 | `0.9` |" in page
     assert "| `precision` | `fp32`, `bf16`, `auto` | `fp32` |" in page
@@ -176,9 +180,9 @@ def test_the_reference_has_every_command_method_and_function() -> None:
         *((method, "methods", f"## {method}\n") for method in ltbench.methods().index),
         *((function, "python", f"## ltbench.{function}\n") for function in ltbench.__all__),
     ):
-        assert head in REFERENCE[f"reference/{page}.md"], name
-    assert "| `--retry-failed` |  | run only the trials that failed |" in REFERENCE["reference/commands.md"]
-    assert "* `retry_failed`: run only the trials that failed." in REFERENCE["reference/python.md"]
+        assert head in reference()[f"reference/{page}.md"], name
+    assert "| `--retry-failed` |  | run only the trials that failed |" in reference()["reference/commands.md"]
+    assert "* `retry_failed`: run only the trials that failed." in reference()["reference/python.md"]
 
 
 def test_a_docstring_becomes_markdown() -> None:

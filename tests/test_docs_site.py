@@ -18,6 +18,7 @@ import pytest
 from tests.page.test_page import BROWSER
 from tests.page.test_page import browser as browser
 from tests.page.test_reading import PALE
+from tests.sampling import sampled
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -59,7 +60,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("where", PAGES)
+@sampled("where", PAGES, ["index", "gallery", "reference/methods"])
 def test_a_page_fits_is_quiet_and_asks_nobody_else(browser: Any, site: str, where: str) -> None:
     for width in (390, 768, 1440):
         context = browser.new_context(viewport={"width": width, "height": 900})

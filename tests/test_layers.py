@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,8 +65,16 @@ def read(folder: str, package: str) -> list[Import]:
     return found
 
 
-HARNESS = read("ltbench", "ltbench")
-METHODS = read("methods", "ltbench.methods")
+@cache
+def harness() -> list[Import]:
+    """All that the package imports."""
+    return read("ltbench", "ltbench")
+
+
+@cache
+def methods() -> list[Import]:
+    """All that the methods import."""
+    return read("methods", "ltbench.methods")
 
 
 def offenders(imports: list[Import], allowed: Callable[[Import], bool]) -> list[str]:
@@ -93,9 +102,9 @@ def test_the_reader_of_imports_sees_them_wherever_they_stand(text: str, names: s
 
 def test_there_is_something_to_check() -> None:
     assert {"ltbench/spec/trial.py", "ltbench/stats/paired.py", "ltbench/ranking/formats/render.py"} <= {
-        i.file for i in HARNESS
+        i.file for i in harness()
     }
-    assert len({i.file for i in METHODS}) > 10
+    assert len({i.file for i in methods()}) > 10
 
 
 def test_methods_import_the_api_the_parts_torch_numpy_and_each_other() -> None:
@@ -103,7 +112,7 @@ def test_methods_import_the_api_the_parts_torch_numpy_and_each_other() -> None:
         return i.top in STDLIB or under(i.module, "ltbench.api", "ltbench.parts", "ltbench.methods", "torch", "numpy")
 
     # The package itself, called, hands on to the door's function of its name.
-    assert offenders([i for i in METHODS if i.file != "methods/__init__.py"], allowed) == []
+    assert offenders([i for i in methods() if i.file != "methods/__init__.py"], allowed) == []
 
 
 LAYERS = """
@@ -164,7 +173,7 @@ def goes_down(i: Import) -> bool:
 
 
 def test_imports_run_downward() -> None:
-    assert offenders(HARNESS, goes_down) == []
+    assert offenders(harness(), goes_down) == []
 
 
 def test_the_test_of_layers_sees_an_import_that_runs_upward() -> None:
@@ -178,7 +187,7 @@ def test_the_test_of_layers_sees_an_import_that_runs_upward() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Among all modules, packages taken apart: a circle inside a room is one, too."""
     graph: dict[str, set[str]] = {}
-    for i in HARNESS:
+    for i in harness():
         if under(i.module, "ltbench") and i.module not in DOORS and name_of(i.file) != i.module:
             graph.setdefault(name_of(i.file), set()).add(i.module)
     heads = {file.parent.relative_to(ROOT).as_posix().replace("/", ".") for file in ROOT.glob("ltbench/**/__init__.py")}
@@ -196,17 +205,18 @@ def test_a_folder_is_a_page() -> None:
 
 
 def test_the_specification_and_the_errors_import_the_standard_library_only() -> None:
-    plain = [i for i in HARNESS if i.file.startswith(("ltbench/spec/", "ltbench/errors.py"))]
+    plain = [i for i in harness() if i.file.startswith(("ltbench/spec/", "ltbench/errors.py"))]
     assert offenders(plain, lambda i: i.top in STDLIB or under(i.module, "ltbench.spec", "ltbench.errors")) == []
 
 
 def test_statistics_imports_numpy_and_scipy_only() -> None:
-    stats = [i for i in HARNESS if i.file.startswith("ltbench/stats/")]
+    stats = [i for i in harness() if i.file.startswith("ltbench/stats/")]
     assert offenders(stats, lambda i: i.top in STDLIB or under(i.module, "numpy", "scipy", "ltbench.stats")) == []
 
 
 def test_the_plain_arithmetic_of_long_tails_and_orders_needs_numpy_only() -> None:
-    pure = [i for i in HARNESS if i.file in ("ltbench/data/longtail.py", "ltbench/data/order.py", "ltbench/metrics.py")]
+    plain = ("ltbench/data/longtail.py", "ltbench/data/order.py", "ltbench/metrics.py")
+    pure = [i for i in harness() if i.file in plain]
     allowed = ("numpy", "ltbench.errors", "ltbench.spec")
     assert offenders(pure, lambda i: i.top in STDLIB or under(i.module, *allowed)) == []
 
@@ -222,9 +232,9 @@ def test_a_board_is_made_without_torch() -> None:
         "ltbench.system",
         "ltbench.ranking",
     )
-    board = [i for i in HARNESS if i.file.startswith("ltbench/ranking/") and under(i.module, "ltbench")]
+    board = [i for i in harness() if i.file.startswith("ltbench/ranking/") and under(i.module, "ltbench")]
     assert offenders([i for i in board if i.module != "ltbench"], lambda i: under(i.module, *allowed)) == []
-    report = [i for i in HARNESS if i.file.startswith(("ltbench/ranking/", "ltbench/page/"))]
+    report = [i for i in harness() if i.file.startswith(("ltbench/ranking/", "ltbench/page/"))]
     assert offenders(report, lambda i: not under(i.module, "torch", "torchvision", "ray")) == []
 
 
@@ -240,23 +250,23 @@ def test_a_board_is_made_without_torch() -> None:
     ],
 )
 def test_a_large_dependency_is_imported_in_one_place(package: str, files: set[str]) -> None:
-    assert {i.file for i in [*HARNESS, *METHODS] if i.top == package} == files
+    assert {i.file for i in [*harness(), *methods()] if i.top == package} == files
 
 
 def test_only_the_command_line_uses_typer() -> None:
-    users = {i.file for i in HARNESS if i.top in ("typer", "click")}
+    users = {i.file for i in harness() if i.top in ("typer", "click")}
     assert {file for file in users if not file.startswith("ltbench/cli/")} == set()
 
 
 def test_the_harness_names_no_method() -> None:
     """The listing of the folder is the registry: no file of ltbench knows a method by name."""
-    assert offenders(HARNESS, lambda i: not i.module.startswith("ltbench.methods.")) == []
+    assert offenders(harness(), lambda i: not i.module.startswith("ltbench.methods.")) == []
 
 
 def test_every_import_of_the_project_is_a_declared_dependency() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").lower().replace("-", "_")
     names = {"PIL": "pillow", "open_clip": "open_clip_torch", "yaml": "pyyaml", "sklearn": "scikit_learn"}
-    used = {i.top for i in [*HARNESS, *METHODS]} - set(STDLIB) - {"ltbench"}
+    used = {i.top for i in [*harness(), *methods()]} - set(STDLIB) - {"ltbench"}
     assert [top for top in sorted(used) if f'"{names.get(top, top)}'.lower() not in declared] == []
 
 

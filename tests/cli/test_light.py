@@ -127,6 +127,7 @@ def test_every_command_is_known_to_need_something_or_nothing() -> None:
     assert there == CORE | {command[0] for several in NEEDS.values() for command in several}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_reports_and_sites_need_neither_torch_nor_ray_nor_mlflow(tmp_path: Path) -> None:
     absent = sorted({*EXTRAS["train"], *EXTRAS["ray"], *EXTRAS["mlflow"]} - {"PIL"})  # which matplotlib needs

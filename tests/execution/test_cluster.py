@@ -15,6 +15,7 @@ from tests.execution.shared_cluster import SharedCluster
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.nightly
 def test_a_suite_runs_on_a_cluster_with_a_method_of_the_users(
     shared_cluster: SharedCluster, tmp_path: Path, data_root: Path
 ) -> None:

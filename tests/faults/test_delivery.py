@@ -360,6 +360,7 @@ def answers(uri: str) -> bool:
     return False
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_server_that_stops_and_starts_again_gets_everything_once_within_one_run(
     results: Path, journal: Journal, capfd: pytest.CaptureFixture[str]

@@ -143,11 +143,13 @@ def no_workers_are_left(marks: Path) -> bool:
 @pytest.mark.parametrize(
     ("executor", "ask", "code"),
     [
-        ("ray", lambda driver: os.killpg(driver.pid, signal.SIGINT), 130),  # Ctrl-C reaches all of the terminal's group
+        pytest.param(  # Ctrl-C reaches all of the terminal's group
+            "ray", lambda driver: os.killpg(driver.pid, signal.SIGINT), 130, marks=pytest.mark.nightly
+        ),
         pytest.param(  # and so does the end of the terminal
             "ray", lambda driver: os.killpg(driver.pid, signal.SIGHUP), 129, marks=pytest.mark.nightly
         ),
-        pytest.param("inline", lambda driver: driver.terminate(), 143, marks=pytest.mark.nightly),
+        ("inline", lambda driver: driver.terminate(), 143),
     ],
     ids=["ray-int", "ray-hup", "inline-term"],
 )
@@ -243,6 +245,7 @@ def test_the_second_signal_ends_it_at_once(executor: str, place: Workplace) -> N
     assert no_workers_are_left(place.marks)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_trial_that_does_not_come_to_the_end_of_its_step_is_not_waited_for(place: Workplace) -> None:
     with place.driver("--only", "hangs", program=("-c", SHORT_GRACE)) as driver:

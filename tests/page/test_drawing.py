@@ -331,6 +331,7 @@ def test_of_a_very_long_name_both_ends_are_left() -> None:
     assert plain("x" * LONGEST) == "x" * LONGEST
 
 
+@pytest.mark.nightly
 def test_very_long_names_leave_room_for_the_figure() -> None:
     """matplotlib warns when they do not, and warnings are errors here; the data have the name in full."""
     kept = made.records({"ce": 0.5, "good-" + "x" * 200: 0.7}, {"d" * 200: (10.0, 100.0)}, seeds=3)

@@ -412,6 +412,7 @@ def test_a_row_whose_search_fails_waits_and_the_others_run(
     assert "small: 2 trials to run, 2 finished before" in err
 
 
+@pytest.mark.nightly
 def test_a_search_that_was_stopped_goes_on_before_anything_follows_from_it(
     ltbench: Run, suite_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,6 +452,7 @@ def test_a_setting_that_diverges_is_no_failure_of_the_suite(ltbench: Run, suite_
     assert "3 trials, 2 failed" in out
 
 
+@pytest.mark.nightly
 def test_what_is_kept_of_a_search_is_whole_whatever_is_chosen(ltbench: Run, suite_file: Path, tmp_path: Path) -> None:
     """`--only` runs a part; the plan beside the records still says what belongs to the search."""
     more = ("--set", "methods.scratch=[ce, logit_adjustment, mixup]")

@@ -237,6 +237,7 @@ def test_what_was_claimed_stays_claimed_while_rows_go_on() -> None:
     assert many.p_holm < 0.05
 
 
+@pytest.mark.nightly
 def test_whole_runs_of_equal_rows_rarely_make_a_claim() -> None:
     """Every board as `run` would make it: rows stop when they are decided."""
     boards, false = 60, 0

@@ -119,10 +119,19 @@ WORLDS = [
     World("both very unequal", dataset_ratio=25, method_ratio=25),
     World("effects cancel", dataset_ratio=5, method_ratio=5, cancelling=True),
 ]
+BY_DAY = [
+    ("equal variances", 1), ("equal variances", 4), ("methods unequal", 1), ("data sets unequal", 3),
+    ("both unequal", 4), ("both very unequal", 3), ("effects cancel", 4),
+]  # fmt: skip
+"""Every world once, with this many data sets; the others at night."""
 each_world = pytest.mark.parametrize(
     ("world", "datasets", "seeds"),
-    # One data set can neither be unequal to others nor cancel with them.
-    [(w, t, s) for w in WORLDS for t, s in SIZES if t > 1 or (w.dataset_ratio == 1 and not w.cancelling)],
+    [
+        pytest.param(w, t, s, marks=() if (w.name, t) in BY_DAY else pytest.mark.nightly)
+        for w in WORLDS
+        for t, s in SIZES
+        if t > 1 or (w.dataset_ratio == 1 and not w.cancelling)  # one data set is unequal to no other
+    ],
     ids=lambda value: value.name if isinstance(value, World) else str(value),
 )
 

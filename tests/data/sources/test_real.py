@@ -14,6 +14,7 @@ from ltbench.data.sources.folder import Folder
 from ltbench.models.text import text_vectors
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_folder_of_real_photographs_is_read_and_made_long_tailed(shared_data: Path, tmp_path: Path) -> None:
     """A part of CIFAR-10 as JPEG files, as a user would bring them: two classes of the archive."""

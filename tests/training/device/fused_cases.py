@@ -34,8 +34,7 @@ SHAPES = [(4, 16, 8, 8), (3, 5, 7, 9), (2, 72, 4, 4), (40, 1, 3, 3), (33, 24, 1,
 KINDS = [(True, True), (False, True), (False, False)]
 """Whether something is added, and whether there is a ReLU."""
 SOME = [
-    (SHAPES[0], torch.bfloat16, KINDS[0]), (SHAPES[1], torch.float32, KINDS[0]), (SHAPES[2], torch.float32, KINDS[1]),
-    (SHAPES[3], torch.bfloat16, KINDS[1]), (SHAPES[4], torch.float32, KINDS[2]),
+    (SHAPES[0], torch.bfloat16, KINDS[0]), (SHAPES[2], torch.float32, KINDS[1]), (SHAPES[4], torch.float32, KINDS[2]),
 ]  # fmt: skip
 ALL = [(shape, dtype, kind) for shape in SHAPES for dtype in (torch.float32, torch.bfloat16) for kind in KINDS]
 nightly = pytest.mark.nightly
@@ -103,7 +102,9 @@ def test_it_is_no_further_from_the_formula_than_torchs_operations(
     assert all(ours[name] <= max(floor, 1.5 * torchs[name]) for name in right), (ours, torchs)
 
 
-@pytest.mark.parametrize("tiles", [Tiles(), Tiles(512, 1, 32), pytest.param(Tiles(64, 64, 4), marks=nightly)])
+@pytest.mark.parametrize(
+    "tiles", [Tiles(512, 1, 32), *(pytest.param(t, marks=nightly) for t in (Tiles(), Tiles(64, 64, 4)))]
+)
 def test_however_the_work_is_shared_out(tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_kernels, "TILES", tiles)
     case = Case((6, 20, 5, 7), torch.float32, added=True, relu=True)
