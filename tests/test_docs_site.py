@@ -18,7 +18,6 @@ import pytest
 from tests.page.test_page import BROWSER
 from tests.page.test_page import browser as browser
 from tests.page.test_reading import PALE
-from tests.sampling import sampled
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -35,6 +34,7 @@ PAGES = [
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine"),
     pytest.mark.skipif(importlib.util.find_spec("material") is None, reason="mkdocs is not installed: make docs"),
 ]
@@ -60,7 +60,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.shutdown()
 
 
-@sampled("where", PAGES, ["index", "gallery", "reference/methods"])
+@pytest.mark.parametrize("where", PAGES)
 def test_a_page_fits_is_quiet_and_asks_nobody_else(browser: Any, site: str, where: str) -> None:
     for width in (390, 768, 1440):
         context = browser.new_context(viewport={"width": width, "height": 900})
@@ -98,7 +98,6 @@ def test_what_the_pages_say_has_contrast(browser: Any, site: str, scheme: str) -
     assert faint == []
 
 
-@pytest.mark.nightly
 def test_the_keyboard_finds_the_search(browser: Any, site: str) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()

@@ -169,6 +169,7 @@ def test_imagenet_lt_runs_in_small(ltbench: Run, images: Path, tmp_path: Path) -
     assert "0 to run, 2 finished" in out
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_places_lt_runs_in_small_from_a_checkpoint(ltbench: Run, images: Path, tmp_path: Path) -> None:
     with torch.random.fork_rng():

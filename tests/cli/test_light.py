@@ -138,6 +138,7 @@ def test_reports_and_sites_need_neither_torch_nor_ray_nor_mlflow(tmp_path: Path)
     assert "Balanced Meta-Softmax" in page, "papers are read from the methods' files"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_trials_run_in_this_process_without_ray_and_mlflow(tmp_path: Path, data_root: Path) -> None:
     command = ["run", "quickstart", "--inline", "--only", "ce", "--seeds", "0", "--datasets", "digits", "--set",

@@ -462,7 +462,7 @@ def test_a_trial_learns_and_its_numbers_do_not_depend_on_cache_or_processes(
 OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "nesterov": False}
 
 
-@pytest.mark.parametrize("method", ["text_guided_mixup", "crt", "ldam_drw"])
+@sampled("method", ["text_guided_mixup", "crt", "ldam_drw"], ["text_guided_mixup"])
 def test_an_interrupted_trial_ends_in_the_same_numbers(
     method: str, make: Callable[..., tuple[TrialSpec, Site]], tmp_path: Path
 ) -> None:

@@ -183,6 +183,7 @@ def test_nodes_that_do_not_see_the_results_are_told_of_once(
 # -- on a cluster ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_cluster_is_looked_at_before_anything_trains(
     on_cluster: SharedCluster, make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path,

@@ -102,7 +102,7 @@ RESUMED = [name for name in Registry().names() if "words" not in Registry().get(
 """All methods but those that want a text tower, whose test is beside their own."""
 
 
-@sampled("name", RESUMED, [name for name in ALWAYS if name in RESUMED])
+@sampled("name", RESUMED, [name for name in (*ALWAYS, "crt", "ldam_drw", "sam") if name in RESUMED])
 def test_every_method_resumes_bit_equally_wherever_it_is_interrupted(
     name: str, make_spec: Make, site: Site, saving: Site, interrupt: Interrupt
 ) -> None:
@@ -121,7 +121,7 @@ def test_every_method_resumes_bit_equally_wherever_it_is_interrupted(
         discard(saving.checkpoints, spec.key)
 
 
-@pytest.mark.parametrize("name", ["ldam_drw", "crt", "text_guided_mixup"])
+@sampled("name", ["ldam_drw", "crt", "text_guided_mixup"], ["text_guided_mixup"])
 def test_a_trial_that_is_interrupted_twice_is_resumed_twice(
     name: str, make_spec: Make, site: Site, saving: Site, interrupt: Interrupt
 ) -> None:

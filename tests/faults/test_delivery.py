@@ -16,6 +16,7 @@ import urllib.request
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +179,11 @@ class Flaky:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("obeyed", [True, False], ids=["answer lost", "request lost"])
-@pytest.mark.parametrize("name", ["create_run", "log_batch", "log_dict", "set_terminated", "create_experiment"])
+@sampled(
+    "name, obeyed",
+    product(["create_run", "log_batch", "log_dict", "set_terminated", "create_experiment"], [True, False]),
+    [("create_run", True), ("log_batch", False), ("set_terminated", True), ("create_experiment", False)],
+)
 def test_a_failure_is_tried_again_in_the_same_run_and_leaves_one_run_per_key(
     name: str, obeyed: bool, results: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +280,7 @@ def python(script: str, *arguments: str, **named: Any) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["log_batch", "set_terminated", "ledger"])
+@sampled("where", ["log_batch", "set_terminated", "ledger"], ["ledger"])
 def test_a_process_that_dies_between_run_and_ledger_leaves_one_run(where: str, results: Path, journal: Journal) -> None:
     journal.write(made())
     with python(DIES, str(results), where) as process:

@@ -160,6 +160,7 @@ def test_the_larger_share_is_double_and_at_most_one(share: float, larger: float)
     assert Resources().larger({"gpu_share": share}).gpus == larger
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_failures_on_ray(

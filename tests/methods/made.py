@@ -25,20 +25,7 @@ from ltbench.training.madeup import text_tower
 REGISTRY = Registry()
 NAMES = REGISTRY.names()
 OPTIONS = [(name, field) for name in NAMES for field in REGISTRY.get(name).hyperparameters]
-ALWAYS = (
-    "bbn",
-    "ce",
-    "coop",
-    "crt",
-    "ldam_drw",
-    "lift",
-    "mixup",
-    "paco",
-    "sam",
-    "shike",
-    "temperature",
-    "text_guided_mixup",
-)
+ALWAYS = ("bbn", "coop", "lift", "paco", "shike", "temperature", "text_guided_mixup")
 """Methods that use every hook, alone and together, and need everything that a method can need."""
 COUNTS = (100, 50, 20, 10, 5)
 CIFAR100_IF100 = tuple(int(500 * 0.01 ** (c / 99)) for c in range(100))

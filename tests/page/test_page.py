@@ -31,6 +31,7 @@ from ltbench.spec import Expectation, Record, canonical
 from ltbench.spec.expectation import ExpectedMethod
 from ltbench.workflow import make_report
 from tests.ranking import made
+from tests.sampling import sampled
 
 ROOT = Path(__file__).parents[2]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -255,7 +256,7 @@ def visit(browser: Any, address: str) -> Iterator[Any]:
 
 
 @in_a_browser
-@pytest.mark.parametrize("width", [1440, 1280, 768, 390, 375])
+@sampled("width", [1440, 1280, 768, 390, 375], [1440, 390])
 def test_the_page_fits_and_is_quiet(visit: Any, width: int) -> None:
     page = visit(viewport={"width": width, "height": 800}).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -332,7 +333,7 @@ def test_the_chosen_view_is_kept_in_the_address(visit: Any) -> None:
 
 
 @in_a_browser
-@pytest.mark.parametrize("where", ["#view=9-9", "#view=&methods=", "#=", "#view=%"])
+@sampled("where", ["#view=9-9", "#view=&methods=", "#=", "#view=%"], ["#view=%"])
 def test_an_address_that_means_nothing_opens_the_first_view(visit: Any, where: str) -> None:
     assert visit(where).views() == ["view-0-0"]
 
@@ -428,7 +429,7 @@ def test_what_is_downloaded_is_the_file(visit: Any, suite: Path, tmp_path: Path)
 
 
 @in_a_browser
-@pytest.mark.parametrize("case", ["everything failed", "one method", "hostile"])
+@sampled("case", ["everything failed", "one method", "hostile"], ["hostile"])
 def test_the_page_of_an_odd_board_is_quiet_too(browser: Any, tmp_path: Path, case: str) -> None:
     records = made.records({"ce": 0.5} if case == "one method" else {"ce": 0.5, "good": 0.7}, {"a": (10.0,)}, seeds=3)
     if case == "everything failed":

@@ -21,6 +21,7 @@ from tests.page.test_page import browser as browser
 from tests.page.test_page import suite as suite
 from tests.page.test_page import visit as visit
 from tests.ranking import made
+from tests.sampling import sampled
 
 PALE = """() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -44,7 +45,7 @@ PALE = """() => {
 
 
 @in_a_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@sampled("scheme", ["light", "dark"], ["dark"])
 def test_every_text_has_contrast(visit: Any, scheme: str) -> None:
     page = visit(color_scheme=scheme).page
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
@@ -103,7 +104,7 @@ def test_the_method_under_the_pointer_stands_out_everywhere(visit: Any) -> None:
 
 
 @in_a_browser
-@pytest.mark.parametrize("width", [390, 768, 1440])
+@sampled("width", [390, 768, 1440], [390])
 def test_no_figure_is_cut_off(visit: Any, width: int) -> None:
     """Every text of a drawing lies within it."""
     page = visit(viewport={"width": width, "height": 900}).page
@@ -185,7 +186,7 @@ BEYOND = """(all) => all.filter((t) => t.checkVisibility() && t.getBoundingClien
 
 
 @in_a_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@sampled("scheme", ["light", "dark"], ["light"])
 def test_on_paper_all_tables_are_whole_and_nothing_is_for_clicking(visit: Any, scheme: str) -> None:
     page = visit(viewport=PAPER, color_scheme=scheme).page
     page.emulate_media(media="print", color_scheme=scheme)
