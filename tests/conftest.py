@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -121,7 +122,10 @@ UNDRAWN = '<svg xmlns="http://www.w3.org/2000/svg" width="1pt" height="1pt" view
 
 
 def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
-    """Figures of a report are made but not drawn, which takes a second a page: for tests of what else is on it."""
+    """Figures of a report have words and data but are not drawn, which takes a second a page: for tests of what else is
+    on it."""
+    for name in ("drawing", "narrow"):
+        patch.setattr(f"ltbench.page.drawing.Figure.{name}", SimpleNamespace(get_figwidth=lambda: 1.0))
     patch.setattr("ltbench.page.drawing.svg", lambda drawing: UNDRAWN)
     patch.setattr("ltbench.page.write.svg", lambda drawing: UNDRAWN)
     patch.setattr("ltbench.page.write.png", lambda drawing: b"")

@@ -96,8 +96,8 @@ def gallery() -> dict[str, str]:
     for figure in figures():
         files[f"gallery/{figure.name}.svg"] = picture(figure)
         shown = f"![{_alt(figure)}](gallery/{figure.name}.svg)"
-        if figure.narrow is not None:  # the one or the other, as wide as the screen is: docs/stylesheets/site.css
-            files[f"gallery/{figure.name}-narrow.svg"] = picture(replace(figure, drawing=figure.narrow))
+        if figure.draw_narrow is not None:  # the one or the other, as wide as the screen is: docs/stylesheets/site.css
+            files[f"gallery/{figure.name}-narrow.svg"] = picture(replace(figure, draw=figure.draw_narrow))
             shown = f"{shown}{{.wide}}\n![{_alt(figure)}](gallery/{figure.name}-narrow.svg){{.narrow .fits}}"
         else:
             shown += "{.fits}"

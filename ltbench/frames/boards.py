@@ -106,8 +106,8 @@ class Board:
 
 
 class Plots:
-    """The figures that a board's results allow, each as a function that returns a matplotlib Figure. `dir(board.plot)`
-    lists them."""
+    """The figures that a board's results allow, each as a function that returns a matplotlib Figure, drawn when it is
+    first called. `dir(board.plot)` lists them."""
 
     def __init__(self, ranked: RankedResults) -> None:
         self._ranked = ranked
@@ -121,8 +121,8 @@ class Plots:
         board, journal, expectation = self._ranked.board, self._ranked.journal, self._ranked.expectation
         records = [] if journal is None else list(journal.records().values())
         evidence = gather(records, board, expectation, journal.predictions if journal is not None else None)
-        drawn = [f for table in figures_of(board, evidence) for f in (*table.claims, *table.behind)]
-        return {figure.name.replace("-", "_"): figure for figure in drawn}
+        found = [f for table in figures_of(board, evidence) for f in (*table.claims, *table.behind)]
+        return {figure.name.replace("-", "_"): figure for figure in found}
 
     def __dir__(self) -> list[str]:
         return sorted(self._figures)

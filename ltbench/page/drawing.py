@@ -6,9 +6,10 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ Looks = Mapping[str, tuple[str, str]]
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, the words that stand for it, and its data."""
+    """A drawing, the words that stand for it, and its data. It is drawn when its drawing is first asked for: words and
+    data alone do without matplotlib."""
 
     name: str
     """Of its files and of its place on the page."""
@@ -54,12 +56,26 @@ class Figure:
     """How to read it, and what it must not be taken for."""
     alt: str
     """What it shows, for whoever cannot see it."""
-    drawing: Drawing
-    """Matplotlib's own figure."""
+    draw: Callable[[], Drawing]
+    """Makes the drawing; `drawing` calls it, once."""
     data: pd.DataFrame
     """Every number that is drawn, in full precision."""
-    narrow: Drawing | None = None
-    """The same with its panels below each other, for a page on a telephone; None: the drawing itself is narrow."""
+    draw_narrow: Callable[[], Drawing] | None = None
+    """Makes the same with its panels below each other, for a telephone; None: the drawing itself is narrow."""
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """Matplotlib's own figure."""
+        with style():
+            return self.draw()
+
+    @cached_property
+    def narrow(self) -> Drawing | None:
+        """The narrow drawing; None where there is none."""
+        if self.draw_narrow is None:
+            return None
+        with style():
+            return self.draw_narrow()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ltbench
 from ltbench.page import grids
 from ltbench.page.conventions import conventions
-from ltbench.page.drawing import WIDTH, Figure, inline_narrow, inline_svg, looks_of
+from ltbench.page.drawing import Figure, inline_narrow, inline_svg, looks_of
 from ltbench.page.evidence import Evidence
 from ltbench.page.setup import Setup
 from ltbench.page.words import definitions, in_a_sentence, no_diagram, verdict
@@ -127,7 +127,7 @@ def _apart(figure: Figure) -> str:
 
 def _figure(figure: Figure) -> dict[str, Any]:
     return {"name": figure.name, "title": figure.title, "caption": figure.caption, "svg": inline_svg(figure),
-            "narrow": inline_narrow(figure), "wide": float(figure.drawing.get_figwidth()) > 1.2 * WIDTH,
+            "narrow": inline_narrow(figure), "wide": figure.draw_narrow is not None,
             "rows": grids.of_frame(figure.data)}  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ltbench.errors import UserError
-from ltbench.page.drawing import Figure, png, style, svg
+from ltbench.page.drawing import Figure, png, svg
 from ltbench.page.evidence import Evidence, gather
 from ltbench.page.figures import gain, runs
 from ltbench.page.html import TableFigures, page
@@ -70,15 +70,14 @@ def write_report(
 
 
 def figures_of(board: Leaderboard, evidence: Evidence) -> list[TableFigures]:
-    """The figures of every table that has rows."""
-    with style():
-        return [
-            TableFigures(
-                _named(gain.figures(board, table), number),
-                _named(runs.figures(board, table, evidence), number),
-            )
-            for number, table in enumerate(table for table in board.tables if table.rows)
-        ]
+    """The figures of every table that has rows; none is drawn yet."""
+    return [
+        TableFigures(
+            _named(gain.figures(board, table), number),
+            _named(runs.figures(board, table, evidence), number),
+        )
+        for number, table in enumerate(table for table in board.tables if table.rows)
+    ]
 
 
 def _named(figures: Iterable[Figure], number: int) -> list[Figure]:

@@ -368,7 +368,7 @@ def test_a_picture_is_pixels_on_white(figures: dict[str, Figure]) -> None:
 
 def test_an_empty_figure_is_still_a_drawing() -> None:
     drawing, _ = canvas(2, 1)
-    empty = Figure("empty", "t", "c", 'says "nothing" <b>', drawing, pd.DataFrame())
+    empty = Figure("empty", "t", "c", 'says "nothing" <b>', lambda: drawing, pd.DataFrame())
     assert ET.fromstring(inline_svg(empty)).get("aria-label") == 'says "nothing" <b>'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -41,9 +42,9 @@ def answer(board: Leaderboard, table: Table, looks: Looks) -> Figure:
         f"{about[:1].upper()}{about[1:]}, points over {table.reference}, with 95 % intervals. Green: better; red: "
         f"worse; blue and orange: smaller than ±{table.rope:g}; grey: undecided." + (tail if with_ends else ""),
         f"Gains over {table.reference}: {'; '.join(said)}.",
-        _drawn(table, rows, shots, looks, narrow=False),
+        partial(_drawn, table, rows, shots, looks, narrow=False),
         pd.DataFrame(lines),
-        _drawn(table, rows, shots, looks, narrow=True) if with_ends else None,
+        partial(_drawn, table, rows, shots, looks, narrow=True) if with_ends else None,
     )
 
 

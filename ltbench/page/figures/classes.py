@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,16 +24,32 @@ if TYPE_CHECKING:
 def class_counts(board: Leaderboard, table: Table, evidence: Evidence, columns: Sequence[Column]) -> Figure:
     """Training images by class, the largest first: the long tail itself."""
     shots = board.config.get("shots", USUAL)
-    drawing, (axis,) = canvas(WIDTH, 3.4)
     lines, said = [], []
-    for i, column in enumerate(columns):
+    counts: list[tuple[str, Floats]] = []
+    for column in columns:
         images = np.sort(evidence.classes[column].train_images)[::-1]
-        share = 100 * (np.arange(len(images)) + 0.5) / len(images)
-        axis.plot(share, images, color=PALETTE[i % len(PALETTE)], marker=MARKERS[i % len(MARKERS)], markersize=3,
-                  markevery=max(1, len(images) // 20), label=plain(table.title(column)))  # fmt: skip
+        counts.append((table.title(column), images))
         lines += [{"column": table.title(column), "class": c + 1, "training images": n} for c, n in enumerate(images)]
         said.append(f"{table.title(column)} {images[0]:.0f} to {images[-1]:.0f}")
-    if min(evidence.classes[c].train_images.min() for c in columns) > 0:
+    return Figure(
+        "class-counts",
+        "Training images by class",
+        f"The largest imbalance factor of each data set. Dotted: more than {shots['many']} images is many-shot, fewer "
+        f"than {shots['few']} few-shot.",
+        f"Training images from the largest to the smallest class: {'; '.join(said)}.",
+        partial(_drawn_counts, counts, shots),
+        pd.DataFrame(lines),
+    )
+
+
+def _drawn_counts(counts: Sequence[tuple[str, Floats]], shots: Mapping[str, int]) -> Drawing:
+    """`counts`: title and images of every column, the largest class first."""
+    drawing, (axis,) = canvas(WIDTH, 3.4)
+    for i, (title, images) in enumerate(counts):
+        share = 100 * (np.arange(len(images)) + 0.5) / len(images)
+        axis.plot(share, images, color=PALETTE[i % len(PALETTE)], marker=MARKERS[i % len(MARKERS)], markersize=3,
+                  markevery=max(1, len(images) // 20), label=plain(title))  # fmt: skip
+    if min(images.min() for _, images in counts) > 0:
         axis.set_yscale("log")
         plain_ticks(axis.yaxis)
     for limit, name in ((shots["many"], "many-shot above"), (shots["few"], "few-shot below")):
@@ -40,15 +57,7 @@ def class_counts(board: Leaderboard, table: Table, evidence: Evidence, columns: 
         axis.annotate(name, (100, limit), xytext=(0, 2), textcoords="offset points", ha="right", fontsize=7.5)
     axis.set(xlabel="classes, largest first, %", ylabel="training images of the class")
     drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return Figure(
-        "class-counts",
-        "Training images by class",
-        f"The largest imbalance factor of each data set. Dotted: more than {shots['many']} images is many-shot, fewer "
-        f"than {shots['few']} few-shot.",
-        f"Training images from the largest to the smallest class: {'; '.join(said)}.",
-        drawing,
-        pd.DataFrame(lines),
-    )
+    return drawing
 
 
 def recalls(table: Table, evidence: Evidence, columns: Sequence[Column], labels: Sequence[str], looks: Looks) -> Figure:
@@ -75,9 +84,9 @@ def recalls(table: Table, evidence: Evidence, columns: Sequence[Column], labels:
         "Mean over seeds, one point per class, the largest class on the left; with more than 20 classes the "
         "line is a moving average over a tenth of them. The largest imbalance factor of each data set.",
         f"Recall of the rarest class on {table.title(columns[0])}: {tail}.",
-        _drawn(table, evidence, columns, labels, looks, 3),
+        partial(_drawn, table, evidence, columns, labels, looks, 3),
         pd.DataFrame(lines),
-        _drawn(table, evidence, columns, labels, looks, 1) if len(columns) > 1 else None,
+        partial(_drawn, table, evidence, columns, labels, looks, 1) if len(columns) > 1 else None,
     )
 
 

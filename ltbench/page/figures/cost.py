@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -42,7 +43,7 @@ def cost(board: Leaderboard, table: Table, evidence: Evidence, looks: Looks) -> 
         f"both cheaper and better (Pareto front). {unit} per point gained: what a trial costs beyond one of the "
         "reference, by point gained." + _search(board),
         f"Seconds per trial: {said}. No method is both cheaper and better than: {best}.",
-        _drawn(board, table, spent, unit, front, looks),
+        partial(_drawn, board, table, spent, unit, front, looks),
         data,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ def best_epoch(table: Table, evidence: Evidence, looks: Looks) -> Figure | None:
         "passes during each training: of more, it would be better still. Every other number on this page is of the "
         "last epoch.",
         f"Last and best epoch: {', '.join(f'{m} {last[m]:.1f} and {best[m]:.1f}' for m in list(last)[:8])}.",
-        _drawn(rows[:MOST_ROWS], looks, last, best),
+        partial(_drawn, rows[:MOST_ROWS], looks, last, best),
         pd.DataFrame(data),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,9 +103,9 @@ def intervals(board: Leaderboard, table: Table, looks: Looks) -> Figure:
         f"is the region of practical equivalence, ±{table.rope:g}. Bootstrap intervals are approximate and too short "
         "below 10 seeds.",
         f"Gains over {table.reference}: {said}.",
-        _drawn_intervals(table, rows, columns, looks, len(columns)),
+        partial(_drawn_intervals, table, rows, columns, looks, len(columns)),
         data,
-        _drawn_intervals(table, rows, columns, looks, 1),
+        partial(_drawn_intervals, table, rows, columns, looks, 1),
     )
 
 
@@ -170,9 +171,9 @@ def by_imbalance(board: Leaderboard, table: Table, looks: Looks) -> Figure:
         "By imbalance factor",
         "Mean over seeds with 95 % interval. Factors of one data set share their test images.",
         f"{board.about(board.primary).title} by imbalance factor: {ends}.",
-        _drawn_factors(board, table, several, rows, looks, 3),
+        partial(_drawn_factors, board, table, several, rows, looks, 3),
         data,
-        _drawn_factors(board, table, several, rows, looks, 1) if len(several) > 1 else None,
+        partial(_drawn_factors, board, table, several, rows, looks, 1) if len(several) > 1 else None,
     )
 
 

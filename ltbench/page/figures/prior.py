@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
@@ -10,6 +14,9 @@ from ltbench.page.drawing import FAINT, WIDTH, Figure, Looks, canvas, legend, of
 from ltbench.page.evidence import Evidence
 from ltbench.ranking.board import Table
 from ltbench.stats.priors import prior_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 PRIORS = (*(f"forward{r}" for r in reversed(RATIOS)), "uniform", *(f"backward{r}" for r in RATIOS))
 
@@ -21,17 +28,7 @@ def priors(table: Table, evidence: Evidence, looks: Looks) -> Figure | None:
     if not all((m, c) in evidence.recall for m in labels for c in table.columns):
         return None
     values = {m: [_mean(m, prior, table, evidence) for prior in PRIORS] for m in labels}
-    drawing, (axis,) = canvas(WIDTH, 3.8)
     drawn = shown(labels, table.reference)
-    for m in drawn:
-        colour, marker = looks[m]
-        line = axis.plot(range(len(PRIORS)), values[m], marker=marker, markersize=4, color=colour, label=plain(m))
-        of_method(looks, m, f"{m}: {values[m][0]:.1f} to {values[m][-1]:.1f}", *line)
-    axis.axvline(PRIORS.index("uniform"), color=FAINT, linewidth=0.8, linestyle=":")
-    axis.set_xticks(range(len(PRIORS)), [_short(prior) for prior in PRIORS])
-    axis.set(xlabel="test images, from head-heavy (F) to tail-heavy (B)\nby imbalance factor", ylabel="accuracy, %")
-    axis.tick_params(axis="x", labelsize=7.5, rotation=45)
-    legend(drawing, axis, looks)
     ends = ", ".join(f"{m} {values[m][0]:.1f} to {values[m][-1]:.1f}" for m in drawn)
     return Figure(
         "priors",
@@ -41,12 +38,26 @@ def priors(table: Table, evidence: Evidence, looks: Looks) -> Figure | None:
         "and columns; nothing is trained or tested again. A method that is told the test distribution could do better. "
         "To rank and test under one of them: ltbench leaderboard --prior forward50.",
         f"Accuracy from the most head-heavy to the most tail-heavy test distribution: {ends}.",
-        drawing,
+        partial(_drawn, {m: values[m] for m in drawn}, looks),
         pd.DataFrame(
             [(m, prior, v) for m in labels for prior, v in zip(PRIORS, values[m], strict=True)],
             columns=["method", "prior", "accuracy"],
         ),
     )
+
+
+def _drawn(values: Mapping[str, Sequence[float]], looks: Looks) -> Drawing:
+    drawing, (axis,) = canvas(WIDTH, 3.8)
+    for m, found in values.items():
+        colour, marker = looks[m]
+        line = axis.plot(range(len(PRIORS)), found, marker=marker, markersize=4, color=colour, label=plain(m))
+        of_method(looks, m, f"{m}: {found[0]:.1f} to {found[-1]:.1f}", *line)
+    axis.axvline(PRIORS.index("uniform"), color=FAINT, linewidth=0.8, linestyle=":")
+    axis.set_xticks(range(len(PRIORS)), [_short(prior) for prior in PRIORS])
+    axis.set(xlabel="test images, from head-heavy (F) to tail-heavy (B)\nby imbalance factor", ylabel="accuracy, %")
+    axis.tick_params(axis="x", labelsize=7.5, rotation=45)
+    legend(drawing, axis, looks)
+    return drawing
 
 
 def _mean(method: str, prior: str, table: Table, evidence: Evidence) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -20,7 +21,7 @@ from ltbench.page.drawing import (
     plain,
     shown,
 )
-from ltbench.ranking.board import Row, Table
+from ltbench.ranking.board import Profile, Row, ScopeB, Table
 from ltbench.ranking.formats.text_tables import signed
 from ltbench.ranking.pairs import ALPHA
 from ltbench.stats.minimum import min_n
@@ -28,6 +29,7 @@ from ltbench.stats.random_datasets import SignedRank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
 
 
 def methods_down(axes: Axes, rows: Sequence[Row]) -> None:
@@ -40,18 +42,6 @@ def methods_down(axes: Axes, rows: Sequence[Row]) -> None:
 def rank_intervals(table: Table, looks: Looks) -> Figure:
     """Simultaneous rank intervals as bars."""
     rows = table.rows[:MOST_ROWS]
-    drawing, (axis,) = canvas(WIDTH, 0.8 + 0.27 * len(rows))
-    for y, row in enumerate(rows):
-        tone = "#009E73" if row.rank[0] == 1 else "#56B4E9"
-        bar = axis.plot([row.rank[0] - 0.3, row.rank[1] + 0.3], [y, y], color=tone, linewidth=9, solid_capstyle="butt")
-        text = axis.annotate(row.rank_label, (row.rank[1] + 0.3, y), xytext=(3, 0), textcoords="offset points",
-                             va="center", fontsize=8)  # fmt: skip
-        of_method(looks, row.label, f"{row.label}: rank {row.rank_label}", *bar, text)
-    axis.set_xlim(0.5, 1.12 * len(table.rows) + 0.7)
-    axis.set_xlabel("rank")
-    axis.locator_params(axis="x", integer=True)
-    axis.set_xticks([tick for tick in axis.get_xticks() if 1 <= tick <= len(table.rows)])
-    methods_down(axis, rows)
     data = pd.DataFrame([{"method": r.label, "lowest rank": r.rank[0], "highest rank": r.rank[1]} for r in rows])
     said = ", ".join(f"{row.label} {row.rank_label}" for row in rows)
     return Figure(
@@ -60,9 +50,25 @@ def rank_intervals(table: Table, looks: Looks) -> Figure:
         "With 95 % confidence all methods lie within their bars at once. Bars that do not overlap: a significant "
         "difference. Bars that overlap say nothing of the two methods: see the table of every pair.",
         f"Rank intervals: {said}.",
-        drawing,
+        partial(_drawn_ranks, rows, len(table.rows), looks),
         data,
     )
+
+
+def _drawn_ranks(rows: Sequence[Row], methods: int, looks: Looks) -> Drawing:
+    drawing, (axis,) = canvas(WIDTH, 0.8 + 0.27 * len(rows))
+    for y, row in enumerate(rows):
+        tone = "#009E73" if row.rank[0] == 1 else "#56B4E9"
+        bar = axis.plot([row.rank[0] - 0.3, row.rank[1] + 0.3], [y, y], color=tone, linewidth=9, solid_capstyle="butt")
+        text = axis.annotate(row.rank_label, (row.rank[1] + 0.3, y), xytext=(3, 0), textcoords="offset points",
+                             va="center", fontsize=8)  # fmt: skip
+        of_method(looks, row.label, f"{row.label}: rank {row.rank_label}", *bar, text)
+    axis.set_xlim(0.5, 1.12 * methods + 0.7)
+    axis.set_xlabel("rank")
+    axis.locator_params(axis="x", integer=True)
+    axis.set_xticks([tick for tick in axis.get_xticks() if 1 <= tick <= methods])
+    methods_down(axis, rows)
+    return drawing
 
 
 def profile(table: Table, looks: Looks) -> Figure:
@@ -70,19 +76,6 @@ def profile(table: Table, looks: Looks) -> Figure:
     found = table.profile
     assert found is not None
     labels = shown([row.label for row in table.rows if row.label != table.reference], None)
-    drawing, (axis,) = canvas(WIDTH, 3.6)
-    for i, m in enumerate(labels):
-        colour, marker = looks[m]
-        drawn = axis.plot(found.thresholds, found.share[m], color=colour, label=plain(m), marker=marker, markersize=4,
-                          markevery=(0.02 * i, 0.15))  # fmt: skip
-        if found.low:
-            share = axis.fill_between(found.thresholds, found.low[m], found.high[m], color=colour, alpha=0.15, lw=0)
-            of_method(looks, m, m, share)
-        of_method(looks, m, m, *drawn)
-    axis.set_xlabel(f"gain over {plain(table.reference)}, points" if table.reference else "value")
-    axis.set_ylabel("share of runs above")
-    axis.set_ylim(-0.02, 1.02)
-    legend(drawing, axis, looks)
     columns: Mapping[str, Sequence[float]] = {"threshold": found.thresholds, **{m: found.share[m] for m in labels}}
     half = {
         m: next((t for t, s in zip(found.thresholds, found.share[m], strict=True) if s < 0.5), found.thresholds[-1])
@@ -95,14 +88,45 @@ def profile(table: Table, looks: Looks) -> Figure:
         "Performance profile",
         f"For every threshold, the share of runs above it; data sets weigh the same. {band}",
         f"Half of the runs are above: {said}.",
-        drawing,
+        partial(_drawn_profile, found, labels, table.reference, looks),
         pd.DataFrame(columns),
     )
+
+
+def _drawn_profile(found: Profile, labels: Sequence[str], reference: str | None, looks: Looks) -> Drawing:
+    drawing, (axis,) = canvas(WIDTH, 3.6)
+    for i, m in enumerate(labels):
+        colour, marker = looks[m]
+        drawn = axis.plot(found.thresholds, found.share[m], color=colour, label=plain(m), marker=marker, markersize=4,
+                          markevery=(0.02 * i, 0.15))  # fmt: skip
+        if found.low:
+            share = axis.fill_between(found.thresholds, found.low[m], found.high[m], color=colour, alpha=0.15, lw=0)
+            of_method(looks, m, m, share)
+        of_method(looks, m, m, *drawn)
+    axis.set_xlabel(f"gain over {plain(reference)}, points" if reference else "value")
+    axis.set_ylabel("share of runs above")
+    axis.set_ylim(-0.02, 1.02)
+    legend(drawing, axis, looks)
+    return drawing
 
 
 def improvement(table: Table, looks: Looks) -> Figure:
     """Probability that a run is better than the reference's of the same seed."""
     rows = [row for row in table.rows if row.improvement is not None][:MOST_ROWS]
+    data = pd.DataFrame([{"method": row.label, "P(better)": row.improvement} for row in rows])
+    said = ", ".join(f"{row.label} {row.improvement:.2f}" for row in rows)
+    return Figure(
+        "improvement",
+        "Probability of improvement",
+        "Share of paired seeds on which the method is above the reference, averaged over data sets, ties "
+        "counting half. It takes 29 paired runs to tell 0.75 from 0.5: descriptive.",
+        f"Probability of improvement: {said}.",
+        partial(_drawn_improvement, table, rows, looks),
+        data,
+    )
+
+
+def _drawn_improvement(table: Table, rows: Sequence[Row], looks: Looks) -> Drawing:
     drawing, (axis,) = canvas(WIDTH, 0.8 + 0.27 * len(rows))
     axis.axvline(0.5, color=INK, linewidth=0.8)
     for y, row in enumerate(rows):
@@ -113,17 +137,7 @@ def improvement(table: Table, looks: Looks) -> Figure:
     axis.set_xlim(-0.03, 1.03)
     axis.set_xlabel(f"share of paired seeds above {plain(str(table.reference))}")
     methods_down(axis, rows)
-    data = pd.DataFrame([{"method": row.label, "P(better)": row.improvement} for row in rows])
-    said = ", ".join(f"{row.label} {row.improvement:.2f}" for row in rows)
-    return Figure(
-        "improvement",
-        "Probability of improvement",
-        "Share of paired seeds on which the method is above the reference, averaged over data sets, ties "
-        "counting half. It takes 29 paired runs to tell 0.75 from 0.5: descriptive.",
-        f"Probability of improvement: {said}.",
-        drawing,
-        data,
-    )
+    return drawing
 
 
 def critical_difference(table: Table, looks: Looks) -> Figure:
@@ -133,12 +147,32 @@ def critical_difference(table: Table, looks: Looks) -> Figure:
     assert found.critical_difference is not None
     order = sorted(range(len(table.rows)), key=lambda i: found.friedman.mean_ranks[i])
     ranks = [found.friedman.mean_ranks[i] for i in order]
+    bars = (
+        "Bars join methods that the table's Wilcoxon tests (Holm) do not tell apart"
+        if found.pairs
+        else (f"No bars: {found.blocks} data sets are too few for the corrected tests, which need {found.needs}")
+    )
+    data = pd.DataFrame([{"method": table.rows[i].label, "mean rank": r} for i, r in zip(order, ranks, strict=True)])
+    said = ", ".join(f"{table.rows[i].label} {r:.2f}" for i, r in zip(order, ranks, strict=True))
+    return Figure(
+        "critical-difference",
+        "Critical difference diagram",
+        f"Other data sets (scope B). {bars}. CD: Nemenyi's critical difference, for comparison with other papers.",
+        f"Mean ranks: {said}.",
+        partial(_drawn_difference, [row.label for row in table.rows], found, order, looks),
+        data,
+    )
+
+
+def _drawn_difference(labels: Sequence[str], found: ScopeB, order: Sequence[int], looks: Looks) -> Drawing:
+    assert found.critical_difference is not None
+    ranks = [found.friedman.mean_ranks[i] for i in order]
     drawing, (axis,) = canvas(WIDTH, 1.0 + 0.26 * len(order))
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     for level, (i, mean) in enumerate(zip(order, ranks, strict=True)):
         line = axis.plot([mean, mean], [0, -1 - level], color=FAINT, linewidth=0.8)
-        label = table.rows[i].label
+        label = labels[i]
         place, side = (
             ((-3, 0), "right") if mean > (ranks[0] + ranks[-1]) / 2 else ((3, 0), "left")
         )  # where there is room
@@ -154,21 +188,7 @@ def critical_difference(table: Table, looks: Looks) -> Figure:
     axis.set_xlim(0.9, len(order) + 0.6)
     axis.set_ylim(-len(order) - 0.8, 2.0 + 0.35 * len(groups))
     axis.set_xlabel(f"mean rank over {found.blocks} data sets")
-    bars = (
-        "Bars join methods that the table's Wilcoxon tests (Holm) do not tell apart"
-        if found.pairs
-        else (f"No bars: {found.blocks} data sets are too few for the corrected tests, which need {found.needs}")
-    )
-    data = pd.DataFrame([{"method": table.rows[i].label, "mean rank": r} for i, r in zip(order, ranks, strict=True)])
-    said = ", ".join(f"{table.rows[i].label} {r:.2f}" for i, r in zip(order, ranks, strict=True))
-    return Figure(
-        "critical-difference",
-        "Critical difference diagram",
-        f"Other data sets (scope B). {bars}. CD: Nemenyi's critical difference, for comparison with other papers.",
-        f"Mean ranks: {said}.",
-        drawing,
-        data,
-    )
+    return drawing
 
 
 def cliques(pairs: Sequence[SignedRank], order: Sequence[int]) -> list[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -80,9 +81,9 @@ def reliability(table: Table, evidence: Evidence, column: Column, labels: Sequen
         f"Calibration on {table.title(column)}",
         f"15 bins of equal mass over all seeds; below the diagonal is over-confident. ECE in %: {eces}.",
         f"Reliability diagrams. Expected calibration error: {eces}.",
-        _drawn_reliability(evidence, column, there, looks, 3),
+        partial(_drawn_reliability, evidence, column, there, looks, 3),
         pd.DataFrame(lines),
-        _drawn_reliability(evidence, column, there, looks, 2) if len(there) > 2 else None,
+        partial(_drawn_reliability, evidence, column, there, looks, 2) if len(there) > 2 else None,
     )
 
 
@@ -119,15 +120,15 @@ def curves(
     last = {line["method"]: line["mean"] for line in lines if line["column"] == table.title(there[0])}
     said = ", ".join(f"{m} {v:.3g}" for m, v in last.items())
     losses = " Losses of different methods are different quantities." if name == "train/loss" else ""
-    drawn = [_drawn_curves(table, evidence, name, there, labels, looks, across) for across in (3, 1)]
+    draw = partial(_drawn_curves, table, evidence, name, there, labels, looks)
     return Figure(
         f"curve-{re.sub('[^A-Za-z0-9]+', '-', name)}",
         f"{called(name)} during training",
         f"Mean over seeds; the band is from the lowest to the highest seed.{losses}",
         f"{called(name)} at the end: {said}.",
-        drawn[0],
+        partial(draw, 3),
         pd.DataFrame(lines),
-        drawn[1] if len(there) > 1 else None,
+        partial(draw, 1) if len(there) > 1 else None,
     )
 
 

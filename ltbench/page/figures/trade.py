@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -37,7 +38,7 @@ def trade_off(table: Table, looks: Looks) -> Figure:
         f"Gains over {table.reference} where both buckets exist, with 95 % intervals over seeds. Filled, "
         "joined by the dotted line: no other method is better in both (Pareto front).",
         f"Many-shot against few-shot gains: {said}.",
-        _drawn_trades(table, trades, looks),
+        partial(_drawn_trades, table, trades, looks),
         data,
     )
 
