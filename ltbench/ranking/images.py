@@ -6,7 +6,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from ltbench.stats.fixed_datasets import ByImage
 
 Predictions = Callable[[str], bytes | None]
 """Key -> the stored npz of a trial, or None."""
+Trial = tuple[str, Column, int]
+"""(method, column, seed)."""
 ByColumn = Mapping[tuple[str, Column], Mapping[int, NDArray[np.float32]]]
 """(method, column) -> seed -> (images,) contributions in points; their mean is the metric."""
 LINEAR = ("accuracy", "balanced_accuracy")
@@ -35,13 +37,16 @@ def left_out(key: str) -> bytes | None:
 
 
 def contributions(
-    keys: Mapping[tuple[str, Column, int], str],
+    keys: Mapping[Trial, str],
     predictions: Predictions | None,
     metric: str,
     blocks: Mapping[str, str] | None = None,
     class_weights: Mapping[Column, NDArray[np.float64]] | None = None,
 ) -> ByColumn:
     """What every test image contributes to a method's value, for all the trials of a table.
+
+    New test images are drawn class by class, as many of each as there are (`within_classes`): a method that is better
+    at some classes and worse at others is so with any images of theirs, which is no noise.
 
     Args:
         keys: (method, column, seed) -> key of the finished trial.
@@ -58,9 +63,31 @@ def contributions(
         raise NoImages(f"{metric} is no share of right images")
     if len({label for label, _, _ in keys}) > MOST_METHODS:
         raise NoImages(f"more than {MOST_METHODS} methods")
+    right, truths = right_images(keys, predictions, blocks)
+    strata = {block: strata_of(truth) for block, truth in truths.items()}
     found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
-    truths: dict[str, NDArray[Any]] = {}
     weights: dict[Column, NDArray[np.float32]] = {}
+    for (label, column), by_seed in right.items():
+        block = (blocks or {}).get(column.dataset, column.dataset)
+        if column not in weights:
+            weights[column] = _weights(truths[block], metric, (class_weights or {}).get(column))
+        found[label, column] = {s: within_classes(weights[column] * x, strata[block]) for s, x in by_seed.items()}
+    return found
+
+
+def right_images(
+    keys: Mapping[Trial, str], predictions: Predictions, blocks: Mapping[str, str] | None = None
+) -> tuple[dict[tuple[str, Column], dict[int, NDArray[np.bool_]]], dict[str, NDArray[Any]]]:
+    """Which test images every trial got right, (images,), and the true labels of every block.
+
+    Args:
+        keys, blocks: as of `contributions`.
+
+    Raises:
+        NoImages: a trial's predictions are not at hand, or two trials of a block were tested on different images.
+    """
+    found: dict[tuple[str, Column], dict[int, NDArray[np.bool_]]] = {}
+    truths: dict[str, NDArray[Any]] = {}
     lost: list[str] = []
     for (label, column, seed), key in keys.items():
         kept = _read(predictions(key))
@@ -70,17 +97,54 @@ def contributions(
         if kept is None or lost:
             continue
         predicted, truth = kept
-        block = (blocks or {}).get(column.dataset, column.dataset)
-        known = truths.setdefault(block, truth)
+        known = truths.setdefault((blocks or {}).get(column.dataset, column.dataset), truth)
         if known is not truth and not np.array_equal(known, truth):
             raise NoImages(f"trials of {column.dataset} were tested on different images")
-        if column not in weights:
-            weights[column] = _weights(truth, metric, (class_weights or {}).get(column))
-        found.setdefault((label, column), {})[seed] = weights[column] * (predicted == truth)
+        found.setdefault((label, column), {})[seed] = predicted == truth
     if lost:
         which = "" if len(lost) == len(keys) else f": {lost[0]}" + (", ..." if len(lost) > 1 else "")
         raise NoImages(f"predictions of {len(lost)} of {len(keys)} trials are not at hand or damaged{which}")
-    return found
+    return found, truths
+
+
+class Strata(NamedTuple):
+    """Classes that images are drawn from. of: (images,) the class of each; counts: (classes,) how many each has."""
+
+    of: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def strata_of(truth: NDArray[Any]) -> Strata:
+    """The classes of test images with these true labels, (images,).
+
+    One image says nothing of the noise of its class. So classes with a single test image count as one class, and with
+    the smallest other one where there is just one such class (collapsed strata: Cochran, Sampling Techniques, 1977,
+    section 5A.12). The noise then is overstated by what such classes differ.
+    """
+    _, of, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    merged = counts == 1
+    if merged.sum() == 1 and len(counts) > 1:
+        merged[np.argmin(np.where(merged, len(truth) + 1, counts))] = True
+    if merged.any():
+        of = np.unique(np.where(merged[of], -1, of), return_inverse=True)[1]
+    return Strata(of.astype(np.int64), np.bincount(of))
+
+
+def within_classes(x: NDArray[np.float32], strata: Strata) -> NDArray[np.float32]:
+    """Contributions, (images,), as those of images that are drawn from their classes.
+
+    What an image differs from its class, scaled by sqrt(n_c (n - 1) / (n (n_c - 1))) for the n_c of n images of its
+    class, is added to the mean of all. So the mean is as before, and the sum of squares around it, divided by
+    n (n - 1), is the variance of the mean of images drawn class by class: the sum over classes of
+    (n_c / n)^2 s_c^2 / n_c (Cochran, Sampling Techniques, 1977, section 5.4).
+    """
+    of, counts = strata
+    n = len(x)
+    if n < 2 or len(counts) == 1:
+        return x
+    mean = np.bincount(of, weights=x, minlength=len(counts)) / counts
+    scale = np.sqrt(counts * (n - 1.0) / (n * (counts - 1.0)))
+    return np.asarray(x.mean(dtype=np.float64) + scale[of] * (x - mean[of]), dtype=np.float32)
 
 
 def _read(stored: bytes | None) -> tuple[NDArray[Any], NDArray[Any]] | None:

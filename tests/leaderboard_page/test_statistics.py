@@ -18,6 +18,7 @@ from ltbench.ranking.board import Leaderboard, Row, Table
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.formats.as_json import as_data
 from ltbench.ranking.formats.notes import header, notes
+from ltbench.ranking.images import strata_of, within_classes
 from ltbench.ranking.looks import Named, Standing
 from ltbench.ranking.ranking import Rules, rank
 from ltbench.ranking.table import _of_all
@@ -200,17 +201,17 @@ def test_one_pair_errs_on_the_safe_side(share: float) -> None:
         assert false > 0.05 - noise, "exact where one of the two adds nothing"
 
 
-def test_test_images_are_drawn_from_all_classes_together() -> None:
-    """Every image right in one class and wrong in the other: class by class there would be no noise at all."""
-    hits = np.repeat([100.0, 0.0], 100)
+def test_intervals_are_wide_where_a_few_classes_weigh_most() -> None:
+    """Two classes of which every other image is right, as heavy as each other and not."""
+    truth, hits = np.repeat([0, 1], 100), np.tile([100.0, 0.0], 100)
     halves = []
     for weights in ((1.0, 1.0), (1.9, 0.1)):
-        shown = {"a": {s: hits * np.repeat(weights, 100) for s in range(3)}}
-        dark = {"a": {s: np.zeros(200) for s in range(3)}}
-        values = {"a": dict.fromkeys(range(3), float(shown["a"][0].mean()))}
+        x = within_classes((hits * np.repeat(weights, 100)).astype(np.float32), strata_of(truth))
+        shown, dark = {"a": dict.fromkeys(range(3), x)}, {"a": dict.fromkeys(range(3), np.zeros_like(x))}
+        values = {"a": dict.fromkeys(range(3), float(x.mean()))}
         halves.append(scope_a(values, {"a": dict.fromkeys(range(3), 0.0)}, (shown, dark)).half)
     assert halves[0] == pytest.approx(1.96 * hits.std(ddof=1) / math.sqrt(200), rel=0.01)
-    assert halves[1] == pytest.approx(1.9 * halves[0], rel=0.01)
+    assert halves[1] == pytest.approx(math.hypot(1.9, 0.1) / math.hypot(1, 1) * halves[0], rel=0.01)
 
 
 def test_other_data_sets_are_judged_by_the_first_look() -> None:

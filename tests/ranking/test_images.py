@@ -10,11 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from ltbench import cli
 from ltbench.page.evidence import gather
-from ltbench.ranking.build import build
-from ltbench.ranking.images import NoImages, by_dataset, contributions, left_out, read_arrays
+from ltbench.ranking.build import BoardOptions, build
+from ltbench.ranking.images import (
+    NoImages,
+    by_dataset,
+    contributions,
+    left_out,
+    read_arrays,
+    strata_of,
+    within_classes,
+)
 from ltbench.results.journal import Journal
 from ltbench.spec import Column, Record, Result
 from ltbench.stats.crossed import crossed_variance
@@ -67,11 +79,23 @@ def test_imbalance_factors_are_averaged_for_the_seeds_that_have_all(kept: list[R
     assert whole["b"][1].mean() == pytest.approx(np.mean([r.metrics["accuracy"] or 0 for r in ours]), abs=1e-4)
 
 
+def drawn_by_class(right: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+    """Class by class, as written: the mean, and what an image differs from its class, scaled for the sum over classes
+    of (n_c / n)^2 s_c^2 / n_c."""
+    x, n = 100.0 * right, len(truth)
+    found = np.full(x.shape, x.mean(axis=-1, keepdims=True))
+    for c in np.unique(truth):
+        of_class = x[..., truth == c]
+        scale = np.sqrt(of_class.shape[-1] * (n - 1) / (n * (of_class.shape[-1] - 1)))
+        found[..., truth == c] += scale * (of_class - of_class.mean(axis=-1, keepdims=True))
+    return found
+
+
 def test_the_leaderboard_tests_what_scope_a_tests_of_the_same_arrays() -> None:
     """Two data sets, three seeds, arrays written down here: no reader, no weights."""
     rng = np.random.default_rng(4)
     right = {m: {d: rng.random((3, 40)) < p for d in "ab"} for m, p in (("ce", 0.5), ("good", 0.8))}
-    truth = np.repeat(np.arange(4), 10)
+    truth = np.repeat(np.arange(4), [16, 8, 12, 4])
     results, stored = [], {}
     for m, by_set in right.items():
         for d, rows in by_set.items():
@@ -79,11 +103,11 @@ def test_the_leaderboard_tests_what_scope_a_tests_of_the_same_arrays() -> None:
                 value = 100 * float(row.mean())
                 record = made.spec(m, d, 10.0, s)
                 stored[record.key] = made.npz(np.where(row, truth, (truth + 1) % 4), truth)
-                results.append(Result.of(Record(spec=record, status="ok", metrics={"balanced_accuracy": value})))
+                results.append(Result.of(Record(spec=record, status="ok", metrics={"accuracy": value})))
     quality = {m: {d: {s: 100 * x[s].mean() for s in range(3)} for d, x in sets.items()} for m, sets in right.items()}
-    images = {m: {d: {s: 100.0 * x[s] for s in range(3)} for d, x in sets.items()} for m, sets in right.items()}
+    images = {m: {d: dict(enumerate(drawn_by_class(x, truth))) for d, x in sets.items()} for m, sets in right.items()}
     wanted = scope_a(quality["good"], quality["ce"], (images["good"], images["ce"]))
-    board = build(results, predictions=stored.get)
+    board = build(results, predictions=stored.get, options=BoardOptions(primary="accuracy"))
     (pair,) = board.tables[0].pairs
     assert board.tables[0].with_images
     found = pair.seen_from("good").test
@@ -91,9 +115,85 @@ def test_the_leaderboard_tests_what_scope_a_tests_of_the_same_arrays() -> None:
     assert found.shares == pytest.approx(wanted.shares)
     score = next(r for r in board.tables[0].rows if r.label == "good").scores[Column("a", "IF10", "a10.0")]
     assert score.gain is not None
-    assert score.gain.half == pytest.approx(
-        crossed_variance(100.0 * right["good"]["a"] - 100.0 * right["ce"]["a"]).half
-    )
+    difference = drawn_by_class(right["good"]["a"], truth) - drawn_by_class(right["ce"]["a"], truth)
+    assert score.gain.half == pytest.approx(crossed_variance(difference).half)
+
+
+# -- drawn class by class ----------------------------------------------------------------------------------------------
+
+
+def spread(x: NDArray[Any]) -> float:
+    """The variance of a mean of independent draws."""
+    return float(x.var(ddof=1) / x.size)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=40), st.integers(0, 2**32))
+def test_the_spread_is_that_of_a_stratified_mean(classes: list[int], seed: int) -> None:
+    truth = np.array(classes)
+    x = np.random.default_rng(seed).normal(50, 20, len(truth)).astype(np.float32)
+    found = within_classes(x, strata_of(truth))
+    assert found.mean() == pytest.approx(x.mean(), rel=1e-4)
+    counts = np.bincount(truth)
+    if (counts != 1).all() and len(truth) > 1:
+        classes_there = np.flatnonzero(counts)
+        terms = [(counts[c] / len(truth)) ** 2 * x[truth == c].var(ddof=1) / counts[c] for c in classes_there]
+        assert spread(found) == pytest.approx(sum(terms), rel=1e-3)
+
+
+def test_it_is_what_a_bootstrap_within_classes_gives() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(3), [200, 60, 40])
+    x = np.where(rng.random(300) < np.array([0.9, 0.5, 0.1])[truth], 100, 0).astype(np.float32)
+    draws = np.concatenate([rng.choice(x[truth == c], (20_000, n)) for c, n in enumerate((200, 60, 40))], axis=1)
+    assert np.sqrt(spread(within_classes(x, strata_of(truth)))) == pytest.approx(draws.mean(axis=1).std(), rel=0.03)
+    assert spread(within_classes(x, strata_of(truth))) < 0.7 * spread(x)
+
+
+def test_classes_of_one_image_are_taken_together() -> None:
+    """With the smallest other class where there is just one such class."""
+    assert strata_of(np.array([7, 7, 7, 2, 2, 5])).counts.tolist() == [3, 3]
+    assert strata_of(np.array([7, 7, 7, 2, 2, 5])).of.tolist() == [1, 1, 1, 0, 0, 0]
+    assert sorted(strata_of(np.array([0, 1, 2, 3, 3])).counts.tolist()) == [2, 3]
+    assert strata_of(np.array([0, 1, 2])).counts.tolist() == [3]
+    assert strata_of(np.array([4])).counts.tolist() == [1]
+
+
+def test_that_methods_are_good_at_other_classes_is_no_noise() -> None:
+    """The one is right on classes 0 and 1, the other on 2 and 3: so they are with any test images."""
+    truth = np.repeat(np.arange(4), 25)
+    stored, results = {}, []
+    for m, classes in (("ce", (0, 1)), ("good", (2, 3))):
+        for s in range(4):
+            right = np.isin(truth, classes)
+            right[s] = m == "ce" or s % 2 == 0  # seeds differ by an image
+            spec = made.spec(m, "a", 10.0, s)
+            stored[spec.key] = made.npz(np.where(right, truth, (truth + 1) % 4), truth)
+            metrics: dict[str, float | None] = {"accuracy": 100 * float(right.mean())}
+            results.append(Result.of(Record(spec=spec, status="ok", metrics=metrics)))
+    (pair,) = build(results, predictions=stored.get, options=BoardOptions(primary="accuracy")).tables[0].pairs
+    assert pair.test.half is not None
+    assert pair.test.half < 2.0  # as for images of any class: 20
+
+
+def test_intervals_cover_the_truth_of_new_images_of_the_same_classes() -> None:
+    """Gains differ by class, and how hard an image is does not depend on the seed. Taken as draws from all images, the
+    same differences have wider intervals."""
+    rng = np.random.default_rng(1)
+    truth = np.repeat(np.arange(5), 40)
+    chances = np.array([[0.9, 0.8, 0.6, 0.3, 0.1], [0.7, 0.7, 0.7, 0.6, 0.6]])
+    edges, gain = ndtri(chances)[:, None, truth], 100 * float((chances[1] - chances[0]).mean())
+    strata, covered, ratios = strata_of(truth), 0, []
+    for _ in range(400):
+        hard = np.sqrt(0.7) * rng.standard_normal((2, 1, len(truth)))
+        x = 100.0 * (hard + np.sqrt(0.3) * rng.standard_normal((2, 4, len(truth))) < edges)
+        within = [[within_classes(row.astype(np.float32), strata) for row in rows] for rows in x]
+        found, plain = crossed_variance(np.subtract(within[1], within[0])), crossed_variance(x[1] - x[0])
+        assert found.half is not None
+        assert plain.half is not None
+        covered += abs(found.diff - gain) <= found.half
+        ratios.append(found.half / plain.half)
+    assert 0.92 <= covered / 400 <= 0.98
+    assert np.mean(ratios) < 0.95
 
 
 # -- the reason why not ------------------------------------------------------------------------------------------------

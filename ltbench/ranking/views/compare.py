@@ -13,7 +13,7 @@ from ltbench.errors import UserError, did_you_mean
 from ltbench.metric_names import METRICS
 from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import BoardOptions, build
-from ltbench.ranking.images import NoImages, Predictions, by_dataset, contributions
+from ltbench.ranking.images import NoImages, Predictions, by_dataset, contributions, right_images
 from ltbench.ranking.pairs import ALPHA, Pair
 from ltbench.ranking.ranking import quality_by_dataset
 from ltbench.spec import Column, Expectation, Record, Result, Selection
@@ -212,14 +212,14 @@ def _class_gains(used: Used, column: Column, a: str, b: str) -> tuple[ClassGain,
 def _models(used: Used, table: Table, a: str, b: str, predictions: Predictions) -> dict[Column, dict[int, McNemar]]:
     """McNemar's test of each pair of models on each column's test images; nothing where predictions are not at hand."""
     try:
-        images = contributions({where: record.key for where, record in used.items()}, predictions, "accuracy")
+        right, _ = right_images({where: record.key for where, record in used.items()}, predictions)
     except NoImages:
         return {}
     found: dict[Column, dict[int, McNemar]] = {}
     for column in table.columns:
-        mine, theirs = images.get((a, column), {}), images.get((b, column), {})
+        mine, theirs = right.get((a, column), {}), right.get((b, column), {})
         seeds = sorted(mine.keys() & theirs.keys())
-        found[column] = {seed: mcnemar(mine[seed] > 0, theirs[seed] > 0) for seed in seeds}
+        found[column] = {seed: mcnemar(mine[seed], theirs[seed]) for seed in seeds}
     return {column: tests for column, tests in found.items() if tests}
 
 
