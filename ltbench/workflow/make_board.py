@@ -12,7 +12,7 @@ from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import left_out
 from ltbench.ranking.views.compare import Comparison, compare
-from ltbench.results.folders import Folders, folders_of
+from ltbench.results.folders import Folders, folders_of, referenced
 from ltbench.results.journal import Journal, without_collecting
 from ltbench.spec import Expectation, Plan, Result, Selection
 from ltbench.workflow.exchange.views import with_views
@@ -83,7 +83,8 @@ def make_board(request: BoardRequest) -> RankedResults:
         UserError: no such suite, no results, or an unknown row, data set, metric or reference.
     """
     directions = declared_directions(request.lower_is_better, request.higher_is_better)
-    source, options = request.source, replace(request.options, directions=directions)
+    source = referenced(request.source) if isinstance(request.source, Path) else request.source
+    options = replace(request.options, directions=directions)
     if options.primary is not None:
         options = replace(options, primary=known_name(options.primary))
     found = find_results(

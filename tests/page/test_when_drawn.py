@@ -73,6 +73,10 @@ def test_a_figure_is_drawn_once_and_in_one_style() -> None:
     assert replace(figure, draw_narrow=None).narrow is None
 
 
+def test_records_that_come_with_ltbench_have_every_figure_by_either_name() -> None:
+    assert dir(lt.leaderboard(from_="reference:quickstart").plot) == dir(lt.leaderboard(from_=REFERENCE).plot)
+
+
 @pytest.mark.parametrize("datasets", [("a", "b"), ("a",)])
 def test_there_is_a_narrow_drawing_where_the_usual_one_is_wide(datasets: tuple[str, ...]) -> None:
     """The page says which figures are wide without drawing them."""

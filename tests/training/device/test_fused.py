@@ -26,18 +26,8 @@ def test_under_the_interpreter() -> None:
     """In a process of its own: Triton looks at the variable when it is imported."""
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "--noconftest",
-        str(CASES),
-    ]
+    plugins = ("-p", "no:cacheprovider", "-p", "no:xdist", "--noconftest")
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, str(CASES)]
     done = subprocess.run(command, env=environment, cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
