@@ -6,6 +6,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +21,43 @@ Trial = tuple[str, Column, int]
 """(method, column, seed)."""
 ByColumn = Mapping[tuple[str, Column], Mapping[int, NDArray[np.float32]]]
 """(method, column) -> seed -> (images,) contributions in points; their mean is the metric."""
+Blocks = Mapping[str, str]
+"""Data set -> its block, as in `selection.blocks_of`; one that is absent is its own."""
 LINEAR = ("accuracy", "balanced_accuracy")
 """Metrics that are a weighted share of right images."""
 MOST_METHODS = 100
 """Beyond this, the predictions of all methods would not fit into memory."""
+MANY = 100
+"""Degrees of freedom from which on a variance is taken as known: Student's 95 % interval is 1 % wider than the normal
+one."""
 _ZIP = (zipfile.BadZipFile, zlib.error)
+
+
+ITEMS = np.uint64
+"""Type of true labels that are checksums of items: they tell items apart, and are no classes."""
 
 
 class NoImages(Exception):
     """The noise of the test images cannot be in the intervals; the message says why."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What every test image contributes to the methods' values.
+
+    df: column -> degrees of freedom of the noise of its images; infinite where it is absent.
+    """
+
+    by_method: ByColumn
+    df: Mapping[Column, float] = field(default_factory=dict)
+
+    def df_by_dataset(self, columns: Sequence[Column], blocks: Blocks | None = None) -> dict[str, float]:
+        """Degrees of freedom by data set (block): the fewest of its columns."""
+        found: dict[str, float] = {}
+        for column in columns:
+            block = (blocks or {}).get(column.dataset, column.dataset)
+            found[block] = min(found.get(block, np.inf), self.df.get(column, np.inf))
+        return found
 
 
 def left_out(key: str) -> bytes | None:
@@ -40,9 +69,9 @@ def contributions(
     keys: Mapping[Trial, str],
     predictions: Predictions | None,
     metric: str,
-    blocks: Mapping[str, str] | None = None,
+    blocks: Blocks | None = None,
     class_weights: Mapping[Column, NDArray[np.float64]] | None = None,
-) -> ByColumn:
+) -> Images:
     """What every test image contributes to a method's value, for all the trials of a table.
 
     New test images are drawn class by class, as many of each as there are (`within_classes`): a method that is better
@@ -67,16 +96,18 @@ def contributions(
     strata = {block: strata_of(truth) for block, truth in truths.items()}
     found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
     weights: dict[Column, NDArray[np.float32]] = {}
+    df: dict[Column, float] = {}
     for (label, column), by_seed in right.items():
         block = (blocks or {}).get(column.dataset, column.dataset)
         if column not in weights:
             weights[column] = _weights(truths[block], metric, (class_weights or {}).get(column))
+            df[column] = degrees_of_freedom(weights[column], strata[block])
         found[label, column] = {s: within_classes(weights[column] * x, strata[block]) for s, x in by_seed.items()}
-    return found
+    return Images(found, df)
 
 
 def right_images(
-    keys: Mapping[Trial, str], predictions: Predictions, blocks: Mapping[str, str] | None = None
+    keys: Mapping[Trial, str], predictions: Predictions, blocks: Blocks | None = None
 ) -> tuple[dict[tuple[str, Column], dict[int, NDArray[np.bool_]]], dict[str, NDArray[Any]]]:
     """Which test images every trial got right, (images,), and the true labels of every block.
 
@@ -108,10 +139,14 @@ def right_images(
 
 
 class Strata(NamedTuple):
-    """Classes that images are drawn from. of: (images,) the class of each; counts: (classes,) how many each has."""
+    """Classes that images are drawn from.
+
+    of: (images,) the class of each. counts: (classes,) how many each has. scale: (images,) as in `within_classes`.
+    """
 
     of: NDArray[np.int64]
     counts: NDArray[np.int64]
+    scale: NDArray[np.float64]
 
 
 def strata_of(truth: NDArray[Any]) -> Strata:
@@ -127,7 +162,8 @@ def strata_of(truth: NDArray[Any]) -> Strata:
         merged[np.argmin(np.where(merged, len(truth) + 1, counts))] = True
     if merged.any():
         of = np.unique(np.where(merged[of], -1, of), return_inverse=True)[1]
-    return Strata(of.astype(np.int64), np.bincount(of))
+    counts, n = np.bincount(of), len(truth)
+    return Strata(of.astype(np.int64), counts, np.sqrt(counts * (n - 1.0) / (n * np.maximum(counts - 1.0, 1.0)))[of])
 
 
 def within_classes(x: NDArray[np.float32], strata: Strata) -> NDArray[np.float32]:
@@ -138,13 +174,26 @@ def within_classes(x: NDArray[np.float32], strata: Strata) -> NDArray[np.float32
     n (n - 1), is the variance of the mean of images drawn class by class: the sum over classes of
     (n_c / n)^2 s_c^2 / n_c (Cochran, Sampling Techniques, 1977, section 5.4).
     """
-    of, counts = strata
-    n = len(x)
-    if n < 2 or len(counts) == 1:
+    of, counts, scale = strata
+    if len(counts) == 1:
         return x
-    mean = np.bincount(of, weights=x, minlength=len(counts)) / counts
-    scale = np.sqrt(counts * (n - 1.0) / (n * (counts - 1.0)))
-    return np.asarray(x.mean(dtype=np.float64) + scale[of] * (x - mean[of]), dtype=np.float32)
+    sums = np.bincount(of, weights=x, minlength=len(counts))
+    return np.asarray(sums.sum() / len(x) + scale * (x - (sums / counts)[of]), dtype=np.float32)
+
+
+def degrees_of_freedom(weights: NDArray[np.floating], strata: Strata) -> float:
+    """What the variance of the mean of images that are drawn from their classes rests on; infinite from `MANY` on.
+
+    A sum of estimates of a variance by class has those of Satterthwaite (Biometrics 1946). Images are taken as equally
+    noisy, but for their weights: a few images of a rare class have most of the say in balanced accuracy.
+
+    Args:
+        weights: (images,) what a right image adds to the mean.
+    """
+    variance = np.asarray(weights, dtype=np.float64) ** 2
+    fourth = np.bincount(strata.of, weights=variance**2) * strata.counts / np.maximum(strata.counts - 1, 1)
+    found = float(variance.sum() ** 2 / fourth.sum()) if fourth.any() else np.inf
+    return found if found < MANY else np.inf
 
 
 def _read(stored: bytes | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
@@ -178,9 +227,15 @@ def read_logits(stored: bytes | None, images: int) -> NDArray[Any] | None:
 
 def _weights(truth: NDArray[Any], metric: str, by_class: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
     """Points that a right image adds to the mean: 100, or for balanced accuracy more for rarer test classes, or as much
-    as its class weighs."""
+    as its class weighs.
+
+    Raises:
+        NoImages: the classes are not known that weigh.
+    """
     if metric == "accuracy":
         return np.full(len(truth), 100.0, dtype=np.float32)
+    if truth.dtype == ITEMS:
+        raise NoImages(f"items have no classes, by which {metric} weighs them")
     counts = np.bincount(truth.astype(np.int64), minlength=0 if by_class is None else len(by_class))
     if by_class is not None:
         whole = by_class[counts > 0].sum()
@@ -188,9 +243,7 @@ def _weights(truth: NDArray[Any], metric: str, by_class: NDArray[np.float64] | N
     return np.asarray(100.0 * len(truth) / (np.count_nonzero(counts) * counts[truth]), dtype=np.float32)
 
 
-def by_dataset(
-    label: str, columns: Sequence[Column], images: ByColumn, blocks: Mapping[str, str] | None = None
-) -> ByImage:
+def by_dataset(label: str, columns: Sequence[Column], images: ByColumn, blocks: Blocks | None = None) -> ByImage:
     """Contributions by data set and seed, imbalance factors averaged: for the seeds that have all of them.
 
     Args:

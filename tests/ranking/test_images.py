@@ -55,7 +55,7 @@ def without(records: list[Record], at: int, stored: bytes | None) -> list[Record
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_contributions_average_to_the_metric_on_an_unbalanced_test_set(kept: list[Record], metric: str) -> None:
-    found = contributions(keys(kept), made.stored(kept), metric)
+    found = contributions(keys(kept), made.stored(kept), metric).by_method
     assert len({r.metrics[m] for r in kept[:1] for m in METRICS}) == 2, "the two metrics differ"
     for record in kept:
         own = found[record.spec.label, record.spec.cell.column][record.spec.seed]
@@ -65,13 +65,13 @@ def test_contributions_average_to_the_metric_on_an_unbalanced_test_set(kept: lis
 def test_a_class_that_the_test_set_lacks_weighs_nothing() -> None:
     truth, label = np.array([0, 0, 0, 5]), np.array([0, 0, 1, 5])
     key = {("m", Column("a", "IF10", ""), 0): "k"}
-    found = contributions(key, lambda k: made.npz(label, truth), "balanced_accuracy")
+    found = contributions(key, lambda k: made.npz(label, truth), "balanced_accuracy").by_method
     assert found["m", Column("a", "IF10", "")][0].mean() == pytest.approx(100 * (2 / 3 + 1) / 2, abs=1e-4)
 
 
 def test_imbalance_factors_are_averaged_for_the_seeds_that_have_all(kept: list[Record]) -> None:
     some = [r for r in kept if (r.spec.cell.imbalance, r.spec.seed) != (100.0, 2)]
-    found = contributions(keys(some), made.stored(some), "accuracy")
+    found = contributions(keys(some), made.stored(some), "accuracy").by_method
     columns = sorted({r.spec.cell.column for r in some})
     whole = by_dataset("ce", columns, found)
     assert {d: set(by_seed) for d, by_seed in whole.items()} == {"a": {0, 1}, "b": {0, 1}}
@@ -106,7 +106,9 @@ def test_the_leaderboard_tests_what_scope_a_tests_of_the_same_arrays() -> None:
                 results.append(Result.of(Record(spec=record, status="ok", metrics={"accuracy": value})))
     quality = {m: {d: {s: 100 * x[s].mean() for s in range(3)} for d, x in sets.items()} for m, sets in right.items()}
     images = {m: {d: dict(enumerate(drawn_by_class(x, truth))) for d, x in sets.items()} for m, sets in right.items()}
-    wanted = scope_a(quality["good"], quality["ce"], (images["good"], images["ce"]))
+    df = 40**2 / sum(n**2 / (n - 1) for n in (16, 8, 12, 4))
+    few = dict.fromkeys("ab", df)
+    wanted = scope_a(quality["good"], quality["ce"], (images["good"], images["ce"]), images_df=few)
     board = build(results, predictions=stored.get, options=BoardOptions(primary="accuracy"))
     (pair,) = board.tables[0].pairs
     assert board.tables[0].with_images
@@ -116,7 +118,7 @@ def test_the_leaderboard_tests_what_scope_a_tests_of_the_same_arrays() -> None:
     score = next(r for r in board.tables[0].rows if r.label == "good").scores[Column("a", "IF10", "a10.0")]
     assert score.gain is not None
     difference = drawn_by_class(right["good"]["a"], truth) - drawn_by_class(right["ce"]["a"], truth)
-    assert score.gain.half == pytest.approx(crossed_variance(difference).half)
+    assert score.gain.half == pytest.approx(crossed_variance(difference, images_df=df).half)
 
 
 # -- drawn class by class ----------------------------------------------------------------------------------------------

@@ -236,14 +236,15 @@ def _flipped(used: Used, table: Table, a: str, b: str, metric: str) -> tuple[flo
 
 
 def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:
-    """Per data set: the variance of right(A) - right(B) over seeds and test images; nothing where the table could not
-    look at test images."""
+    """Per data set, its draws averaged: the variance of right(A) - right(B) over seeds and test images; nothing where
+    the table could not look at test images."""
     if not table.with_images:
         return {}
-    images = contributions({where: record.key for where, record in used.items()}, predictions, metric)
-    mine, theirs = (by_dataset(label, table.columns, images) for label in (a, b))
+    blocks = table.blocks
+    images = contributions({where: record.key for where, record in used.items()}, predictions, metric, blocks)
+    mine, theirs = (by_dataset(label, table.columns, images.by_method, blocks) for label in (a, b))
     found = {}
-    for dataset in table.datasets:
+    for dataset in mine:
         seeds = sorted(mine[dataset].keys() & theirs[dataset].keys())
         if seeds:
             found[dataset] = crossed_variance(np.array([mine[dataset][s] - theirs[dataset][s] for s in seeds]))
