@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ def contributions(
 ) -> Images:
     """What every test image contributes to a method's value, for all the trials of a table.
 
-    New test images are drawn class by class, as many of each as there are (`within_classes`): a method that is better
+    New test images are drawn class by class, as many of each as there are (`Sampling`): a method that is better
     at some classes and worse at others is so with any images of theirs, which is no noise.
 
     Args:
@@ -95,15 +96,14 @@ def contributions(
     right, truths = right_images(keys, predictions, blocks)
     strata = {block: strata_of(truth) for block, truth in truths.items()}
     found: dict[tuple[str, Column], dict[int, NDArray[np.float32]]] = {}
-    weights: dict[Column, NDArray[np.float32]] = {}
-    df: dict[Column, float] = {}
+    samplings: dict[Column, Sampling] = {}
     for (label, column), by_seed in right.items():
         block = (blocks or {}).get(column.dataset, column.dataset)
-        if column not in weights:
-            weights[column] = _weights(truths[block], metric, (class_weights or {}).get(column))
-            df[column] = degrees_of_freedom(weights[column], strata[block])
-        found[label, column] = {s: within_classes(weights[column] * x, strata[block]) for s, x in by_seed.items()}
-    return Images(found, df)
+        if column not in samplings:
+            weights = _weights(truths[block], metric, (class_weights or {}).get(column))
+            samplings[column] = Sampling(strata[block], weights)
+        found[label, column] = {s: samplings[column].contributions(x) for s, x in by_seed.items()}
+    return Images(found, {column: sampling.df for column, sampling in samplings.items()})
 
 
 def right_images(
@@ -139,14 +139,10 @@ def right_images(
 
 
 class Strata(NamedTuple):
-    """Classes that images are drawn from.
-
-    of: (images,) the class of each. counts: (classes,) how many each has. scale: (images,) as in `within_classes`.
-    """
+    """Classes that images are drawn from. of: (images,) the class of each; counts: (classes,) how many each has."""
 
     of: NDArray[np.int64]
     counts: NDArray[np.int64]
-    scale: NDArray[np.float64]
 
 
 def strata_of(truth: NDArray[Any]) -> Strata:
@@ -162,38 +158,54 @@ def strata_of(truth: NDArray[Any]) -> Strata:
         merged[np.argmin(np.where(merged, len(truth) + 1, counts))] = True
     if merged.any():
         of = np.unique(np.where(merged[of], -1, of), return_inverse=True)[1]
-    counts, n = np.bincount(of), len(truth)
-    return Strata(of.astype(np.int64), counts, np.sqrt(counts * (n - 1.0) / (n * np.maximum(counts - 1.0, 1.0)))[of])
+    return Strata(of.astype(np.int64), np.bincount(of))
 
 
-def within_classes(x: NDArray[np.float32], strata: Strata) -> NDArray[np.float32]:
-    """Contributions, (images,), as those of images that are drawn from their classes.
+@dataclass(frozen=True)
+class Sampling:
+    """New test images are drawn from their classes.
 
-    What an image differs from its class, scaled by sqrt(n_c (n - 1) / (n (n_c - 1))) for the n_c of n images of its
-    class, is added to the mean of all. So the mean is as before, and the sum of squares around it, divided by
-    n (n - 1), is the variance of the mean of images drawn class by class: the sum over classes of
-    (n_c / n)^2 s_c^2 / n_c (Cochran, Sampling Techniques, 1977, section 5.4).
+    strata: these classes. weights: (images,) points that a right image adds to the mean of all.
     """
-    of, counts, scale = strata
-    if len(counts) == 1:
-        return x
-    sums = np.bincount(of, weights=x, minlength=len(counts))
-    return np.asarray(sums.sum() / len(x) + scale * (x - (sums / counts)[of]), dtype=np.float32)
 
+    strata: Strata
+    weights: NDArray[np.float64]
 
-def degrees_of_freedom(weights: NDArray[np.floating], strata: Strata) -> float:
-    """What the variance of the mean of images that are drawn from their classes rests on; infinite from `MANY` on.
+    @cached_property
+    def _variance(self) -> NDArray[np.float64]:
+        """(classes,) of the sum of a class's contributions, where every image is as noisy: by its weight."""
+        return np.asarray(np.bincount(self.strata.of, weights=self.weights**2), dtype=np.float64)
 
-    A sum of estimates of a variance by class has those of Satterthwaite (Biometrics 1946). Images are taken as equally
-    noisy, but for their weights: a few images of a rare class have most of the say in balanced accuracy.
+    @cached_property
+    def _spread(self) -> NDArray[np.float64]:
+        """(images,) what an image counts by that differs from its class."""
+        (of, counts), n = self.strata, len(self.weights)
+        return np.asarray(np.sqrt(self._variance * (n - 1.0) / (n * np.maximum(counts - 1.0, 1.0)))[of])
 
-    Args:
-        weights: (images,) what a right image adds to the mean.
-    """
-    variance = np.asarray(weights, dtype=np.float64) ** 2
-    fourth = np.bincount(strata.of, weights=variance**2) * strata.counts / np.maximum(strata.counts - 1, 1)
-    found = float(variance.sum() ** 2 / fourth.sum()) if fourth.any() else np.inf
-    return found if found < MANY else np.inf
+    def contributions(self, right: NDArray[Any]) -> NDArray[np.float32]:
+        """Contributions of images to the mean, from which are right, (images,).
+
+        What an image differs from its class is weighed, scaled by sqrt(n_c (n - 1) / (n (n_c - 1))) for the n_c of n
+        images of its class, and added to the mean of all. So the mean is as before, and the sum of squares around it,
+        divided by n (n - 1), is the variance of the mean of images drawn class by class: the sum over classes of
+        (n_c / n)^2 s_c^2 / n_c (Cochran, Sampling Techniques, 1977, section 5.4). Where classes that count as one
+        have unlike weights, each image has the root of the mean square: they are taken to be as noisy as each other.
+        """
+        of, counts = self.strata
+        share = np.bincount(of, weights=right) / counts
+        mean = float(self.weights @ right) / len(right)
+        return np.asarray(mean + self._spread * (right - share[of]), dtype=np.float32)
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of the variance of the mean; infinite from `MANY` on.
+
+        A sum of variances that were estimated class by class has those of Satterthwaite (Biometrics 1946). A few images
+        of a rare class may have most of the say, as in balanced accuracy.
+        """
+        squares = float((self._variance**2 / np.maximum(self.strata.counts - 1, 1)).sum())
+        found = float(self._variance.sum()) ** 2 / squares if squares else np.inf
+        return found if found < MANY else np.inf
 
 
 def _read(stored: bytes | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
@@ -225,7 +237,7 @@ def read_logits(stored: bytes | None, images: int) -> NDArray[Any] | None:
     return found if found.ndim == 2 and len(found) == images else None
 
 
-def _weights(truth: NDArray[Any], metric: str, by_class: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+def _weights(truth: NDArray[Any], metric: str, by_class: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Points that a right image adds to the mean: 100, or for balanced accuracy more for rarer test classes, or as much
     as its class weighs.
 
@@ -233,14 +245,14 @@ def _weights(truth: NDArray[Any], metric: str, by_class: NDArray[np.float64] | N
         NoImages: the classes are not known that weigh.
     """
     if metric == "accuracy":
-        return np.full(len(truth), 100.0, dtype=np.float32)
+        return np.full(len(truth), 100.0, dtype=np.float64)
     if truth.dtype == ITEMS:
         raise NoImages(f"items have no classes, by which {metric} weighs them")
     counts = np.bincount(truth.astype(np.int64), minlength=0 if by_class is None else len(by_class))
     if by_class is not None:
         whole = by_class[counts > 0].sum()
-        return np.asarray(100.0 * len(truth) * by_class[truth] / (whole * counts[truth]), dtype=np.float32)
-    return np.asarray(100.0 * len(truth) / (np.count_nonzero(counts) * counts[truth]), dtype=np.float32)
+        return np.asarray(100.0 * len(truth) * by_class[truth] / (whole * counts[truth]), dtype=np.float64)
+    return np.asarray(100.0 * len(truth) / (np.count_nonzero(counts) * counts[truth]), dtype=np.float64)
 
 
 def by_dataset(label: str, columns: Sequence[Column], images: ByColumn, blocks: Blocks | None = None) -> ByImage:

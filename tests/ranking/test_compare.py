@@ -18,7 +18,7 @@ from ltbench.errors import UserError
 from ltbench.metrics import Predictions, from_predictions
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.compare_text import comparison_text
-from ltbench.ranking.images import strata_of, within_classes
+from ltbench.ranking.images import Sampling, strata_of
 from ltbench.ranking.views.compare import compare
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, Result, TrialSpec
@@ -83,8 +83,8 @@ def test_the_variance_over_images_is_that_of_the_stored_predictions(journal: Jou
     for place, key in records.items():
         stored = np.load(io.BytesIO(journal.predictions(key) or b""))
         right[place] = (stored["label"] == stored["truth"]).astype(float)
-    strata = strata_of(stored["truth"])
-    drawn = {place: within_classes(100 * x.astype(np.float32), strata) for place, x in right.items()}
+    sampling = Sampling(strata_of(stored["truth"]), np.full(len(stored["truth"]), 100.0))
+    drawn = {place: sampling.contributions(x) for place, x in right.items()}
     reference = crossed_variance(np.stack([drawn["mixup", s] - drawn["ce", s] for s in range(5)]))
     assert found.crossed["digits"].variance == pytest.approx(reference.variance)
     assert (found.overall.test.diff, found.overall.test.half) == pytest.approx((reference.diff, reference.half))

@@ -20,12 +20,12 @@ from ltbench.page.evidence import gather
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import (
     NoImages,
+    Sampling,
     by_dataset,
     contributions,
     left_out,
     read_arrays,
     strata_of,
-    within_classes,
 )
 from ltbench.results.journal import Journal
 from ltbench.spec import Column, Record, Result
@@ -133,7 +133,7 @@ def spread(x: NDArray[Any]) -> float:
 def test_the_spread_is_that_of_a_stratified_mean(classes: list[int], seed: int) -> None:
     truth = np.array(classes)
     x = np.random.default_rng(seed).normal(50, 20, len(truth)).astype(np.float32)
-    found = within_classes(x, strata_of(truth))
+    found = Sampling(strata_of(truth), np.ones(len(truth))).contributions(x)
     assert found.mean() == pytest.approx(x.mean(), rel=1e-4)
     counts = np.bincount(truth)
     if (counts != 1).all() and len(truth) > 1:
@@ -145,10 +145,11 @@ def test_the_spread_is_that_of_a_stratified_mean(classes: list[int], seed: int) 
 def test_it_is_what_a_bootstrap_within_classes_gives() -> None:
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(3), [200, 60, 40])
-    x = np.where(rng.random(300) < np.array([0.9, 0.5, 0.1])[truth], 100, 0).astype(np.float32)
+    x = np.where(rng.random(300) < np.array([0.9, 0.5, 0.1])[truth], 100.0, 0.0)
+    found = Sampling(strata_of(truth), np.full(300, 100.0)).contributions(x / 100)
     draws = np.concatenate([rng.choice(x[truth == c], (20_000, n)) for c, n in enumerate((200, 60, 40))], axis=1)
-    assert np.sqrt(spread(within_classes(x, strata_of(truth)))) == pytest.approx(draws.mean(axis=1).std(), rel=0.03)
-    assert spread(within_classes(x, strata_of(truth))) < 0.7 * spread(x)
+    assert np.sqrt(spread(found)) == pytest.approx(draws.mean(axis=1).std(), rel=0.03)
+    assert spread(found) < 0.7 * spread(x)
 
 
 def test_classes_of_one_image_are_taken_together() -> None:
@@ -184,12 +185,12 @@ def test_intervals_cover_the_truth_of_new_images_of_the_same_classes() -> None:
     truth = np.repeat(np.arange(5), 40)
     chances = np.array([[0.9, 0.8, 0.6, 0.3, 0.1], [0.7, 0.7, 0.7, 0.6, 0.6]])
     edges, gain = ndtri(chances)[:, None, truth], 100 * float((chances[1] - chances[0]).mean())
-    strata, covered, ratios = strata_of(truth), 0, []
+    sampling, covered, ratios = Sampling(strata_of(truth), np.full(len(truth), 100.0)), 0, []
     for _ in range(400):
         hard = np.sqrt(0.7) * rng.standard_normal((2, 1, len(truth)))
-        x = 100.0 * (hard + np.sqrt(0.3) * rng.standard_normal((2, 4, len(truth))) < edges)
-        within = [[within_classes(row.astype(np.float32), strata) for row in rows] for rows in x]
-        found, plain = crossed_variance(np.subtract(within[1], within[0])), crossed_variance(x[1] - x[0])
+        x = hard + np.sqrt(0.3) * rng.standard_normal((2, 4, len(truth))) < edges
+        within = [[sampling.contributions(row) for row in rows] for rows in x]
+        found, plain = (crossed_variance(np.subtract(*two[::-1])) for two in (within, 100.0 * x))
         assert found.half is not None
         assert plain.half is not None
         covered += abs(found.diff - gain) <= found.half
