@@ -177,10 +177,11 @@ class Sampling:
         return np.asarray(np.bincount(self.strata.of, weights=self.weights**2), dtype=np.float64)
 
     @cached_property
-    def _spread(self) -> NDArray[np.float64]:
+    def _spread(self) -> NDArray[np.float32]:
         """(images,) what an image counts by that differs from its class."""
         (of, counts), n = self.strata, len(self.weights)
-        return np.asarray(np.sqrt(self._variance * (n - 1.0) / (n * np.maximum(counts - 1.0, 1.0)))[of])
+        by_class = np.sqrt(self._variance * (n - 1.0) / (n * np.maximum(counts - 1.0, 1.0)))
+        return np.asarray(by_class[of], dtype=np.float32)
 
     def contributions(self, right: NDArray[Any]) -> NDArray[np.float32]:
         """Contributions of images to the mean, from which are right, (images,).
@@ -192,9 +193,11 @@ class Sampling:
         have unlike weights, each image has the root of the mean square: they are taken to be as noisy as each other.
         """
         of, counts = self.strata
-        share = np.bincount(of, weights=right) / counts
-        mean = float(self.weights @ right) / len(right)
-        return np.asarray(mean + self._spread * (right - share[of]), dtype=np.float32)
+        share = (np.bincount(of, weights=right) / counts).astype(np.float32)
+        found = right - share[of]
+        found *= self._spread
+        found += np.float32(self.weights @ right / len(right))
+        return np.asarray(found, dtype=np.float32)
 
     @property
     def df(self) -> float:

@@ -24,6 +24,8 @@ _NODES = np.arange(-8, 6.0625, 0.125)
 """Normal quantiles at which the chi-square of the seeds' variance is looked at: p is good to 8 digits above 1e-9."""
 _FEW_NODES = np.arange(-8, 5.25, 0.5)
 """The same for the images' variance: p is good to 4 digits from 2 degrees of freedom on, to 3 with one."""
+_WEIGHTS = np.exp(-(_NODES**2) / 2) / np.sqrt(2 * np.pi) * 0.125
+_WEIGHTS_OF_BOTH = np.outer(_WEIGHTS, np.exp(-(_FEW_NODES**2) / 2) / np.sqrt(2 * np.pi) * 0.5).ravel()
 _CHUNK = 20_000
 _DEGREE = 40
 _STEPS = 50
@@ -47,8 +49,8 @@ def tail(
     distance, noise, shape = _arrays(distance, seeds, df, images, images_df)
     # Noise of the other kind can only widen a symmetric distribution with one peak (Anderson, 1955), so either p alone
     # is a lower bound. It is exact where the other kind is absent, and where p is too small for the nodes.
-    alone = _of_images(noise, lambda t: 2 * stdtr(t, -_ratio(distance, noise.images)),
-                       2 * ndtr(-_ratio(distance, noise.images)))  # fmt: skip
+    far = -_ratio(distance, noise.images)
+    alone = _of_images(noise, lambda df: 2 * stdtr(df, far), 2 * ndtr(far))
     p = np.maximum(2 * stdtr(noise.df, -_ratio(distance, noise.seeds)), alone)
     for at, spread, weights in _spreads(noise):
         p[at] = np.maximum(p[at], 2 * ndtr(-distance[at, None] / spread) @ weights)
@@ -61,7 +63,7 @@ def half_width(
     """Half-width of the interval that belongs to `tail`: the distance at which it is 1 - level."""
     _, noise, shape = _arrays(0.0, seeds, df, images, images_df)
     of_seeds = stdtrit(noise.df, 0.5 + level / 2) * np.sqrt(noise.seeds)
-    quantile = _of_images(noise, lambda t: stdtrit(t, 0.5 + level / 2), ndtri(0.5 + level / 2))
+    quantile = _of_images(noise, lambda df: stdtrit(df, 0.5 + level / 2), ndtri(0.5 + level / 2))
     of_images = quantile * np.sqrt(noise.images)
     half = np.hypot(of_seeds, of_images)
     lowest, wanted = np.maximum(of_seeds, of_images), np.log(1 - level)
@@ -130,26 +132,23 @@ def _ratio(distance: Floats, variance: Floats) -> Floats:
 def _spreads(noise: _Noise) -> Iterator[tuple[NDArray[np.int64], Floats, Floats]]:
     """Where both kinds of noise are there, some at a time, which keeps memory small: positions, the standard deviations
     of the normal distributions that are mixed, (positions, mixed), and their weights, (mixed,)."""
-    both, estimated = (noise.seeds > 0) & (noise.images > 0), np.isfinite(noise.images_df)
-    weights, few = _weights(_NODES), _weights(_FEW_NODES)
-    at_once = np.flatnonzero(both & ~estimated)
-    factors = _factors(noise.df[at_once], _NODES)
-    for some in _chunks(len(at_once), _CHUNK):
-        at = at_once[some]
-        yield at, np.sqrt(noise.seeds[at, None] * factors(some) + noise.images[at, None]), weights
-    one_by_one = np.flatnonzero(both & estimated)
-    of_seeds, of_images = (_factors(x[one_by_one], nodes) for x, nodes in ((noise.df, _NODES),
-                                                                           (noise.images_df, _FEW_NODES)))  # fmt: skip
-    for some in _chunks(len(one_by_one), _CHUNK // len(few)):
-        at = one_by_one[some]
-        variance = noise.seeds[at, None, None] * of_seeds(some)[:, :, None]
-        variance = variance + noise.images[at, None, None] * of_images(some)[:, None, :]
-        yield at, np.sqrt(variance.reshape(len(at), -1)), np.outer(weights, few).ravel()
-
-
-def _weights(nodes: Floats) -> Floats:
-    """Of the trapezoidal rule for a mean over the standard normal distribution."""
-    return np.asarray(np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi) * (nodes[1] - nodes[0]))
+    both = np.flatnonzero((noise.seeds > 0) & (noise.images > 0))
+    estimated = np.isfinite(noise.images_df[both])
+    if not estimated.all():
+        at_once = both[~estimated]
+        factors = _factors(noise.df[at_once], _NODES)
+        for some in _chunks(len(at_once), _CHUNK):
+            at = at_once[some]
+            yield at, np.sqrt(noise.seeds[at, None] * factors(some) + noise.images[at, None]), _WEIGHTS
+    if estimated.any():
+        twice = both[estimated]
+        of_seeds = _factors(noise.df[twice], _NODES)
+        of_images = _factors(noise.images_df[twice], _FEW_NODES)
+        for some in _chunks(len(twice), _CHUNK // len(_FEW_NODES)):
+            at = twice[some]
+            variance = noise.seeds[at, None, None] * of_seeds(some)[:, :, None]
+            variance = variance + noise.images[at, None, None] * of_images(some)[:, None, :]
+            yield at, np.sqrt(variance.reshape(len(at), -1)), _WEIGHTS_OF_BOTH
 
 
 def _chunks(n: int, size: int) -> Iterator[slice]:
