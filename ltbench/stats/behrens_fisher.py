@@ -22,10 +22,10 @@ from scipy.special import gammainccinv, gammaincinv, ndtr, ndtri, stdtr, stdtrit
 Floats = NDArray[np.float64]
 _NODES = np.arange(-8, 6.0625, 0.125)
 """Normal quantiles at which the chi-square of the seeds' variance is looked at: p is good to 8 digits above 1e-9."""
-_FEW_NODES = np.arange(-8, 5.25, 0.5)
+_FEW_NODES = np.arange(-8, 5.125, 0.25)
 """The same for the images' variance: p is good to 4 digits from 2 degrees of freedom on, to 3 with one."""
 _WEIGHTS = np.exp(-(_NODES**2) / 2) / np.sqrt(2 * np.pi) * 0.125
-_WEIGHTS_OF_BOTH = np.outer(_WEIGHTS, np.exp(-(_FEW_NODES**2) / 2) / np.sqrt(2 * np.pi) * 0.5).ravel()
+_WEIGHTS_OF_BOTH = np.outer(_WEIGHTS, np.exp(-(_FEW_NODES**2) / 2) / np.sqrt(2 * np.pi) * 0.25).ravel()
 _CHUNK = 20_000
 _DEGREE = 40
 _STEPS = 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -161,6 +162,66 @@ def test_classes_of_one_image_are_taken_together() -> None:
     assert strata_of(np.array([4])).counts.tolist() == [1]
 
 
+def test_few_images_have_few_degrees_of_freedom_and_many_are_taken_as_known() -> None:
+    """Satterthwaite's, of the sum over classes of W_c^2 s_c^2 / n_c; of 100 or more there are none."""
+    truth = np.repeat(np.arange(3), [60, 6, 3])
+    for metric, share in (("accuracy", np.array([60, 6, 3]) / 69), ("balanced_accuracy", np.full(3, 1 / 3))):
+        parts = share**2 / np.array([60, 6, 3])
+        wanted = parts.sum() ** 2 / (parts**2 / np.array([59, 5, 2])).sum()
+        column = Column("a", "IF10", "")
+        found = contributions({("m", column, 0): "k"}, lambda k: made.npz(truth, truth), metric)
+        assert found.df == {column: pytest.approx(wanted)}
+        assert found.df_by_dataset([column, Column("a", "IF100", ""), Column("b", "IF10", "")]) == {
+            "a": pytest.approx(wanted), "b": np.inf
+        }  # fmt: skip
+    assert Sampling(strata_of(np.repeat(np.arange(50), 3)), np.ones(150)).df == np.inf
+    assert Sampling(strata_of(np.repeat(np.arange(10), 3)), np.ones(30)).df == pytest.approx(20)
+    assert Sampling(strata_of(np.arange(30)), np.ones(30)).df == pytest.approx(29)
+    assert Sampling(strata_of(np.zeros(30)), np.ones(30)).df == pytest.approx(29)
+    assert Sampling(strata_of(np.repeat([0, 1], [40, 10])), np.repeat([1.0, 0.0], [40, 10])).df == pytest.approx(39)
+
+
+def test_a_class_of_one_image_is_taken_to_be_as_noisy_as_the_one_it_is_counted_with() -> None:
+    """In balanced accuracy it weighs as much as the others, and says nothing of its own noise."""
+    truth = np.repeat(np.arange(3), [20, 10, 1])
+    weights = 100 * 31 / (3 * np.bincount(truth))[truth]
+    right = np.tile([1.0, 0.0], 16)[:31]
+    for last in (0.0, 1.0):
+        right[-1] = last
+        of_first, of_rest = right[:20].var(ddof=1), right[20:].var(ddof=1)
+        found = Sampling(strata_of(truth), weights).contributions(right)
+        assert found.mean() == pytest.approx(weights @ right / 31, rel=1e-6)
+        wanted = (100 / 3) ** 2 * (of_first / 20 + of_rest / 10 + of_rest)
+        assert spread(found) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_items_have_no_classes_to_weigh_by() -> None:
+    truth = np.arange(40, dtype=np.uint64) * 10**17
+    stream = io.BytesIO()
+    np.savez(stream, label=truth, truth=truth)
+    key = {("m", Column("a", "IF10", ""), 0): "k"}
+    assert contributions(key, lambda k: stream.getvalue(), "accuracy").df == {Column("a", "IF10", ""): 39}
+    with pytest.raises(NoImages, match="items have no classes, by which balanced_accuracy weighs them"):
+        contributions(key, lambda k: stream.getvalue(), "balanced_accuracy")
+
+
+def test_methods_that_are_each_right_on_whole_classes_have_no_noise_to_test_by() -> None:
+    truth = np.repeat(np.arange(4), [10, 10, 10, 20])
+    found = {}
+    for metric in METRICS:
+        stored, results = {}, []
+        for m, classes in (("ce", (0, 1)), ("good", (2, 3))):
+            right = np.isin(truth, classes)
+            for s in range(3):
+                spec = made.spec(m, "a", 10.0, s)
+                stored[spec.key] = made.npz(np.where(right, truth, (truth + 1) % 4), truth)
+                values = {"accuracy": 100 * float(right.mean()), "balanced_accuracy": 50.0}
+                results.append(Result.of(Record(spec=spec, status="ok", metrics={**values})))
+        (pair,) = build(results, predictions=stored.get, options=BoardOptions(primary=metric)).tables[0].pairs
+        found[metric] = pair.test.p, pair.test.reason
+    assert found == {"accuracy": (None, "zero_variance"), "balanced_accuracy": (None, "identical")}
+
+
 def test_that_methods_are_good_at_other_classes_is_no_noise() -> None:
     """The one is right on classes 0 and 1, the other on 2 and 3: so they are with any test images."""
     truth = np.repeat(np.arange(4), 25)
@@ -213,8 +274,6 @@ def damaged() -> Mapping[str, bytes | None]:
 
 
 def _arrays(**arrays: Any) -> bytes:
-    import io
-
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return stream.getvalue()
