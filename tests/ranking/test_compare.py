@@ -122,6 +122,28 @@ def test_results_of_older_code_are_not_compared(journal: Journal) -> None:
     assert with_old.by_column == compare(records, journal.predictions, "mixup", "ce", plan).by_column
 
 
+def test_seeds_that_the_suite_does_not_list_are_not_compared() -> None:
+    """Neither in the test, nor below it; their predictions need not be at hand."""
+    records = made.records({"ce": 0.5, "good": 0.7}, seeds=4)
+    listed = [r for r in records if r.spec.seed < 3]
+    found = compare(records, made.stored(listed), "good", "ce", made.plan_of(listed))
+    alone = compare(listed, made.stored(listed), "good", "ce", made.plan_of(listed))
+    assert comparison_text(found) == comparison_text(alone)
+    assert {tuple(by_seed) for by_seed in found.models.values()} == {(0, 1, 2)}
+
+
+def test_draws_of_a_data_set_are_one_in_its_uncertainty_too() -> None:
+    """The shares are those of the test above them: their contributions are averaged image by image."""
+    records = []
+    for one in made.records({"ce": 0.5, "good": 0.7}, {"a": [10.0], "a+1": [10.0], "a+2": [10.0]}, seeds=3, images=30):
+        cell = replace(one.spec.cell, subset_seed=int(one.spec.cell.dataset[2:] or 0))
+        records.append(replace(one, spec=replace(one.spec, cell=cell)))
+    found = compare(records, made.stored(records), "good", "ce", made.plan_of(records))
+    assert set(found.table.blocks.values()) == {"a"}
+    assert list(found.crossed) == ["a"]
+    assert found.crossed["a"].shares == pytest.approx(found.overall.test.shares)
+
+
 @pytest.mark.parametrize(("a", "b", "says"), [("mixpu", "ce", "'mixup'"), ("ce", "ce", "with itself")])
 def test_what_cannot_be_compared_is_refused(journal: Journal, a: str, b: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
