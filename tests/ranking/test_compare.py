@@ -25,6 +25,7 @@ from ltbench.spec import Plan, Record, Result, TrialSpec
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import Verdict
 from ltbench.stats.reasons import Reason
+from tests.ranking import made
 
 Make = Callable[..., TrialSpec]
 TRUTH = np.repeat(np.arange(4), 25)
