@@ -143,6 +143,29 @@ def test_the_spread_is_that_of_a_stratified_mean(classes: list[int], seed: int) 
         assert spread(found) == pytest.approx(sum(terms), rel=1e-3)
 
 
+def test_components_are_those_of_a_two_way_anova_within_classes() -> None:
+    """Images nested in classes of one size, crossed with seeds: mean squares from ordinary least squares. What a seed
+    does to a class is the seed's, and no interaction with images."""
+    rng, (seeds, classes, each) = np.random.default_rng(8), (4, 3, 6)
+    images = classes * each
+    truth = np.repeat(np.arange(classes), each)
+    d = rng.normal(0, 4, (seeds, classes))[:, truth] + rng.normal(0, 3, images) + rng.normal(0, 2, (seeds, images))
+    of = np.array([(s, truth[i], i) for s in range(seeds) for i in range(images)])
+
+    def left(*factors: NDArray[Any]) -> float:
+        design = np.hstack([(f[:, None] == np.unique(f)).astype(float) for f in factors])
+        return float(((d.ravel() - design @ np.linalg.lstsq(design, d.ravel(), rcond=None)[0]) ** 2).sum())
+
+    cell = of[:, 0] * classes + of[:, 1]
+    residual, of_images = left(cell, of[:, 2]), left(cell) - left(cell, of[:, 2])
+    ms_e, ms_i = residual / ((seeds - 1) * (images - classes)), of_images / (images - classes)
+    ms_s = images * d.mean(axis=1).var(ddof=1)
+    drawn = np.array([Sampling(strata_of(truth), np.ones(images)).contributions(row) for row in d])
+    wanted = np.array([ms_s - ms_e, ms_i - ms_e, ms_e]) / (seeds * images)
+    assert (wanted > 0).all()
+    assert crossed_variance(drawn).components == pytest.approx(wanted, rel=1e-4)
+
+
 def test_it_is_what_a_bootstrap_within_classes_gives() -> None:
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(3), [200, 60, 40])
