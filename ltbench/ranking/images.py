@@ -177,11 +177,16 @@ class Sampling:
         return np.asarray(np.bincount(self.strata.of, weights=self.weights**2), dtype=np.float64)
 
     @cached_property
-    def _spread(self) -> NDArray[np.float32]:
+    def _spread(self) -> NDArray[np.float64]:
         """(images,) what an image counts by that differs from its class."""
         (of, counts), n = self.strata, len(self.weights)
         by_class = np.sqrt(self._variance * (n - 1.0) / (n * np.maximum(counts - 1.0, 1.0)))
-        return np.asarray(by_class[of], dtype=np.float32)
+        return np.asarray(by_class[of], dtype=np.float64)
+
+    @cached_property
+    def _by_class(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The images class by class, and where each class begins: sums of slices are faster than `bincount`."""
+        return np.argsort(self.strata.of, kind="stable"), np.cumsum(self.strata.counts) - self.strata.counts
 
     def contributions(self, right: NDArray[Any]) -> NDArray[np.float32]:
         """Contributions of images to the mean, from which are right, (images,).
@@ -192,11 +197,10 @@ class Sampling:
         (n_c / n)^2 s_c^2 / n_c (Cochran, Sampling Techniques, 1977, section 5.4). Where classes that count as one
         have unlike weights, each image has the root of the mean square: they are taken to be as noisy as each other.
         """
-        of, counts = self.strata
-        share = (np.bincount(of, weights=right) / counts).astype(np.float32)
-        found = right - share[of]
+        (of, counts), (order, first) = self.strata, self._by_class
+        found = right - (np.add.reduceat(right[order], first, dtype=np.float64) / counts)[of]
         found *= self._spread
-        found += np.float32(self.weights @ right / len(right))
+        found += self.weights @ right / len(right)
         return np.asarray(found, dtype=np.float32)
 
     @property
