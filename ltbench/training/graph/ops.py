@@ -4,6 +4,7 @@ GPU that has the same rules."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -43,10 +44,27 @@ class CudaGraph:
         return self._graph.pool()
 
     def record(self, work: Callable[[], Result]) -> Result:
-        """As in `Recorded`."""
+        """As in `Recorded`. After an error the process can compute, and record, as if nothing had been recorded."""
         stream: Any = torch.cuda.current_stream()
-        with torch.cuda.graph(self._graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
-            return work()
+        pool: Any = torch.cuda.graph_pool_handle() if self._pool is None else self._pool
+        try:
+            with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                return work()
+        except BaseException:
+            self._clear_away(pool)
+            raise
+
+    def _clear_away(self, pool: Any) -> None:
+        """What torch leaves half done: memory that would stay taken, and a generator that takes every later random
+        number for one of the recording and refuses it. (Newer torch, such as 2.14, does the first by itself.)"""
+        device = torch.cuda.current_device()
+        with suppress(Exception):
+            self._graph.reset()
+        with suppress(Exception):
+            torch._C._cuda_endAllocateToPool(device, pool)  # an error where it has ended: then it is given back, too
+            torch._C._cuda_releasePool(device, pool)
+        generator: Any = torch.cuda.default_generators[device]
+        generator.graphsafe_set_state(generator.clone_state())
 
     def replay(self) -> None:
         """As in `Recorded`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -107,7 +108,7 @@ class GraphUse:
             torch.cuda.empty_cache()
 
     def _beside_stream(self) -> Any:
-        return _new_stream(self._device) if self._device.type == "cuda" else None
+        return _kept_stream(self._device, "beside") if self._device.type == "cuda" else None
 
     def _note(self) -> None:
         """The problem of a stage is that of the trial."""
@@ -117,7 +118,8 @@ class GraphUse:
 
 
 class _Aside:
-    """A stream of its own that begins after what the default one has begun, and ends before what it begins next."""
+    """A stream of its own that begins after what the default one has begun, and ends before what it begins next.
+    Whoever has one already (execution/here/turns.py) keeps it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -125,15 +127,26 @@ class _Aside:
 
     def __enter__(self) -> None:
         self._before: Any = torch.cuda.current_stream(self._device)
-        self._stream = _new_stream(self._device)
+        if self._before.cuda_stream != torch.cuda.default_stream(self._device).cuda_stream:
+            return
+        self._stream = _kept_stream(self._device, "aside")
         self._stream.wait_stream(self._before)
         self._inside = torch.cuda.stream(self._stream)
         self._inside.__enter__()
 
     def __exit__(self, *error: object) -> None:
-        self._inside.__exit__(*error)
-        self._before.wait_stream(self._stream)
+        if self._inside is not None:
+            self._inside.__exit__(*error)
+            self._before.wait_stream(self._stream)
 
 
-def _new_stream(device: torch.device) -> Any:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+_kept = threading.local()
+
+
+def _kept_stream(device: torch.device, use: str) -> Any:
+    """The same one in all trials of a thread. Torch has 32 and hands them out in turn; and for every one of them on
+    which a thread multiplies matrices, it keeps 32 MB and more until the process ends."""
+    name = f"{use} {torch.cuda.current_device() if device.index is None else device.index}"
+    if name not in vars(_kept):
+        setattr(_kept, name, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+    return getattr(_kept, name)
