@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ltbench.errors import UserError, last_line
 from ltbench.execution.here.streams import run_on_streams
-from ltbench.execution.resources import Resources
+from ltbench.execution.resources import Resources, gpu_lost_words
 from ltbench.execution.sharing import Sharing
 from ltbench.planning.bundle import read_bundle
 from ltbench.plugins import in_use, read_sources, use
@@ -33,6 +33,9 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
 
     Args:
         streams: so many at once, each on a CUDA stream of its own.
+
+    Raises:
+        UserError: the GPU fails, and there are trials left.
     """
     journal, place, records = Journal(out), out.absolute() / "checkpoints", []
     site = replace(site, checkpoints=place, checkpoint_seconds=CHECKPOINT_SECONDS)
@@ -52,6 +55,8 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
             there = replace(site, paths={**paths, **site.paths}, texts=texts, shared=keeper.sharing.groups)
             record = run_trial(spec, there)
             keeper.finished(record)
+            if record.environment.get("gpu_lost") and file is not files[-1]:
+                raise UserError(gpu_lost_words(record, alone=True))
         elif spec.key not in keeper.told:
             _tell(record)
         keeper.told.discard(spec.key)  # a file that is named twice is told of twice
