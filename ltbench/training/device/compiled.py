@@ -72,8 +72,11 @@ def _fused(network: Network, recipe: Mapping[str, Any], device: torch.device) ->
     elif os.environ.get("TRITON_INTERPRET") != "1":
         raise UserError(f"recipe.compile: `{FUSED}` is made of kernels for a GPU, and this trial runs on a CPU: leave "
                         f"`compile` out")  # fmt: skip
-    from ltbench.training.device.fused import fuse  # triton is not on every machine
+    from ltbench.training.device.fused import fuse, launch_problem  # triton is not on every machine
 
+    if device.type == "cuda" and (problem := launch_problem()) is not None:
+        raise UserError(f"recipe.compile: triton cannot be used on this machine ({problem}): install a C compiler "
+                        f"(CC names another than gcc) and Python's headers, or leave `compile` out")  # fmt: skip
     if not fuse(network):
         name = recipe.get("backbone", "this network")
         raise UserError(f"recipe.compile: `{FUSED}` finds nothing to fuse in {name}: it knows residual networks, and "

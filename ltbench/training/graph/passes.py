@@ -186,7 +186,7 @@ class RecordedPasses:
         try:
             way.loss = recorded.record(work)
         except Exception as error:
-            raise Unfaithful(_first_words(error)) from error
+            raise Unfaithful(first_words(error)) from error
         changed = [k for k, v in vars(self._method).items() if not _same_object(before.get(k), v)]
         if changed:
             raise Unfaithful(f"`forward` or `loss` sets self.{changed[0]} anew; a tensor can be changed in place")
@@ -237,7 +237,7 @@ class RecordedPasses:
         return [t.detach().clone() for t in (*gradients, *state)]
 
 
-def _first_words(error: BaseException) -> str:
+def first_words(error: BaseException) -> str:
     """Of the error that ended a recording: CUDA's own at its end only says that there was one."""
     if "captur" in str(error) and error.__context__ is not None:
         error = error.__context__

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ltbench.training.graph.ops import CudaGraph
-from ltbench.training.graph.passes import _first_words
+from ltbench.training.graph.passes import first_words
 from ltbench.training.graph.use import GraphUse
 
 ENDS = "CUDA error: operation failed due to a previous error during capture"
@@ -82,7 +82,7 @@ def test_after_an_error_the_process_is_as_if_nothing_had_been_recorded(
         CudaGraph().record(fails)
     assert not cuda.generator.recording
     assert not cuda.taken
-    assert _first_words(caught.value) == "ValueError: the method's own"
+    assert first_words(caught.value) == "ValueError: the method's own"
     assert CudaGraph().record(lambda: 3) == 3
     assert cuda.taken == [("pool 1", "held")]
 
@@ -94,11 +94,11 @@ def test_a_graph_can_share_the_memory_of_another(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_error_is_told_in_its_own_words() -> None:
-    assert _first_words(RuntimeError(ENDS)) == f"RuntimeError: {ENDS}"
-    assert _first_words(KeyError()) == "KeyError: "
+    assert first_words(RuntimeError(ENDS)) == f"RuntimeError: {ENDS}"
+    assert first_words(KeyError()) == "KeyError: "
     unjoined = RuntimeError("CUDA error: capturing stream has unjoined work")
     unjoined.__context__ = torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried")
-    assert _first_words(unjoined) == "OutOfMemoryError: CUDA out of memory."
+    assert first_words(unjoined) == "OutOfMemoryError: CUDA out of memory."
 
 
 class Streams:
