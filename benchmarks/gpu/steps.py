@@ -160,7 +160,7 @@ class Lab:
 
     def speed(self) -> None:
         """ResNet-32: milliseconds a step, comparisons with a pass operation by operation included."""
-        count, first = (800, 100) if self.cuda else (40, 25)
+        count, first = (700, 100) if self.cuda else (40, 25)
         for name, precision, mode in self._plans:
             try:
                 _, seconds, told = self.trained((name, precision, mode), True, count, first)

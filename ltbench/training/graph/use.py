@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -108,7 +107,12 @@ class GraphUse:
             torch.cuda.empty_cache()
 
     def _beside_stream(self) -> Any:
-        return _kept_stream(self._device, "beside") if self._device.type == "cuda" else None
+        if self._device.type != "cuda":
+            return None
+        beside = torch.cuda.current_stream(self._device).cuda_stream
+        if beside not in _besides:
+            _besides[beside] = _new_stream(self._device)
+        return _besides[beside]
 
     def _note(self) -> None:
         """The problem of a stage is that of the trial."""
@@ -129,7 +133,11 @@ class _Aside:
         self._before: Any = torch.cuda.current_stream(self._device)
         if self._before.cuda_stream != torch.cuda.default_stream(self._device).cuda_stream:
             return
-        self._stream = _kept_stream(self._device, "aside")
+        self._free = _free.setdefault(str(self._before.device), [])
+        try:
+            self._stream = self._free.pop()
+        except IndexError:
+            self._stream = _new_stream(self._device)
         self._stream.wait_stream(self._before)
         self._inside = torch.cuda.stream(self._stream)
         self._inside.__enter__()
@@ -138,15 +146,16 @@ class _Aside:
         if self._inside is not None:
             self._inside.__exit__(*error)
             self._before.wait_stream(self._stream)
+            self._free.append(self._stream)
 
 
-_kept = threading.local()
+# A process that trains one trial after the other uses the same streams for all: torch has 32 and hands them out in
+# turn, and for every one on which a thread multiplies matrices cuBLAS is given 32 MB and more until the process ends.
+_free: dict[str, list[Any]] = {}
+"""By device: streams that no training has now."""
+_besides: dict[int, Any] = {}
+"""By the stream of a training: the one beside it."""
 
 
-def _kept_stream(device: torch.device, use: str) -> Any:
-    """The same one in all trials of a thread. Torch has 32 and hands them out in turn; and for every one of them on
-    which a thread multiplies matrices, it keeps 32 MB and more until the process ends."""
-    name = f"{use} {torch.cuda.current_device() if device.index is None else device.index}"
-    if name not in vars(_kept):
-        setattr(_kept, name, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
-    return getattr(_kept, name)
+def _new_stream(device: torch.device) -> Any:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

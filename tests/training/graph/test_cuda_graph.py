@@ -102,54 +102,63 @@ def test_an_error_is_told_in_its_own_words() -> None:
 
 
 class Streams:
-    """Torch's streams, of which there is one at a time."""
+    """Torch's streams; each thread begins on the default one."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.made, self.now, self.order = 0, "default", list[str]()
+        self.made, self.order, self._local = 0, list[str](), threading.local()
         for name, stand_in in {
-            "Stream": self._stream, "stream": self._entered, "current_stream": lambda *_: self._named(self.now),
-            "default_stream": lambda *_: self._named("default"), "current_device": lambda: 0,
+            "Stream": self._stream, "stream": self.entered, "current_stream": self.current,
+            "default_stream": lambda *_: self.named("default"),
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, stand_in)
-        self._all: dict[str, Any] = {}
+        for kept in ("_free", "_besides"):
+            patch.setattr(f"ltbench.training.graph.use.{kept}", {})
 
-    def _named(self, name: str) -> Any:
-        waits = lambda other: self.order.append(f"{name} after {other.name}")  # noqa: E731
-        return self._all.setdefault(name, SimpleNamespace(name=name, cuda_stream=name, wait_stream=waits))
+    def current(self, device: Any = None) -> Any:
+        return getattr(self._local, "now", self.named("default"))
+
+    def named(self, name: str) -> Any:
+        waits = lambda other: self.order.append(f"{name} after {other.cuda_stream}")  # noqa: E731
+        return SimpleNamespace(cuda_stream=name, device="cuda:0", wait_stream=waits)
 
     def _stream(self, device: Any) -> Any:
         self.made += 1
-        return self._named(str(self.made))
+        return self.named(str(self.made))
 
     @contextmanager
-    def _entered(self, stream: Any) -> Iterator[None]:
-        before, self.now = self.now, stream.name
+    def entered(self, stream: Any) -> Iterator[None]:
+        before, self._local.now = self.current(), stream
         yield
-        self.now = before
+        self._local.now = before
 
 
-def one_trial() -> None:
+def one_trial() -> tuple[str, str]:
+    """The streams of its steps, and of its gradients of weights."""
     use = GraphUse("auto", torch.device("cuda"))
     with use.stream():
-        use._beside_stream()
+        here: Any = torch.cuda.current_stream()
+        return here.cuda_stream, use._beside_stream().cuda_stream
 
 
-def test_trials_of_one_thread_have_the_same_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory that cuBLAS keeps for every stream would grow from trial to trial."""
-    streams, made = Streams(monkeypatch), list[int]()
-
-    def three_trials() -> None:
-        for _ in range(3):
-            one_trial()
-        made.append(streams.made)
-
-    for _ in range(2):
-        thread = threading.Thread(target=three_trials)
+def test_trials_that_follow_each_other_have_the_same_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that cuBLAS keeps for every stream would grow from trial to trial. Ray gives each a thread of its own."""
+    streams, found = Streams(monkeypatch), list[Any]()
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: found.append(one_trial()))
         thread.start()
         thread.join()
-    assert made == [2, 4]
+    assert found == [("1", "2")] * 3
     assert streams.order[:2] == ["1 after default", "default after 1"]
-    streams.now = "a lane's"
-    three_trials()
-    assert made[-1] == 5, "only the one for gradients of weights"
-    assert streams.now == "a lane's"
+    assert streams.current().cuda_stream == "default"
+
+
+def test_trials_at_the_same_time_have_streams_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams(monkeypatch)
+    with GraphUse("auto", torch.device("cuda")).stream():
+        thread = threading.Thread(target=lambda: found.append(one_trial()))
+        found = list[Any]()
+        thread.start()
+        thread.join()
+    assert found == [("2", "3")]
+    with streams.entered(streams.named("a lane's")):
+        assert [one_trial(), one_trial()] == [("a lane's", "4")] * 2
