@@ -32,7 +32,8 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
     interrupted goes on from its checkpoint in `out`/checkpoints.
 
     Args:
-        streams: so many at once, each on a CUDA stream of its own.
+        streams: so many at once, each on a CUDA stream of its own. Those whose GPU's memory did not suffice run again
+            by themselves.
 
     Raises:
         UserError: the GPU fails, and there are trials left.
@@ -46,7 +47,9 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
         keeper.make_place()
         there = replace(_site_of_all(files, site), shared=keeper.sharing.groups)
         resources = Resources(float(site.threads or 1), inline=True, streams=streams)
+        keeper.together = True
         run_on_streams(left, there, resources, keeper, Interrupt())
+        keeper.together = False
     for file in files:
         spec, paths, texts = read_bundle(file)
         record = journal.read(spec.key)
@@ -67,10 +70,14 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
 
 
 class _Keeper:
-    """Keeps the records of trials and tells of them; a listener of `run_on_streams`."""
+    """Keeps the records of trials and tells of them; a listener of `run_on_streams`.
+
+    Attributes:
+        together: several trials run at once. One for which the GPU's memory does not suffice then is left for later.
+    """
 
     def __init__(self, journal: Journal, place: Path, sharing: Sharing) -> None:
-        self.sharing, self.told = sharing, set[str]()
+        self.sharing, self.told, self.together = sharing, set[str](), False
         self._journal, self._place = journal, place
 
     def make_place(self) -> None:
@@ -87,6 +94,11 @@ class _Keeper:
 
     def finished(self, record: Record) -> None:
         """Keep the record, then tell of it."""
+        if self.together and record.environment.get("out_of_memory"):
+            print(
+                f"{record.key}  {record.spec.name}: the GPU's memory did not suffice; runs again by itself", flush=True
+            )
+            return
         self._journal.write(record)
         discard(self._place, record.key)
         self.sharing.finished(record.key)

@@ -74,3 +74,25 @@ def test_a_fault_of_the_gpu_ends_the_process_and_the_same_command_runs_the_other
     with pytest.raises(UserError, match="the same command runs the others"):
         run_files(files, tmp_path / "out", site)
     assert [record.status for record in run_files(files, tmp_path / "out", site)] == ["failed", "failed"]
+
+
+def test_what_ran_out_of_memory_on_streams_runs_again_by_itself(
+    make_spec: Callable[..., TrialSpec],
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = []
+    for seed in (0, 1):
+        spec = make_spec("ce", seed=seed, recipe={"epochs": 0.1})
+        files.append(tmp_path / f"{spec.key}.json")
+        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+
+    def no_room(spec: TrialSpec, site: Site, *how: Any) -> Record:
+        return Record(spec=spec, status="failed", error="CUDA out of memory.", environment={"out_of_memory": True})
+
+    monkeypatch.setattr("ltbench.execution.here.streams.run_trial", no_room)
+    records = run_files(files, tmp_path / "out", site, streams=2)
+    assert [record.status for record in records] == ["ok", "ok"]
+    assert capsys.readouterr().out.count("the GPU's memory did not suffice; runs again by itself") == 2

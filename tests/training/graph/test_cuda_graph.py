@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from ltbench.training.graph.ops import CudaGraph
-from ltbench.training.graph.passes import first_words
+from ltbench.training.graph.passes import Unfaithful, first_words
+from ltbench.training.graph.update import RecordedUpdate
 from ltbench.training.graph.use import GraphUse
 
 ENDS = "CUDA error: operation failed due to a previous error during capture"
@@ -99,6 +100,22 @@ def test_an_error_is_told_in_its_own_words() -> None:
     unjoined = RuntimeError("CUDA error: capturing stream has unjoined work")
     unjoined.__context__ = torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried")
     assert first_words(unjoined) == "OutOfMemoryError: CUDA out of memory."
+
+
+def test_an_update_that_cannot_be_recorded_is_a_reason_to_train_without_graphs() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.ones(1)
+
+    def no_room(pool: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    passes: Any = SimpleNamespace(replayed=object())
+    update = RecordedUpdate(torch.optim.SGD([weight], lr=0.5), passes, no_room)
+    update.step()
+    update.step()
+    with pytest.raises(Unfaithful, match="OutOfMemoryError: CUDA out of memory"):
+        update.step()
+    assert weight.item() == 0.0
 
 
 class Streams:
