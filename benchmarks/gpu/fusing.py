@@ -76,6 +76,8 @@ class Layer:
         given = [t.detach().requires_grad_() for t in given]
         if fuse:
             y = normalised(norm, *given, relu=self.relu)
+            if type(y.grad_fn).__name__ != "_FusedBackward":
+                raise RuntimeError("torch's operations have run in place of the fused kernels")
         else:
             y = norm(given[0])
             y = y + given[1] if len(given) > 1 else y
@@ -155,16 +157,19 @@ class Fusing(Lab):
             self.say(part="fused tiles", shape=list(shape), us=found, best=min(found, key=lambda name: found[name]))
 
     def training(self) -> None:
-        """The mean losses of the last steps, plain and fused: as near as two roundings of one training are."""
+        """The mean losses of the epochs, plain and fused: as near as two roundings of one training are."""
         steps = 300 if self.cuda else 22
         for precision in ("bf16", "fp32"):
-            losses = {}
+            losses: dict[str, list[float]] = {}
             for mode in ("none", "fused"):
                 try:
                     losses[mode] = self.losses("ce", precision, mode, steps)
                 except Exception as error:
                     self.failed("fused training", mode, precision, error)
-            self.say(part="fused training", precision=precision, steps=steps, losses=losses)
+            pairs = list(zip(losses.get("none", ()), losses.get("fused", ()), strict=False))
+            near = bool(pairs) and all(abs(a - b) <= 0.05 * a for a, b in pairs)
+            self.bad += not near
+            self.say(part="fused training", precision=precision, steps=steps, near=near, losses=losses)
 
     def _microseconds(self, layer: Layer, *, fuse: bool) -> float:
         """Of one pass forward and backward, the median of five rounds."""
