@@ -53,14 +53,16 @@ class Layer:
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, *, added: bool, relu: bool):
         rng = torch.Generator(device).manual_seed(sum(shape))
 
-        def made() -> Tensor:
-            values = torch.randn(shape, generator=rng, device=device) + 0.3
+        def made(mean: float) -> Tensor:
+            values = torch.randn(shape, generator=rng, device=device) + mean
             return values.to(dtype).contiguous(memory_format=torch.channels_last)
 
         self.norm, self.relu = nn.BatchNorm2d(shape[1]).to(device), relu
         nn.init.uniform_(self.norm.weight, 0.5, 1.5, generator=torch.Generator(device).manual_seed(0))
         nn.init.uniform_(self.norm.bias, -0.5, 0.5, generator=torch.Generator(device).manual_seed(1))
-        self.given, self.up = [made() for _ in range(1 + added)], made()
+        # With a larger mean of the gradient, that of the scale, a sum of a million terms of either sign, would tell how
+        # the mean of the images is rounded.
+        self.given, self.up = [made(0.3) for _ in range(1 + added)], made(0.03)
         if relu:
             self.up.masked_fill_(self._before_relu().abs() < EDGE[dtype], 0.0)
 
