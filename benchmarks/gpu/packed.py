@@ -3,15 +3,17 @@
     python -m benchmarks.gpu.packed [--device cuda] [--out FILE] [PART...]
 
 Parts: alone (whole trials of the digits, dropout among them), rate (milliseconds of a ResNet-32's step and trial, for
-one to eight at once, plain and fused). Each prints JSON lines. `host_ms` is what Python needs for a step of one trial:
-where all of a round need as long as the round takes, more trials gain nothing. `left_mb` is the GPU's memory that is
-still in use after it: what cuBLAS keeps, and no graphs.
+one to eight at once, plain and fused), queues (eight, where the environment gives the GPU more queues). Each prints
+JSON lines. `host_ms` is what Python needs for a step of one trial: where all of a round need as long as the round
+takes, more trials gain nothing. `left_mb` is the GPU's memory that is still in use after it: what cuBLAS keeps, and no
+graphs.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 import time
 from dataclasses import replace
@@ -34,6 +36,7 @@ from ltbench.training.device.determinism import use_deterministic_algorithms
 from ltbench.training.trial import run_trial
 
 PLAN = ("ce", "bf16", "none")
+QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
 HALVES = {"name": "multistep", "milestones": [0.5], "gamma": 0.1, "warmup": 0.0, "warmup_stairs": 0}
 """Two learning rates, so that updates are recorded, too."""
 LEVEL = {"name": "constant", "warmup": 0.0, "warmup_stairs": 0}
@@ -68,25 +71,32 @@ class Packed(Lab):
         """Milliseconds a step and trial of all together, by the clock on the wall; and whether the weights are those of
         one alone. The steps that are timed lie between two that are compared with a pass operation by operation, the
         128th and the 256th replay: in a long training one of a thousand is."""
-        steps, first = (256, 136) if self.cuda else (26, 24)
         for mode in ("none", "fused") if self.cuda else ("none",):
-            weights = None
-            for many in (1, 2, 4, 8) if self.cuda else (1, 2):
-                try:
-                    lanes = [_Racer(self, (*PLAN[:2], mode), steps, first) for _ in range(many)]
-                    Turns(self.device).run([lane.work for lane in lanes])
-                    seconds = max(lane.ended for lane in lanes) - max(lane.began for lane in lanes)
-                    weights = lanes[0].weights if weights is None else weights
-                    same = all(torch.equal(lane.weights, weights) for lane in lanes)
-                    self.bad += not (same and all(lane.told == "graph" for lane in lanes))
-                    ms = round(1e3 * seconds / (steps - first) / many, 3)
-                    host = round(1e3 * float(np.median([turn for lane in lanes for turn in lane.turns[first:]])), 3)
-                    told = lanes[0].told
-                    del lanes
-                    self.say(part="packed rate", compile=mode, trials=many, ms_step_and_trial=ms, host_ms=host,
-                             same=same, step=told, left_mb=self._left())  # fmt: skip
-                except Exception as error:
-                    self.failed("packed rate", f"{many} trials, compile {mode}", "bf16", error)
+            self._race(mode, (1, 2, 4, 8) if self.cuda else (1, 2))
+
+    def queues(self) -> None:
+        """Eight at once, where CUDA_DEVICE_MAX_CONNECTIONS says how many queues the GPU has for them (8 by default)."""
+        self._race("fused" if self.cuda else "none", (8,) if self.cuda else (2,))
+
+    def _race(self, mode: str, counts: tuple[int, ...]) -> None:
+        steps, first = (256, 136) if self.cuda else (26, 24)
+        weights = None
+        for many in counts:
+            try:
+                lanes = [_Racer(self, (*PLAN[:2], mode), steps, first) for _ in range(many)]
+                Turns(self.device).run([lane.work for lane in lanes])
+                seconds = max(lane.ended for lane in lanes) - max(lane.began for lane in lanes)
+                weights = lanes[0].weights if weights is None else weights
+                same = all(torch.equal(lane.weights, weights) for lane in lanes)
+                self.bad += not (same and all(lane.told == "graph" for lane in lanes))
+                ms = round(1e3 * seconds / (steps - first) / many, 3)
+                host = round(1e3 * float(np.median([turn for lane in lanes for turn in lane.turns[first:]])), 3)
+                told = lanes[0].told
+                del lanes
+                self.say(part="packed rate", compile=mode, trials=many, ms_step_and_trial=ms, host_ms=host, same=same,
+                         step=told, queues=os.environ.get(QUEUES), left_mb=self._left())  # fmt: skip
+            except Exception as error:
+                self.failed("packed rate", f"{many} trials, compile {mode}", "bf16", error)
 
     def _left(self) -> int | None:
         """Millions of bytes of the GPU that tensors, graphs and libraries still use."""
