@@ -3,8 +3,9 @@ GPU that has the same rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -25,6 +26,19 @@ class Recorded(Protocol):
 
     def replay(self) -> None:
         """Compute all of it."""
+
+
+@contextmanager
+def _garbage_waits() -> Iterator[None]:
+    """What else is thrown away, such as the graphs of an earlier trial, gives back what belongs to CUDA, which ends a
+    recording on the same thread."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class CudaGraph:
@@ -48,7 +62,10 @@ class CudaGraph:
         stream: Any = torch.cuda.current_stream()
         pool: Any = torch.cuda.graph_pool_handle() if self._pool is None else self._pool
         try:
-            with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            with (
+                _garbage_waits(),
+                torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
+            ):
                 return work()
         except BaseException:
             self._clear_away(pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,16 @@ def test_after_an_error_the_process_is_as_if_nothing_had_been_recorded(
     assert first_words(caught.value) == "ValueError: the method's own"
     assert CudaGraph().record(lambda: 3) == 3
     assert cuda.taken == [("pool 1", "held")]
+
+
+def test_no_garbage_is_collected_while_a_graph_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the graph of an earlier trial, whose end would be an error of this one."""
+    Cuda(monkeypatch, tidy=False)
+    assert CudaGraph().record(gc.isenabled) is False
+    assert gc.isenabled()
+    with pytest.raises(RuntimeError):
+        CudaGraph().record(fails)
+    assert gc.isenabled()
 
 
 def test_a_graph_can_share_the_memory_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
