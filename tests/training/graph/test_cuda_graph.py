@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from ltbench.training.graph.lean import Lean
 from ltbench.training.graph.ops import CudaGraph
 from ltbench.training.graph.passes import Unfaithful, first_words
 from ltbench.training.graph.update import RecordedUpdate
@@ -158,6 +159,25 @@ class Streams:
         before, self._local.now = self.current(), stream
         yield
         self._local.now = before
+
+
+def test_a_pass_that_fails_waits_for_its_second_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA ends no recording whose streams have not come together."""
+    streams = Streams(monkeypatch)
+    network = torch.nn.Conv2d(1, 1, 3, bias=False)
+
+    def failing() -> None:
+        with Lean(network, streams.named("beside")):
+            network(torch.ones(1, 1, 4, 4)).sum().backward()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
+    assert streams.order == ["beside after default", "default after beside"]
+    with Lean(network, streams.named("beside")) as lean:
+        pass
+    lean.settle()
+    assert len(streams.order) == 2, "nothing to wait for"
 
 
 def one_trial() -> tuple[str, str]:
