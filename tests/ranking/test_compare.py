@@ -133,6 +133,16 @@ def test_seeds_that_the_suite_does_not_list_are_not_compared() -> None:
     assert {tuple(by_seed) for by_seed in found.models.values()} == {(0, 1, 2)}
 
 
+def test_predictions_from_elsewhere_are_compared_in_everything() -> None:
+    ours = made.records({"ce": 0.5}, seeds=3)
+    cells = [(r.spec.cell.dataset, r.spec.cell.imbalance, r.spec.seed) for r in ours]
+    theirs = [made.record(made.spec("good", *cell, role="elsewhere"), 0.7) for cell in cells]
+    found = compare([*ours, *theirs], made.stored([*ours, *theirs]), "good", "ce", made.plan_of(ours))
+    assert found.by_metric["accuracy"][2].n == 3
+    assert set(found.models) == set(found.class_gains) == set(found.table.columns)
+    assert set(found.crossed) == {"a", "b"}
+
+
 def test_draws_of_a_data_set_are_one_in_its_uncertainty_too() -> None:
     """The shares are those of the test above them: their contributions are averaged image by image."""
     records = []
