@@ -175,6 +175,8 @@ class Table:
     """The noise of the test images is in the intervals of the primary metric."""
     without_images: str = ""
     """Why it is not."""
+    alone: Mapping[Column, float] = field(default_factory=dict)
+    """Weight in percent of the only test image of a class, where nothing says how noisy it is."""
     scope_b: ScopeB | None = None
     profile: Profile | None = None
     standing: Standing | None = None

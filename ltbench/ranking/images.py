@@ -31,6 +31,8 @@ MOST_METHODS = 100
 MANY = 100
 """Degrees of freedom from which on a variance is taken as known: Student's 95 % interval is 1 % wider than the normal
 one."""
+HEAVY = 5.0
+"""Percent of a metric from which on a single image, of whose noise nothing is known, is told of."""
 _ZIP = (zipfile.BadZipFile, zlib.error)
 
 
@@ -46,11 +48,13 @@ class NoImages(Exception):
 class Images:
     """What every test image contributes to the methods' values.
 
-    df: column -> degrees of freedom of the noise of its images; infinite where it is absent.
+    df: column -> degrees of freedom of the noise of its images; infinite where it is absent. alone: column -> the
+    weight, in percent, of the one test image that is the only one of its class; absent where it is below `HEAVY`.
     """
 
     by_method: ByColumn
     df: Mapping[Column, float] = field(default_factory=dict)
+    alone: Mapping[Column, float] = field(default_factory=dict)
 
     def df_by_dataset(self, columns: Sequence[Column], blocks: Blocks | None = None) -> dict[str, float]:
         """Degrees of freedom by data set (block): the fewest of its columns."""
@@ -103,7 +107,12 @@ def contributions(
             weights = _weights(truths[block], metric, (class_weights or {}).get(column))
             samplings[column] = Sampling(strata[block], weights)
         found[label, column] = {s: samplings[column].contributions(x) for s, x in by_seed.items()}
-    return Images(found, {column: sampling.df for column, sampling in samplings.items()})
+    alone = {c: _alone(truths[(blocks or {}).get(c.dataset, c.dataset)], s.weights) for c, s in samplings.items()}
+    return Images(
+        found,
+        {column: sampling.df for column, sampling in samplings.items()},
+        {column: weight for column, weight in alone.items() if weight >= HEAVY},
+    )
 
 
 def right_images(
@@ -159,6 +168,14 @@ def strata_of(truth: NDArray[Any]) -> Strata:
     if merged.any():
         of = np.unique(np.where(merged[of], -1, of), return_inverse=True)[1]
     return Strata(of.astype(np.int64), np.bincount(of))
+
+
+def _alone(truth: NDArray[Any], weights: NDArray[np.float64]) -> float:
+    """Weight in percent of the only image of a class, where there is one such class: its noise is taken to be that of
+    another class. Of several such classes, what they differ says more."""
+    _, of, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    single = np.flatnonzero(counts[of] == 1)
+    return float(weights[single[0]]) / len(truth) if len(single) == 1 and len(counts) > 1 else 0.0
 
 
 @dataclass(frozen=True)

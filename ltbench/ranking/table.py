@@ -54,6 +54,7 @@ def make_table(recipe: RecipeKey, results: Sequence[Result], context: Context) -
         missing=_missing(trials, labels, columns, context, standing),
         with_images=images is not None,
         without_images=without,
+        alone=images.alone if images is not None else {},
         scope_b=other_datasets(alone, reference, context.rope) if alone else None,
         profile=profile_of(ranking, runs_of(ranking, reference), level) if ranking else None,
         standing=standing,

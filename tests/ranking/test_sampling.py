@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ltbench.ranking.build import BoardOptions, build
+from ltbench.ranking.formats.notes import notes
 from ltbench.ranking.images import NoImages, Sampling, contributions, strata_of
 from ltbench.spec import Column, Record, Result
 from ltbench.stats.crossed import crossed_variance
@@ -112,6 +113,23 @@ def test_a_class_of_one_image_is_taken_to_be_as_noisy_as_the_one_it_is_counted_w
         assert found.mean() == pytest.approx(weights @ right / 31, rel=1e-6)
         wanted = (100 / 3) ** 2 * (of_first / 20 + of_rest / 10 + of_rest)
         assert spread(found) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(("counts", "told"), [((4, 3, 1), "33 %"), ((4, 3, 2), ""), ((4, 1, 1), ""), ((50, 3, 1), "")])
+def test_an_image_that_is_the_only_one_of_its_class_is_told_of(counts: tuple[int, ...], told: str) -> None:
+    """Where it weighs: a third of balanced accuracy, but little of accuracy."""
+    truth = np.repeat(np.arange(3), counts)
+    metric = "accuracy" if counts[0] == 50 else "balanced_accuracy"
+    rng, stored, results = np.random.default_rng(0), {}, []
+    for m in ("ce", "good"):
+        for s in range(3):
+            spec, label = made.spec(m, "a", 10.0, s), np.where(rng.random(len(truth)) < 0.7, truth, (truth + 1) % 3)
+            stored[spec.key] = made.npz(label, truth)
+            results.append(Result.of(Record(spec=spec, status="ok", metrics={metric: 50.0 + rng.random()})))
+    board = build(results, predictions=stored.get, options=BoardOptions(primary=metric))
+    assert board.tables[0].with_images
+    said = [line for line in notes(board) if "has one test image" in line]
+    assert [told in line for line in said] == ([True] if told else [])
 
 
 def test_items_have_no_classes_to_weigh_by() -> None:

@@ -211,6 +211,11 @@ def of_table(table: Table) -> list[str]:
         lines.append(_other_datasets(table, table.scope_b))
     if len(table.pairs) and not table.with_images:
         lines.append(f"Not in these intervals: the noise of the test images ({table.without_images}).")
+    heaviest = max(table.alone, key=lambda column: table.alone[column], default=None)
+    if heaviest is not None:
+        share = f"{table.alone[heaviest]:.0f} % of the metric"
+        lines.append(f"A class of {table.title(heaviest)} has one test image, which is {share}. How noisy it is, one "
+                     f"image does not tell: intervals may be too short.")  # fmt: skip
     if table.reference is None:
         lines += _pairs_without_p(table)
     reasons: dict[Reason, list[str]] = {}
