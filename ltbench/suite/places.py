@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ltbench.errors import UserError, clipped, is_unicode
 
 KeyPath = tuple[str | int, ...]
@@ -57,13 +59,16 @@ def dotted(path: KeyPath) -> str:
 
 
 def plain(value: Any, path: KeyPath) -> Any:
-    """A copy that is made of mappings, lists and single values, as YAML gives them; paths become texts."""
+    """A copy that is made of mappings, lists and single values, as YAML gives them; paths become texts, numpy's numbers
+    and arrays Python's."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner, (*path, i)) for i, inner in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist(), path)
     if (value is None or isinstance(value, str | int | float)) and (not isinstance(value, str) or is_unicode(value)):
         return value
     where = ".".join(map(str, path))
