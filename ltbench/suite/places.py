@@ -82,12 +82,16 @@ def merge(
     new: dict[KeyPath, Place],
     path: KeyPath = (),
 ) -> dict[str, Any]:
-    """`above` over `below`; `places` (of below) learns where the winning keys stand."""
+    """`above` over `below`; `places` (of below) learns where the winning keys stand. A key that is null in `above` is
+    taken back."""
     merged = dict(below)
     for key, value in above.items():
         here = (*path, key)
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = merge(merged[key], value, places, new, here)
+        elif value is None and key in merged:
+            del merged[key]
+            _forget(places, here)
         else:
             merged[key] = value
             _forget(places, here)
