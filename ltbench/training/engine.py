@@ -27,7 +27,7 @@ from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.graph.use import GraphUse
-from ltbench.training.hooks import LearningRates, checked_loss, checked_mix
+from ltbench.training.hooks import LearningRates, checked_loss, checked_mix, checked_stages
 from ltbench.training.schedule import SLACK, lr_at, share_out, to_next_rate
 
 Watch = Callable[[float, float], None]
@@ -110,7 +110,7 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
     meter = LossMeter(len(batches) / (recipe["batch_size"] * each), recipe["epochs"])
     spent.begin(model)
     stages, rates = method.stages(model), LearningRates()
-    for stage, steps in share_out(stages, meter.total):
+    for stage, steps in share_out(checked_stages(method, stages), meter.total):
         if stage.plain:
             look(model, method, setup, stage)
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltbench.api import Method
+from ltbench.api import Method, Stage
 
 
 class WrongResult(TypeError):
@@ -64,6 +64,22 @@ def checked_scores(method: Method, scores: Any, images: int) -> Tensor:
     hint = "; labels are not enough: metrics need the scores of all classes" if labels else ""
     raise WrongResult(f"{_place(method, 'predict')} must return scores of all classes for every image, a tensor of "
                       f"shape {wanted}, it returned {_words(scores)}{hint}")  # fmt: skip
+
+
+def checked_stages(method: Method, stages: Any) -> Iterator[Stage]:
+    """What `stages` yields, one after the other.
+
+    Raises:
+        WrongResult: it is no stage.
+    """
+    if not isinstance(stages, Iterable):
+        raise WrongResult(f"{_place(method, 'stages')} must yield stages, such as `yield Stage()`, it returned "
+                          f"{_words(stages)}")  # fmt: skip
+    for stage in stages:
+        if not isinstance(stage, Stage):
+            raise WrongResult(f"{_place(method, 'stages')} must yield stages, such as `yield Stage()`, it yields "
+                              f"{_words(stage)}")  # fmt: skip
+        yield stage
 
 
 class LearningRates:

@@ -381,6 +381,41 @@ class RateBetweenStages(Sound):
         yield Stage("second", share=0.5, optimizer=optimizer)
 
 
+class OwnSchedule(Sound):
+    """Schedules the optimizer of its stage, whose rate the recipe's schedule sets before every step."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        optimizer = self.task.optimizer(model.parameters())
+        self.falling = torch.optim.lr_scheduler.StepLR(optimizer, 5, 0.1)
+        yield Stage(optimizer=optimizer)
+
+    def step(self, gradients: Any, optimizer: torch.optim.Optimizer, now: Moment) -> Tensor:
+        loss = super().step(gradients, optimizer, now)
+        self.falling.step()
+        return loss
+
+
+class NoStage(Sound):
+    """Forgets what it yields."""
+
+    def stages(self, model: Classifier) -> Iterator[Any]:
+        yield
+
+
+class NoStages(Sound):
+    """Forgets to yield."""
+
+    def stages(self, model: Classifier) -> Any:
+        return None
+
+
+class NoDistributionOfClasses(Sound):
+    """Draws classes by what does not sum to 1."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        yield Stage(class_probs=np.ones(self.task.num_classes))
+
+
 class FitsABias(Sound):
     """What `predict` adds is there when `fit` was called, and not before."""
 
@@ -435,6 +470,10 @@ BROKEN: list[tuple[type[Method], str]] = [
     (NeverPredicts, "training fails: AttributeError: 'NeverPredicts' object has no attribute 'never_made'"),
     (PredictsPerExpert, "predict must give logits of shape (16, 5), it gives (16, 2, 5)"),
     (RateBetweenStages, "sets the learning rate of an optimizer between two stages (0.005 -> 0.001), which"),
+    (NoStage, "must yield stages, such as `yield Stage()`, it yields None"),
+    (NoStages, "must yield stages, such as `yield Stage()`, it returned None"),
+    (NoDistributionOfClasses, "class_probs must be 5 probabilities that sum to 1, they are 5 that sum to 5"),
+    (OwnSchedule, "self.falling has no effect: the recipe's schedule sets the learning rate"),
     (Labels, "it gives (16,); `self.task.one_hot` makes one of labels"),
 ]
 BY_DAY = (
@@ -451,6 +490,7 @@ BY_DAY = (
     StepReturnsNothing,
     PredictsPerExpert,
     RateBetweenStages,
+    NoStage,
 )
 
 
