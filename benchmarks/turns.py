@@ -7,19 +7,29 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.timing import Rate, cpu_seconds
 
 
-def in_turns(module: str, names: Sequence[str], size: int, rounds: int, *, wall: bool = False) -> dict[str, Rate]:
+def in_turns(
+    module: str,
+    names: Sequence[str],
+    size: int,
+    rounds: int,
+    *,
+    wall: bool = False,
+    tell: Callable[[dict[str, Rate]], None] = lambda found: None,
+) -> dict[str, Rate]:
     """Items per second of each variant, like `timing.interleaved`, every one in its own process of one thread.
 
     Args:
         module: has `variant(name, size)`, which gives a function that does some work and returns how many items that
             was. size: handed on, how much work. wall: by the clock on the wall instead of CPU time.
+        tell: told after every round what was found so far.
     """
     workers = {name: _start(module, name, size, wall) for name in names}
+    found: dict[str, Rate] = {}
     try:
         rates: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(1 + rounds):  # the first one warms up
@@ -27,11 +37,14 @@ def in_turns(module: str, names: Sequence[str], size: int, rounds: int, *, wall:
                 rate = _ask(worker)
                 if turn:
                     rates[name].append(rate)
+            if turn:
+                found = {name: Rate(statistics.median(r), min(r), max(r)) for name, r in rates.items()}
+                tell(found)
     finally:
         for worker in workers.values():
             worker.kill()
             worker.communicate()
-    return {name: Rate(statistics.median(r), min(r), max(r)) for name, r in rates.items()}
+    return found
 
 
 def _start(module: str, name: str, size: int, wall: bool) -> subprocess.Popen[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 _STEERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _STEERS_BUT_LINES = re.compile(_STEERS.pattern.replace("\\x00-\\x1f", "\\x00-\\x09\\x0b-\\x1f"))
 """What could steer a terminal, or turn its text around."""
+_LINES_OF_CUDA = 6
 _NEAR = 0.7
 """From this likeness on (difflib's), a known name is taken for what was meant."""
 
@@ -170,9 +171,11 @@ def exponent_hint(value: object, *, whole: bool = False) -> str:
 
 
 def last_line(text: str | None) -> str:
-    """The last line of an error that says something: of a traceback, the exception."""
+    """The last line of an error that says something: of a traceback, the exception. (CUDA's say how to search for the
+    cause in lines of their own behind it.)"""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    of_cuda = [line for line in lines[-_LINES_OF_CUDA:] if "CUDA error: " in line]
+    return (of_cuda or lines or ["no reason given"])[-1]
 
 
 def reason_of(text: str | None, method: str) -> str:

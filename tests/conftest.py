@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # else Ray's workers wait for
 import numpy as np
 import pytest
 import torch
+import typer.main
 from hypothesis import settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
@@ -34,6 +36,7 @@ from ltbench.spec import Cell, TrialSpec
 from ltbench.training.site import Site
 
 torch.set_num_threads(1)
+typer.main.get_command = cache(typer.main.get_command)  # 20 ms for each call of the command line
 settings.register_profile("shared machine", deadline=None)  # one slow example among many says nothing of the code
 settings.load_profile("shared machine")
 

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.gpu.common import Check
 
 if TYPE_CHECKING:
+    from benchmarks.timing import Rate
     from ltbench.api import Method, Task
 
 
@@ -134,20 +135,28 @@ def memory(check: Check) -> None:
 def side(check: Check) -> None:
     """The project's own benchmarks of training, without the variants that torch compiles (a minute each): classic loop
     with 8 worker processes, bare step, engine, engine as it runs in a trial here, recorded; each a process, in turns,
-    by the clock."""
+    by the clock. Told after every round."""
     from benchmarks import training
     from benchmarks.turns import in_turns
 
     cuda = check.device == "cuda"
     names = training.NAMES + training.RECORDED * cuda
-    rates = in_turns("benchmarks.training", names, 60 if cuda else 1, 3 if cuda else 1, wall=cuda)
-    for name, rate in rates.items():
-        check.say(
-            "side",
-            variant=name,
-            images_s=round(rate.median),
-            low=round(rate.low),
-            high=round(rate.high),
-            ms=round(128e3 / rate.median, 3),
-        )
-    check.say("side", ratios={name: round(ratio, 3) for name, ratio in training.ratios(rates).items()})
+    rounds = 0
+
+    def tell(rates: dict[str, Rate]) -> None:
+        nonlocal rounds
+        rounds += 1
+        for name, rate in rates.items():
+            check.say(
+                "side",
+                rounds=rounds,
+                variant=name,
+                images_s=round(rate.median),
+                low=round(rate.low),
+                high=round(rate.high),
+                ms=round(128e3 / rate.median, 3),
+            )
+        ratios = {name: round(ratio, 3) for name, ratio in training.ratios(rates).items()}
+        check.say("side", rounds=rounds, ratios=ratios)
+
+    in_turns("benchmarks.training", names, 60 if cuda else 1, 2 if cuda else 1, wall=cuda, tell=tell)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ltbench.errors import UserError, last_line
 from ltbench.execution.here.streams import run_on_streams
-from ltbench.execution.resources import Resources
+from ltbench.execution.resources import Resources, gpu_lost_words
 from ltbench.execution.sharing import Sharing
 from ltbench.planning.bundle import read_bundle
 from ltbench.plugins import in_use, read_sources, use
@@ -32,7 +32,11 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
     interrupted goes on from its checkpoint in `out`/checkpoints.
 
     Args:
-        streams: so many at once, each on a CUDA stream of its own.
+        streams: so many at once, each on a CUDA stream of its own. Those whose GPU's memory did not suffice run again
+            by themselves.
+
+    Raises:
+        UserError: the GPU fails, and there are trials left.
     """
     journal, place, records = Journal(out), out.absolute() / "checkpoints", []
     site = replace(site, checkpoints=place, checkpoint_seconds=CHECKPOINT_SECONDS)
@@ -43,7 +47,9 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
         keeper.make_place()
         there = replace(_site_of_all(files, site), shared=keeper.sharing.groups)
         resources = Resources(float(site.threads or 1), inline=True, streams=streams)
+        keeper.together = True
         run_on_streams(left, there, resources, keeper, Interrupt())
+        keeper.together = False
     for file in files:
         spec, paths, texts = read_bundle(file)
         record = journal.read(spec.key)
@@ -52,6 +58,8 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
             there = replace(site, paths={**paths, **site.paths}, texts=texts, shared=keeper.sharing.groups)
             record = run_trial(spec, there)
             keeper.finished(record)
+            if record.environment.get("gpu_lost") and file is not files[-1]:
+                raise UserError(gpu_lost_words(record, alone=True))
         elif spec.key not in keeper.told:
             _tell(record)
         keeper.told.discard(spec.key)  # a file that is named twice is told of twice
@@ -62,10 +70,14 @@ def run_files(files: list[Path], out: Path, site: Site, streams: int = 1) -> lis
 
 
 class _Keeper:
-    """Keeps the records of trials and tells of them; a listener of `run_on_streams`."""
+    """Keeps the records of trials and tells of them; a listener of `run_on_streams`.
+
+    Attributes:
+        together: several trials run at once. One for which the GPU's memory does not suffice then is left for later.
+    """
 
     def __init__(self, journal: Journal, place: Path, sharing: Sharing) -> None:
-        self.sharing, self.told = sharing, set[str]()
+        self.sharing, self.told, self.together = sharing, set[str](), False
         self._journal, self._place = journal, place
 
     def make_place(self) -> None:
@@ -82,6 +94,11 @@ class _Keeper:
 
     def finished(self, record: Record) -> None:
         """Keep the record, then tell of it."""
+        if self.together and record.environment.get("out_of_memory"):
+            print(
+                f"{record.key}  {record.spec.name}: the GPU's memory did not suffice; runs again by itself", flush=True
+            )
+            return
         self._journal.write(record)
         discard(self._place, record.key)
         self.sharing.finished(record.key)

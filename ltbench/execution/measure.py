@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 
 from ltbench.errors import UserError, last_line
-from ltbench.planning.forecast import MEASURED, SECONDS, WARM_UP, Pace, as_pace, pace_of
+from ltbench.planning.forecast import MEASURED, SECONDS, WARM_UP, WARM_UP_ON_GPU, Pace, as_pace, pace_of
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.process import one_thread
 from ltbench.training.checkpoints.checkpoint import Stopped
@@ -19,23 +19,38 @@ from ltbench.training.trial import run_trial
 
 
 class _Ticks:
-    """Asked after every step whether to stop: notes when, and says so in the end."""
+    """Asked after every step whether to stop: notes when, and says so in the end. A GPU, which does what the host has
+    begun, is waited for where the measurement begins and where it ends, and not in between, as a training does not."""
 
     def __init__(self, device: torch.device) -> None:
-        self.times: list[float] = []
-        self._device = device
+        self._times: list[float] = []
+        self._on_gpu, self._device = device.type == "cuda", device
+        self._warm_up = WARM_UP_ON_GPU if self._on_gpu else WARM_UP
 
     def __call__(self) -> bool:
-        if self._device.type == "cuda":
+        if len(self._times) + 1 == self._warm_up:
+            self._wait()
+        self._times.append(time.perf_counter())
+        counted = self.counted
+        over = len(counted) > MEASURED and counted[-1] - counted[0] >= SECONDS
+        if over:
+            self._wait()
+            self._times[-1] = time.perf_counter()
+        return over
+
+    @property
+    def counted(self) -> list[float]:
+        """When the measurement began, and when each of its steps ended."""
+        return self._times[self._warm_up - 1 :]
+
+    def _wait(self) -> None:
+        if self._on_gpu:
             torch.cuda.synchronize(self._device)
-        self.times.append(time.perf_counter())
-        counted = self.times[WARM_UP - 1 :]
-        return len(counted) > MEASURED and counted[-1] - counted[0] >= SECONDS
 
 
 def measure_steps(spec: TrialSpec, site: Site) -> tuple[list[float], int] | Record:
-    """Seconds of ten steps (of quick ones more, for half a second) after three that are not counted, and the peak
-    memory in bytes; or the trial's record, if it was over before.
+    """Seconds of ten steps (of quick ones more, for half a second) after three that are not counted, twenty on a GPU,
+    and the peak memory in bytes; or the trial's record, if it was over before.
 
     Raises:
         UserError: the trial fails within them.
@@ -47,8 +62,7 @@ def measure_steps(spec: TrialSpec, site: Site) -> tuple[list[float], int] | Reco
         with one_thread():
             record = run_trial(spec, replace(site, checkpoints=None, decoded_cache=False), stop=ticks)
     except Stopped:
-        times = ticks.times[WARM_UP - 1 :]
-        return [b - a for a, b in pairwise(times)], peak_memory(device)
+        return [b - a for a, b in pairwise(ticks.counted)], peak_memory(device)
     if record.status == "failed":
         raise UserError(f"--measure: {spec.name} failed: {last_line(record.error)}")
     return record

@@ -15,7 +15,7 @@ import torch
 from ltbench.errors import UserError, last_line
 from ltbench.execution.placement import GB, Machine
 from ltbench.execution.resources import Resources
-from ltbench.planning.forecast import WARM_UP
+from ltbench.planning.forecast import WARM_UP, WARM_UP_ON_GPU
 from ltbench.spec import Plan, TrialSpec
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.device.provenance import peak_memory
@@ -163,18 +163,24 @@ def _copy(spec: TrialSpec, site: Site, barrier: Any, answers: Any) -> None:
     """In a process of its own: steps per second from the moment all copies are warm, and the memory; or what failed."""
     device = torch.device(site.device or "cpu")
     steps, began = 0, 0.0
+    on_gpu = device.type == "cuda"
+    warm_up = WARM_UP_ON_GPU if on_gpu else WARM_UP
 
     def ticks() -> bool:
+        """A GPU is waited for at the beginning and the end only: in between the host may be ahead of it."""
         nonlocal steps, began
         steps += 1
-        if steps < WARM_UP:
+        if steps < warm_up:
             return False
-        if device.type == "cuda":
+        if on_gpu and steps == warm_up:
             torch.cuda.synchronize(device)
-        if steps == WARM_UP:
+        if steps == warm_up:
             barrier.wait(_PATIENCE)
             began = time.perf_counter()
-        return time.perf_counter() - began >= SECONDS and steps > WARM_UP
+        over = time.perf_counter() - began >= SECONDS and steps > warm_up
+        if on_gpu and over:
+            torch.cuda.synchronize(device)
+        return over
 
     try:
         record = run_trial(spec, site, stop=ticks)
@@ -186,7 +192,7 @@ def _copy(spec: TrialSpec, site: Site, barrier: Any, answers: Any) -> None:
     except Stopped:
         pass
     seconds = time.perf_counter() - began
-    answers.put(((steps - WARM_UP) / seconds if began else float(steps), _memory(device)))
+    answers.put(((steps - warm_up) / seconds if began else float(steps), _memory(device)))
 
 
 def _memory(device: torch.device) -> float:

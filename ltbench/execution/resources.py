@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from ltbench.errors import last_line
 from ltbench.spec import Record, TrialSpec
 from ltbench.training.limited import Limits
 
@@ -27,6 +28,19 @@ class Listener(Protocol):
 
     def noted(self, message: str) -> None:
         """Something to know about the whole run."""
+
+
+def gpu_lost_words(record: Record, *, alone: bool) -> str:
+    """Why no other trial can run in this process, and what to do.
+
+    Args:
+        record: of a trial that met a fault of the GPU. alone: no other was on it in this process.
+    """
+    why = f"after a fault of the GPU no trial can use it in this process ({last_line(record.error)})"
+    if alone:
+        return f"{why}. {record.spec.name} is recorded as failed; the same command runs the others"
+    return (f"{why}. Any of those that ran may be its cause, so none is recorded. The same command goes on from their "
+            f"checkpoints; if it comes again, run them one at a time (streams: 1) to learn which it is")  # fmt: skip
 
 
 @dataclass(frozen=True)

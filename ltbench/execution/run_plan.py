@@ -192,9 +192,9 @@ class Keeper:
 
 
 def keeps_checkpoints(record: Record) -> bool:
-    """Nothing was wrong with a trial whose worker was lost, or that passed a limit: `--retry-failed` goes on where it
-    was."""
-    kept = ("workers_lost", "timed_out", "over_memory")
+    """Nothing was wrong with a trial whose worker was lost, that passed a limit, or, it may be, that met a fault of the
+    GPU: `--retry-failed` goes on where it was."""
+    kept = ("workers_lost", "timed_out", "over_memory", "gpu_lost")
     return record.status == "failed" and any(record.environment.get(kind) for kind in kept)
 
 

@@ -31,7 +31,7 @@ from ltbench.spec import Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.messages import show_on_stderr
 from ltbench.training.checkpoints.checkpoint import Stopped
-from ltbench.training.limited import run_limited
+from ltbench.training.limited import NONE, run_limited
 from ltbench.training.site import Site
 
 REPORT_SECONDS = 2.0
@@ -168,6 +168,9 @@ def _bundle(placed: Placed) -> tune.PlacementGroupFactory:
 
 def _trial(config: dict[str, Any], parts: Sequence[Any], site: Site, home: Home, token: str) -> None:
     """One trial on a worker; reports how far it is, then its record."""
+    global _gpu_lost
+    if _gpu_lost:
+        os._exit(1)  # Tune starts the trial in another worker, as after any loss of one
     show_on_stderr()
     last = time.monotonic()
 
@@ -188,9 +191,16 @@ def _trial(config: dict[str, Any], parts: Sequence[Any], site: Site, home: Home,
         tune.report({"record": Record(spec=spec, status="failed", error=f"UserError: {unfit}")})
         return
     try:
-        tune.report({"record": run_limited(spec, site, placed.limits, progress, stop)})
+        record = run_limited(spec, site, placed.limits, progress, stop)
     except Stopped:
         tune.report({"stopped": True})
+        return
+    _gpu_lost = placed.limits == NONE and bool(record.environment.get("gpu_lost"))
+    tune.report({"record": record})
+
+
+_gpu_lost = False
+"""A trial of this worker has met a fault of the GPU, which no other can use in the process."""
 
 
 def _flag(token: str) -> str:

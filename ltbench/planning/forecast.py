@@ -13,6 +13,8 @@ from ltbench.spec.validation import is_number
 
 WARM_UP, MEASURED = 3, 10
 """Steps that are taken before, and at least while, a row is measured."""
+WARM_UP_ON_GPU = 20
+"""There the third step is recorded, and compared after 0, 1, 2, 4, 8 and 16 replays (training/graph/passes.py)."""
 SECONDS = 0.5
 """How long a row is measured at least."""
 

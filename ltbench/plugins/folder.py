@@ -10,6 +10,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import types
 from pathlib import Path
@@ -53,9 +54,10 @@ def forget(folder: Path) -> None:
     the same names."""
     if str(folder) in sys.path:
         sys.path.remove(str(folder))
+    inside = os.path.join(folder, "")
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and not name.startswith("ltbench_user_") and Path(file).is_relative_to(folder):
+        if file and str(file).startswith(inside) and not name.startswith("ltbench_user_"):
             del sys.modules[name]
 
 

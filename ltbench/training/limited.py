@@ -127,6 +127,8 @@ class _Process:
         while True:
             word, told = self._hear(LOOK_SECONDS) or ("", ())
             if isinstance(told, Record):
+                if told.environment.get("gpu_lost"):  # the next trial gets another process
+                    self.end()
                 return told
             if word == "stopped":
                 raise Stopped

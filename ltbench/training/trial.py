@@ -21,6 +21,7 @@ from ltbench.training.checkpoints.files import place_for
 from ltbench.training.checkpoints.shared_stage import SharedStage
 from ltbench.training.device.allocator import give_back, keep_memory
 from ltbench.training.device.determinism import use_deterministic_algorithms
+from ltbench.training.device.health import gpu_lost, out_of_memory
 from ltbench.training.device.provenance import environment_of, forget_peak_memory
 from ltbench.training.engine import Diverged
 from ltbench.training.graph.passes import Unfaithful
@@ -32,7 +33,8 @@ Stop = Callable[[], bool]
 
 def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, stop: Stop = lambda: False) -> Record:
     """Train and test once. A failure is a Record too: status `failed`, with the traceback and the step it happened in;
-    only an interrupt by the user (KeyboardInterrupt, Stopped) leaves this function as an exception.
+    only an interrupt by the user (KeyboardInterrupt, Stopped) leaves this function as an exception. Where the record's
+    environment has `gpu_lost`, no other trial can use the GPU in this process.
 
     Args:
         site: where it runs. progress: told how far it is. stop: asked after every step whether to leave the rest to
@@ -41,7 +43,10 @@ def run_trial(spec: TrialSpec, site: Site, progress: Progress | None = None, sto
     try:
         return _observed(spec, site, progress, stop)
     except Exception:  # before or after the trial itself: a device or a disk that fails
-        return Record(spec=spec, status="failed", error=traceback.format_exc(), environment=dict(site.provenance))
+        facts = {"gpu_lost": True} if gpu_lost(torch.device("cpu" if site.device == "cpu" else "cuda")) else {}
+        return Record(
+            spec=spec, status="failed", error=traceback.format_exc(), environment={**facts, **site.provenance}
+        )
 
 
 def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop) -> Record:
@@ -51,7 +56,8 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
     forget_peak_memory(device)
     started, started_at, cpu = time.perf_counter(), time.time(), time.process_time()
     record = _outcome(spec, site, device, progress, checkpoints)
-    if record.environment.get("out_of_memory"):
+    lost = record.status == "failed" and gpu_lost(device)
+    if record.environment.get("out_of_memory") and not lost:
         torch.cuda.empty_cache()  # the process goes on with other trials
     if device.type == "cpu":
         give_back()
@@ -62,6 +68,8 @@ def _observed(spec: TrialSpec, site: Site, progress: Progress | None, stop: Stop
     facts |= {**checkpoints.reused, "peak_memory_bytes": peak}
     if record.status == "failed" and checkpoints.step:
         facts["failed_at_step"] = checkpoints.step
+    if lost:
+        facts["gpu_lost"] = True
     if checkpoints.messages:
         facts["checkpoint_messages"] = checkpoints.messages
     return replace(record, environment={**facts, **site.provenance, **record.environment})
@@ -97,7 +105,7 @@ def _outcome(
         try:
             return Trial(spec, site, device, checkpoints, progress).run()
         except Unfaithful as error:
-            if site.step == "graph":
+            if site.step == "graph" or gpu_lost(device):  # then checkpoints are right, and wanted
                 raise
             checkpoints.train_anew()
             site = replace(site, step=f"eager: {error}")
@@ -115,7 +123,7 @@ def _outcome(
             raise
         return Record(spec=spec, status="failed", error=traceback.format_exc())
     except Exception as error:
-        facts = {"out_of_memory": True} if isinstance(error, torch.cuda.OutOfMemoryError) else {}
+        facts = {"out_of_memory": True} if out_of_memory(error, device) else {}
         return Record(spec=spec, status="failed", error=traceback.format_exc(), environment=facts)
 
 

@@ -129,14 +129,14 @@ def _machine() -> Iterator[Finding]:
 def _mps() -> str:
     """Whether the processes of several trials compute on a GPU at the same time: NVIDIA's daemon leaves its number in
     the folder of its pipes."""
-    folder = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    folder, others = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")), ""
     try:
         os.kill(int((folder / "nvidia-cuda-mps-control.pid").read_text()), 0)
-    except PermissionError:
-        pass  # it is another user's, most often root's, and serves all
+    except PermissionError:  # it is another user's, most often root's
+        others = "; it serves one user at a time, and lets programs of others wait at their first use of the GPU"
     except (OSError, ValueError):
         return "NVIDIA's MPS daemon does not run here: trials that share a GPU take turns (docs/cluster.md)"
-    return "NVIDIA's MPS daemon runs: trials that share a GPU compute at the same time"
+    return f"NVIDIA's MPS daemon runs: trials that share a GPU compute at the same time{others}"
 
 
 def _folders(results: Path, data: Path) -> Iterator[Finding]:

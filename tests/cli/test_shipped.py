@@ -60,6 +60,7 @@ def test_the_list_of_commands_says_of_each_what_it_does() -> None:
     assert [line for line in listed.splitlines() if line.endswith("...")] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_records_that_come_with_ltbench_are_named_the_same_way_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ltbench.errors import UserError
 from ltbench.execution import exported
 from ltbench.execution.exported import run_files
 from ltbench.spec import Record, TrialSpec
@@ -55,3 +56,43 @@ def test_trials_on_streams_have_the_records_of_the_same_one_after_the_other(
     assert [r.environment.get("trials_at_once") for r in together] == [None, 2, 2, 2]
     assert capsys.readouterr().out.count(": ok, balanced accuracy ") == 3 + 1 + 4
     assert not (tmp_path / "together" / "checkpoints").exists()
+
+
+def test_a_fault_of_the_gpu_ends_the_process_and_the_same_command_runs_the_others(
+    make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+    for seed in (0, 1):
+        spec = make_spec("ce", seed=seed, recipe={"epochs": 1.0})
+        files.append(tmp_path / f"{spec.key}.json")
+        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+
+    def fails(spec: TrialSpec, site: Site) -> Record:
+        return Record(spec=spec, status="failed", error="CUDA error: unspecified", environment={"gpu_lost": True})
+
+    monkeypatch.setattr(exported, "run_trial", fails)
+    with pytest.raises(UserError, match="the same command runs the others"):
+        run_files(files, tmp_path / "out", site)
+    assert [record.status for record in run_files(files, tmp_path / "out", site)] == ["failed", "failed"]
+
+
+def test_what_ran_out_of_memory_on_streams_runs_again_by_itself(
+    make_spec: Callable[..., TrialSpec],
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = []
+    for seed in (0, 1):
+        spec = make_spec("ce", seed=seed, recipe={"epochs": 0.1})
+        files.append(tmp_path / f"{spec.key}.json")
+        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+
+    def no_room(spec: TrialSpec, site: Site, *how: Any) -> Record:
+        return Record(spec=spec, status="failed", error="CUDA out of memory.", environment={"out_of_memory": True})
+
+    monkeypatch.setattr("ltbench.execution.here.streams.run_trial", no_room)
+    records = run_files(files, tmp_path / "out", site, streams=2)
+    assert [record.status for record in records] == ["ok", "ok"]
+    assert capsys.readouterr().out.count("the GPU's memory did not suffice; runs again by itself") == 2

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ltbench.cli import app
 from ltbench.cli.text.plan import hours_text
 from ltbench.errors import UserError
-from ltbench.execution.measure import measure_steps, measured_pace
+from ltbench.execution.measure import _Ticks, measure_steps, measured_pace
 from ltbench.planning.forecast import WARM_UP, Device, Line, Pace, Size, as_pace, forecast, seconds_of, total
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, TrialSpec
@@ -229,3 +230,24 @@ def test_the_plan_command_tells_hours_from_records_and_measures_on_request(tmp_p
     assert "measured now" in measured.stdout, "ten steps, or the whole of a trial that is over within half a second"
     assert "by the clock for 10 trials" in measured.stdout
     assert not Journal(tmp_path / "quickstart" / "records").records()
+
+
+def test_a_gpu_is_waited_for_where_a_measurement_begins_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In between the host is ahead of it, as in a training."""
+    now, waits = [0.0], list[float]()
+
+    def waits_for_it(device: torch.device) -> None:
+        waits.append(round(now[0], 3))
+        now[0] += 0.2
+
+    monkeypatch.setattr(torch.cuda, "synchronize", waits_for_it)
+    monkeypatch.setattr("ltbench.execution.measure.time.perf_counter", lambda: now[0])
+    ticks = _Ticks(torch.device("cuda"))
+    steps = 0
+    while not ticks():
+        now[0] += 0.02
+        steps += 1
+    assert steps == 19 + 25
+    assert waits == [0.38, 1.08]
+    assert len(ticks.counted) == 26
+    assert ticks.counted[-1] - ticks.counted[0] == pytest.approx(0.7)

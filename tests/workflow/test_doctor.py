@@ -171,4 +171,4 @@ def test_whether_nvidias_mps_daemon_runs(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError
 
     monkeypatch.setattr("ltbench.workflow.doctor.os.kill", of_another_user)
-    assert "at the same time" in doctor._mps(), "root's serves all"
+    assert "at the same time; it serves one user at a time" in doctor._mps(), "root's"

@@ -6,20 +6,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ltbench.execution.resources import Listener, Resources
+from ltbench.errors import UserError
+from ltbench.execution.resources import Listener, Resources, gpu_lost_words
 from ltbench.spec import Record, TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.training.attempt import Progress
 from ltbench.training.checkpoints.checkpoint import Stopped
-from ltbench.training.limited import Limits, Lost, run_limited
+from ltbench.training.limited import NONE, Limits, Lost, run_limited
 from ltbench.training.site import Site
 
 
 def run_inline(
     trials: Sequence[TrialSpec], site: Site, resources: Resources, listener: Listener, interrupt: Interrupt
 ) -> None:
-    """One trial after the other, in this process, for a debugger; where there are limits, in one beside it."""
-    for spec in trials:
+    """One trial after the other, in this process, for a debugger; where there are limits, in one beside it.
+
+    Raises:
+        UserError: the GPU fails, and there are trials left.
+    """
+    for number, spec in enumerate(trials, start=1):
         if interrupt.asked:
             return
         site = replace(site, threads=resources.of(spec).threads)
@@ -29,7 +34,11 @@ def run_inline(
             listener.progressed(spec, fraction, loss)
 
         with suppress(Stopped):
-            listener.finished(_run_here(spec, site, resources.of(spec).limits, progress, interrupt))
+            record = _run_here(spec, site, resources.of(spec).limits, progress, interrupt)
+            listener.finished(record)
+            here = resources.of(spec).limits == NONE
+            if here and record.environment.get("gpu_lost") and number < len(trials):
+                raise UserError(gpu_lost_words(record, alone=True))
 
 
 def _run_here(spec: TrialSpec, site: Site, limits: Limits, progress: Progress, interrupt: Interrupt) -> Record:

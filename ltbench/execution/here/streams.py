@@ -15,7 +15,7 @@ import torch
 
 from ltbench.errors import UserError
 from ltbench.execution.here.turns import Lane, Turns
-from ltbench.execution.resources import Listener, Resources
+from ltbench.execution.resources import Listener, Resources, gpu_lost_words
 from ltbench.spec import TrialSpec
 from ltbench.system.interrupt import Interrupt
 from ltbench.system.process import one_thread
@@ -30,7 +30,8 @@ def run_on_streams(
     """All trials, `resources.streams` at once; those whose GPU's memory did not suffice one after the other.
 
     Raises:
-        UserError: a trial has a limit of time or memory: only a process of its own can be ended there.
+        UserError: a trial has a limit of time or memory: only a process of its own can be ended there. Or the GPU
+            fails, for all of them.
     """
     for spec in trials:
         limits = resources.of(spec).limits
@@ -97,4 +98,8 @@ class _Lanes:
 
         with suppress(Stopped):
             record = run_trial(spec, site, progress, stop)
-            lane.in_main_thread(lambda: self._listener.finished(record))
+            lost, alone = record.environment.get("gpu_lost"), len(self._training) == 1
+            if alone or not lost:
+                lane.in_main_thread(lambda: self._listener.finished(record))
+            if lost and (self._left or not alone):
+                raise UserError(gpu_lost_words(record, alone=alone))

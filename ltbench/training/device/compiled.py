@@ -8,6 +8,8 @@ import logging
 import os
 import shutil
 import sys
+import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
@@ -52,6 +54,8 @@ def compiled(network: Network, recipe: Mapping[str, Any], device: torch.device, 
     _need_a_compiler(device)
     import torch._dynamo
 
+    if device.type == "cuda" and mode == "reduce-overhead":
+        _begin_in_this_thread()
     if device.type == "cpu":
         keep_whole(network)
     torch._dynamo.config.recompile_limit = _MOST_VARIANTS
@@ -66,14 +70,30 @@ def compiled(network: Network, recipe: Mapping[str, Any], device: torch.device, 
     return parts
 
 
+def _begin_in_this_thread() -> None:
+    """Torch before 2.14 keeps the graphs of `reduce-overhead` by thread, and knows only the one that first asked for
+    them. Every trial of one of Ray's workers has a thread of its own."""
+    from torch._inductor import cudagraph_trees
+
+    kept: Any = cudagraph_trees.local
+    if hasattr(kept, "tree_manager_containers"):
+        return
+    kept.tree_manager_containers, kept.tree_manager_locks = {}, defaultdict(threading.Lock)
+    for name in ("tree_manager_containers", "tree_manager_locks"):  # for the threads of the backward pass
+        torch._C._stash_obj_in_tls(name, getattr(kept, name))
+
+
 def _fused(network: Network, recipe: Mapping[str, Any], device: torch.device) -> Network:
     if device.type == "cuda":
         _need_a_compiler(device)
     elif os.environ.get("TRITON_INTERPRET") != "1":
         raise UserError(f"recipe.compile: `{FUSED}` is made of kernels for a GPU, and this trial runs on a CPU: leave "
                         f"`compile` out")  # fmt: skip
-    from ltbench.training.device.fused import fuse  # triton is not on every machine
+    from ltbench.training.device.fused import fuse, launch_problem  # triton is not on every machine
 
+    if device.type == "cuda" and (problem := launch_problem()) is not None:
+        raise UserError(f"recipe.compile: triton cannot be used on this machine ({problem}): install a C compiler "
+                        f"(CC names another than gcc) and Python's headers, or leave `compile` out")  # fmt: skip
     if not fuse(network):
         name = recipe.get("backbone", "this network")
         raise UserError(f"recipe.compile: `{FUSED}` finds nothing to fuse in {name}: it knows residual networks, and "

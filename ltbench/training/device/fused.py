@@ -41,6 +41,16 @@ def fuse(network: nn.Module) -> int:
     return found
 
 
+def launch_problem() -> str | None:
+    """What keeps Triton from launching kernels on the GPU here; None: nothing. It finds the driver, and builds a small
+    library in C when it is first used on a machine."""
+    try:
+        assert triton.runtime.driver.active is not None
+    except Exception as error:
+        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    return None
+
+
 def can_fuse(device: torch.device) -> bool:
     """Whether the kernels run on this device: a GPU, or Triton's interpreter (TRITON_INTERPRET=1) on a CPU."""
     return device.type == "cuda" or bool(triton.knobs.runtime.interpret)

@@ -9,6 +9,7 @@ arithmetic, and with it every number, stays the same.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class Lean:
         self._counters: list[tuple[nn.Module, Tensor, _Counter]] = []
         self._rounded: dict[tuple[int, torch.dtype], Tensor] = {}
         self._uses: Counter[int] = Counter()
+        self._forked = False
         self._found: list[tuple[Tensor, Tensor]] = []
         self._alive: list[Tensor] = []  # what another stream reads must not be given back before it did
 
@@ -54,6 +56,9 @@ class Lean:
             del vars(module)["lean"]
         for norm, counter, _ in self._counters:
             norm._buffers[_COUNTER] = counter
+        if self._forked and error[0] is not None:
+            with suppress(Exception):  # a recording that ends without it may never leave the streams
+                torch.cuda.current_stream().wait_stream(self.stream)
 
     def rounded(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """A weight in this precision, for one more use; all of them are rounded with the first that is asked for."""
@@ -77,6 +82,7 @@ class Lean:
         if self.stream is None:
             self._found.append((weight, self._gradient(weight, given, how)))
             return
+        self._forked = True
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             gradient = self._gradient(weight, given, how)

@@ -3,7 +3,9 @@ GPU that has the same rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -26,6 +28,19 @@ class Recorded(Protocol):
         """Compute all of it."""
 
 
+@contextmanager
+def _garbage_waits() -> Iterator[None]:
+    """What else is thrown away, such as the graphs of an earlier trial, gives back what belongs to CUDA, which ends a
+    recording on the same thread."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 class CudaGraph:
     """torch.cuda.CUDAGraph on the current stream, which must not be the default one.
 
@@ -43,10 +58,30 @@ class CudaGraph:
         return self._graph.pool()
 
     def record(self, work: Callable[[], Result]) -> Result:
-        """As in `Recorded`."""
+        """As in `Recorded`. After an error the process can compute, and record, as if nothing had been recorded."""
         stream: Any = torch.cuda.current_stream()
-        with torch.cuda.graph(self._graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
-            return work()
+        pool: Any = torch.cuda.graph_pool_handle() if self._pool is None else self._pool
+        try:
+            with (
+                _garbage_waits(),
+                torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
+            ):
+                return work()
+        except BaseException:
+            self._clear_away(pool)
+            raise
+
+    def _clear_away(self, pool: Any) -> None:
+        """What torch leaves half done: memory that would stay taken, and a generator that takes every later random
+        number for one of the recording and refuses it. (Newer torch, such as 2.14, does the first by itself.)"""
+        device = torch.cuda.current_device()
+        with suppress(Exception):
+            self._graph.reset()
+        with suppress(Exception):
+            torch._C._cuda_endAllocateToPool(device, pool)  # an error where it has ended: then it is given back, too
+            torch._C._cuda_releasePool(device, pool)
+        generator: Any = torch.cuda.default_generators[device]
+        generator.graphsafe_set_state(generator.clone_state())
 
     def replay(self) -> None:
         """As in `Recorded`."""

@@ -186,7 +186,7 @@ class RecordedPasses:
         try:
             way.loss = recorded.record(work)
         except Exception as error:
-            raise Unfaithful(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+            raise Unfaithful(first_words(error)) from error
         changed = [k for k, v in vars(self._method).items() if not _same_object(before.get(k), v)]
         if changed:
             raise Unfaithful(f"`forward` or `loss` sets self.{changed[0]} anew; a tensor can be changed in place")
@@ -235,6 +235,13 @@ class RecordedPasses:
     def _results(self, state: list[Tensor]) -> list[Tensor]:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         return [t.detach().clone() for t in (*gradients, *state)]
+
+
+def first_words(error: BaseException) -> str:
+    """Of the error that ended a recording: CUDA's own at its end only says that there was one."""
+    if "captur" in str(error) and error.__context__ is not None:
+        error = error.__context__
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def tensors_of(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ltbench.training.graph.ops import Recorded
-from ltbench.training.graph.passes import RecordedPasses
+from ltbench.training.graph.passes import RecordedPasses, Unfaithful, first_words
 
 MOST = 16
 """Updates that are recorded, one for every learning rate. Where a schedule has more, such as a cosine, they are not."""
@@ -38,7 +38,11 @@ class RecordedUpdate:
         return type(optimizer) is torch.optim.SGD and not any(hooks)
 
     def step(self) -> None:
-        """Update the weights."""
+        """Update the weights.
+
+        Raises:
+            Unfaithful: it cannot be recorded.
+        """
         if self._passes.replayed is None:
             self._optimizer.step()
             return
@@ -48,9 +52,16 @@ class RecordedUpdate:
             if self._seen[key] <= WATCHED or len(self._seen) > MOST:
                 self._optimizer.step()
                 return
-            self._recorded[key] = self._make(None)
-            self._recorded[key].record(self._optimizer.step)
+            self._recorded[key] = self._record()
         self._recorded[key].replay()
+
+    def _record(self) -> Recorded:
+        try:
+            recorded = self._make(None)
+            recorded.record(self._optimizer.step)
+        except Exception as error:
+            raise Unfaithful(first_words(error)) from error
+        return recorded
 
     def _key(self) -> Any:
         """What an update depends on: where the gradients are, and the settings."""

@@ -107,7 +107,12 @@ class GraphUse:
             torch.cuda.empty_cache()
 
     def _beside_stream(self) -> Any:
-        return _new_stream(self._device) if self._device.type == "cuda" else None
+        if self._device.type != "cuda":
+            return None
+        beside = torch.cuda.current_stream(self._device).cuda_stream
+        if beside not in _besides:
+            _besides[beside] = _new_stream(self._device)
+        return _besides[beside]
 
     def _note(self) -> None:
         """The problem of a stage is that of the trial."""
@@ -117,7 +122,8 @@ class GraphUse:
 
 
 class _Aside:
-    """A stream of its own that begins after what the default one has begun, and ends before what it begins next."""
+    """A stream of its own that begins after what the default one has begun, and ends before what it begins next.
+    Whoever has one already (execution/here/turns.py) keeps it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -125,14 +131,30 @@ class _Aside:
 
     def __enter__(self) -> None:
         self._before: Any = torch.cuda.current_stream(self._device)
-        self._stream = _new_stream(self._device)
+        if self._before.cuda_stream != torch.cuda.default_stream(self._device).cuda_stream:
+            return
+        self._free = _free.setdefault(str(self._before.device), [])
+        try:
+            self._stream = self._free.pop()
+        except IndexError:
+            self._stream = _new_stream(self._device)
         self._stream.wait_stream(self._before)
         self._inside = torch.cuda.stream(self._stream)
         self._inside.__enter__()
 
     def __exit__(self, *error: object) -> None:
-        self._inside.__exit__(*error)
-        self._before.wait_stream(self._stream)
+        if self._inside is not None:
+            self._inside.__exit__(*error)
+            self._before.wait_stream(self._stream)
+            self._free.append(self._stream)
+
+
+# A process that trains one trial after the other uses the same streams for all: torch has 32 and hands them out in
+# turn, and for every one on which a thread multiplies matrices cuBLAS is given 32 MB and more until the process ends.
+_free: dict[str, list[Any]] = {}
+"""By device: streams that no training has now."""
+_besides: dict[int, Any] = {}
+"""By the stream of a training: the one beside it."""
 
 
 def _new_stream(device: torch.device) -> Any:

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from ltbench.errors import UserError
+from ltbench.execution.here import inline, streams
+from ltbench.execution.here.inline import run_inline
 from ltbench.execution.here.streams import run_on_streams
 from ltbench.execution.here.turns import Lane, Turns
 from ltbench.execution.resources import Resources
@@ -130,6 +132,48 @@ def test_where_records_cannot_be_kept_all_stop_with_checkpoints(
     with pytest.raises(OSError, match="no space left"):
         run_on_streams(specs, replace(site, checkpoints=tmp_path), THREE, Told(fails), Interrupt())
     assert list(tmp_path.rglob("*.ckpt"))
+
+
+def lost(spec: TrialSpec, site: Site, *how: Any) -> Record:
+    """What a trial leaves that met a fault of the GPU."""
+    return Record(spec=spec, status="failed", error="CUDA error: unspecified", environment={"gpu_lost": True})
+
+
+def test_a_fault_of_the_gpu_ends_all_and_records_none(
+    specs: list[TrialSpec], site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them may have caused it: they go on from their checkpoints."""
+
+    def run(spec: TrialSpec, site: Site, progress: Any, stop: Callable[[], bool]) -> Record:
+        if spec is not specs[1]:
+            return run_trial(spec, site, progress, stop)
+        for _ in range(5):
+            stop()
+        return lost(spec, site)
+
+    monkeypatch.setattr(streams, "run_trial", run)
+    told = Told()
+    with pytest.raises(UserError, match=r"unspecified\).* none is recorded.*from their checkpoints.*streams: 1"):
+        run_on_streams(specs, replace(site, checkpoints=tmp_path), THREE, told, Interrupt())
+    assert not told.records
+    assert {file.parent.name for file in tmp_path.rglob("*.ckpt")} == {specs[0].key, specs[2].key}
+
+
+def test_a_fault_of_the_gpu_that_a_trial_met_alone_is_its_own(
+    specs: list[TrialSpec], site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "run_trial", lost)
+    told = Told()
+    run_on_streams(specs[:1], site, THREE, told, Interrupt())
+    assert list(told.records) == [specs[0].key]
+    one = replace(THREE, streams=1)
+    with pytest.raises(UserError, match=r"batchformer .*is recorded as failed; the same command runs the others"):
+        run_on_streams(specs, site, one, told, Interrupt())
+    monkeypatch.setattr(inline, "run_limited", lost)
+    with pytest.raises(UserError, match="is recorded as failed; the same command runs the others"):
+        run_inline(specs, site, one, told, Interrupt())
+    run_inline(specs[:1], site, one, told, Interrupt())
+    assert list(told.records) == [specs[0].key]
 
 
 def test_limits_are_refused(specs: list[TrialSpec], site: Site) -> None:

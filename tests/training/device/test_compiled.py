@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,26 @@ def test_the_recipes_mode_is_torchs_and_shapes_are_never_generalised(monkeypatch
     assert counting.asked == [{"mode": mode, "dynamic": False} for mode in module.MODES]
     assert torch._dynamo.config.fail_on_recompile_limit_hit
     assert torch._dynamo.config.recompile_limit >= 1000
+
+
+def test_torchs_own_graphs_are_kept_in_every_thread_that_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives each trial a thread. Before torch 2.14 the second one of a worker ended with an assertion."""
+    from torch._inductor import cudagraph_trees
+
+    monkeypatch.setattr(torch, "compile", Counting())
+    monkeypatch.setattr(module, "_need_a_compiler", lambda device: None)
+    found: list[bool] = []
+
+    def trial() -> None:
+        compiled(nn.Linear(2, 2), {"compile": "reduce-overhead"}, GPU)
+        kept: Any = cudagraph_trees.local
+        found.append(cudagraph_trees.get_obj(kept, "tree_manager_locks") is kept.tree_manager_locks)
+
+    for _ in range(2):
+        thread = threading.Thread(target=trial)
+        thread.start()
+        thread.join()
+    assert found == [True, True]
 
 
 @has_compiler

@@ -44,6 +44,15 @@ def test_a_gpu_without_triton_says_what_to_install(monkeypatch: pytest.MonkeyPat
         compiled(nn.Linear(2, 2), {"compile": "fused"}, torch.device("cuda"))
 
 
+def test_a_gpu_without_what_triton_builds_with_says_what_to_install() -> None:
+    """Here there is not even a GPU: it is said before the first step, not in its midst."""
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        pytest.skip("it can be used here")
+    with pytest.raises(UserError, match=r"recipe\.compile: triton cannot be used .*\(RuntimeError: 0 active drivers"):
+        compiled(nn.Linear(2, 2), {"compile": "fused"}, torch.device("cuda"))
+
+
 @dataclass(frozen=True)
 class Build:
     """How the kernels are compiled: for which GPUs, and for which sizes and kinds."""
