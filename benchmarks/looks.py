@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
+from ltbench.ranking.images import Images
 from ltbench.ranking.looks import Named, Standing
 from ltbench.ranking.ranking import Ranking, Rules, rank
 from ltbench.spec import Column
@@ -77,7 +78,7 @@ def carry_out(design: Design, board: Board) -> tuple[Ranking, Mapping[str, int]]
 def _rank(labels: Sequence[str], board: Board, seeds: Mapping[str, int], standing: Standing | None) -> Ranking:
     images = {(m, COLUMN): dict(enumerate(board[i, : seeds[m]])) for i, m in enumerate(labels)}
     values = {key: {s: float(x.mean()) for s, x in by_seed.items()} for key, by_seed in images.items()}
-    return rank(labels, [COLUMN], values, images, Rules(rope=ROPE, reference=labels[0], standing=standing))
+    return rank(labels, [COLUMN], values, Images(images), Rules(rope=ROPE, reference=labels[0], standing=standing))
 
 
 @dataclass(frozen=True)

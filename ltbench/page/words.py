@@ -118,10 +118,10 @@ _TESTS = {
     True: "paired Behrens-Fisher tests of seeds against test images",
 }
 _CROSSED = (
-    "test images are random as well and add a normal part to the noise of the seeds, (MS of images - MS of both) / "
-    "(seeds x images) for each data set"
+    "test images are random as well, drawn class by class where they have classes, and add their part to the noise of "
+    "the seeds, (MS of images - MS of both) / (seeds x images) for each data set"
 )
-_BEHRENS_FISHER = ", with the test images' normal part beside it (Behrens-Fisher)"
+_BEHRENS_FISHER = ", with the test images' part beside it (Behrens-Fisher)"
 _SEEDS = "test images are taken as fixed, so the intervals are too short for new ones"
 _FAMILY = f"; gains over the reference are a family of their own, since there are more than {ALL_PAIRS} methods"
 _DEFINITIONS = {

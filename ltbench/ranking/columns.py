@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ltbench.metric_names import Directions, metric_of
 from ltbench.ranking.board import Score
-from ltbench.ranking.images import ByColumn, Predictions
+from ltbench.ranking.images import Images, Predictions
 from ltbench.ranking.looks import Named, Standing, up_to
 from ltbench.ranking.pairs import ALPHA, Pair
 from ltbench.ranking.ranking import Rules, Values, by_draw, quality_by_dataset, rank
@@ -127,7 +127,7 @@ class Compared:
     rows: Rows
     columns: Sequence[Column]
     values: Values
-    images: ByColumn | None
+    images: Images | None
     reference: str | None
     context: Context
 
@@ -202,9 +202,11 @@ def _gain(label: str, column: Column, values: Values, compared: Compared, level:
     test = paired_t({s: sign * v for s, v in mine.items()}, {s: sign * v for s, v in theirs.items()}, level)
     if images is None or test.n < 2:
         return test
-    seeds = sorted(mine.keys() & theirs.keys())
+    seeds, shown = sorted(mine.keys() & theirs.keys()), images.by_method
     crossed = crossed_variance(
-        np.array([images[label, column][s] - images[reference, column][s] for s in seeds], dtype=np.float64), level
+        np.array([shown[label, column][s] - shown[reference, column][s] for s in seeds], dtype=np.float64),
+        level,
+        images.df.get(column, np.inf),
     )
     if not crossed.variance:
         return test

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from ltbench.stats.allpairs import AllPairs
 from ltbench.stats.behrens_fisher import half_width
@@ -161,8 +161,9 @@ def _beyond_images(tests: AllPairs, looks: Looks, rope: float) -> Flags:
     last, distance = looks.levels[-1], np.abs(tests.diff)
     seeds_se = np.sqrt(np.maximum(tests.se**2 - tests.images_se**2, 0))
     margin = stdtrit(tests.df, 0.9) * seeds_se
-    claimed = distance + margin > -ndtri(last / 2) * tests.images_se
-    alike = np.maximum(distance - margin, 0) - ndtri(last) * tests.images_se < rope
+    images, df = tests.images_se**2, tests.images_df
+    claimed = distance + margin > half_width(0.0, 1.0, images, 1 - last, df)
+    alike = np.maximum(distance - margin, 0) + half_width(0.0, 1.0, images, 1 - 2 * last, df) < rope
     return np.asarray(~np.isnan(tests.p) & ~claimed & ~alike)
 
 
@@ -171,7 +172,7 @@ def _half(tests: AllPairs, level: float) -> Floats:
     images = tests.images_se**2
     half, there = np.full(len(tests), np.nan), ~np.isnan(tests.se)
     seeds = np.maximum(tests.se**2 - images, 0)
-    half[there] = half_width(seeds[there], tests.df[there], images[there], level)
+    half[there] = half_width(seeds[there], tests.df[there], images[there], level, tests.images_df[there])
     return half
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.ranking.images import ByColumn, by_dataset
+from ltbench.ranking.images import Images, by_dataset
 from ltbench.ranking.looks import Named, OverLooks, Standing, due_seeds, over_looks, up_to
 from ltbench.ranking.pairs import ALPHA, Pair, Pairs
 from ltbench.spec import Column
@@ -68,7 +68,7 @@ class Rules:
 
 
 def rank(
-    labels: Sequence[str], columns: Sequence[Column], values: Values, images: ByColumn | None, rules: Rules
+    labels: Sequence[str], columns: Sequence[Column], values: Values, images: Images | None, rules: Rules
 ) -> Ranking:
     """Rank methods over the columns.
 
@@ -79,21 +79,24 @@ def rank(
     quality = {label: quality_by_dataset(label, columns, values, sign, blocks) for label in labels}
     means = {label: _mean(label, columns, values, blocks) for label in labels}
     ordered = sorted(labels, key=lambda label: -sign * means[label])
-    by_image = None if images is None else [by_dataset(label, columns, images, blocks) for label in ordered]
+    by_image = None if images is None else [by_dataset(m, columns, images.by_method, blocks) for m in ordered]
+    images_df = {} if images is None else images.df_by_dataset(columns, blocks)
     drawn = [by_draw(label, columns, values, sign, blocks) for label in ordered]
 
     def tests_of(some: Sequence[str], seeds: int) -> AllPairs:
         seen = up_to(values, seeds)
-        pictures = None if images is None else up_to(images, seeds)
+        pictures = None if images is None else up_to(images.by_method, seeds)
         redrawn = [by_draw(label, columns, seen, sign, blocks) for label in some]
         return all_pairs(
             [quality_by_dataset(label, columns, seen, sign, blocks) for label in some],
             None if pictures is None else [by_dataset(label, columns, pictures, blocks) for label in some],
             redrawn if all(redrawn) else None,
+            images_df,
         )
 
     if standing is None:
-        tested = _once(ordered, [quality[label] for label in ordered], by_image, drawn, rules)
+        tests = all_pairs([quality[m] for m in ordered], by_image, drawn if all(drawn) else None, images_df)
+        tested = _once(ordered, tests, rules)
     else:
         tested = _over_looks(ordered, over_looks(ordered, standing, rules.rope, tests_of), standing, rules)
     levels = {m: None if standing is None else standing.level(m) for m in ordered}
@@ -101,7 +104,7 @@ def rank(
         labels=tuple(ordered),
         means=means,
         halves={
-            m: _half(quality[m], by_image[i] if by_image else None, drawn[i] or None, levels[m])
+            m: _half(quality[m], (by_image[i], images_df) if by_image else None, drawn[i] or None, levels[m])
             for i, m in enumerate(ordered)
         },
         quality=quality,
@@ -121,16 +124,9 @@ class _Tested(NamedTuple):
     due: Mapping[str, int]
 
 
-def _once(
-    labels: Sequence[str],
-    quality: Sequence[ByDataset],
-    images: Sequence[ByImage] | None,
-    drawn: Sequence[ByDraw],
-    rules: Rules,
-) -> _Tested:
+def _once(labels: Sequence[str], tests: AllPairs, rules: Rules) -> _Tested:
     """All pairs on all seeds there are."""
     reference, rope = rules.reference, rules.rope
-    tests = all_pairs(quality, images, drawn if all(drawn) else None)
     adjusted = holm_array(tests.p)
     pairs = Pairs(labels, tests, adjusted, rope)
     found = np.flatnonzero(adjusted < ALPHA)
@@ -217,8 +213,14 @@ def _mean(label: str, columns: Sequence[Column], values: Values, blocks: Mapping
     return round(float(np.mean([np.mean(v) for v in factors.values()])), 10)
 
 
-def _half(quality: ByDataset, images: ByImage | None, drawn: ByDraw | None, level: float | None) -> float | None:
-    """Half-width of the interval of a method's own mean, its difference from nothing: at 95 %, or at another level."""
+def _half(
+    quality: ByDataset, images: tuple[ByImage, Mapping[str, float]] | None, drawn: ByDraw | None, level: float | None
+) -> float | None:
+    """Half-width of the interval of a method's own mean, its difference from nothing: at 95 %, or at another level.
+
+    Args:
+        images: contributions of the test images, and the degrees of freedom of their noise by data set.
+    """
     draws = None
     if drawn is not None:
         draws = drawn, {t: {r: dict.fromkeys(x, 0.0) for r, x in some.items()} for t, some in drawn.items()}
@@ -226,8 +228,9 @@ def _half(quality: ByDataset, images: ByImage | None, drawn: ByDraw | None, leve
     if images is None:
         alone = scope_a(quality, nothing, draws=draws)
         return alone.half if level is None else alone.interval_half(level)
-    dark = {dataset: {s: np.zeros_like(x) for s, x in by_seed.items()} for dataset, by_seed in images.items()}
-    test = scope_a(quality, nothing, (images, dark), draws)
+    lit, images_df = images
+    dark = {dataset: {s: np.zeros_like(x) for s, x in by_seed.items()} for dataset, by_seed in lit.items()}
+    test = scope_a(quality, nothing, (lit, dark), draws, images_df)
     return test.half if level is None else test.interval_half(level)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ltbench.ranking.board import Row, Score, Table
 from ltbench.ranking.claims import improvements, interquartile_gains, other_datasets, profile_of, redrawn, runs_of
 from ltbench.ranking.columns import Compared, Context, Rows, Trials, compare_on, other_gains, score_of
-from ltbench.ranking.images import ByColumn, NoImages, contributions
+from ltbench.ranking.images import Images, NoImages, contributions
 from ltbench.ranking.looks import Named, Standing
 from ltbench.ranking.pairs import NO_PAIRS
 from ltbench.ranking.ranking import Ranking, Rules, Values, by_draw, rank
@@ -181,7 +181,7 @@ def _missing(
 
 def _images(
     trials: Trials, ranked: Sequence[str], columns: Sequence[Column], values: Values, context: Context
-) -> tuple[ByColumn | None, str]:
+) -> tuple[Images | None, str]:
     """What test images contribute, or None and why."""
     keys = {(m, c, s): trials[m, c, s].key for m in ranked for c in columns for s in values[m, c]}
     try:

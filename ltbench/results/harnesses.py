@@ -3,6 +3,7 @@ item is taken: repeated runs become seeds, and items that are right or wrong bec
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -261,10 +262,12 @@ def _right_or_wrong(items: Any) -> dict[str, bool] | None:
 
 
 def _as_predictions(items: Mapping[str, bool]) -> bytes:
-    """Items as test images. The true class is a checksum of the item, so that other items are told apart."""
+    """Items as test images. The true class is a checksum of the item: other items are told apart, and each item is a
+    class of its own. Such classes are taken together (`ranking.images.strata_of`), so new items are drawn freely."""
     names = sorted(items)
-    truth = np.array([zlib.crc32(name.encode()) & 0xFFFF for name in names], dtype=np.uint16)
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+    truth = np.array([int.from_bytes(digest) for digest in digests], dtype=np.uint64)
     right = np.array([items[name] for name in names])
     stream = io.BytesIO()
-    np.savez_compressed(stream, label=np.where(right, truth, truth ^ 1), truth=truth)
+    np.savez_compressed(stream, label=np.where(right, truth, truth ^ np.uint64(1)), truth=truth)
     return stream.getvalue()

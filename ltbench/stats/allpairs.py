@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ltbench.stats.behrens_fisher import half_width, tail
 from ltbench.stats.crossed import at_least_interaction
-from ltbench.stats.fixed_datasets import ByDataset, ByDraw, ByImage, ScopeATest, scope_a
+from ltbench.stats.fixed_datasets import ByDataset, ByDraw, ByImage, ScopeATest, pooled_df, scope_a
 from ltbench.stats.reasons import MIN_SEEDS, NOISE, Reason
 
 Floats = NDArray[np.float64]
@@ -21,7 +21,8 @@ _NOTHING = 1e-6
 @dataclass(frozen=True)
 class AllPairs:
     """Arrays with one entry per pair (first < second, in the order of `itertools.combinations`); NaN where there is no
-    number. diff, se, df, half, p, seeds, reasons, images_se and shares (pairs, 3) as in `ScopeATest`."""
+    number. diff, se, df, half, p, seeds, reasons, images_se, images_df (infinite where known) and shares
+    (pairs, 3) as in `ScopeATest`."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
@@ -33,6 +34,7 @@ class AllPairs:
     seeds: NDArray[np.int64]
     reasons: NDArray[np.object_]
     images_se: Floats
+    images_df: Floats
     shares: Floats | None
 
     def __len__(self) -> int:
@@ -43,7 +45,10 @@ class AllPairs:
         diff, se, df, half, p = (_number(x[i]) for x in (self.diff, self.se, self.df, self.half, self.p))
         parts = None if self.shares is None or np.isnan(self.shares[i, 0]) else self.shares[i].tolist()
         shares = None if parts is None else (parts[0], parts[1], parts[2])
-        return ScopeATest(diff, se, df, half, p, self.reasons[i], int(self.seeds[i]), shares, float(self.images_se[i]))
+        images_df = float(self.images_df[i]) if np.isfinite(self.images_df[i]) else None
+        return ScopeATest(
+            diff, se, df, half, p, self.reasons[i], int(self.seeds[i]), shares, float(self.images_se[i]), images_df
+        )
 
 
 def _number(x: float) -> float | None:
@@ -51,13 +56,16 @@ def _number(x: float) -> float | None:
 
 
 def all_pairs(
-    values: Sequence[ByDataset], images: Sequence[ByImage] | None = None, draws: Sequence[ByDraw] | None = None
+    values: Sequence[ByDataset],
+    images: Sequence[ByImage] | None = None,
+    draws: Sequence[ByDraw] | None = None,
+    images_df: Mapping[str, float] | None = None,
 ) -> AllPairs:
     """`scope_a` of every pair of methods: values one by one, images the same methods' contributions by test image,
-    draws the same methods' values by draw of the training images."""
+    draws the same methods' values by draw of the training images, images_df as there."""
     first, second = (side.astype(np.int64) for side in np.triu_indices(len(values), 1))
     if len(first) == 0 or not _dense(values):
-        return _one_by_one(values, images, first, second, draws)
+        return _one_by_one(values, images, first, second, draws, images_df)
     parts = []
     for dataset in sorted(values[0]):
         seeds = sorted(values[0][dataset])
@@ -69,7 +77,8 @@ def all_pairs(
             part = _redrawn([m[dataset] for m in draws], seeds, part, first)
         parts.append(part)
     fewest = min(len(seeds) for seeds in values[0].values())
-    return _combined(parts, fewest, first, second, with_images=images is not None)
+    dfs = None if images is None else [(images_df or {}).get(dataset, np.inf) for dataset in sorted(values[0])]
+    return _combined(parts, fewest, first, second, dfs)
 
 
 def _dense(values: Sequence[ByDataset]) -> bool:
@@ -147,14 +156,26 @@ def _distances(x: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -
 
 
 def _combined(
-    parts: Sequence[_Part], fewest: int, first: NDArray[np.int64], second: NDArray[np.int64], *, with_images: bool
+    parts: Sequence[_Part],
+    fewest: int,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    images_dfs: Sequence[float] | None,
 ) -> AllPairs:
-    """Mean over data sets, tested as in `scope_a`, with the same refusals."""
+    """Mean over data sets, tested as in `scope_a`, with the same refusals.
+
+    Args:
+        images_dfs: degrees of freedom of the images' part by data set; None: seeds only.
+    """
     sets = len(parts)
     diff = np.mean([p.diff for p in parts], axis=0)
     total, df = _pooled([(p.variance, p.df) for p in parts])
-    components = np.sum([p.components for p in parts if p.components is not None], axis=0) if with_images else None
-    of_seeds, of_images = total / sets**2, np.zeros_like(diff) if components is None else components[:, 1] / sets**2
+    of_seeds, of_images, images_df = total / sets**2, np.zeros_like(diff), np.full_like(diff, np.inf)
+    components = None
+    if images_dfs is not None:
+        by_dataset = np.array([p.components for p in parts])
+        components = by_dataset.sum(axis=0)
+        of_images, images_df = components[:, 1] / sets**2, pooled_df(by_dataset[:, :, 1], images_dfs)
     identical = ~np.any([p.differ for p in parts], axis=0)
     flat = of_seeds + of_images == 0
     few = np.full(len(diff), fewest < MIN_SEEDS) | (df < 2 - NOISE)
@@ -176,11 +197,12 @@ def _combined(
         diff=np.where(identical, 0.0, diff),
         se=np.where(no_spread, nan, np.sqrt(of_seeds + of_images)),
         df=np.where(no_spread, nan, df),
-        half=np.where(no_spread, nan, half_width(of_seeds, df, of_images)),
-        p=np.where(no_spread | few, nan, tail(np.abs(diff), of_seeds, df, of_images)),
+        half=np.where(no_spread, nan, half_width(of_seeds, df, of_images, images_df=images_df)),
+        p=np.where(no_spread | few, nan, tail(np.abs(diff), of_seeds, df, of_images, images_df)),
         seeds=np.full(len(diff), fewest),
         reasons=reasons,
         images_se=np.where(no_spread, 0.0, np.sqrt(of_images)),
+        images_df=images_df,
         shares=shares,
     )
 
@@ -201,16 +223,18 @@ def _one_by_one(
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     draws: Sequence[ByDraw] | None,
+    images_df: Mapping[str, float] | None,
 ) -> AllPairs:
     """Methods with different seeds: each pair on the seeds both have."""
     tests = []
     for a, b in zip(first.tolist(), second.tolist(), strict=True):
         by_image = None if images is None else (images[a], images[b])
-        tests.append(scope_a(values[a], values[b], by_image, None if draws is None else (draws[a], draws[b])))
+        redrawn = None if draws is None else (draws[a], draws[b])
+        tests.append(scope_a(values[a], values[b], by_image, redrawn, images_df))
 
-    def numbers(get: str) -> Floats:
+    def numbers(get: str, absent: float = np.nan) -> Floats:
         found = [getattr(t, get) for t in tests]
-        return np.array([np.nan if x is None else x for x in found], dtype=np.float64)
+        return np.array([absent if x is None else x for x in found], dtype=np.float64)
 
     reasons = np.full(len(tests), None, dtype=object)
     reasons[:] = [t.reason for t in tests]
@@ -219,4 +243,4 @@ def _one_by_one(
         shares = np.array([t.shares or (np.nan,) * 3 for t in tests], dtype=np.float64).reshape(len(tests), 3)
     return AllPairs(first, second, numbers("diff"), numbers("se"), numbers("df"), numbers("half"),
                     numbers("p"), np.array([t.seeds for t in tests], dtype=np.int64), reasons, numbers("images_se"),
-                    shares)  # fmt: skip
+                    numbers("images_df", np.inf), shares)  # fmt: skip

@@ -45,11 +45,14 @@ class Crossed:
         return seeds, images, both
 
 
-def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
+def crossed_variance(d: NDArray[np.floating], level: float = 0.95, images_df: float = np.inf) -> Crossed:
     """Noise of the mean of d, shape (seeds, images): d[s, i] = right(A) - right(B) on image i with seed s.
 
     `behrens_fisher.tail` tests it against both parts. With one seed the variance is that of the images alone:
     conditional on this pair of trained models.
+
+    Args:
+        images_df: degrees of freedom of the images' part, where it rests on few images.
     """
     diff, seeds = float(d.mean(dtype=np.float64)), d.shape[0]
     if d.shape[1] < 2:
@@ -61,9 +64,9 @@ def crossed_variance(d: NDArray[np.floating], level: float = 0.95) -> Crossed:
     if of_seeds + of_images < NOISE**2:
         return _unknown(diff, Reason.zero_variance)  # they differ in the interaction alone
     df = seeds - 1.0 if seeds > 1 else None
-    half = float(half_width(of_seeds, df or 1.0, of_images, level))
+    half = float(half_width(of_seeds, df or 1.0, of_images, level, images_df))
     few = seeds < MIN_SEEDS
-    p = None if few or df is None else float(tail(abs(diff), of_seeds, df, of_images))
+    p = None if few or df is None else float(tail(abs(diff), of_seeds, df, of_images, images_df))
     return Crossed(diff, of_seeds, df, of_images, half, p, components, Reason.too_few_seeds if few else None)
 
 

@@ -39,7 +39,8 @@ class ScopeATest:
     se: of seeds and images together. df: degrees of freedom of the seeds' part (Satterthwaite over data sets). half:
     half-width of the 95 % interval. p: two-sided, unadjusted; None with a reason. seeds: fewest pairs of any data set.
     shares: fractions of the variance that seeds, test images and their interaction carry; None for seeds only.
-    images_se: standard error that the test images add, and more seeds do not lower; 0 for seeds only.
+    images_se: standard error that the test images add, and more seeds do not lower; 0 for seeds only. images_df: its
+    degrees of freedom; None where it rests on many images and is taken as known.
     """
 
     diff: float | None
@@ -51,13 +52,14 @@ class ScopeATest:
     seeds: int
     shares: tuple[float, float, float] | None = None
     images_se: float = 0.0
+    images_df: float | None = None
 
     def interval_half(self, level: float) -> float | None:
         """Half-width of the interval at another level; None where there is no spread to judge by."""
         if self.se is None or self.df is None:
             return None
         images = self.images_se**2
-        return float(half_width(max(self.se**2 - images, 0.0), self.df, images, level))
+        return float(half_width(max(self.se**2 - images, 0.0), self.df, images, level, self.images_df or np.inf))
 
 
 def scope_a(
@@ -65,6 +67,7 @@ def scope_a(
     b: ByDataset,
     images: tuple[ByImage, ByImage] | None = None,
     draws: tuple[ByDraw, ByDraw] | None = None,
+    images_df: Mapping[str, float] | None = None,
 ) -> ScopeATest:
     """a - b over the data sets and seeds that both have.
 
@@ -81,8 +84,9 @@ def scope_a(
             random, too. With R draws the variance of the R mean differences, divided by R, is added to that of the
             seeds; the two share the smaller of their degrees of freedom, which errs on the safe side (Hsu, Statistical
             Research Memoirs 1938; Mickey and Brown, Annals of Mathematical Statistics 1966).
+        images_df: data set -> degrees of freedom of its images' part; infinite where it is absent.
     """
-    rows, crossed, redrawn = [], [], list[Floats | None]()
+    rows, crossed, redrawn, dfs = [], [], list[Floats | None](), []
     for dataset in sorted(a.keys() & b.keys()):
         seeds = sorted(a[dataset].keys() & b[dataset].keys())
         if seeds:
@@ -90,6 +94,7 @@ def scope_a(
             if images is not None:
                 by_image = np.array([images[0][dataset][s] - images[1][dataset][s] for s in seeds])
                 crossed.append(variances(by_image)[1])
+                dfs.append((images_df or {}).get(dataset, np.inf))
             redrawn.append(None if draws is None else by_draw(draws[0], draws[1], dataset, seeds))
     if not rows or len(rows) < len(a.keys() | b.keys()):
         return ScopeATest(None, None, None, None, None, Reason.incomplete, 0)
@@ -99,7 +104,7 @@ def scope_a(
         return ScopeATest(0.0, None, None, None, None, Reason.identical, fewest)
     if fewest < 2:
         return ScopeATest(diff, None, None, None, None, Reason.too_few_seeds, fewest)
-    return _tested(diff, rows, crossed, fewest, redrawn)
+    return _tested(diff, rows, crossed, dfs, redrawn)
 
 
 def by_draw(a: ByDraw, b: ByDraw, dataset: str, seeds: Sequence[int]) -> Floats | None:
@@ -115,16 +120,18 @@ def _tested(
     diff: float,
     rows: Sequence[Floats],
     crossed: Sequence[Components],
-    fewest: int,
+    images_dfs: Sequence[float],
     redrawn: Sequence[Floats | None],
 ) -> ScopeATest:
     """The test of at least two seeds everywhere, from the differences of each data set."""
+    fewest = min(len(d) for d in rows)
     parts = np.array([0.0 if np.ptp(d) < NOISE else d.var(ddof=1) / len(d) for d in rows])
-    of_images = 0.0
+    of_images, images_df = 0.0, np.inf
     if crossed:
         _, images, both = np.array(crossed).T
         parts = at_least_interaction(parts, images, both)
         of_images = float(images.sum()) / len(rows) ** 2
+        images_df = float(pooled_df(images[:, None], images_dfs)[0])
     dfs = np.array([len(d) - 1.0 for d in rows])
     for t, means in enumerate(redrawn):
         if means is not None and np.ptp(means) >= NOISE:
@@ -139,13 +146,22 @@ def _tested(
         diff=diff,
         se=float(np.sqrt(of_seeds + of_images)),
         df=df,
-        half=float(half_width(of_seeds, df, of_images)),
-        p=None if few else float(tail(abs(diff), of_seeds, df, of_images)),
+        half=float(half_width(of_seeds, df, of_images, images_df=images_df)),
+        p=None if few else float(tail(abs(diff), of_seeds, df, of_images, images_df)),
         reason=Reason.too_few_seeds if few else None,
         seeds=fewest,
         shares=_shares(crossed),
         images_se=float(np.sqrt(of_images)),
+        images_df=images_df if np.isfinite(images_df) else None,
     )
+
+
+def pooled_df(variances: Floats, dfs: Sequence[float]) -> Floats:
+    """Degrees of freedom of the sum over data sets of the images' variances, (data sets, pairs), by Satterthwaite's
+    formula; infinite where nothing says otherwise."""
+    total, shrunk = variances.sum(axis=0), (variances**2 / np.array(dfs)[:, None]).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(shrunk > 0, total**2 / shrunk, np.inf)
 
 
 def _shares(crossed: Sequence[Components]) -> tuple[float, float, float] | None:

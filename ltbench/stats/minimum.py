@@ -47,7 +47,13 @@ def critical_difference(methods: int, blocks: int, alpha: float = 0.05) -> float
 
 
 def seeds_to_resolve(
-    diff: float, sd: float, m: int = 1, alpha: float = 0.05, most: int = 1000, floor: float = 0.0
+    diff: float,
+    sd: float,
+    m: int = 1,
+    alpha: float = 0.05,
+    most: int = 1000,
+    floor: float = 0.0,
+    floor_df: float = math.inf,
 ) -> int | None:
     """Seeds at which a difference of this size and spread would be significant, were they to stay: the fewest n with
     p <= alpha / m. None beyond `most`.
@@ -55,9 +61,10 @@ def seeds_to_resolve(
     Args:
         sd: of the paired differences over seeds.
         floor: standard error that more seeds do not lower (that of the test images).
+        floor_df: its degrees of freedom.
     """
     if diff == 0:
         return None
     seeds = np.arange(3, most + 1)
-    enough = np.flatnonzero(tail(abs(diff), sd**2 / seeds, seeds - 1.0, floor**2) <= alpha / m)
+    enough = np.flatnonzero(tail(abs(diff), sd**2 / seeds, seeds - 1.0, floor**2, floor_df) <= alpha / m)
     return int(seeds[enough[0]]) if len(enough) else None

@@ -18,7 +18,7 @@ from ltbench.ranking.board import Leaderboard, Row, Table
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.formats.as_json import as_data
 from ltbench.ranking.formats.notes import header, notes
-from ltbench.ranking.images import strata_of, within_classes
+from ltbench.ranking.images import Sampling, strata_of
 from ltbench.ranking.looks import Named, Standing
 from ltbench.ranking.ranking import Rules, rank
 from ltbench.ranking.table import _of_all
@@ -203,14 +203,14 @@ def test_one_pair_errs_on_the_safe_side(share: float) -> None:
 
 def test_intervals_are_wide_where_a_few_classes_weigh_most() -> None:
     """Two classes of which every other image is right, as heavy as each other and not."""
-    truth, hits = np.repeat([0, 1], 100), np.tile([100.0, 0.0], 100)
+    truth, hits = np.repeat([0, 1], 100), np.tile([1.0, 0.0], 100)
     halves = []
     for weights in ((1.0, 1.0), (1.9, 0.1)):
-        x = within_classes((hits * np.repeat(weights, 100)).astype(np.float32), strata_of(truth))
+        x = Sampling(strata_of(truth), 100 * np.repeat(weights, 100)).contributions(hits)
         shown, dark = {"a": dict.fromkeys(range(3), x)}, {"a": dict.fromkeys(range(3), np.zeros_like(x))}
         values = {"a": dict.fromkeys(range(3), float(x.mean()))}
         halves.append(scope_a(values, {"a": dict.fromkeys(range(3), 0.0)}, (shown, dark)).half)
-    assert halves[0] == pytest.approx(1.96 * hits.std(ddof=1) / math.sqrt(200), rel=0.01)
+    assert halves[0] == pytest.approx(196 * hits.std(ddof=1) / math.sqrt(200), rel=0.01)
     assert halves[1] == pytest.approx(math.hypot(1.9, 0.1) / math.hypot(1, 1) * halves[0], rel=0.01)
 
 

@@ -18,13 +18,14 @@ from ltbench.errors import UserError
 from ltbench.metrics import Predictions, from_predictions
 from ltbench.ranking.build import build
 from ltbench.ranking.formats.compare_text import comparison_text
-from ltbench.ranking.images import strata_of, within_classes
+from ltbench.ranking.images import Sampling, strata_of
 from ltbench.ranking.views.compare import compare
 from ltbench.results.journal import Journal
 from ltbench.spec import Plan, Record, Result, TrialSpec
 from ltbench.stats.crossed import crossed_variance
 from ltbench.stats.fixed_datasets import Verdict
 from ltbench.stats.reasons import Reason
+from tests.ranking import made
 
 Make = Callable[..., TrialSpec]
 TRUTH = np.repeat(np.arange(4), 25)
@@ -83,8 +84,8 @@ def test_the_variance_over_images_is_that_of_the_stored_predictions(journal: Jou
     for place, key in records.items():
         stored = np.load(io.BytesIO(journal.predictions(key) or b""))
         right[place] = (stored["label"] == stored["truth"]).astype(float)
-    strata = strata_of(stored["truth"])
-    drawn = {place: within_classes(100 * x.astype(np.float32), strata) for place, x in right.items()}
+    sampling = Sampling(strata_of(stored["truth"]), np.full(len(stored["truth"]), 100.0))
+    drawn = {place: sampling.contributions(x) for place, x in right.items()}
     reference = crossed_variance(np.stack([drawn["mixup", s] - drawn["ce", s] for s in range(5)]))
     assert found.crossed["digits"].variance == pytest.approx(reference.variance)
     assert (found.overall.test.diff, found.overall.test.half) == pytest.approx((reference.diff, reference.half))
@@ -120,6 +121,38 @@ def test_results_of_older_code_are_not_compared(journal: Journal) -> None:
     with_old = compare([*records, old], journal.predictions, "mixup", "ce", plan)
     assert with_old.overall == compare(records, journal.predictions, "mixup", "ce", plan).overall
     assert with_old.by_column == compare(records, journal.predictions, "mixup", "ce", plan).by_column
+
+
+def test_seeds_that_the_suite_does_not_list_are_not_compared() -> None:
+    """Neither in the test, nor below it; their predictions need not be at hand."""
+    records = made.records({"ce": 0.5, "good": 0.7}, seeds=4)
+    listed = [r for r in records if r.spec.seed < 3]
+    found = compare(records, made.stored(listed), "good", "ce", made.plan_of(listed))
+    alone = compare(listed, made.stored(listed), "good", "ce", made.plan_of(listed))
+    assert comparison_text(found) == comparison_text(alone)
+    assert {tuple(by_seed) for by_seed in found.models.values()} == {(0, 1, 2)}
+
+
+def test_predictions_from_elsewhere_are_compared_in_everything() -> None:
+    ours = made.records({"ce": 0.5}, seeds=3)
+    cells = [(r.spec.cell.dataset, r.spec.cell.imbalance, r.spec.seed) for r in ours]
+    theirs = [made.record(made.spec("good", *cell, role="elsewhere"), 0.7) for cell in cells]
+    found = compare([*ours, *theirs], made.stored([*ours, *theirs]), "good", "ce", made.plan_of(ours))
+    assert found.by_metric["accuracy"][2].n == 3
+    assert set(found.models) == set(found.class_gains) == set(found.table.columns)
+    assert set(found.crossed) == {"a", "b"}
+
+
+def test_draws_of_a_data_set_are_one_in_its_uncertainty_too() -> None:
+    """The shares are those of the test above them: their contributions are averaged image by image."""
+    records = []
+    for one in made.records({"ce": 0.5, "good": 0.7}, {"a": [10.0], "a+1": [10.0], "a+2": [10.0]}, seeds=3, images=30):
+        cell = replace(one.spec.cell, subset_seed=int(one.spec.cell.dataset[2:] or 0))
+        records.append(replace(one, spec=replace(one.spec, cell=cell)))
+    found = compare(records, made.stored(records), "good", "ce", made.plan_of(records))
+    assert set(found.table.blocks.values()) == {"a"}
+    assert list(found.crossed) == ["a"]
+    assert found.crossed["a"].shares == pytest.approx(found.overall.test.shares)
 
 
 @pytest.mark.parametrize(("a", "b", "says"), [("mixpu", "ce", "'mixup'"), ("ce", "ce", "with itself")])

@@ -15,7 +15,7 @@ from ltbench.ranking.board import Leaderboard, Table
 from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.formats.render import FORMATS
-from ltbench.ranking.images import ByColumn
+from ltbench.ranking.images import Images
 from ltbench.ranking.looks import Named, Standing, due_seeds, up_to
 from ltbench.ranking.ranking import Rules, rank
 from ltbench.ranking.views.compare import compare
@@ -143,12 +143,12 @@ def test_what_the_test_images_cannot_decide_does_not_wait_for_seeds() -> None:
     }
     values = {key: {s: float(x.mean()) for s, x in of.items()} for key, of in images.items()}
 
-    def due(pictures: ByColumn | None) -> Mapping[str, int]:
+    def due(pictures: Images | None) -> Mapping[str, int]:
         standing = Standing(Looks((3, 5, 8)), Named.reference, dict.fromkeys(on_images, 1))
         few = up_to(values, 3)
         return rank(list(on_images), [column], few, pictures, Rules(rope=0.1, reference="ce", standing=standing)).due
 
-    assert due(up_to(images, 3)) == {"ce": 3, "near": 3}
+    assert due(Images(up_to(images, 3))) == {"ce": 3, "near": 3}
     scattered = {key: {s: x + 0.3 * (-1) ** s for s, x in of.items()} for key, of in values.items() if key[0] == "near"}
     values.update(scattered)
     assert due(None) == {"ce": 5, "near": 5}, "seeds alone could still decide it"

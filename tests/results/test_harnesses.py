@@ -16,6 +16,7 @@ from ltbench.ranking.formats.exchange.every_eval_ever import every_eval_ever
 from ltbench.results.harnesses import read_harness
 from ltbench.results.journal import Journal
 from ltbench.spec import Selection
+from ltbench.stats.crossed import crossed_variance
 from ltbench.workflow.make_board import BoardRequest, make_board
 from ltbench.workflow.make_report import make_report
 from tests.ranking.made import board_of, record, records, spec
@@ -106,6 +107,17 @@ def test_runs_of_lm_evaluation_harness_are_ranked_with_their_items(tmp_path: Pat
     assert table.rows[0].mean == pytest.approx(expected)
     (score,) = table.rows[0].scores.values()
     assert score.metrics["perplexity"].mean == 7.5  # type: ignore[union-attr]
+
+
+def test_new_items_are_drawn_freely(tmp_path: Path) -> None:
+    """Items have no classes, whatever their checksums share."""
+    for model, chance in (("a", 0.9), ("b", 0.4)):
+        for seed in range(3):
+            lm_eval(tmp_path, model, seed, chance)
+    (test,) = (pair.test for pair in board(tmp_path).tables[0].pairs)
+    d = np.array([100.0 * items("a", s, 0.9) - 100.0 * items("b", s, 0.4) for s in range(3)])
+    wanted = crossed_variance(d, images_df=ITEMS - 1 if ITEMS <= 100 else np.inf)
+    assert (test.half, test.p) == pytest.approx((wanted.half, wanted.p))
 
 
 def test_without_samples_there_are_seeds_alone(tmp_path: Path) -> None:

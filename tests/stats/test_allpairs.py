@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from ltbench.stats.allpairs import all_pairs
-from ltbench.stats.crossed import crossed_variance
+from ltbench.stats.crossed import crossed_variance, variances
 from ltbench.stats.fixed_datasets import ByDataset, ByImage, scope_a
 from ltbench.stats.reasons import Reason
 
-FIELDS = ("diff", "se", "df", "half", "p")
+FIELDS = ("diff", "se", "df", "half", "p", "images_se", "images_df")
 
 
 def made(
@@ -32,13 +33,15 @@ def made(
     return values, contributions
 
 
-def assert_same(values: list[ByDataset], images: list[ByImage] | None) -> None:
-    found = all_pairs(values, images)
+def assert_same(
+    values: list[ByDataset], images: list[ByImage] | None, images_df: Mapping[str, float] | None = None
+) -> None:
+    found = all_pairs(values, images, images_df=images_df)
     pairs = list(combinations(range(len(values)), 2))
     assert len(found) == len(pairs)
     assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == pairs
     for i, (a, b) in enumerate(pairs):
-        alone = scope_a(values[a], values[b], (images[a], images[b]) if images else None)
+        alone = scope_a(values[a], values[b], (images[a], images[b]) if images else None, images_df=images_df)
         for name in FIELDS:
             mine, theirs = getattr(found.test(i), name), getattr(alone, name)
             assert (mine is None) == (theirs is None), name
@@ -55,6 +58,22 @@ def assert_same(values: list[ByDataset], images: list[ByImage] | None) -> None:
 def test_as_each_pair_alone(seeds: int, sets: int, with_images: bool) -> None:
     values, images = made(np.random.default_rng(seeds), 5, sets, seeds, 40)
     assert_same(values, images if with_images else None)
+
+
+@pytest.mark.parametrize("images_df", [{"d0": 7.5, "d1": 30.0}, {"d0": 3.0, "d1": 3.0, "d2": 3.0}])
+def test_few_images_widen_every_interval(images_df: Mapping[str, float]) -> None:
+    values, images = made(np.random.default_rng(3), 5, 3, 4, 40)
+    assert_same(values, images, images_df)
+    found, known = all_pairs(values, images, images_df=images_df), all_pairs(values, images)
+    there = np.isfinite(found.images_df)
+    assert there.any()
+    assert (found.half[there] > known.half[there]).all()
+    assert (found.p[there] > known.p[there]).all()
+    parts = np.array([[variances(np.array([images[a][t][s] - images[b][t][s] for s in range(4)]))[1][1]
+                       for t in ("d0", "d1", "d2")] for a, b in combinations(range(5), 2)])  # fmt: skip
+    dfs = np.array([images_df.get(t, np.inf) for t in ("d0", "d1", "d2")])
+    expected = parts[there].sum(axis=1) ** 2 / (parts[there] ** 2 / dfs).sum(axis=1)
+    assert found.images_df[there] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("with_images", [False, True])

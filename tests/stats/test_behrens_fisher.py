@@ -27,6 +27,17 @@ def test_without_seeds_or_with_infinitely_many_it_is_the_normal_test() -> None:
     assert half_width(SEEDS, np.inf, IMAGES, 0.9) == pytest.approx(stats.norm.ppf(0.95) * SCALE, rel=1e-12)
 
 
+def test_few_images_without_seeds_are_the_t_test_and_either_kind_may_be_the_uncertain_one() -> None:
+    alone = tail(DISTANCE, 0.0, 1.0, IMAGES, DF)
+    assert alone == pytest.approx(2 * stats.t.sf(DISTANCE / np.sqrt(IMAGES), DF), rel=1e-12)
+    assert half_width(0.0, 1.0, IMAGES, 0.95, DF) == pytest.approx(half_width(IMAGES, DF, 0.0), rel=1e-12)
+    turned = tail(DISTANCE, SEEDS, np.inf, IMAGES, DF)
+    assert turned.tolist() == tail(DISTANCE, IMAGES, DF, SEEDS).tolist()
+    both = tail(DISTANCE, SEEDS, DF, IMAGES, DF[::-1])
+    assert both == pytest.approx(tail(DISTANCE, IMAGES, DF[::-1], SEEDS, DF), rel=2e-3, abs=1e-6)
+    assert (both >= tail(DISTANCE, SEEDS, DF, IMAGES) * (1 - 1e-5)).all()
+
+
 @pytest.mark.parametrize("little", [1e-4, 1e-8, 1e-12])
 def test_little_noise_of_one_kind_comes_near_the_test_of_the_other(little: float) -> None:
     there = 5 * np.sqrt(SEEDS) > DISTANCE

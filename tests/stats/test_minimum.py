@@ -58,3 +58,11 @@ def test_seeds_to_resolve_is_the_first_n_at_which_the_test_would_pass() -> None:
         assert (10 * p <= 0.05) == passes
     assert seeds_to_resolve(0.0, 1.0) is None
     assert seeds_to_resolve(0.001, 1.0) is None
+
+
+def test_it_takes_more_seeds_where_few_images_make_the_floor() -> None:
+    known, few = (seeds_to_resolve(4.0, 3.0, 3, floor=1.0, floor_df=df) for df in (math.inf, 8.0))
+    assert known is not None
+    assert few is not None
+    assert few > known
+    assert seeds_to_resolve(4.0, 3.0, 3, floor=1.0, floor_df=2.0) is None, "the images alone leave it undecided"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import baycomp
 import numpy as np
@@ -216,6 +216,27 @@ def test_the_tail_of_seeds_and_images_is_that_of_adaptive_quadrature(
 ) -> None:
     wanted = brute_tail(distance, seeds, df, images)
     assert tail(distance, seeds, df, images) == pytest.approx(wanted, rel=1e-6, abs=1e-13)
+
+
+@pytest.mark.parametrize("distance", [0.1, 1.0, 3.0, 12.0])
+@pytest.mark.parametrize(("seeds", "df", "images", "images_df"), [
+    (1.0, 2.0, 1.0, 6.5), (1.0, 4.0, 0.3, 10.0), (0.2, 2.0, 2.0, 3.0), (0.5, 9.0, 1.0, 80.0), (0.01, 4.0, 1.0, 2.0),
+])  # fmt: skip
+def test_the_tail_of_seeds_and_few_images_is_that_of_adaptive_quadrature(
+    distance: float, seeds: float, df: float, images: float, images_df: float
+) -> None:
+    """Two Student's t: over the density of the one with the cdf of the other."""
+    scale, spread = math.sqrt(seeds), math.sqrt(images)
+
+    def at(t: float) -> float:
+        sides = stats.t.cdf(np.array([t * scale - distance, -t * scale - distance]) / spread, images_df)
+        return float(stats.t.pdf(t, df) * sides.sum())
+
+    edges = (-np.inf, -distance / scale, 0.0, distance / scale, np.inf)
+    parts = [integrate.quad(at, *both, epsabs=1e-13, epsrel=1e-9, limit=500)[0] for both in pairwise(edges)]
+    assert tail(distance, seeds, df, images, images_df) == pytest.approx(sum(parts), rel=5e-5)
+    half = half_width(seeds, df, images, 0.9, images_df)
+    assert tail(half, seeds, df, images, images_df) == pytest.approx(0.1, rel=1e-9)
 
 
 def test_the_tail_of_seeds_and_images_is_that_of_draws() -> None:

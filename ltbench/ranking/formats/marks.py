@@ -83,7 +83,8 @@ def seeds_that_would_do(pair: Pair, pairs: int, alpha: float = ALPHA) -> int | N
     assert test.se is not None
     assert test.diff is not None
     by_seeds = math.sqrt(max(test.se**2 - test.images_se**2, 0.0) * test.seeds)
-    found = seeds_to_resolve(test.diff, by_seeds, pairs, alpha, most=_MOST_SEEDS, floor=test.images_se)
+    floor, df = test.images_se, test.images_df or math.inf
+    found = seeds_to_resolve(test.diff, by_seeds, pairs, alpha, most=_MOST_SEEDS, floor=floor, floor_df=df)
     return None if found is None else max(found, test.seeds + 1)
 
 

@@ -16,6 +16,7 @@ from ltbench.ranking.build import BoardOptions, build
 from ltbench.ranking.images import NoImages, Predictions, by_dataset, contributions, right_images
 from ltbench.ranking.pairs import ALPHA, Pair
 from ltbench.ranking.ranking import quality_by_dataset
+from ltbench.ranking.selection import belonging
 from ltbench.spec import Column, Expectation, Record, Result, Selection
 from ltbench.stats.aggregate import class_level
 from ltbench.stats.crossed import Crossed, McNemar, crossed_variance, mcnemar, sign_flip
@@ -95,7 +96,7 @@ def compare(
         raise UserError(f"{a!r} and {b!r} cannot be compared: {why or 'they were trained under different recipes'}")
     (pair,) = table.pairs
     mine = next(row for row in table.rows if row.label == a)
-    used = _used(records, table, (a, b), {r.variant for r in _kept(records, expectation)})
+    used = _used(records, table, (a, b), {r.key for r in belonging(results, expectation)[0]})
     return Comparison(
         a=a,
         b=b,
@@ -127,15 +128,8 @@ def _in_family(ranked: Ranked, datasets: Sequence[str] | None, a: str, b: str) -
     return (None, 0) if whole is None else (whole.pairs.between(a, b).p_holm, len(whole.pairs))
 
 
-def _kept(records: Sequence[Record], expectation: Expectation | None) -> list[Result]:
-    results = [Result.of(r) for r in records]
-    if expectation is None:
-        return results
-    return [r for r in results if r.label in expectation.rows and expectation.rows[r.label].variant == r.variant]
-
-
 def _used(
-    records: Sequence[Record], table: Table, labels: tuple[str, str], variants: set[str]
+    records: Sequence[Record], table: Table, labels: tuple[str, str], keys: set[str]
 ) -> dict[tuple[str, Column, int], Record]:
     """(method, column, seed) -> record, for what the table compares."""
     used = {}
@@ -143,7 +137,7 @@ def _used(
         spec, column = record.spec, record.spec.cell.column
         if table.standing is not None and spec.label in labels and spec.seed >= table.standing.seeds(spec.label):
             continue
-        if record.status == "ok" and spec.label in labels and column in table.columns and spec.variant in variants:
+        if record.status == "ok" and spec.label in labels and column in table.columns and record.key in keys:
             used[spec.label, column, spec.seed] = record
     return used
 
@@ -236,14 +230,15 @@ def _flipped(used: Used, table: Table, a: str, b: str, metric: str) -> tuple[flo
 
 
 def _crossed(used: Used, table: Table, a: str, b: str, metric: str, predictions: Predictions) -> dict[str, Crossed]:
-    """Per data set: the variance of right(A) - right(B) over seeds and test images; nothing where the table could not
-    look at test images."""
+    """Per data set, its draws averaged: the variance of right(A) - right(B) over seeds and test images; nothing where
+    the table could not look at test images."""
     if not table.with_images:
         return {}
-    images = contributions({where: record.key for where, record in used.items()}, predictions, metric)
-    mine, theirs = (by_dataset(label, table.columns, images) for label in (a, b))
+    blocks, keys = table.blocks, {at: r.key for at, r in used.items() if r.metrics.get(metric) is not None}
+    images = contributions(keys, predictions, metric, blocks)
+    mine, theirs = (by_dataset(label, table.columns, images.by_method, blocks) for label in (a, b))
     found = {}
-    for dataset in table.datasets:
+    for dataset in mine:
         seeds = sorted(mine[dataset].keys() & theirs[dataset].keys())
         if seeds:
             found[dataset] = crossed_variance(np.array([mine[dataset][s] - theirs[dataset][s] for s in seeds]))
