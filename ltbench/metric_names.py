@@ -76,6 +76,7 @@ COSTS: dict[str, Metric] = {
         ("optimizer_steps", "optimizer steps", "steps"),
         ("images_read", "training images read", "images"),
         ("images_per_example", "images read per example", "images/ex."),
+        ("views_per_image", "views of an image", "views"),
         ("forward_passes", "forward passes", "forward"),
         ("backward_passes", "backward passes", "backward"),
         ("passes_per_step", "passes per step", "passes/step"),

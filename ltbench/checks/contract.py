@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from ltbench.api import Choice, LogUniform, Method, Uniform
+from ltbench.checks.held import HeldOptimizers
 from ltbench.checks.one_batch import batch_problems
 from ltbench.checks.rehearsal import method_files, rehearse
 from ltbench.checks.tried import Trials, Tried
@@ -70,8 +71,9 @@ def check_method(cls: type[Method], tell: Callable[[str], None] = lambda what: N
         with trials.of("one batch through all hooks"):
             trials.problems += batch_problems(cls)
         with trials.of("three short trainings, two of them with one seed"):
-            first, again, other = _logits(cls, 0), _logits(cls, 0), _logits(cls, 1)
-            trials.problems += _seed_problems(first, again, other)
+            held = HeldOptimizers()
+            first, again, other = _logits(cls, 0, checkpoints=held), _logits(cls, 0), _logits(cls, 1)
+            trials.problems += [*_seed_problems(first, again, other), *held.problems()]
     except UserError as error:
         return Checked([*trials.problems, str(error)], [], None, trials.tried)
     except Exception as error:  # an author's mistake can be any exception; it is what we are here to show

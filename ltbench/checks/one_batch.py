@@ -12,6 +12,7 @@ from torch import Tensor
 from ltbench.api import Method, Moment, Stage
 from ltbench.parts import Classifier
 from ltbench.training.engine import Clock, Setup, gradients, in_float32, look
+from ltbench.training.hooks import checked_stages
 from ltbench.training.madeup import COUNTS, RECIPE, batches, images, model_for, order_for, task_for
 
 
@@ -42,7 +43,7 @@ def batch_problems(cls: type[Method]) -> Iterator[str]:
 
 def _first_stage(method: Method, model: Classifier, setup: Setup) -> Stage:
     """The first stage that trains, after those before it that only look."""
-    for stage in method.stages(model):
+    for stage in checked_stages(method, method.stages(model)):
         if not stage.plain:
             return stage
         look(model, method, setup, stage)

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -41,6 +42,9 @@ READ = "reads a number of the device, for which the host waits; keep it in a ten
 SENT = "sends a tensor to the device and waits for it; make it once (functools.cached_property, on `self.task.device`)"
 SELECTED = "takes a selection of a size that only the numbers tell, so the host waits; use torch.where or weights of 0"
 UNTRIED = "is as far as this was tried: without the numbers torch does not know the shape of what comes out there"
+
+_UNFITTED = (AttributeError, TypeError)
+"""What `predict` may raise where `fit`, which needs numbers and is left out here, has not made what it reads."""
 
 
 def _bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
@@ -95,7 +99,8 @@ def rehearse(cls: type[Method]) -> Rehearsal:
             with host:
                 clock = CountedSteps(host, np.random.default_rng(0), device)
                 train_on_it(method, model, checkpoints=sample, clock=clock)
-                method.predict(torch.from_numpy(logits_of(model, batches(device), RECIPE)).to(device))
+                with suppress(*_UNFITTED if cls.fit is not Method.fit else ()):
+                    method.predict(torch.from_numpy(logits_of(model, batches(device), RECIPE)).to(device))
     except NotImplementedError as error:  # torch's way of saying that a shape follows from numbers
         place = place_of(error, files).strip(" ()") or cls.name
         return Rehearsal(None, [*waits(), f"{place}, {UNTRIED}"])

@@ -22,6 +22,7 @@ from ltbench.errors import reason_of
 from ltbench.metrics import summarise
 from ltbench.spec import Record, TrialSpec
 from ltbench.stats.intervals import apart, mean_interval
+from ltbench.system.process import one_thread
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
 
@@ -97,7 +98,8 @@ def verify(
         there = replace(
             site, checkpoints=None, shared={}, threads=threads if isinstance(threads, int) else site.threads
         )
-        now = run_trial(known[then.key], there)
+        with one_thread():
+            now = run_trial(known[then.key], there)
         place = [r.metrics.get(primary) for r in finished if _place(r) == _place(then)]
         checks.append(compare(then, now, primary, [v for v in place if v is not None]))
     return checks

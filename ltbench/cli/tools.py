@@ -165,11 +165,12 @@ def verify(
     need("ltbench verify", "train")
     from ltbench.checks.verify import checks_text
     from ltbench.workflow.prepare import Request
-    from ltbench.workflow.verify_suite import last_suite, verify_suite
+    from ltbench.workflow.verify_suite import suite_to_verify, verify_suite
 
     chosen = selection(only, datasets, seeds)
-    request = Request(suite=suite or last_suite(results, from_, tell), overrides=set_, chosen=chosen, results=results,
-                      data=data, methods=methods, plugins=plugins, tell=tell)  # fmt: skip
+    given = suite_to_verify(suite, results, from_, tell)
+    request = Request(suite=given, overrides=set_, chosen=chosen, results=results, data=data,
+                      methods=methods, plugins=plugins, tell=tell)  # fmt: skip
     found = verify_suite(request, from_, trials, draw, device, mark)
     typer.echo(checks_text(found.checks, found.primary, found.finished))
     if found.marked is not None:

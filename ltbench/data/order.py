@@ -102,7 +102,11 @@ class ClassCycles:
 def _summed(probs: bytes, num_classes: int) -> NDArray[np.float64]:
     """The cumulative distribution of class probabilities (C,), float64. Raises ValueError where they are none."""
     found = np.frombuffer(probs, dtype=np.float64)
-    np.random.default_rng(0).choice(num_classes, p=found)  # its checks, once
+    try:
+        np.random.default_rng(0).choice(num_classes, p=found)  # its checks, once
+    except ValueError as error:
+        raise ValueError(f"a stage's class_probs must be {num_classes} probabilities that sum to 1, they are "
+                         f"{len(found)} that sum to {found.sum():g}") from error  # fmt: skip
     summed = found.cumsum()
     return np.asarray(summed / summed[-1])
 

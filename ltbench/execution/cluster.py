@@ -87,6 +87,18 @@ class _InstalledOnly(JobConfig):  # type: ignore[misc]
         return super()._serialize()
 
 
+def refuse_another_ray() -> None:
+    """A script may use Ray itself; it would lose what it has there if ltbench joined another, and left it.
+
+    Raises:
+        UserError: this process is in a Ray.
+    """
+    if ray.is_initialized():
+        raise UserError("this process has joined a Ray already (ray.init), and can be in one alone: call "
+                        "ray.shutdown() before, or run without Ray: inline=True (--inline, or "
+                        "resources.executor=inline)")  # fmt: skip
+
+
 def connect(session: Path | None = None) -> None:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine.
 

@@ -11,6 +11,7 @@ import torch
 from ltbench.errors import UserError, last_line
 from ltbench.planning.forecast import MEASURED, SECONDS, WARM_UP, WARM_UP_ON_GPU, Pace, as_pace, pace_of
 from ltbench.spec import Record, TrialSpec
+from ltbench.system.process import one_thread
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.device.provenance import peak_memory
 from ltbench.training.site import Site
@@ -58,7 +59,8 @@ def measure_steps(spec: TrialSpec, site: Site) -> tuple[list[float], int] | Reco
     ticks = _Ticks(device)
     try:
         # Ten steps are no reason to decode a whole data set; where that has been done, it is read from there.
-        record = run_trial(spec, replace(site, checkpoints=None, decoded_cache=False), stop=ticks)
+        with one_thread():
+            record = run_trial(spec, replace(site, checkpoints=None, decoded_cache=False), stop=ticks)
     except Stopped:
         return [b - a for a, b in pairwise(ticks.counted)], peak_memory(device)
     if record.status == "failed":

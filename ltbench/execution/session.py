@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ltbench.errors import UserError
-from ltbench.execution.cluster import LONGEST_SESSION, connect, disconnect, refuse_dead_ray
+from ltbench.execution.cluster import LONGEST_SESSION, connect, disconnect, refuse_another_ray, refuse_dead_ray
 from ltbench.system.interrupt import Interrupt, Interrupted
+from ltbench.system.process import one_thread
 from ltbench.system.scratch import scratch_folder
 
 LOOK_SECONDS = 1.0
@@ -31,6 +32,14 @@ def joined(interrupt: Interrupt) -> Iterator[Path]:
         UserError: the cluster cannot be joined, or Ray cannot be started.
         Interrupted: a signal came while Ray started, and it did not.
     """
+    with one_thread():  # a process can be in one Ray at a time
+        refuse_another_ray()
+        with _joined(interrupt) as scratch:
+            yield scratch
+
+
+@contextmanager
+def _joined(interrupt: Interrupt) -> Iterator[Path]:
     longest = None if "RAY_ADDRESS" in os.environ else LONGEST_SESSION - len(_SESSION) - 1
     with scratch_folder(longest) as scratch:
         interrupt.at_once.append(lambda: shutil.rmtree(scratch))

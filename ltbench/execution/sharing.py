@@ -16,6 +16,7 @@ import torch
 from ltbench.api import Method
 from ltbench.errors import UserError
 from ltbench.spec import TrialSpec, digest
+from ltbench.system.process import one_thread
 from ltbench.system.remote import Remote
 from ltbench.training.assemble import method_of
 from ltbench.training.checkpoints.files import discard, names_in
@@ -48,7 +49,7 @@ def _first_stage(cls: type[Method], hyperparameters: Mapping[str, Any]) -> str |
     try:
         if any(_holds_open(base.__dict__["stages"]) for base in cls.__mro__ if "stages" in base.__dict__):
             return None
-        with torch.random.fork_rng(devices=[]):
+        with one_thread(), torch.random.fork_rng(devices=[]):
             method = cls(task_for(cls), **hyperparameters)
             model = model_for(method)
             stage = next(stage for stage in method.stages(model) if stage.train and stage.share > 0 and not stage.plain)

@@ -12,6 +12,7 @@ from ltbench.errors import UserError, did_you_mean
 from ltbench.frames.words import (
     AnyPath,
     AnyPaths,
+    AnySuite,
     Names,
     folder_of,
     frame_of,
@@ -19,6 +20,7 @@ from ltbench.frames.words import (
     path_of,
     paths_of,
     selection_of,
+    suite_of,
 )
 from ltbench.ranking.board import Leaderboard
 from ltbench.ranking.build import BoardOptions
@@ -140,7 +142,7 @@ class Plots:
 
 
 def leaderboard(
-    suite: str | None = None,
+    suite: AnySuite | None = None,
     *,
     results: AnyPath = "results",
     tracking_uri: str | None = None,
@@ -163,7 +165,7 @@ def leaderboard(
     """Rank the methods of a suite, with intervals and tests.
 
     Args:
-        suite: its name or file; default: the last used.
+        suite: its name, file or contents; default: the last used.
         results: the folder in which runs wrote.
         tracking_uri: MLflow's store; default: `mlflow.db` in `results`.
         from_: read this instead of MLflow: a folder of records, a CSV of scores, or a frame with the same columns
@@ -204,7 +206,7 @@ def leaderboard(
     primary, priors = primary_of_prior(primary, prior)
     shown = names_of(columns)
     request = BoardRequest(
-        suite=suite,
+        suite=suite_of(suite, plugins),
         results=folder_of(results),
         tracking_uri=tracking_uri,
         source=path_of(from_) if from_ is None or isinstance(from_, str | Path) else from_,
@@ -236,7 +238,7 @@ class Report:
 
 
 def report(
-    suite: str | None = None,
+    suite: AnySuite | None = None,
     *,
     results: AnyPath = "results",
     from_: AnyPath | None = None,
@@ -252,7 +254,7 @@ def report(
     """Write a suite's report: one page that opens from disk, figures as SVG and PNG, tables as CSV, JSON and LaTeX.
 
     Args:
-        suite: its name or file; default: the last used.
+        suite: its name, file or contents; default: the last used.
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         out: the folder to write; default: `results`/SUITE/report.
@@ -281,7 +283,7 @@ def report(
 
     folder = folder_of(results)
     chosen = selection_of(only, datasets, seeds)
-    made = make_report(suite, folder, path_of(from_), path_of(out), chosen, tell, tracking_uri,
+    made = make_report(suite_of(suite, plugins), folder, path_of(from_), path_of(out), chosen, tell, tracking_uri,
                        paths_of(plugins))  # fmt: skip
     if mlflow:
         made.upload(store_uri(tracking_uri, folder), tell)

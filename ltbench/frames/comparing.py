@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ltbench.frames.words import AnyPath, Names, folder_of, frame_of, path_of, selection_of
+from ltbench.frames.words import AnyPath, AnySuite, Names, folder_of, frame_of, path_of, selection_of, suite_of
 from ltbench.ranking.formats.compare_text import comparison_text
 from ltbench.ranking.views.compare import Comparison
 from ltbench.workflow.make_board import compare_rows
@@ -44,7 +44,7 @@ def compare(
     a: str,
     b: str,
     *,
-    suite: str | None = None,
+    suite: AnySuite | None = None,
     results: AnyPath = "results",
     from_: AnyPath | None = None,
     datasets: Names = None,
@@ -54,7 +54,7 @@ def compare(
     Args:
         a: a row of the table.
         b: the row it is compared with.
-        suite: its name or file; default: the last used.
+        suite: its name, file or contents; default: the last used.
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         datasets: the data sets to look at; default: all.
@@ -72,4 +72,4 @@ def compare(
         ['digits']
     """
     chosen = selection_of(None, datasets)
-    return CompareResult(compare_rows(a, b, suite, folder_of(results), path_of(from_), chosen))
+    return CompareResult(compare_rows(a, b, suite_of(suite), folder_of(results), path_of(from_), chosen))

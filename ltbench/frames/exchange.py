@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.data.sources.source import data_folder
-from ltbench.frames.words import AnyPath, folder_of, frame_of, path_of, table_html
+from ltbench.frames.words import AnyPath, AnySuite, folder_of, frame_of, path_of, suite_of, table_html
 from ltbench.ranking.formats.moves_text import moves_table, moves_text
 from ltbench.results.splits import Split, write_split
 from ltbench.system.extras import need
@@ -196,7 +196,7 @@ def diff(
     a: AnyPath,
     b: AnyPath,
     *,
-    suite: str | None = None,
+    suite: AnySuite | None = None,
     primary: str | None = None,
     rope: float | None = None,
     tell: Tell = tell_nobody,
@@ -223,4 +223,4 @@ def diff(
         >>> found.moved, set(found.to_frame()["finding"])
         ([], {'identical'})
     """
-    return DiffResult(compare_two(str(a), str(b), suite, primary, rope, tell))
+    return DiffResult(compare_two(str(a), str(b), suite_of(suite), primary, rope, tell))

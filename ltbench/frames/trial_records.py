@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ltbench.errors import UserError
-from ltbench.frames.words import AnyPath, Names, folder_of, frame_of, path_of, selection_of, table_html
+from ltbench.frames.words import (
+    AnyPath,
+    AnySuite,
+    Names,
+    folder_of,
+    frame_of,
+    path_of,
+    selection_of,
+    suite_of,
+    table_html,
+)
 from ltbench.results.journal import Journal
 from ltbench.spec import Record, TrialSpec
 from ltbench.workflow.find_results import journal_of
@@ -143,7 +153,7 @@ class Records(Sequence[TrialRecord]):
 
 
 def records(
-    suite: str | None = None,
+    suite: AnySuite | None = None,
     *,
     results: AnyPath = "results",
     from_: AnyPath | None = None,
@@ -154,7 +164,7 @@ def records(
     """The records of a suite's trials.
 
     Args:
-        suite: its name or file; default: the last used.
+        suite: its name, file or contents; default: the last used.
         results: the folder in which runs wrote.
         from_: a suite's folder of results, or of records, instead of `results`.
         only: the rows (methods, by label) to look at; default: all.
@@ -175,7 +185,7 @@ def records(
         >>> list(found[0].per_class().columns[:3])
         ['name', 'train_images', 'test_images']
     """
-    journal, _ = journal_of(folder_of(results), suite, path_of(from_))
+    journal, _ = journal_of(folder_of(results), suite_of(suite), path_of(from_))
     chosen = selection_of(only, datasets, seeds)
     found = [
         record

@@ -22,7 +22,7 @@ from ltbench.frames.words import (
 from ltbench.suite.places import Overrides
 from ltbench.workflow.prepare import Request
 from ltbench.workflow.tell import Tell, tell_nobody
-from ltbench.workflow.verify_suite import Verification, last_suite, verify_suite
+from ltbench.workflow.verify_suite import Verification, suite_to_verify, verify_suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,8 +85,8 @@ def verify(
     """Run some finished trials again, here, and say whether their records hold.
 
     Args:
-        suite: a suite's file, the name of one that comes with ltbench, or its contents as a mapping; default: the last
-            used.
+        suite: a suite's file, the name of one that comes with ltbench or ran here, or its contents as a mapping;
+            default: the last used.
         trials: how many run again.
         draw: which ones: another number picks others.
         results: the folder in which runs wrote.
@@ -116,7 +116,7 @@ def verify(
         True
     """
     request = Request(
-        suite=last_suite(folder_of(results), path_of(from_), tell) if suite is None else suite,
+        suite=suite_to_verify(suite, folder_of(results), path_of(from_), tell),
         overrides=overrides,
         chosen=selection_of(only, datasets, seeds),
         results=folder_of(results),

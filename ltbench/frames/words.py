@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,19 @@ Names = str | Iterable[str] | None
 """One name, or several; None: all."""
 AnySuite = str | Path | Mapping[str, Any]
 """A suite's file, the name of one that comes with ltbench, or its contents."""
+
+
+def suite_of(suite: AnySuite | None, plugins: AnyPaths = ()) -> str | None:
+    """Which suite's results are meant: its name, or its file, from which the name is read; None: the last used.
+
+    Raises:
+        UserError: a mapping that is no suite.
+    """
+    if isinstance(suite, Mapping):
+        from ltbench.suite.load import load_suite
+
+        return load_suite(suite, (), paths_of(plugins)).suite
+    return None if suite is None else str(suite)
 
 
 def path_of(place: AnyPath | None) -> Path | None:
@@ -45,10 +59,11 @@ def selection_of(only: Names = None, datasets: Names = None, seeds: int | Iterab
     Raises:
         UserError: seeds that are not different whole numbers from 0 up.
     """
-    numbers = [seeds] if isinstance(seeds, int) else None if seeds is None else list(seeds)
-    for seed in numbers or ():
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+    given: list[Any] = [] if seeds is None else list(seeds) if isinstance(seeds, Iterable) else [seeds]
+    for seed in given:
+        if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
             raise UserError(f"seeds: expected different whole numbers from 0 up, got {seed!r}")
+    numbers = None if seeds is None else [int(seed) for seed in given]
     if numbers is not None and (not numbers or len(set(numbers)) < len(numbers)):
         raise UserError(f"seeds: expected different whole numbers from 0 up, got {numbers}")
     return Selection(names_of(only), names_of(datasets), numbers)

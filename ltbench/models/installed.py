@@ -14,6 +14,7 @@ from torch import nn
 from ltbench.errors import UserError
 from ltbench.fingerprints import collect, files_read_by, fingerprint_of
 from ltbench.plugins import BACKBONES, Entry, entries
+from ltbench.system.process import one_thread
 
 
 def names() -> dict[str, Entry]:
@@ -46,7 +47,7 @@ def check(name: str, shape: tuple[int, int, int]) -> None:
     """
     height, width, channels = shape
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with one_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
             network = build(name, shape)
             found = network(torch.zeros(2, channels, height, width))
     except UserError:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ltbench.errors import UserError
 from ltbench.models.weights import state_of
+from ltbench.system.process import one_thread
 
 RESNET10 = "resnet10"
 
@@ -39,7 +40,7 @@ def check(name: str, shape: tuple[int, int, int]) -> None:
         try:
             _send_one_batch(name, shape, "meta")
         except NotImplementedError:  # a few networks compute with their weights while they are built
-            with torch.random.fork_rng():
+            with one_thread(), torch.random.fork_rng():
                 _send_one_batch(name, shape, "cpu")
     except UserError:
         raise

@@ -13,6 +13,7 @@ from ltbench.errors import UserError, did_you_mean
 from ltbench.spec import Expectation, Result, Selection
 from ltbench.spec.cell import HELD_OUT, ONE_DATASET, TESTED_ON_VAL, Column
 from ltbench.spec.expectation import ExpectedSkip
+from ltbench.spec.trial import recipe_digest
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,19 @@ class RecipeKey(NamedTuple):
 def groups(
     results: Sequence[Result], expectation: Expectation | None, selection: Selection
 ) -> dict[RecipeKey, list[Result]]:
-    """Results by recipe; a planned recipe without any result is a group as well."""
+    """Results by recipe; a planned recipe without any result is a group as well.
+
+    Results of the plan's rows have the plan's recipe, whatever digest of it is kept with them: stores of earlier
+    versions have another one of methods that train on several views of an image.
+    """
     by_recipe: dict[RecipeKey, list[Result]] = {}
+    planned = expectation.rows if expectation else {}
+    contents = (expectation.recipes if expectation else None) or {}
+    digests = {name: recipe_digest(recipe) for name, recipe in contents.items()}
     for r in results:
-        by_recipe.setdefault(RecipeKey(r.recipe_name, r.recipe_id), []).append(r)
+        own = r.label in planned and not r.elsewhere
+        found = digests.setdefault(r.recipe_name, r.recipe_id) if own else r.recipe_id
+        by_recipe.setdefault(RecipeKey(r.recipe_name, found), []).append(r)
     there = {recipe.name for recipe in by_recipe}
     for label, row in expectation.rows.items() if expectation else ():
         if row.recipe not in there and (selection.methods is None or label in selection.methods):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ltbench.errors import UserError
 from ltbench.spec import KEY, Record
@@ -32,11 +32,17 @@ class Journal:
     """Records of one suite in `folder`: KEY.json, and KEY.npz for the predictions.
 
     Args:
+        folder: as it is named in messages. It is read where it lay when this was made, also after `os.chdir`.
         may_write: called before every write; raises where this process is not, or no more, the one that may.
     """
 
     def __init__(self, folder: Path, may_write: Callable[[], object] = lambda: None) -> None:
         self.folder, self._may_write = folder, may_write
+        self._place = folder.absolute()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: boards and records of Python hold a journal. The copy may not write."""
+        return {**vars(self), "_may_write": _refuse}
 
     def write(self, record: Record) -> Path:
         """Store a record so that a crash at any moment leaves either all of it or nothing. What lies under its name and
@@ -69,7 +75,7 @@ class Journal:
         Raises:
             UserError: there is one, and it cannot be read: a file system that is away, no permission.
         """
-        file = self.folder / f"{key}.json"
+        file = self._place / f"{key}.json"
         found = read_record(file) if KEY.fullmatch(key) and os.path.lexists(file) else None
         if isinstance(found, Unreadable) and not found.damaged:
             raise UserError(f"{found.file}: {found.reason}; the same command continues once it can")
@@ -77,20 +83,20 @@ class Journal:
 
     def keys(self) -> set[str]:
         """The keys that have a file, by the files' names alone: nothing is read."""
-        if not self.folder.is_dir():
+        if not self._place.is_dir():
             return set()
-        stems = (name.removesuffix(".json") for name in os.listdir(self.folder) if name.endswith(".json"))
+        stems = (name.removesuffix(".json") for name in os.listdir(self._place) if name.endswith(".json"))
         return {stem for stem in stems if KEY.fullmatch(stem)}
 
     def names(self) -> list[str]:
         """The names of all files that should be records, sorted."""
         try:
-            return sorted(name for name in os.listdir(self.folder) if name.endswith(".json"))
+            return sorted(name for name in os.listdir(self._place) if name.endswith(".json"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder, no records
             return []
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
-        return (read_record(self.folder / name) for name in self.names())
+        return (read_record(self._place / name) for name in self.names())
 
     def records(self) -> dict[str, Record]:
         """All readable records by key."""
@@ -107,7 +113,7 @@ class Journal:
         Raises:
             UserError: it cannot be read.
         """
-        file = self.folder / f"{key}.npz"
+        file = self._place / f"{key}.npz"
         if not KEY.fullmatch(key) or not file.is_file():
             return None
         try:
@@ -120,10 +126,14 @@ class Journal:
     def predictions_there(self) -> Callable[[str], bytes | None]:
         """`predictions` for a board: of keys whose file is there now, which is found out once for all of them."""
         try:
-            names = {name for name in os.listdir(self.folder) if name.endswith(".npz")}
+            names = {name for name in os.listdir(self._place) if name.endswith(".npz")}
         except OSError:  # the folder is away: each file says so for itself
             return self.predictions
         return lambda key: self.predictions(key) if f"{key}.npz" in names else None
+
+
+def _refuse() -> None:
+    raise UserError("a copy of a journal, made by pickle or `copy`, writes no records")
 
 
 @contextmanager

@@ -113,10 +113,15 @@ class Plan:
             skips=tuple(ExpectedSkip(label, reason, tuple(where)) for (label, reason), where in skips.items()),
             kinds={c.dataset: c.kind for c in cells},
             as_published=tuple(dict.fromkeys(as_published)),
-            recipes={t.recipe_name: dict(t.recipe) for t in self.trials},
+            recipes={t.recipe_name: dict(t.recipe) for t in sorted(self.trials, key=_fewest_views_last)},
             untested={d: n for d, n in self.untested.items() if d in {c.dataset for c in cells}} or None,
             methods={t.label: ExpectedMethod(t.method, dict(t.hyperparameters)) for t in self.trials},
         )
+
+
+def _fewest_views_last(trial: TrialSpec) -> int:
+    """What views a method takes is no part of the recipe that rows have in common."""
+    return -len(trial.recipe.get("views", ()))
 
 
 def _draws(cells: Sequence[Cell]) -> dict[str, str]:

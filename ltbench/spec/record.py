@@ -118,5 +118,5 @@ class Result:
             kind=spec.cell.kind,
             elsewhere=spec.role == ELSEWHERE,
             test_prior=spec.test_prior or "",
-            budget=budget_of(record.environment),
+            budget=budget_of(record.environment, spec.recipe),
         )

@@ -82,7 +82,7 @@ class TrialSpec:
     @cached_property
     def recipe_id(self) -> str:
         """8 hex digits of the recipe's contents: rows with equal ones were trained alike."""
-        return digest(self.recipe, 8)
+        return recipe_digest(self.recipe)
 
     @cached_property
     def key(self) -> str:
@@ -180,3 +180,9 @@ def _but_seed(data: Mapping[str, Any]) -> bytes | None:
         return marshal.dumps({k: v for k, v in data.items() if k not in ("key", "seed")}, 2)
     except ValueError:
         return None
+
+
+def recipe_digest(recipe: Mapping[str, Any]) -> str:
+    """8 hex digits of a recipe's contents. Further views of an image are left out: they are there for the methods that
+    train on several, which stand in one table with the others."""
+    return digest({name: value for name, value in recipe.items() if name != "views"}, 8)

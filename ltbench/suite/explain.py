@@ -105,7 +105,9 @@ def _written_path(source: SuiteData, loc: tuple[int | str, ...]) -> KeyPath:
 def _sentence(source: SuiteData, path: KeyPath, complaint: Any) -> str:
     kind, given, context = complaint["type"], complaint.get("input"), complaint.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key. {did_you_mean(str(path[-1]), _known_keys(source, path))}"
+        inherited = source.place(path).file not in (None, source.file)
+        cure = f" It is inherited: `{clipped(path[-1])}: null` takes it back." if inherited else ""
+        return f"unknown key. {did_you_mean(str(path[-1]), _known_keys(source, path))}{cure}"
     if kind == "missing":
         return "is missing"
     if kind == "union_tag_not_found":

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ltbench.errors import UserError, clipped, is_unicode
 
 KeyPath = tuple[str | int, ...]
@@ -57,13 +59,16 @@ def dotted(path: KeyPath) -> str:
 
 
 def plain(value: Any, path: KeyPath) -> Any:
-    """A copy that is made of mappings, lists and single values, as YAML gives them; paths become texts."""
+    """A copy that is made of mappings, lists and single values, as YAML gives them; paths become texts, numpy's numbers
+    and arrays Python's."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner, (*path, i)) for i, inner in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist(), path)
     if (value is None or isinstance(value, str | int | float)) and (not isinstance(value, str) or is_unicode(value)):
         return value
     where = ".".join(map(str, path))
@@ -77,12 +82,16 @@ def merge(
     new: dict[KeyPath, Place],
     path: KeyPath = (),
 ) -> dict[str, Any]:
-    """`above` over `below`; `places` (of below) learns where the winning keys stand."""
+    """`above` over `below`; `places` (of below) learns where the winning keys stand. A key that is null in `above` is
+    taken back."""
     merged = dict(below)
     for key, value in above.items():
         here = (*path, key)
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = merge(merged[key], value, places, new, here)
+        elif value is None and key in merged:
+            del merged[key]
+            _forget(places, here)
         else:
             merged[key] = value
             _forget(places, here)

@@ -133,7 +133,9 @@ def metrics_of(record: Record) -> list[Point]:
     for name in ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes", *shares):
         if name in record.environment:
             points.append(Point(f"usage/{name}", _fact(record, name), 0))
-    points += [Point(f"usage/{name}", value, 0) for name, value in budget_of(record.environment).items()]
+    points += [
+        Point(f"usage/{name}", value, 0) for name, value in budget_of(record.environment, record.spec.recipe).items()
+    ]
     return points[:1000]
 
 

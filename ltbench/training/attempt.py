@@ -17,6 +17,7 @@ from ltbench.api import Method
 from ltbench.data.cell import CellBatches
 from ltbench.data.loader import Batches
 from ltbench.data.stream import AHEAD, StreamBatches
+from ltbench.errors import clipped
 from ltbench.metrics import Predictions, evaluate
 from ltbench.models import is_timm
 from ltbench.models.towers import Preparation, PreparedBatches, Tower, Unchanged
@@ -30,7 +31,7 @@ from ltbench.training.engine import Clock, Diverged, Setup, train
 from ltbench.training.evaluation import logits_of
 from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.graph.use import GraphUse
-from ltbench.training.hooks import checked_scores, try_predict
+from ltbench.training.hooks import checked_scores, predict_early, try_predict
 from ltbench.training.site import Site
 
 CURVE_POINTS = 20
@@ -149,17 +150,28 @@ class Trial:
 
     def _draw_curve(self, part: str, epochs: float, whole: float) -> None:
         """Add a point to the learning curve of `holdout` or `test`, if the last one is long enough ago."""
-        points = self._curves.setdefault(f"curve/{part}_balanced_accuracy", [])
+        points = self._curves.get(name := f"curve/{part}_balanced_accuracy", [])
         due = not points or epochs - points[-1][0] >= whole / CURVE_POINTS - _SLACK or epochs >= whole - _SLACK
         if due:
             paused = time.perf_counter()
-            scores, _, _ = self._scores(part, self.test_logits(part, fold=True))
+            raw, method = self._raw_logits(part, fold=True), self._parts.method
+            predicted = predict_early(method, raw)
+            if isinstance(predicted, Exception):
+                self._note(f"no learning curve: `predict` of {method.name} needs what comes later in the training "
+                           f"({type(predicted).__name__}: {clipped(predicted)})")  # fmt: skip
+            else:
+                scores, _, _ = self._scores(part, checked_scores(method, predicted, len(raw)).float().cpu().numpy())
+                self._curves[name] = [*points, [round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)]]
             self._curve_seconds += time.perf_counter() - paused
-            points.append([round(epochs, 4), float(scores["balanced_accuracy"] or 0.0)])
 
-    def test_logits(self, part: str, *, fold: bool = False) -> NDArray[np.float32]:
-        """The method's corrected logits, (N, C), for the images of `holdout` or `test`; `fold` as in `logits_of`."""
-        raw, method = self._raw_logits(part, fold=fold), self._parts.method
+    def _note(self, message: str) -> None:
+        """For the record, once."""
+        if message not in self._checkpoints.messages:
+            self._checkpoints.messages.append(message)
+
+    def test_logits(self, part: str) -> NDArray[np.float32]:
+        """The method's corrected logits, (N, C), for the images of `holdout` or `test`."""
+        raw, method = self._raw_logits(part), self._parts.method
         return np.asarray(checked_scores(method, method.predict(raw), len(raw)).float().cpu().numpy())
 
     def _raw_logits(self, part: str, *, fold: bool = False) -> torch.Tensor:

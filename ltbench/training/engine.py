@@ -27,8 +27,8 @@ from ltbench.training.device.stopwatch import Stopwatch
 from ltbench.training.evaluation import precision
 from ltbench.training.frozen import FrozenFeatures
 from ltbench.training.graph.use import GraphUse
-from ltbench.training.hooks import checked_loss, checked_mix
-from ltbench.training.schedule import SLACK, lr_at, share_out
+from ltbench.training.hooks import LearningRates, checked_loss, checked_mix, checked_stages
+from ltbench.training.schedule import SLACK, lr_at, share_out, to_next_rate
 
 Watch = Callable[[float, float], None]
 """Told at the end of every epoch: the epochs done, and the mean training loss since it was last told."""
@@ -109,8 +109,8 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
     each = images_per_example(method, recipe["batch_size"]) if recipe.get("budget") == "images" else 1.0
     meter = LossMeter(len(batches) / (recipe["batch_size"] * each), recipe["epochs"])
     spent.begin(model)
-    stages = method.stages(model)
-    for stage, steps in share_out(stages, meter.total):
+    stages, rates = method.stages(model), LearningRates()
+    for stage, steps in share_out(checked_stages(method, stages), meter.total):
         if stage.plain:
             look(model, method, setup, stage)
             continue
@@ -124,6 +124,7 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
             network, source = setup.features.serve(model, method, optimizer, batches)
         if network is model:
             network = compiled(model, recipe, batches.device, whole=type(method).forward is Method.forward)
+        rates.check(method, optimizer)
         schedule = LambdaLR(optimizer, lambda step, n=steps, at=stage: lr_at(recipe["schedule"], at, n, step))  # type: ignore[misc]
         draw = partial(_draw, method, setup.order, clock, stage, steps)
         eager = partial(gradients, method, network, optimizer, recipe)
@@ -138,11 +139,12 @@ def _train(model: Classifier, method: Method, setup: Setup, graphs: GraphUse) ->
             stopwatch.data_ready()
             loss = method.step(partial(passes, x, target, now), updates, now)
             spent.stepped(len(index))
-            schedule.step()
+            to_next_rate(schedule)
             stopwatch.stop()
             meter.add(loss.detach())
             if meter.epoch_is_over:
                 setup.watch(*meter.close_epoch())
+        rates.leave(optimizer)
     setup.checkpoints.close()
     return meter.first
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltbench.api import Method
+from ltbench.api import Method, Stage
 
 
 class WrongResult(TypeError):
@@ -66,6 +66,52 @@ def checked_scores(method: Method, scores: Any, images: int) -> Tensor:
                       f"shape {wanted}, it returned {_words(scores)}{hint}")  # fmt: skip
 
 
+def checked_stages(method: Method, stages: Any) -> Iterator[Stage]:
+    """What `stages` yields, one after the other.
+
+    Raises:
+        WrongResult: it is no stage.
+    """
+    if not isinstance(stages, Iterable):
+        raise WrongResult(f"{_place(method, 'stages')} must yield stages, such as `yield Stage()`, it returned "
+                          f"{_words(stages)}")  # fmt: skip
+    for stage in stages:
+        if not isinstance(stage, Stage):
+            raise WrongResult(f"{_place(method, 'stages')} must yield stages, such as `yield Stage()`, it yields "
+                              f"{_words(stage)}")  # fmt: skip
+        yield stage
+
+
+class LearningRates:
+    """The learning rates that stages left in their optimizers. The schedule of a later stage with the same optimizer
+    goes on from the rate that it began with, so one that the method sets between the two would be overwritten."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, tuple[Any, float, float]] = {}
+
+    def leave(self, optimizer: torch.optim.Optimizer) -> None:
+        """A stage with this optimizer is over."""
+        for group in optimizer.param_groups:
+            self._left[id(group)] = (group, float(group["lr"]), float(group["initial_lr"]))
+
+    def check(self, method: Method, optimizer: torch.optim.Optimizer) -> None:
+        """A stage with this optimizer begins.
+
+        Raises:
+            WrongResult: a rate is another one than the stage before left.
+        """
+        for group in optimizer.param_groups:
+            known, rate, initial = self._left.get(id(group), (None, 0.0, 0.0))
+            if known is group and float(group["lr"]) != rate and float(group["initial_lr"]) == initial:
+                raise WrongResult(
+                    f"{_place(method, 'stages')} sets the learning rate of an optimizer between two stages "
+                    f"({rate:g} -> {float(group['lr']):g}), which the recipe's schedule would overwrite: it scales the "
+                    f"rate that the optimizer was made with ({initial:g}). Make another optimizer for the second "
+                    f"stage, self.task.optimizer(parameters, lr=...), or set group['initial_lr'] to what is to be "
+                    f"scaled"
+                )
+
+
 def try_predict(method: Method, logits: Tensor) -> None:
     """Before the training, what `predict` returns for made-up logits; on a copy, with torch's random numbers put back.
     One that fails may need what the training brings: it is tried again afterwards. One that wants logits of several
@@ -89,6 +135,16 @@ def try_predict(method: Method, logits: Tensor) -> None:
             if isinstance(of_experts, Tensor) and of_experts.is_floating_point() and of_experts.shape == logits.shape:
                 return
     checked_scores(method, scores, len(logits))
+
+
+def predict_early(method: Method, logits: Tensor) -> Any:
+    """What `predict` gives while the training is under way, for a learning curve; on a copy, with torch's random
+    numbers put back, since a curve changes no result. The exception where it fails: it may read what comes later."""
+    with torch.random.fork_rng(devices=[logits.device] if logits.device.type == "cuda" else []), torch.no_grad():
+        try:
+            return copy.copy(method).predict(logits)
+        except Exception as error:
+            return error
 
 
 def _place(method: Method, hook: str) -> str:

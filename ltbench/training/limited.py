@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ltbench.spec import Record, TrialSpec
-from ltbench.system.memory import memory_of
 from ltbench.system.messages import show_on_stderr
+from ltbench.system.process import memory_of, one_thread
 from ltbench.training.attempt import Progress
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
@@ -79,8 +79,13 @@ def run_limited(
         Stopped: it was asked to stop, and has left a checkpoint.
         Lost: its process has ended.
     """
-    if limits == NONE:
-        return run_trial(spec, site, progress, stop)
+    with one_thread():
+        if limits == NONE:
+            return run_trial(spec, site, progress, stop)
+        return _run_beside(spec, site, limits, progress, stop)
+
+
+def _run_beside(spec: TrialSpec, site: Site, limits: Limits, progress: Progress | None, stop: Stop) -> Record:
     global _beside
     _beside = _beside or _Process()
     try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler
 
 from ltbench.api import Stage
 
@@ -50,3 +53,14 @@ def lr_factor(schedule: Mapping[str, Any], progress: float) -> float:
         floor = schedule["floor"]
         return float(floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))))
     return 1.0
+
+
+def to_next_rate(schedule: LRScheduler) -> None:
+    """Set the learning rate of the next step. Torch warns at the first one where a method did not update the weights,
+    as one that adds up gradients over several steps; the schedule is right without."""
+    if schedule.last_epoch > 0:
+        schedule.step()
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        schedule.step()

@@ -22,6 +22,7 @@ from ltbench.results.folders import folders_of, suites_in
 from ltbench.results.journal import Unreadable
 from ltbench.spec import Plan, Record, Selection, TrialSpec
 from ltbench.stats.looks import Looks, expected_seeds
+from ltbench.system.process import one_thread
 from ltbench.training.budget import images_per_example
 from ltbench.training.device.provenance import device_name
 from ltbench.training.madeup import task_for
@@ -234,7 +235,8 @@ def _images_per_example(prepared: Prepared) -> Callable[[TrialSpec], float]:
     def each(spec: TrialSpec) -> float:
         cls = prepared.registry.get(spec.method)
         try:
-            return images_per_example(cls(task_for(cls), **spec.hyperparameters), spec.recipe["batch_size"])
+            with one_thread():
+                return images_per_example(cls(task_for(cls), **spec.hyperparameters), spec.recipe["batch_size"])
         except Exception:  # whatever a method of the user's may raise: the trial will say it
             return 1.0
 

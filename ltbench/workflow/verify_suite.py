@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from ltbench.checks.verify import Check, machine_of, verify
 from ltbench.errors import UserError
 from ltbench.results.folders import referenced
 from ltbench.results.verified import Mark, write_marks
+from ltbench.spec import SAFE_NAME
+from ltbench.suite.yaml_file import shipped
 from ltbench.training.site import checked_device
 from ltbench.workflow.find_results import journal_of, suite_there
 from ltbench.workflow.prepare import Request, prepare
@@ -85,6 +88,23 @@ def verify_suite(
     elif mark:
         request.warn(f"{journal.folder}: is no folder `records` of a suite's results, so no mark is left")
     return Verification(checks, finished, primary, marked)
+
+
+def suite_to_verify(
+    suite: str | Path | Mapping[str, Any] | None, results: Path, source: Path | None, tell: Tell = tell_nobody
+) -> str | Path | Mapping[str, Any]:
+    """The suite as it is given: its file, a name or its contents. Of a name that no file has, and none that comes with
+    ltbench, the suite as it was run in `results`; None: the last used.
+
+    Raises:
+        UserError: nothing has been run, or what the suite was is not known.
+    """
+    if suite is None:
+        return last_suite(results, source, tell)
+    if isinstance(suite, str) and SAFE_NAME.fullmatch(suite) and not Path(suite).exists() and shipped(suite) is None:
+        file = (results / suite if source is None else referenced(source)) / "suite.json"
+        return file if file.is_file() else suite
+    return suite
 
 
 def last_suite(results: Path, source: Path | None, tell: Tell = tell_nobody) -> Path:

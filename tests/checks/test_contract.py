@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from ltbench.api import Method, Moment, Stage, Task, hp
 from ltbench.checks.contract import check_method
+from ltbench.checks.held import HeldOptimizers
 from ltbench.parts import Classifier
+from ltbench.training.madeup import model_for, task_for, train_on_it
 from tests.sampling import sampled
 
 
@@ -346,7 +348,87 @@ class Looks(Sound):
         return super().loss(out, target, now)
 
 
-@pytest.mark.parametrize("cls", [Sound, ByItsRows, FollowsItsLoss, Hooked, Looks, PredictsFromTheTraining])
+class SecondOptimizer(Sound):
+    """The head is updated by an optimizer of its own, and stands in the stage's with a rate of 0."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        self.second = torch.optim.Adam(model.head.parameters(), lr=0.01)
+        head = {"params": [*model.head.parameters()], "lr": 0.0}
+        yield Stage(optimizer=self.task.optimizer([{"params": [*model.backbone.parameters()]}, head]))
+
+    def step(self, gradients: Any, optimizer: torch.optim.Optimizer, now: Moment) -> Tensor:
+        loss = super().step(gradients, optimizer, now)
+        self.second.step()
+        return loss
+
+
+class FrozenOptimizer(SecondOptimizer):
+    """As it is first written: the head is in no stage's optimizer, so that it never trains."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        self.second = torch.optim.Adam(model.head.parameters(), lr=0.01)
+        yield Stage(optimizer=self.task.optimizer(model.backbone.parameters()))
+
+
+class RateBetweenStages(Sound):
+    """Lowers the rate where the schedule would overwrite it."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        optimizer = self.task.optimizer(model.parameters())
+        yield Stage("first", share=0.5, optimizer=optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.001
+        yield Stage("second", share=0.5, optimizer=optimizer)
+
+
+class OwnSchedule(Sound):
+    """Schedules the optimizer of its stage, whose rate the recipe's schedule sets before every step."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        optimizer = self.task.optimizer(model.parameters())
+        self.falling = torch.optim.lr_scheduler.StepLR(optimizer, 5, 0.1)
+        yield Stage(optimizer=optimizer)
+
+    def step(self, gradients: Any, optimizer: torch.optim.Optimizer, now: Moment) -> Tensor:
+        loss = super().step(gradients, optimizer, now)
+        self.falling.step()
+        return loss
+
+
+class NoStage(Sound):
+    """Forgets what it yields."""
+
+    def stages(self, model: Classifier) -> Iterator[Any]:
+        yield
+
+
+class NoStages(Sound):
+    """Forgets to yield."""
+
+    def stages(self, model: Classifier) -> Any:
+        return None
+
+
+class NoDistributionOfClasses(Sound):
+    """Draws classes by what does not sum to 1."""
+
+    def stages(self, model: Classifier) -> Iterator[Stage]:
+        yield Stage(class_probs=np.ones(self.task.num_classes))
+
+
+class FitsABias(Sound):
+    """What `predict` adds is there when `fit` was called, and not before."""
+
+    needs = frozenset({"holdout"})
+
+    def fit(self, logits: Tensor, labels: Tensor) -> None:
+        self.bias = torch.bincount(labels, minlength=self.task.num_classes).to(logits).log()
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return logits + self.bias
+
+
+@pytest.mark.parametrize("cls", [Sound, ByItsRows, FollowsItsLoss, Hooked, Looks, PredictsFromTheTraining, FitsABias])
 def test_the_contract_finds_nothing_in_what_is_right(cls: type[Method]) -> None:
     assert check_method(cls)[:2] == ([], [])
 
@@ -387,6 +469,11 @@ BROKEN: list[tuple[type[Method], str]] = [
     (StepReturnsNothing, "step must return the loss"),
     (NeverPredicts, "training fails: AttributeError: 'NeverPredicts' object has no attribute 'never_made'"),
     (PredictsPerExpert, "predict must give logits of shape (16, 5), it gives (16, 2, 5)"),
+    (RateBetweenStages, "sets the learning rate of an optimizer between two stages (0.005 -> 0.001), which"),
+    (NoStage, "must yield stages, such as `yield Stage()`, it yields None"),
+    (NoStages, "must yield stages, such as `yield Stage()`, it returned None"),
+    (NoDistributionOfClasses, "class_probs must be 5 probabilities that sum to 1, they are 5 that sum to 5"),
+    (OwnSchedule, "self.falling has no effect: the recipe's schedule sets the learning rate"),
     (Labels, "it gives (16,); `self.task.one_hot` makes one of labels"),
 ]
 BY_DAY = (
@@ -402,9 +489,41 @@ BY_DAY = (
     FromDrawToMix,
     StepReturnsNothing,
     PredictsPerExpert,
+    RateBetweenStages,
+    NoStage,
 )
 
 
 @sampled("cls, sentence", BROKEN, [(cls, sentence) for cls, sentence in BROKEN if cls in BY_DAY])
 def test_the_contract_says_what_is_wrong_with_a_broken_method(cls: type[Method], sentence: str) -> None:
     assert any(sentence in problem for problem in check_method(cls).problems)
+
+
+@pytest.mark.parametrize("cls", [FrozenOptimizer, SecondOptimizer])
+def test_an_optimizer_of_the_methods_own_that_trains_nothing_is_found(cls: type[Method]) -> None:
+    held, method = HeldOptimizers(), cls(task_for(cls))
+    model = model_for(method)
+    before = model.head.weight.clone()
+    held.begin()
+    train_on_it(method, model, checkpoints=held)
+    found = [*held.problems()]
+    assert bool(found) == torch.equal(before, model.head.weight) == (cls is FrozenOptimizer)
+    assert all(
+        "self.second trains nothing: head.weight, head.bias is in no stage's optimizer" in told for told in found
+    )
+
+
+def test_a_rate_that_is_said_to_be_the_first_one_is_scaled_by_the_schedule() -> None:
+    class Said(Sound):
+        """Lowers the rate as the message says."""
+
+        def stages(self, model: Classifier) -> Iterator[Stage]:
+            self.optimizer = optimizer = self.task.optimizer(model.parameters())
+            yield Stage("first", share=0.5, optimizer=optimizer)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] = 0.001
+            yield Stage("second", share=0.5, optimizer=optimizer)
+
+    method = Said(task_for(Said))
+    train_on_it(method, model_for(method))
+    assert method.optimizer.param_groups[0]["lr"] == pytest.approx(0.0001)

@@ -165,3 +165,40 @@ def test_which_of_rays_processes_are_gone_is_asked_of_ray(monkeypatch: pytest.Mo
     node.gone = [*node.gone, ("raylet", None)]
     with pytest.raises(UserError, match=r"raylet on this machine has ended.*--inline"):
         cluster.refuse_dead_ray()
+
+
+def test_a_ray_of_the_users_own_is_left_alone(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    from ltbench.execution import cluster, session
+
+    left: list[str] = []
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(session, "disconnect", lambda: left.append("shut down"))
+    with (
+        Interrupt() as interrupt,
+        pytest.raises(UserError, match=r"joined a Ray already .+ inline=True"),
+        session.joined(interrupt),
+    ):
+        pass
+    assert (asked, left) == ([], [])
+
+
+def test_runs_of_two_threads_join_ray_one_after_the_other(
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ltbench.execution import session
+
+    within, most = [], []
+    monkeypatch.setattr(session, "connect", lambda place: within.append(place))
+    monkeypatch.setattr(session, "disconnect", lambda: within.pop())
+
+    def run() -> None:
+        with session.joined(Interrupt()):
+            most.append(len(within))
+            threading.Event().wait(0.05)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ltbench.errors import UserError
-from ltbench.system.memory import memory_of
+from ltbench.system.process import memory_of
 
 MOST_SECONDS, MOST_BYTES = 10.0, 4 << 30
 """Of a processor, and of memory."""

@@ -346,6 +346,8 @@ def test_views_are_those_that_the_method_takes(planned: Planned) -> None:
         "ce": None, "paco": ["flip"], "bcl": ["flip", "flip"], "glmc": [viewed["ce"].recipe["augment"]],
     }  # fmt: skip
     assert [label for label in plain if plain[label].key == viewed[label].key] == ["ce", "glmc"]
+    assert len({t.recipe_id for t in viewed.values()}) == 1, "all rows of a recipe stand in one table"
+    assert planned(text=suite).expectation().recipes == {"scratch": plain["ce"].recipe}
 
 
 def test_feature_vectors_have_one_view() -> None:

@@ -36,11 +36,11 @@ def kept() -> list[Record]:
 
 
 def test_hours_are_those_of_what_was_held() -> None:
-    assert budget_of({"seconds": 3600.0, "threads": 4, "device_kind": "cpu"}) == {"cpu_hours": 4.0}
+    assert budget_of({"seconds": 3600.0, "threads": 4, "device_kind": "cpu"}, {}) == {"cpu_hours": 4.0}
     on_gpu = {"seconds": 1800.0, "shared_seconds": 1800.0, "threads": 4, "device_kind": "cuda", "gpu_share": 0.25}
-    assert budget_of(on_gpu) == {"gpu_hours": 0.25}
-    assert budget_of({"seconds": 3600.0, "device_kind": "cuda"}) == {"gpu_hours": 1.0}
-    assert budget_of({}) == {}
+    assert budget_of(on_gpu, {}) == {"gpu_hours": 0.25}
+    assert budget_of({"seconds": 3600.0, "device_kind": "cuda"}, {}) == {"gpu_hours": 1.0}
+    assert budget_of({}, {}) == {}
 
 
 def test_a_row_that_reads_more_is_marked_with_the_factor(kept: list[Record]) -> None:
@@ -48,6 +48,21 @@ def test_a_row_that_reads_more_is_marked_with_the_factor(kept: list[Record]) -> 
     assert [row.name for row in board.tables[0].rows if row.label == "good"] == ["good (2x images)"]
     assert [row.name for row in board.tables[0].rows if row.label == "ce"] == ["ce"]
     assert "Cost of a step beside plain training: good 2x images." in notes(board)
+
+
+def test_a_row_of_several_views_is_marked_also_where_nothing_was_counted() -> None:
+    plain = records(datasets={"a": (10.0,)}, seeds=3)
+    viewed = [
+        replace(one, spec=replace(one.spec, recipe={**one.spec.recipe, "views": ["flip", "flip"]}))
+        if one.spec.label == "good"
+        else one
+        for one in plain
+    ]
+    (table,) = board_of(viewed).tables
+    assert {row.name for row in table.rows if row.label in ("good", "ce")} == {"good (3x views)", "ce"}
+    assert "Cost of a step beside plain training: good 3x views." in notes(board_of(viewed))
+    counted = [costly(one) for one in viewed]
+    assert {row.label: row.budget["views_per_image"] for row in board_of(counted).tables[0].rows}["ce"] == 1.0
 
 
 def test_a_row_of_which_one_trial_does_not_know_is_not_marked(kept: list[Record]) -> None:

@@ -59,6 +59,18 @@ def test_a_suite_merges_mappings_key_by_key_over_what_it_extends(write: Write) -
     assert (suite.recipes["scratch"].epochs, suite.recipes["scratch"].batch_size) == (9.0, 32)
 
 
+def test_null_takes_back_a_key_that_is_inherited(write: Write) -> None:
+    """Else no suite could extend one with another kind of optimizer or schedule."""
+    write(SMALL.replace("lr: 0.05}", "lr: 0.05, momentum: 0.9}"))
+    adam = "extends: small.yaml\nrecipes: {{scratch: {{optimizer: {{name: adam, lr: 0.001{}}}}}}}\n"
+    with pytest.raises(UserError, match=r"momentum: unknown key.* is inherited: `momentum: null` takes it back"):
+        loaded(write(adam.format(""), "child.yaml"))
+    suite = loaded(write(adam.format(", momentum: null"), "child.yaml"))
+    assert suite.recipes["scratch"].optimizer.model_dump() == {
+        "name": "adam", "lr": 0.001, "betas": [0.9, 0.999], "weight_decay": 0.0,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("parent", ["quickstart", "quickstart.yaml", "suites/quickstart.yaml"])
 def test_a_suite_that_comes_with_ltbench_is_extended_from_anywhere(write: Write, parent: str) -> None:
     suite = loaded(write(f"extends: {parent}\nsuite: mine\nrecipes: {{scratch: {{epochs: 9}}}}\n", "child.yaml"))

@@ -75,6 +75,32 @@ def test_trials_fit_on_the_hold_out_alone(tmp_path: Path, monkeypatch: pytest.Mo
     assert scaled.metrics["nll"] != ce.metrics["nll"]
 
 
+def test_a_curve_changes_no_number_and_ends_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `predict` reads may be there only when `fit` was called; and it may count its calls, or draw numbers."""
+    cls = (registry := Registry()).get("temperature")
+    calls = []
+
+    def predict(self: Any, logits: Tensor) -> Tensor:
+        assert "temperature" in vars(self), "not fitted yet"
+        torch.rand(3)
+        self.calls = getattr(self, "calls", 0) + 1
+        calls.append(self.calls)
+        return logits / self.temperature + self.calls
+
+    monkeypatch.setattr(cls, "predict", predict)
+    records = []
+    for curves in ("none", "test"):
+        suite = {**SUITE, "methods": ["temperature"], "protocol": {**SUITE["protocol"], "curves": curves}}
+        plan, _ = make_plan(resolve(load_suite(suite), registry, tmp_path))
+        records.append(run_trial(plan.trials[0], Site(data=tmp_path, device="cpu")))
+    plain, watched = records
+    assert (plain.status, watched.status, calls) == ("ok", "ok", [1, 1]), plain.error or watched.error
+    assert (plain.metrics, plain.per_class) == (watched.metrics, watched.per_class)
+    (note,) = watched.environment["checkpoint_messages"]
+    assert "no learning curve: `predict` of temperature needs what comes later" in note
+    assert list(watched.curves) == ["train/loss"]
+
+
 def test_without_a_hold_out_the_row_is_skipped(tmp_path: Path) -> None:
     protocol = {"final": {"seeds": [0]}}
     plan, _ = make_plan(resolve(load_suite({**SUITE, "protocol": protocol}), Registry(), tmp_path))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.data.sources.notes import alike_note, untested_note
+from ltbench.data.sources.notes import alike_note, same_rows_note, untested_note
 from ltbench.data.sources.source import Arrays, Facts, Source
 from ltbench.errors import UserError, clipped
 from ltbench.system.arrays import bad_rows, names_of, read_npz, rows_text
@@ -40,6 +40,8 @@ class Features(Source):
         if not isinstance(self.chosen["unit_length"], bool):
             raise UserError(f"features: `unit_length` must be true or false, got {self.chosen['unit_length']!r}")
         names = self._class_names()
+        if len(names) < 2:
+            raise self._bad(f"`class_names` has {len(names)}; at least 2 classes are needed")
         for part in ("train", "test"):
             self._check_part(part, len(names))
         labels = {part: self._stored[f"{part}_y"].astype(np.int64) for part in ("train", "test")}
@@ -58,7 +60,11 @@ class Features(Source):
             shape=(1, 1, dim),
             mean=(0.0,),
             std=(1.0,),
-            notes=(*alike_note(names), *untested_note(names, counts["test"].tolist())),
+            notes=(
+                *alike_note(names),
+                *untested_note(names, counts["test"].tolist()),
+                *same_rows_note(self._stored["train_x"], self._stored["test_x"]),
+            ),
         )
 
     def read(self) -> Arrays:

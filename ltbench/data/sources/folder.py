@@ -16,6 +16,7 @@ from ltbench.data.sources.listing import (
     Contents,
     Listing,
     contents_of,
+    hidden_notes,
     is_of_system,
     left_out_notes,
     list_images,
@@ -115,6 +116,7 @@ class Folder(FileSource):
 
     def _notes(self) -> tuple[str, ...]:
         notes = left_out_notes(self.root, self._listings)
+        notes += hidden_notes([self.root / part for part in ("train", "test")])
         if same := self._contents.in_both:
             how = "identical to training images" if len(same) > 1 else "identical to a training image"
             notes.append(f"{len(same):,} of the test images {'are' if len(same) > 1 else 'is'} {how} ({some(same)}); "

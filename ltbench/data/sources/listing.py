@@ -99,6 +99,25 @@ def left_out_notes(root: Path, listings: Mapping[str, Mapping[str, Listing]]) ->
     return notes
 
 
+def hidden_notes(folders: Sequence[Path]) -> list[str]:
+    """A sentence about folders beside the classes whose names begin with a dot and that hold images: `.net` may be a
+    class.
+
+    Args:
+        folders: train/ and test/.
+    """
+    hidden = [
+        f"{folder.name}/{entry.name}"
+        for folder in folders
+        for entry in sorted(os.scandir(folder), key=lambda e: e.name)
+        if entry.name.startswith(".") and entry.is_dir() and any(_images_below(folder / entry.name))
+    ]
+    if not hidden:
+        return []
+    what = "a folder with images is" if len(hidden) == 1 else f"{len(hidden)} folders with images are"
+    return [f"{what} left out for the dot at the beginning of the name ({some(hidden)}); rename what is a class"]
+
+
 def _counted(files: Sequence[Path], what: str) -> str:
     return f"{len(files):,} {what.replace(' or ', 's or ') + 's' if len(files) > 1 else what}"
 

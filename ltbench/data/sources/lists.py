@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import posixpath
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ltbench.data.sources.source import Facts
 from ltbench.errors import UserError
 from ltbench.spec import digest
 
+_LINE_END = re.compile("\r\n|\r|\n")
+"""Nothing else ends a line, as in files that other programs read: a name may hold U+2028 or U+0085."""
 _MOST_CLASSES = 1 << 16
 """Predictions are kept as 16-bit labels."""
 
@@ -63,7 +66,7 @@ def read_list(file: Path) -> Listed:
     """Read a list, gzipped where its name ends in .gz. Raises UserError naming the line that is none."""
     try:
         raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        lines = raw.decode("utf-8-sig").splitlines()  # other systems begin a text with a byte order mark
+        lines = _LINE_END.split(raw.decode("utf-8-sig"))  # other systems begin a text with a byte order mark
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError, zlib.error) as error:
@@ -80,7 +83,8 @@ def read_list(file: Path) -> Listed:
         path = path.strip()
         if path.startswith("/") or ".." in path.split("/"):
             raise UserError(
-                f"{file}, line {number}: {path!r} leads out of the folder of images; names are relative to it"
+                f"{file}, line {number}: {path!r} leads out of the folder of images; names are relative to it, without "
+                f"a / at their beginning"
             )
         paths.append(path)
         labels.append(int(label))
@@ -234,7 +238,7 @@ class Lists(FileSource):
             return None if found is None else tuple(found)
         file = Path(self.beside["class_names"]).expanduser()
         try:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+            lines = [line.strip() for line in _LINE_END.split(file.read_text(encoding="utf-8-sig"))]
         except (OSError, ValueError) as error:
             raise UserError(f"{self.kind}: class_names: {file} cannot be read ({error})") from error
         names = tuple(line for line in lines if line)

@@ -6,8 +6,12 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ltbench.errors import clipped
+from ltbench.system.arrays import rows_text
 
 _MOST_FILES, _MOST_BYTES = 50_000, 1 << 30
 
@@ -43,6 +47,20 @@ def same_images_note(root: Path, train: Sequence[str], test: Sequence[str]) -> l
     are = "are" if len(same) > 1 else "is"
     return [f"{len(same):,} of the test images {are} in the training list under another name ({shown}); what is "
             f"tested on must not be trained on"]  # fmt: skip
+
+
+def same_rows_note(train: NDArray[Any], test: NDArray[Any]) -> list[str]:
+    """Test vectors that are training vectors as well, number for number. Where there is very much to compare, it is not
+    looked for."""
+    if train.dtype != test.dtype or train.nbytes + test.nbytes > _MOST_BYTES:
+        return []
+    trained = {hash(row.tobytes()) for row in train}
+    same = [i for i, row in enumerate(test) if hash(row.tobytes()) in trained]
+    if not same:
+        return []
+    are = "are training vectors" if len(same) > 1 else "is a training vector"
+    return [f"{len(same):,} of the test vectors {are} as well ({rows_text(same, len(test))}); what is tested on must "
+            f"not be trained on"]  # fmt: skip
 
 
 def _size(file: Path) -> int:

@@ -18,6 +18,7 @@ from ltbench.execution.here.turns import Lane, Turns
 from ltbench.execution.resources import Listener, Resources, gpu_lost_words
 from ltbench.spec import TrialSpec
 from ltbench.system.interrupt import Interrupt
+from ltbench.system.process import one_thread
 from ltbench.training.checkpoints.checkpoint import Stopped
 from ltbench.training.site import Site
 from ltbench.training.trial import run_trial
@@ -45,7 +46,8 @@ def run_on_streams(
     if device.type == "cuda":
         facts["gpu_share"] = 1 / many
     lanes = _Lanes(trials, replace(site, provenance=facts), resources, listener, interrupt)
-    Turns(device).run([lanes.work] * many)
+    with one_thread():
+        Turns(device).run([lanes.work] * many)
 
 
 class _Lanes:

@@ -60,3 +60,16 @@ def test_a_row_that_is_no_vector_is_named(part: str, value: float, brought: Call
 
 def test_good_features_have_nothing_to_tell(brought: Callable[..., Features]) -> None:
     assert brought().facts().notes == ()
+
+
+def test_test_vectors_that_are_training_vectors_are_told(brought: Callable[..., Features]) -> None:
+    arrays = brought().read()
+    train, test = np.array(arrays.train_x), np.array(arrays.test_x)
+    test[[1, 4]] = train[[0, 3]]
+    (note,) = brought(train_x=train, test_x=test).facts().notes
+    assert note.startswith("2 of the test vectors are training vectors as well (rows 1, 4 of 6 (counted from 0))")
+
+
+def test_one_class_is_refused(brought: Callable[..., Features]) -> None:
+    with pytest.raises(UserError, match="`class_names` has 1; at least 2 classes are needed"):
+        brought(train_y=np.zeros(15, int), test_y=np.zeros(6, int), class_names=np.array(["ant"])).facts()

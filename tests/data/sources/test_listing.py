@@ -47,6 +47,15 @@ def test_what_systems_leave_is_neither_told_nor_read(photos: Path, facts: Callab
     assert (facts(), facts().notes) == (before, ())
 
 
+def test_a_class_folder_that_is_hidden_is_told(photos: Path, facts: Callable[[], Facts]) -> None:
+    shutil.copytree(photos / "train" / "bee", photos / "train" / ".net")
+    (photos / "test" / ".cache").mkdir()
+    found = facts()
+    assert found.class_names == ("ant", "bee")
+    (note,) = found.notes
+    assert note.startswith("a folder with images is left out for the dot at the beginning of the name (train/.net)")
+
+
 def test_broken_links_are_counted_and_named(photos: Path, facts: Callable[[], Facts]) -> None:
     (photos / "train" / "bee" / "9.png").symlink_to("nowhere.png")
     (note,) = facts().notes

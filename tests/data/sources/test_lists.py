@@ -55,6 +55,11 @@ def test_a_line_that_is_none_is_named(text: str, message: str, tmp_path: Path) -
         read_list(tmp_path / "l.txt")
 
 
+def test_only_ends_of_lines_end_a_line(tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_bytes("a\u2028b.jpg 0\r\nc\x85d.jpg 1\re.jpg 2".encode())
+    assert read_list(tmp_path / "l.txt").paths == ("a\u2028b.jpg", "c\x85d.jpg", "e.jpg")
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"not gzip"])
 def test_a_file_that_is_no_list_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "l.txt.gz").write_bytes(content)

@@ -1,12 +1,23 @@
-"""The memory that a process and those that it started take, as Linux tells it."""
+"""What a process has once, for one thread at a time, and the memory that it takes, as Linux tells it."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PROC = Path("/proc")
+_in_use = threading.RLock()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What is done within is done by one thread of this process at a time; others wait. So a trial has its numbers also
+    where a script calls `ltbench.run` in several threads: torch's random numbers and its number of threads are the
+    process's, and so is the process beside it for trials with limits."""
+    with _in_use:
+        yield
 
 
 def memory_of(pid: int) -> int:
