@@ -230,7 +230,7 @@ def lists(folder: Path) -> Try:
             file.write_bytes(changed_bytes(rng, whole) if rng.random() < 0.4 else whole)
         facts = Lists(folder, folder).facts()
         for file, counts in ((train, facts.train_counts), (test, facts.test_counts)):
-            lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            lines = [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
             labels = [int(line.split()[-1]) for line in lines]
             assert list(counts) == [labels.count(c) for c in range(len(counts))]
         assert min(facts.train_counts) > 0
