@@ -17,15 +17,19 @@ from ltbench.spec import Record, TrialSpec
 from ltbench.training.site import Site
 
 
+def files_of(folder: Path, *specs: TrialSpec) -> list[Path]:
+    """Trials as `ltbench plan --export` writes them."""
+    files = [folder / f"{spec.key}.json" for spec in specs]
+    for file, spec in zip(files, specs, strict=True):
+        file.write_text(json.dumps({**spec.to_json(), "paths": {}}))
+    return files
+
+
 def test_a_process_that_is_done_does_not_take_the_checkpoints_of_another(
     make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last one to leave takes the empty folder away; a trial that begins later has one all the same."""
-    files = []
-    for seed in (0, 1):
-        spec = make_spec("ce", seed=seed, recipe={"epochs": 1.0})
-        files.append(tmp_path / f"{spec.key}.json")
-        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+    files = files_of(tmp_path, *(make_spec("ce", seed=seed, recipe={"epochs": 1.0}) for seed in (0, 1)))
     plain = exported.run_trial
 
     def another_ends(*given: Any) -> Record:
@@ -42,11 +46,8 @@ def test_a_process_that_is_done_does_not_take_the_checkpoints_of_another(
 def test_trials_on_streams_have_the_records_of_the_same_one_after_the_other(
     make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = []
-    for method in ("ce", "mixup", "text_guided_mixup"):
-        spec = make_spec(method, recipe={"epochs": 1.0})
-        files.append(tmp_path / f"{spec.key}.json")
-        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+    methods = ("ce", "mixup", "text_guided_mixup")
+    files = files_of(tmp_path, *(make_spec(method, recipe={"epochs": 1.0}) for method in methods))
     np.savez(tmp_path / "texts.npz", **site.texts)
     alone = run_files(files, tmp_path / "alone", site)
     first = run_files(files[:1], tmp_path / "together", site)
@@ -61,11 +62,7 @@ def test_trials_on_streams_have_the_records_of_the_same_one_after_the_other(
 def test_a_fault_of_the_gpu_ends_the_process_and_the_same_command_runs_the_others(
     make_spec: Callable[..., TrialSpec], site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = []
-    for seed in (0, 1):
-        spec = make_spec("ce", seed=seed, recipe={"epochs": 1.0})
-        files.append(tmp_path / f"{spec.key}.json")
-        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+    files = files_of(tmp_path, *(make_spec("ce", seed=seed, recipe={"epochs": 1.0}) for seed in (0, 1)))
 
     def fails(spec: TrialSpec, site: Site) -> Record:
         return Record(spec=spec, status="failed", error="CUDA error: unspecified", environment={"gpu_lost": True})
@@ -83,11 +80,7 @@ def test_what_ran_out_of_memory_on_streams_runs_again_by_itself(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = []
-    for seed in (0, 1):
-        spec = make_spec("ce", seed=seed, recipe={"epochs": 0.1})
-        files.append(tmp_path / f"{spec.key}.json")
-        files[-1].write_text(json.dumps({**spec.to_json(), "paths": {}}))
+    files = files_of(tmp_path, *(make_spec("ce", seed=seed, recipe={"epochs": 0.1}) for seed in (0, 1)))
 
     def no_room(spec: TrialSpec, site: Site, *how: Any) -> Record:
         return Record(spec=spec, status="failed", error="CUDA out of memory.", environment={"out_of_memory": True})
