@@ -241,7 +241,7 @@ def test_a_board_is_made_without_torch() -> None:
 @pytest.mark.parametrize(
     ("package", "files"),
     [
-        ("ray", {"ltbench/execution/tune.py", "ltbench/execution/cluster.py"}),
+        ("ray", {f"ltbench/execution/{name}.py" for name in ("cluster", "tune/__init__", "tune/watch", "tune/worker")}),
         ("mlflow", {f"ltbench/tracking/mlflow_{name}.py" for name in ("client", "store", "board")}),
         ("open_clip", {"ltbench/models/clip.py"}),
         ("timm", {"ltbench/models/timm_networks.py", "ltbench/models/weights.py"}),

@@ -322,20 +322,20 @@ def test_a_worker_whose_gpu_is_lost_serves_no_other_trial(
     make_spec: Make, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would fail them all, one after the other, and quickly."""
-    from ltbench.execution import tune
+    from ltbench.execution.tune import worker
 
     spec, told, ended = make_spec("ce"), list[Any](), list[int]()
-    placed = SimpleNamespace(site=lambda there: there, limits=tune.NONE)
+    placed = SimpleNamespace(site=lambda there: there, limits=worker.NONE)
     lost = Record(spec=spec, status="failed", error="CUDA error", environment={"gpu_lost": True})
     given = {
-        "_Asking": lambda token: lambda: False, "node_id": lambda: "here", "_gpu_lost": False,
+        "Asking": lambda token: lambda: False, "node_id": lambda: "here", "_gpu_lost": False,
         "run_limited": lambda *_: lost, "ray": SimpleNamespace(get=lambda part: part),
         "tune": SimpleNamespace(report=told.append), "os": SimpleNamespace(_exit=ended.append),
     }  # fmt: skip
     for name, stand_in in given.items():
-        monkeypatch.setattr(tune, name, stand_in)
+        monkeypatch.setattr(worker, name, stand_in)
     home: Any = SimpleNamespace(node="here", checked={"here"})
     config = {"trial": {"key": spec.key, "part": 0}}
     for _ in range(2):
-        tune._trial(config, [{spec.key: (spec, placed)}], site, home, "token")
+        worker.run_one(config, [{spec.key: (spec, placed)}], site, home, "token")
     assert (told, ended) == ([{"record": lost}] * 2, [1]), "ended before the second"
