@@ -18,6 +18,6 @@ pytest.importorskip("s3fs", reason="`make storm` installs what an object store o
 @pytest.mark.slow
 @pytest.mark.nightly
 def test_nothing_is_lost_or_counted_twice_in_a_storm(tmp_path: Path) -> None:
-    report = storm(tmp_path, seeds=2, kills=10)
+    report = storm(tmp_path, seeds=3, kills=10)  # with fewer trials, all may be there before each fault has come
     assert (report.problems, report.left) == ([], []), str(report)
     assert report.faults["worker"] == 4
